@@ -1,0 +1,1 @@
+"""Train tasks and record every weight's trajectory into a corpus."""

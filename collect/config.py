@@ -1,0 +1,117 @@
+"""What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import collect.data
+import collect.models
+import collect.optimizers
+from nowcast.types import UserError
+
+
+def require(ok: bool, key: str, value: object, rule: str) -> None:
+    """One line that names the key, its value, and what it must be."""
+    if not ok:
+        raise UserError(f"{key}={value}: {rule}")
+
+
+def one_of(key: str, value: str, options: Any) -> None:
+    """A name must be one of those that exist."""
+    require(value in options, key, value, f"unknown; available: {', '.join(options)}")
+
+
+@dataclass
+class ModelConfig:
+    """An architecture and its size."""
+
+    name: str = "mlp"
+    width: float = 1.0
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("model.name", self.name, collect.models.MODELS)
+        require(0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width")
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The arguments of the architecture."""
+        return {"width": self.width} | ({} if self.depth is None else {"depth": self.depth})
+
+
+@dataclass
+class DataConfig:
+    """A data set."""
+
+    name: str = "digits"
+    train_size: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("data.name", self.name, collect.data.DATASETS)
+
+
+@dataclass
+class OptimizerConfig:
+    """An optimizer and its learning rate over the run."""
+
+    name: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+
+    def __post_init__(self) -> None:
+        one_of("optimizer.name", self.name, collect.optimizers.OPTIMIZERS)
+        one_of("optimizer.schedule", self.schedule, collect.optimizers.SCHEDULES)
+        check_rate("optimizer.learning_rate", self.learning_rate)
+
+
+@dataclass
+class VaryConfig:
+    """What differs between the runs of a population, besides the seed."""
+
+    learning_rate: list[float] | None = None
+    schedule: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None:
+            ok = len(self.learning_rate) == 2 and self.learning_rate[0] <= self.learning_rate[1]
+            require(ok, "vary.learning_rate", self.learning_rate, "must be a range [low,high]")
+            for rate in self.learning_rate:
+                check_rate("vary.learning_rate", rate)
+        for schedule in self.schedule or ():
+            one_of("vary.schedule", schedule, collect.optimizers.SCHEDULES)
+        require(self.schedule != [], "vary.schedule", self.schedule, "must name at least one schedule")
+
+
+@dataclass
+class CollectConfig:
+    """One collection: ``runs`` trainings of one architecture on one data set."""
+
+    corpus: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    vary: VaryConfig = field(default_factory=VaryConfig)
+    runs: int = 4
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 64
+    record_every: int | None = None
+    max_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
+        require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
+        check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
+
+
+def check_rate(key: str, rate: float) -> None:
+    """A learning rate that can be meant."""
+    require(0 < rate < 100, key, rate, "must be above 0 and below 100, such as 0.001")
+
+
+def check_length(epochs: int, batch_size: int, record_every: int | None, max_minutes: float | None) -> None:
+    """The keys about a run's length that all commands share."""
+    require(1 <= epochs <= 1_000_000, "epochs", epochs, "must be 1 to 1000000")
+    require(batch_size >= 1, "batch_size", batch_size, "must be 1 or more")
+    require(record_every is None or record_every >= 1, "record_every", record_every, "must be 1 step or more; null: an epoch")
+    require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")

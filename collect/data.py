@@ -1,0 +1,73 @@
+"""Data sets, as arrays in memory: float32 images in [0, 1], NHWC, and int32 labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nowcast.types import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels per split. ``validation`` is held out of the training data; ``test`` is read once, at the end."""
+
+    name: str
+    classes: int
+    images: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.images["train"].shape[1:]  # type: ignore[return-value]
+
+
+def load(name: str, *, train_size: int | None = None, min_size: int = 1) -> Dataset:
+    """A data set by name.
+
+    Args:
+        name: One of :data:`DATASETS`.
+        train_size: Use the first so many training examples only.
+        min_size: Images smaller than this are resized to it (bilinear).
+    """
+    if name not in DATASETS:
+        raise UserError(f"data.name={name!r} is unknown; available: {', '.join(DATASETS)}")
+    data = DATASETS[name]()
+    available = len(data.labels["train"])
+    if train_size is not None:
+        if not 1 <= train_size <= available:
+            raise UserError(f"data.train_size={train_size}: {name} has 1 to {available} training examples to give")
+        data.images["train"], data.labels["train"] = data.images["train"][:train_size], data.labels["train"][:train_size]
+    if min(data.image_shape[:2]) < min_size:
+        for split, images in data.images.items():
+            shape = (len(images), min_size, min_size, images.shape[-1])
+            data.images[split] = np.asarray(jax.image.resize(jnp.asarray(images), shape, "bilinear"))
+    return data
+
+
+def _digits() -> Dataset:
+    """1,797 handwritten 8×8 digits (UCI, Alpaydin & Kaynak 1998), shipped inside scikit-learn.
+
+    Split once and for all by position, so that every writer is in every split: of each seven images the sixth is
+    for validation (257), the seventh for the test (256), the others for training (1,284).
+    """
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = (images.reshape(-1, 8, 8, 1) / 16).astype(np.float32)
+    place = np.arange(len(labels)) % 7
+    masks = {"train": place < 5, "validation": place == 5, "test": place == 6}
+    return Dataset(
+        name="digits",
+        classes=10,
+        images={split: images[mask] for split, mask in masks.items()},
+        labels={split: labels[mask].astype(np.int32) for split, mask in masks.items()},
+    )
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {"digits": _digits}

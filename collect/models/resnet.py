@@ -1,0 +1,62 @@
+"""ResNets for small images (He et al., CVPR 2016, §4.2), with parameter-free shortcuts (option A).
+
+Depth 6n + 2: three stages of n blocks with 16, 32 and 64 channels. Parameters on 32×32×3 images with 10 classes:
+269,722 (ResNet-20), 464,154 (32), 658,586 (44), 853,018 (56). Convolutions have no bias: BatchNorm follows each.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from collect.models.layers import scaled
+from nowcast.types import UserError
+
+
+class Block(nnx.Module):
+    """Two 3×3 convolutions with BatchNorm, and a shortcut around them."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
+        self.stride, self.grow = stride, outputs - inputs
+        self.conv1 = nnx.Conv(inputs, outputs, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)
+        self.bn1 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
+        self.conv2 = nnx.Conv(outputs, outputs, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.bn2 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
+        """Same size, or half of it with more channels."""
+        y = jax.nn.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.stride > 1 or self.grow:  # option A: subsample, and zeros for the new channels
+            x = x[:, :: self.stride, :: self.stride]
+            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (self.grow // 2, self.grow - self.grow // 2)))
+        return jax.nn.relu(x + y)
+
+
+class ResNet(nnx.Module):
+    """conv 16, three stages, global average, FC."""
+
+    min_size = 8
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, depth: int = 20, rngs: nnx.Rngs
+    ):
+        if depth < 8 or (depth - 2) % 6:
+            raise UserError(f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …")
+        c1, c2, c3 = (scaled(n, width) for n in (16, 32, 64))
+        self.stem = nnx.Conv(image_shape[-1], c1, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.bn = nnx.BatchNorm(c1, momentum=0.9, rngs=rngs)
+        blocks, inputs = [], c1
+        for stage, outputs in enumerate((c1, c2, c3)):
+            for i in range((depth - 2) // 6):
+                blocks.append(Block(inputs, outputs, 2 if stage and not i else 1, rngs=rngs))
+                inputs = outputs
+        self.blocks = nnx.List(blocks)
+        self.head = nnx.Linear(c3, classes, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
+        """Logits of a batch of images."""
+        x = jax.nn.relu(self.bn(self.stem(x)))
+        for block in self.blocks:
+            x = block(x)  # 32 → 32 → 16 → 8
+        return self.head(jnp.mean(x, axis=(1, 2)))

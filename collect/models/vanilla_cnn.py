@@ -1,0 +1,29 @@
+"""The small CNN of WNN's Table 4 (Jang et al., ICML 2023): 24,186 parameters on 32×32×3 images with 10 classes."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from collect.models.layers import max_pool, scaled
+
+
+class VanillaCNN(nnx.Module):
+    """Convolutions 8-16-32-32, 3×3, ReLU and 2×2 max-pooling after each; FC 64; FC classes."""
+
+    min_size = 16
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+        height, breadth, channels = image_shape
+        sizes = [channels, *(scaled(n, width) for n in (8, 16, 32, 32))]
+        self.convs = nnx.List(
+            [nnx.Conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in zip(sizes, sizes[1:], strict=False)]
+        )
+        self.fc = nnx.Linear(height // 16 * (breadth // 16) * sizes[-1], scaled(64, width), rngs=rngs)
+        self.head = nnx.Linear(scaled(64, width), classes, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
+        """Logits of a batch of images."""
+        for conv in self.convs:
+            x = max_pool(jax.nn.relu(conv(x)))  # 32 → 16 → 8 → 4 → 2
+        x = x.reshape(x.shape[0], -1)
+        return self.head(jax.nn.relu(self.fc(x)))

@@ -1,0 +1,199 @@
+"""Writing a corpus: one :class:`Recorder` per run, durable snapshot by snapshot.
+
+Order of writes, so that a kill at any moment loses at most the current snapshot: weights (atomic files), then the
+line in ``metrics.jsonl``, now and then a checkpoint of the whole training state, and ``run.json`` last, when the run
+is finished. A run that was killed goes on from its newest checkpoint; what it had recorded beyond is recorded again,
+with the same numbers.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+import tensorstore as ts
+from orbax.checkpoint import v1 as ocp
+
+from collect import corpus as store
+from nowcast.ops import path_name
+from nowcast.types import PyTree, UserError
+
+CHECKPOINT_SHARE = 0.05
+"""Checkpoints may take this share of the time, and no more."""
+
+
+def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
+    """Path, shape and operation of every leaf, in flattening order."""
+    leaves = jax.tree.flatten_with_path(params)[0]
+    ops = jax.tree.leaves(labels)
+    return [
+        {"path": path_name(path), "shape": list(leaf.shape), "op": op}
+        for (path, leaf), op in zip(leaves, ops, strict=True)
+    ]
+
+
+class Recorder:
+    """Records one run; use as a context manager.
+
+    Args:
+        corpus: The corpus's folder; made when missing.
+        run_id: Name of the run in it.
+        config: What determines the run, as JSON. A run of the same name and another configuration is refused.
+        leaves: From :func:`describe_leaves`.
+        snapshots: How many the finished run will have.
+    """
+
+    def __init__(
+        self, corpus: Path, run_id: str, *, config: dict[str, Any], leaves: list[dict[str, Any]], snapshots: int
+    ):
+        self.corpus, self.path = corpus, corpus / "runs" / run_id
+        self._planned, self._scalars = snapshots, sum(int(np.prod(leaf["shape"])) for leaf in leaves)
+        self._info = {"config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves}
+        self._digests: list[str] = []
+        self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
+
+    def __enter__(self) -> Self:
+        _prepare(self.corpus)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"corpus: run {self.path} is being recorded by another process; wait for it or stop it") from None
+        info = self.path / "run.json"
+        if info.exists():
+            self._info = {**store.read_json(info), "leaves": self._info["leaves"]}
+        else:
+            self._write_info()
+        if self.finished:
+            return self
+        self._weights = _open_weights(self.path / "weights", (self._planned, self._scalars))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self._info["status"] in store.FINISHED
+
+    def resume(self, like: PyTree) -> tuple[int, PyTree] | None:
+        """``(snapshot, state)`` of the newest checkpoint, or None. ``like`` gives the state's structure."""
+        found = sorted((int(p.name) for p in (self.path / "checkpoint").glob("*") if p.name.isdigit()), reverse=True)
+        if not found:
+            (self.path / "metrics.jsonl").unlink(missing_ok=True)
+            return None
+        rows = store.read_metrics(self.path)[: found[0] + 1]
+        if len(rows) < found[0] + 1:
+            raise UserError(f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again")
+        _replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        self._digests = [row["sha256"] for row in rows]
+        folder = self.path.resolve() / "checkpoint" / str(found[0])
+        return found[0], ocp.load_pytree(folder, jax.tree.map(jax.typeof, like))
+
+    def append(self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool) -> None:
+        """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold."""
+        row = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(params)])
+        self._weights[snapshot].write(row).result()
+        self._digests.append(hashlib.sha256(row.tobytes()).hexdigest())
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"snapshot": snapshot, **metrics, "sha256": self._digests[-1]}) + "\n")
+        since = time.monotonic() - self._checkpointed
+        if checkpoint or since * CHECKPOINT_SHARE > self._checkpoint_cost:
+            self._checkpoint(snapshot, state)
+
+    def finish(self, status: str) -> None:
+        """Declare the run ``complete`` or ``diverged``: from now on readers see it."""
+        digest = hashlib.sha256("\n".join(self._digests).encode()).hexdigest()
+        self._info |= {"status": status, "snapshots": len(self._digests), "sha256": digest}
+        self._write_info()
+        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
+
+    def _checkpoint(self, snapshot: int, state: PyTree) -> None:
+        begun = time.monotonic()
+        folder = self.path.resolve() / "checkpoint"
+        ocp.save_pytree(folder / str(snapshot), state)
+        for old in folder.glob("*"):
+            if old.name != str(snapshot):
+                shutil.rmtree(old)
+        self._checkpointed = time.monotonic()
+        self._checkpoint_cost = self._checkpointed - begun
+
+    def _write_info(self) -> None:
+        _replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
+        _index(self.corpus)
+
+
+def _prepare(corpus: Path) -> None:
+    """Make the corpus's folder, or check that it is one of ours."""
+    if (corpus / "manifest.json").exists():
+        store.check_schema(corpus)
+    elif corpus.exists() and (not corpus.is_dir() or any(corpus.iterdir())):
+        raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
+    else:
+        (corpus / "runs").mkdir(parents=True, exist_ok=True)
+        _index(corpus)
+
+
+def _index(corpus: Path) -> None:
+    """Rewrite the manifest from what every ``run.json`` says; one process at a time."""
+    with (corpus / "runs" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = {}
+        for file in sorted((corpus / "runs").glob("*/run.json")):
+            info = store.read_json(file)
+            scalars = sum(int(np.prod(leaf["shape"])) for leaf in info["leaves"])
+            config = info["config"]
+            runs[file.parent.name] = {
+                "task": config["task"], "seed": config["seed"], "status": info["status"],
+                "snapshots": info["snapshots"], "scalars": scalars,
+            }  # fmt: skip
+        versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
+        manifest = {"schema": store.SCHEMA, "versions": versions, "runs": runs}
+        _replace(corpus / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+
+def _open_weights(path: Path, shape: tuple[int, int]) -> Any:
+    return ts.open(
+        {
+            "driver": "zarr3",
+            "kvstore": {"driver": "file", "path": str(path)},
+            "metadata": {
+                "shape": shape,
+                "data_type": "float32",
+                "chunk_grid": {
+                    "name": "regular",
+                    "configuration": {"chunk_shape": [1, min(shape[1], store.CHUNK)]},
+                },
+                "codecs": [
+                    {"name": "bytes", "configuration": {"endian": "little"}},
+                    {
+                        "name": "blosc",
+                        "configuration": {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": 4},
+                    },
+                    {"name": "crc32c"},
+                ],
+                "fill_value": "NaN",
+            },
+        },
+        open=True,
+        create=True,
+    ).result()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file atomically and durably."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

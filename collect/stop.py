@@ -1,0 +1,35 @@
+"""Stopping in good order: SIGTERM, Ctrl-C and ``max_minutes`` are asked about between two snapshots."""
+
+import signal
+import time
+from types import FrameType
+from typing import Self
+
+
+class Stop:
+    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one kills as usual."""
+
+    def __init__(self, max_minutes: float | None = None):
+        self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        self._minutes, self._signal = max_minutes, ""
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def reason(self) -> str:
+        """Why to stop now; empty while there is no reason."""
+        if self._signal:
+            return self._signal
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return f"max_minutes={self._minutes:g} is spent"
+        return ""
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._signal = f"{signal.Signals(number).name} received"
+        signal.signal(number, self._before[signal.Signals(number)])

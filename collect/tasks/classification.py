@@ -1,0 +1,89 @@
+"""Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import nowcast
+from collect.data import Dataset
+from collect.models import MODELS
+from nowcast.types import PyTree, UserError
+
+EVALUATION_BATCH = 1000
+
+
+class Classification:
+    """A :class:`nowcast.Task`: one architecture on one data set with one batch size.
+
+    Args:
+        model: A name of :data:`collect.models.MODELS`.
+        data: The images, already of the size the model needs.
+        batch_size: Examples a step; the remainder of an epoch is dropped (another one each epoch).
+        sizes: Arguments of the model: ``width``, ``depth``.
+    """
+
+    def __init__(self, model: str, data: Dataset, *, batch_size: int, **sizes: Any):
+        examples = len(data.labels["train"])
+        if not 1 <= batch_size <= examples:
+            raise UserError(f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples")
+        self.name = f"{model}{sizes.get('depth', '')}-{data.name}"
+        self.batch_size = batch_size
+        self.steps_per_epoch = examples // batch_size
+        self._examples = examples
+        self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))  # type: ignore[call-arg]
+        self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
+        self.arrays = self._data["train"]
+        module = self._build(0)
+        self.labels = nowcast.label_ops(module)
+        self._training = _definition(module, training=True)
+        self._evaluating = _definition(module, training=False)
+        self._metrics = jax.jit(self._batch_metrics)
+
+    def init(self, seed: int) -> tuple[PyTree, PyTree]:
+        """``(params, BatchNorm statistics)`` as pure dicts."""
+        _, params, extra = nnx.split(self._build(seed), nnx.Param, ...)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """Example indices ``(steps_per_epoch, batch_size)``; depends on seed and epoch only, so that arms are paired."""
+        shuffled = np.random.default_rng((seed, epoch)).permutation(self._examples)
+        return shuffled[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, -1).astype(np.int32)
+
+    def batch(self, arrays: PyTree, indices: Any) -> tuple[jax.Array, jax.Array]:
+        """``(images, labels)``."""
+        images, labels = arrays
+        return images[indices], labels[indices]
+
+    def loss(self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics."""
+        images, labels = batch
+        module = nnx.merge(self._training, params, extra)
+        logits = module(images)
+        _, _, new_extra = nnx.split(module, nnx.Param, ...)
+        loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+        return loss, nnx.to_pure_dict(new_extra)
+
+    def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
+        """Mean cross-entropy and accuracy on a whole split, in evaluation mode."""
+        images, labels = self._data[split]
+        sums = np.zeros(2)
+        for start in range(0, len(labels), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            sums += np.asarray(self._metrics(params, extra, images[part], labels[part]))
+        loss, accuracy = sums / len(labels)
+        return {"loss": float(loss), "accuracy": float(accuracy)}
+
+    def _batch_metrics(self, params: PyTree, extra: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = nnx.merge(self._evaluating, params, extra)(images)
+        loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+        return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])
+
+
+def _definition(module: nnx.Module, *, training: bool) -> Any:
+    """The static half of a module: training and evaluation are two of them."""
+    module.train() if training else module.eval()
+    return nnx.split(module, nnx.Param, ...)[0]

@@ -1,0 +1,1 @@
+"""Fit forecasters to a corpus."""

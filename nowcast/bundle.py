@@ -1,0 +1,149 @@
+"""Bundles: a forecaster on disk. The only place in this package that reads or writes files.
+
+A bundle is a folder of two files::
+
+    card.json     what it is, how it was made, what it scored; and the hash of params.npz
+    params.npz    one array per parameter, named "network/layer/kernel"
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nowcast.forecasters import LEARNED, SIMPLE, Forecaster
+from nowcast.types import PyTree, UserError
+
+SCHEMA = "weight-nowcaster/bundle/1"
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
+    """A forecaster by its name, or from a bundle's folder.
+
+    Args:
+        name_or_path: ``"linear"``, ``"last_value"``, or the path of a bundle that ``scripts/meta_train.py`` wrote.
+
+    Raises:
+        UserError: No such name or folder; a bundle of another schema, damaged, or changed since it was written.
+
+    Example:
+        >>> import nowcast
+        >>> nowcast.load("linear").window
+        5
+    """
+    name = str(name_or_path)
+    if name in SIMPLE:
+        return SIMPLE[name]()
+    folder = Path(name)
+    if not folder.is_dir():
+        names = ", ".join(SIMPLE)
+        raise UserError(f"forecaster {name!r} is neither a name ({names}) nor a bundle's folder; scripts/meta_train.py makes one")
+    card = read_card(folder)
+    content = _read(folder / "params.npz")
+    if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
+        raise UserError(f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make the bundle again")
+    kind = LEARNED[card["forecaster"]]
+    params = _unflatten(folder / "params.npz")
+    return kind(params=params, window=card["window"], horizon=card["horizon"], served_by=card["served_by"])
+
+
+def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The card of a bundle, checked for schema and completeness."""
+    path = Path(folder) / "card.json"
+    try:
+        card = json.loads(_read(path))
+    except ValueError as error:
+        raise UserError(f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again") from None
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        found = card.get("schema") if isinstance(card, dict) else None
+        raise UserError(f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make the bundle again")
+    missing = {"forecaster", "window", "horizon", "served_by", "params_sha256"} - card.keys()
+    if missing:
+        raise UserError(f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle again")
+    if card["forecaster"] not in LEARNED:
+        raise UserError(
+            f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows {', '.join(LEARNED)}; upgrade weight-nowcaster"
+        )
+    return card
+
+
+def save(forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Write a learned forecaster as a bundle; the folder appears whole or not at all, replacing an older bundle.
+
+    Args:
+        forecaster: A learned one; the others need no bundle.
+        folder: Where. Refused if it exists and is not a bundle.
+        card: What else its card should say: corpus, configuration, scores (anything JSON can hold).
+
+    Returns:
+        The card as written.
+
+    Raises:
+        UserError: The forecaster has nothing to save; the folder holds something else.
+    """
+    if not forecaster.learned:
+        raise UserError(f"{forecaster.name!r} has no parameters to save: nowcast.load({forecaster.name!r}) makes it")
+    folder = Path(folder)
+    if folder.exists() and not (folder / "card.json").is_file() and any(folder.iterdir()):
+        raise UserError(f"folder {str(folder)!r} exists and is no bundle; choose another path")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    fresh.mkdir()
+    try:
+        np.savez(fresh / "params.npz", **_flatten(forecaster.params))  # type: ignore[attr-defined, arg-type]
+        full = {
+            "schema": SCHEMA,
+            "forecaster": forecaster.name,
+            "window": forecaster.window,
+            "horizon": forecaster.horizon,
+            "served_by": dict(forecaster.served_by),  # type: ignore[attr-defined]
+            "params_sha256": hashlib.sha256((fresh / "params.npz").read_bytes()).hexdigest(),
+            **(card or {}),
+        }
+        (fresh / "card.json").write_text(json.dumps(full, indent=2) + "\n")
+        if folder.exists():
+            old = fresh.with_name(fresh.name + ".old")
+            folder.rename(old)
+            fresh.rename(folder)
+            shutil.rmtree(old)
+        else:
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return full
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"bundle {str(path.parent)!r}: cannot read {path.name} ({error.strerror}); make the bundle again") from None
+
+
+def _flatten(params: PyTree) -> dict[str, np.ndarray]:
+    leaves = jax.tree.flatten_with_path(params)[0]
+    return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _unflatten(path: Path) -> PyTree:
+    tree: dict[str, Any] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                *parents, leaf = name.split("/")
+                node = tree
+                for parent in parents:
+                    node = node.setdefault(parent, {})
+                node[leaf] = jnp.asarray(arrays[name])
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"bundle {str(path.parent)!r}: params.npz is damaged ({error}); make the bundle again") from None
+    return tree

@@ -1,0 +1,96 @@
+"""What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots later."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nowcast.ops import flat_labels
+from nowcast.types import PyTree, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecaster:
+    """Base of all forecasters: an elementwise one defines :meth:`leaf` and is done.
+
+    ``window`` and ``horizon`` count snapshots, whatever lies between two of them (an epoch, 200 steps):
+    ``horizon=5`` aims five snapshots past the last one of the window.
+
+    A forecaster is hashable by identity and holds no state: history belongs to whoever calls it
+    (:func:`nowcast.periodic`, or your own loop).
+    """
+
+    name: ClassVar[str]
+    learned: ClassVar[bool] = False
+
+    window: int = 5
+    horizon: int = 5
+
+    def __post_init__(self) -> None:
+        for field in ("window", "horizon"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"{self.name}: {field}={value!r} must be a whole number of snapshots, 1 or more")
+
+    def serves(self, operation: str) -> bool:
+        """Whether weights of this operation are forecast; all others keep their last value."""
+        return True
+
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+        """Forecast one leaf from its window, oldest snapshot first."""
+        raise NotImplementedError
+
+    def check_horizon(self, horizon: int | None) -> int:
+        """The horizon to use: the forecaster's own when none is asked for."""
+        horizon = self.horizon if horizon is None else horizon
+        if horizon < 1:
+            raise UserError(f"horizon={horizon} must be 1 snapshot or more")
+        return horizon
+
+
+def forecast(
+    forecaster: Forecaster, history: PyTree, *, labels: PyTree | None = None, horizon: int | None = None
+) -> PyTree:
+    """Forecast every weight of a model from its window.
+
+    Args:
+        forecaster: What to forecast with.
+        history: Pytree of windows, leaves ``(W, *shape)``, oldest snapshot first.
+        labels: The operation of every leaf (:func:`nowcast.label_ops`). Guessed from names and ranks when left out.
+        horizon: Snapshots past the last one. The forecaster's own when left out.
+
+    Returns:
+        Pytree with leaves ``(*shape)`` in the dtype of the history: the forecast itself, not an update.
+        Leaves whose operation the forecaster does not serve come back as their last snapshot, bit for bit.
+
+    Raises:
+        UserError: A window of another length than the forecaster's, a leaf that is not floating point,
+            labels that do not match, a horizon the forecaster does not have.
+
+    Example:
+        >>> import jax.numpy as jnp, nowcast
+        >>> history = {"kernel": jnp.arange(5.0)[:, None, None] * jnp.ones((5, 2, 3))}
+        >>> nowcast.forecast(nowcast.load("linear"), history)["kernel"][0, 0].item()
+        9.0
+    """
+    horizon = forecaster.check_horizon(horizon)
+    leaves, treedef = jax.tree.flatten_with_path(history)
+    ops = flat_labels(history, labels, leading_axes=1)
+    out = []
+    for (path, leaf), op in zip(leaves, ops, strict=True):
+        leaf = jnp.asarray(leaf)
+        where = jax.tree_util.keystr(path)
+        if leaf.ndim < 1 or leaf.shape[0] != forecaster.window:
+            raise UserError(
+                f"history{where} has shape {leaf.shape}, and {forecaster.name} needs windows of "
+                f"{forecaster.window} snapshots along the first axis"
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise UserError(f"history{where} is {leaf.dtype}: only floating-point weights can be forecast")
+        if forecaster.serves(op):
+            out.append(forecaster.leaf(leaf.astype(jnp.float32), op, horizon).astype(leaf.dtype))
+        else:
+            out.append(leaf[-1])
+    return jax.tree.unflatten(treedef, out)

@@ -1,0 +1,19 @@
+"""Last value: the weights stay where they are. The no-op every forecaster must beat."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Array, Float
+
+from nowcast.forecasters.base import Forecaster
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastValue(Forecaster):
+    """``x̂(t + h) = x(t)``."""
+
+    name: ClassVar[str] = "last_value"
+
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+        """The last snapshot."""
+        return history[-1]

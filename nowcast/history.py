@@ -1,0 +1,16 @@
+"""The window of snapshots that a run carries: one array ``(W, *shape)`` per leaf, filled from the front."""
+
+import jax
+import jax.numpy as jnp
+
+from nowcast.types import PyTree
+
+
+def empty(params: PyTree, window: int) -> PyTree:
+    """Room for ``window`` snapshots of ``params``, in the parameters' own dtypes."""
+    return jax.tree.map(lambda p: jnp.zeros((window, *p.shape), p.dtype), params)
+
+
+def record(history: PyTree, slot: jax.Array, params: PyTree) -> PyTree:
+    """``history`` with ``params`` written at ``slot`` (0 is the oldest)."""
+    return jax.tree.map(lambda h, p: jax.lax.dynamic_update_index_in_dim(h, p, slot, 0), history, params)

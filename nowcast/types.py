@@ -1,0 +1,64 @@
+"""The vocabulary that every module shares.
+
+Shapes, in every signature (jaxtyping):
+
+===========  ============================================================
+``W``        snapshots in a window (5 in WNN)
+``H``        snapshots between the window's last one and the forecast
+``S``        snapshots in a trajectory
+``N``        scalar weights
+``B``        examples in a batch
+``*shape``   the shape of one leaf of a parameter pytree
+===========  ============================================================
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, get_args
+
+import jax
+import numpy as np
+
+PyTree = Any
+Array = jax.Array | np.ndarray
+Operation = Literal["conv", "depthwise_conv", "fc", "bias", "norm", "embedding", "other"]
+OPERATIONS: tuple[str, ...] = get_args(Operation)
+
+
+class UserError(ValueError):
+    """Something the user gave is wrong; the message is one line that names the value and the cure."""
+
+
+class Task(Protocol):
+    """Something that can be trained: how to start, how to step, how to evaluate.
+
+    ``params`` is the pytree that is trained, recorded and nowcast; ``extra`` is what else the model
+    carries (BatchNorm statistics), never nowcast. All methods are pure; those that take arrays are jittable.
+    """
+
+    name: str
+    steps_per_epoch: int
+    labels: PyTree
+    """The operation of every leaf of ``params``."""
+    arrays: PyTree
+    """The training data, on the device."""
+
+    def init(self, seed: int) -> tuple[PyTree, PyTree]:
+        """``(params, extra)`` at the start of the run with this seed."""
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """Which examples each step of an epoch sees, ``(steps_per_epoch, batch_size)``, from seed and epoch alone."""
+
+    def batch(self, arrays: PyTree, indices: Any) -> Any:
+        """The examples behind one row of :meth:`order`."""
+
+    def loss(self, params: PyTree, extra: PyTree, batch: Any) -> tuple[jax.Array, PyTree]:
+        """``(mean loss, new extra)`` of one batch of examples, in training mode."""
+
+    def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
+        """Metrics on a whole split (``"validation"`` or ``"test"``), in evaluation mode."""
+
+
+Curve = Mapping[str, list[float]]
+"""One run as the comparison sees it: ``step``, ``epoch``, ``train_loss``, ``loss``, ``accuracy``, … per evaluation."""
+
+Train = Callable[..., Curve]

@@ -1,0 +1,59 @@
+"""What the commands share: Hydra configuration in, one clear line out when something is wrong."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nowcast.types import UserError
+
+CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
+
+
+def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
+    """Run a command: ``configs/NAME.yaml`` checked against ``schema``, given to ``body`` as an object.
+
+    Wrong input of any kind ends with one line on standard error and exit code 2.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
+    def main(config: Any) -> None:
+        OmegaConf.resolve(config)
+        body(OmegaConf.to_object(config))
+
+    try:
+        main()
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(_cause(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where this one was", file=sys.stderr)
+        sys.exit(130)
+
+
+def _cause(error: BaseException) -> str:
+    """Hydra's message, with that of its cause, on one line."""
+    if isinstance(error.__context__, UserError):
+        return str(error.__context__)
+    lines = [line.strip() for line in str(error).splitlines()]
+    noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
+    return " ".join(line for line in lines if line and not line.startswith(noise))
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+warnings.filterwarnings("ignore", category=UserWarning, module="hydra.*")
