@@ -115,3 +115,49 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
     require(batch_size >= 1, "batch_size", batch_size, "must be 1 or more")
     require(record_every is None or record_every >= 1, "record_every", record_every, "must be 1 step or more; null: an epoch")
     require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")
+
+
+@dataclass
+class TunedConfig:
+    """How the tuned base is found."""
+
+    learning_rates: list[float] = field(default_factory=lambda: [1e-3, 3e-3, 1e-2, 3e-2])
+    seeds: int = 3
+    seed: int = 1000
+
+    def __post_init__(self) -> None:
+        require(len(self.learning_rates) > 0, "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
+        for rate in self.learning_rates:
+            check_rate("tuned.learning_rates", rate)
+        require(self.seeds >= 1, "tuned.seeds", self.seeds, "must be 1 or more")
+        require(self.seed >= 0, "tuned.seed", self.seed, "must be 0 or more")
+
+
+@dataclass
+class EvaluateConfig:
+    """One comparison: a forecaster on one task, on a constant and on a tuned base."""
+
+    report: str
+    forecaster: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    tuned: TunedConfig = field(default_factory=TunedConfig)
+    seeds: int = 5
+    seed: int = 0
+    epochs: int = 20
+    batch_size: int = 64
+    record_every: int | None = None
+    target_share: float = 0.75
+    max_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.report), "report", repr(self.report), "must be a folder's path")
+        require(2 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 2 to 10000; an interval needs 5 or more to mean much")
+        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
+        overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
+        require(not overlap, "tuned.seed", self.tuned.seed, "calibration seeds must not be among the seeds that are compared")
+        require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
+        require(self.optimizer.schedule == "constant", "optimizer.schedule", self.optimizer.schedule, "the comparison has its own schedules; leave it out")
+        check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)

@@ -80,7 +80,8 @@ def fit(
 
     inputs, targets = zip(*prepared, strict=True)
     val_inputs, val_targets = zip(*held_out, strict=True)
-    some = [slice(0, len(t)) for t in val_targets]
+    thin = [max(1, len(y) // len(v)) for y, v in zip(targets, val_targets, strict=True)]
+    sample = [x[::n] for x, n in zip(inputs, thin, strict=True)], [y[::n] for y, n in zip(targets, thin, strict=True)]
     best = [(np.inf, params)] * len(networks)
     curves: dict[str, list[float]] = {"step": []}
     state = optimizer.init(params)
@@ -92,7 +93,7 @@ def fit(
                 if not np.isfinite(values).all():
                     raise UserError(f"meta-training: the loss is not finite at step {i * every}; lower learning_rate={learning_rate:g}")
                 bar.update(every)
-            fitted = errors(params, [x[s] for x, s in zip(inputs, some, strict=True)], [y[s] for y, s in zip(targets, some, strict=True)])
+            fitted = errors(params, *sample)
             checked = errors(params, val_inputs, val_targets)
             curves["step"].append(i * every)
             for k, name in enumerate(networks):

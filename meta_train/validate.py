@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 from collect.corpus import Run
-from meta_train import windows
 from nowcast.forecasters import Forecaster, LastValue, Linear
 from nowcast.forecasters.wnn import normalise
 
@@ -59,4 +58,3 @@ def table(scored: Scores) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["Scores", "scores", "split", "table", "windows"]

@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-sys.path.pop(0)  # this folder: it holds a `collect.py`, which must not hide the package
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would hide the package
 
 from collect.config import CollectConfig
 from collect.population import collect_population

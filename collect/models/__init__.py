@@ -3,8 +3,9 @@
 from flax import nnx
 
 from collect.models.lenet import LeNet
+from collect.models.lstm import LSTM
 from collect.models.mlp import MLP
 from collect.models.resnet import ResNet
 from collect.models.vanilla_cnn import VanillaCNN
 
-MODELS: dict[str, type[nnx.Module]] = {"lenet": LeNet, "mlp": MLP, "resnet": ResNet, "vanilla_cnn": VanillaCNN}
+MODELS: dict[str, type[nnx.Module]] = {"lenet": LeNet, "lstm": LSTM, "mlp": MLP, "resnet": ResNet, "vanilla_cnn": VanillaCNN}

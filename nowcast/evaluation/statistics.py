@@ -1,0 +1,56 @@
+"""Crossings, paired speed-ups and their intervals."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+SMOOTHING = 3
+RESAMPLES = 10_000
+
+
+class Crossing(NamedTuple):
+    """When a run reached its target."""
+
+    epoch: float
+    reached: bool
+    """False: censored, and ``epoch`` is the run's length."""
+
+
+class Interval(NamedTuple):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def smooth(losses: Sequence[float]) -> Float[np.ndarray, "S"]:
+    """The mean of each value and the two before it; NaN where one is missing or not finite."""
+    values = np.where(np.isfinite(losses), losses, np.nan)
+    out = np.full(len(values), np.nan)
+    for i in range(SMOOTHING - 1, len(values)):
+        out[i] = np.mean(values[i - SMOOTHING + 1 : i + 1])
+    return out
+
+
+def crossing(epochs: Sequence[float], losses: Sequence[float], target: float) -> Crossing:
+    """The first epoch at which the smoothed loss is at or below the target; the last epoch if there is none."""
+    below = np.flatnonzero(smooth(losses) <= target)
+    return Crossing(float(epochs[below[0]]), True) if len(below) else Crossing(float(epochs[-1]), False)
+
+
+def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Interval:
+    """How many times fewer epochs the arm needs than its base, paired by seed.
+
+    The geometric mean of ``base/arm`` over seeds, with a 95 % percentile bootstrap over seeds. One seed has no
+    interval (NaN).
+    """
+    ratios = np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float))
+    value = float(np.exp(ratios.mean()))
+    if len(ratios) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    picks = np.random.default_rng(seed).integers(len(ratios), size=(RESAMPLES, len(ratios)))
+    low, high = np.exp(np.quantile(ratios[picks].mean(axis=1), [0.025, 0.975]))
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,88 @@
+"""Compare runs with and without a forecaster, paired and on a tuned base too: bundle → report."""
+
+import sys
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
+
+import nowcast
+from collect.comparison import Stopped, Trials, claim, write_json
+from collect.config import EvaluateConfig
+from collect.population import make_task
+from collect.stop import Stop
+from nowcast import bundle
+from nowcast.evaluation import Plan, calibration_arms, choose, comparison_arms, pictures, report, summarise
+from scripts.cli import command
+
+
+def main(config: EvaluateConfig) -> None:
+    learned = nowcast.load(config.forecaster)
+    forecasters = {"linear": nowcast.load("linear"), learned.name: learned}
+    task = make_task(config.model, config.data, config.batch_size)
+    plan = Plan(
+        learning_rate=config.optimizer.learning_rate,
+        tuned_rates=tuple(config.tuned.learning_rates),
+        forecasters=tuple(forecasters),
+        seeds=tuple(range(config.seed, config.seed + config.seeds)),
+        calibration_seeds=tuple(range(config.tuned.seed, config.tuned.seed + config.tuned.seeds)),
+        target_share=config.target_share,
+    )
+    folder = Path(config.report)
+    about = {
+        "task": task.name, "model": asdict(config.model), "data": asdict(config.data), "optimizer": config.optimizer.name,
+        "batch_size": config.batch_size, "epochs": config.epochs, "record_every": config.record_every,
+        "forecaster": _identity(config.forecaster), "seen": _seen(config.forecaster, task.name),
+    }  # fmt: skip
+    claim(folder, {**about, "plan": asdict(plan)})
+    with Stop(config.max_minutes) as stop:
+        trials = Trials(
+            task, optimizer=config.optimizer.name, epochs=config.epochs, record_every=config.record_every,
+            forecasters=forecasters, folder=folder / "runs", stop=stop,
+        )  # fmt: skip
+        try:
+            trials.train(calibration_arms(plan), plan.calibration_seeds, "calibrate")
+            choice = choose(plan, trials.curve)
+            write_json(folder / "targets.json", choice)
+            arms = comparison_arms(plan, choice)
+            trials.train(arms, plan.seeds, "compare")
+        except Stopped as stopped:
+            print(f"stopped: {stopped}\nreport: not finished\nnext: the same command goes on where this one stopped")
+            return
+    results = {"about": about, **summarise(plan, choice, arms, trials.curve)}
+    every = config.record_every or task.steps_per_epoch
+    jump_every = learned.window * every / task.steps_per_epoch
+    packages = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
+    versions = {name: metadata.version(name) for name in packages}
+    write_json(folder / "results.json", {**results, "versions": versions})
+    commands = ["python " + " ".join(sys.argv), *_how_made(config.forecaster)]
+    (folder / "report.html").write_text(
+        report.page(results, jump_every=jump_every, commands=commands[::-1], versions=versions)
+    )
+    pictures.curves(results, jump_every=jump_every).savefig(folder / "curves.png", dpi=110)
+    print(report.text(results))
+    print(f"\nreport: {folder / 'report.html'}   numbers: {folder / 'results.json'}")
+    print(f"next: open {folder / 'report.html'} in a browser")
+
+
+def _identity(name_or_path: str) -> str:
+    return bundle.read_card(name_or_path)["params_sha256"] if Path(name_or_path).is_dir() else name_or_path
+
+
+def _seen(name_or_path: str, task: str) -> str:
+    """Whether the forecaster was fitted to this task, in words."""
+    if not Path(name_or_path).is_dir():
+        return "The forecaster is not learned."
+    tasks = bundle.read_card(name_or_path).get("corpus", {}).get("tasks", [])
+    known = f"The forecaster was meta-trained on {', '.join(tasks)}" if tasks else "What the forecaster was meta-trained on is not known"
+    return f"{known}; it has {'ALREADY' if task in tasks else 'never'} seen {task}."
+
+
+def _how_made(name_or_path: str) -> list[str]:
+    card = bundle.read_card(name_or_path) if Path(name_or_path).is_dir() else {}
+    return [card["command"]] if "command" in card else []
+
+
+if __name__ == "__main__":
+    command("evaluate", EvaluateConfig, main)
