@@ -64,10 +64,10 @@ class Trials:
         """Train every arm with every seed, several at a time on a CPU; finished ones are not trained again."""
         units = [(arm, seed) for seed in seeds for arm in arms]
         workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-        with tqdm(total=len(units) * self._evaluations, unit="evaluation", desc=title) as bar:
-            with ThreadPoolExecutor(workers) as pool:
-                for _ in pool.map(lambda unit: self._one(*unit, bar.update), units):
-                    pass
+        bar = tqdm(total=len(units) * self._evaluations, unit="evaluation", desc=title)
+        with bar, ThreadPoolExecutor(workers) as pool:
+            for done in [pool.submit(self._one, arm, seed, bar.update) for arm, seed in units]:
+                done.result()
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
@@ -132,5 +132,3 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
-
-

@@ -30,7 +30,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         one_of("model.name", self.name, collect.models.MODELS)
-        require(0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width")
+        require(
+            0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width"
+        )
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -113,7 +115,12 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
     """The keys about a run's length that all commands share."""
     require(1 <= epochs <= 1_000_000, "epochs", epochs, "must be 1 to 1000000")
     require(batch_size >= 1, "batch_size", batch_size, "must be 1 or more")
-    require(record_every is None or record_every >= 1, "record_every", record_every, "must be 1 step or more; null: an epoch")
+    require(
+        record_every is None or record_every >= 1,
+        "record_every",
+        record_every,
+        "must be 1 step or more; null: an epoch",
+    )
     require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")
 
 
@@ -126,7 +133,9 @@ class TunedConfig:
     seed: int = 1000
 
     def __post_init__(self) -> None:
-        require(len(self.learning_rates) > 0, "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
+        require(
+            len(self.learning_rates) > 0, "tuned.learning_rates", self.learning_rates, "must hold at least one rate"
+        )
         for rate in self.learning_rates:
             check_rate("tuned.learning_rates", rate)
         require(self.seeds >= 1, "tuned.seeds", self.seeds, "must be 1 or more")
@@ -153,11 +162,26 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
-        require(2 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 2 to 10000; an interval needs 5 or more to mean much")
+        require(
+            2 <= self.seeds <= 10_000,
+            "seeds",
+            self.seeds,
+            "must be 2 to 10000; an interval needs 5 or more to mean much",
+        )
         require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
         overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
-        require(not overlap, "tuned.seed", self.tuned.seed, "calibration seeds must not be among the seeds that are compared")
+        require(
+            not overlap,
+            "tuned.seed",
+            self.tuned.seed,
+            "calibration seeds must not be among the seeds that are compared",
+        )
         require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
-        require(self.optimizer.schedule == "constant", "optimizer.schedule", self.optimizer.schedule, "the comparison has its own schedules; leave it out")
+        require(
+            self.optimizer.schedule == "constant",
+            "optimizer.schedule",
+            self.optimizer.schedule,
+            "the comparison has its own schedules; leave it out",
+        )
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)

@@ -58,9 +58,13 @@ class Weights:
     def __init__(self, path: Path, snapshots: int):
         self._path = path
         try:
-            self._store = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}, read=True).result()
+            self._store = ts.open(
+                {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}, read=True
+            ).result()
         except ValueError as error:
-            raise UserError(f"corpus: cannot open {path} ({_first_line(error)}); remove this run's folder and collect it again") from None
+            raise UserError(
+                f"corpus: cannot open {path} ({_first_line(error)}); remove this run's folder and collect it again"
+            ) from None
         self.shape: tuple[int, int] = (snapshots, self._store.shape[1])
         self.dtype = np.dtype("float32")
 
@@ -73,7 +77,9 @@ class Weights:
         except ValueError as error:
             if "DATA_LOSS" not in str(error):
                 raise
-            raise UserError(f"corpus: damaged chunk ({_first_line(error)}); remove this run's folder and collect it again") from None
+            raise UserError(
+                f"corpus: damaged chunk ({_first_line(error)}); remove this run's folder and collect it again"
+            ) from None
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -155,13 +161,17 @@ def open(path: str | Path) -> Corpus:
     """
     path = Path(path)
     if not (path / "manifest.json").is_file():
-        raise UserError(f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py corpus={path} makes one")
+        raise UserError(
+            f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py corpus={path} makes one"
+        )
     check_schema(path)
     runs = [Run(file.parent, read_json(file)) for file in sorted((path / "runs").glob("*/run.json"))]
     for run in runs:
         missing = {"config", "status", "leaves", "snapshots", "sha256"} - run.info.keys()
         if missing:
-            raise UserError(f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again")
+            raise UserError(
+                f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again"
+            )
     return Corpus(path, [run for run in runs if run.status in FINISHED])
 
 
@@ -179,7 +189,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"corpus: {path} is damaged ({_first_line(error)}); remove its folder and collect it again") from None
+        raise UserError(
+            f"corpus: {path} is damaged ({_first_line(error)}); remove its folder and collect it again"
+        ) from None
     if not isinstance(content, dict):
         raise UserError(f"corpus: {path} is damaged (not a JSON object); remove its folder and collect it again")
     return content

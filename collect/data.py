@@ -24,7 +24,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
-        return self.images["train"].shape[1:]  # type: ignore[return-value]
+        return self.images["train"].shape[1:]
 
 
 def load(name: str, *, train_size: int | None = None, min_size: int = 1) -> Dataset:
@@ -42,7 +42,10 @@ def load(name: str, *, train_size: int | None = None, min_size: int = 1) -> Data
     if train_size is not None:
         if not 1 <= train_size <= available:
             raise UserError(f"data.train_size={train_size}: {name} has 1 to {available} training examples to give")
-        data.images["train"], data.labels["train"] = data.images["train"][:train_size], data.labels["train"][:train_size]
+        data.images["train"], data.labels["train"] = (
+            data.images["train"][:train_size],
+            data.labels["train"][:train_size],
+        )
     if min(data.image_shape[:2]) < min_size:
         for split, images in data.images.items():
             shape = (len(images), min_size, min_size, images.shape[-1])

@@ -87,9 +87,7 @@ def collect_population(config: CollectConfig) -> dict[str, Any]:
     return counts
 
 
-def _record(
-    loop: Loop, recorder: Recorder, seed: int, rates: np.ndarray, every: int, stop: Stop, bar: Any
-) -> str:
+def _record(loop: Loop, recorder: Recorder, seed: int, rates: np.ndarray, every: int, stop: Stop, bar: Any) -> str:
     """Train and record one run; its status, or nothing when it was stopped before its end."""
     resumed = recorder.resume(loop.start(seed))
     done, state = resumed if resumed else (-1, None)

@@ -66,7 +66,9 @@ class Recorder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"corpus: run {self.path} is being recorded by another process; wait for it or stop it") from None
+            raise UserError(
+                f"corpus: run {self.path} is being recorded by another process; wait for it or stop it"
+            ) from None
         info = self.path / "run.json"
         if info.exists():
             self._info = {**store.read_json(info), "leaves": self._info["leaves"]}
@@ -93,13 +95,17 @@ class Recorder:
             return None
         rows = store.read_metrics(self.path)[: found[0] + 1]
         if len(rows) < found[0] + 1:
-            raise UserError(f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again")
+            raise UserError(
+                f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
+            )
         _replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         self._digests = [row["sha256"] for row in rows]
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         return found[0], ocp.load_pytree(folder, jax.tree.map(jax.typeof, like))
 
-    def append(self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool) -> None:
+    def append(
+        self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool
+    ) -> None:
         """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold."""
         row = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(params)])
         self._weights[snapshot].write(row).result()
@@ -156,7 +162,9 @@ def _index(corpus: Path) -> None:
                 "task": config["task"], "seed": config["seed"], "status": info["status"],
                 "snapshots": info["snapshots"], "scalars": scalars,
             }  # fmt: skip
-        versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
+        versions = {
+            name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")
+        }
         manifest = {"schema": store.SCHEMA, "versions": versions, "runs": runs}
         _replace(corpus / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 

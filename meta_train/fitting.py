@@ -31,11 +31,16 @@ def meta_train(config: MetaTrainConfig) -> dict[str, Any]:
         raise UserError(
             f"corpus={config.corpus!r} has {len(opened)} run(s), and one of each task is kept out for validation; collect 2 or more per task"
         )
-    draw = {"window": config.window, "horizon": config.horizon}
+    draw: Any = {"window": config.window, "horizon": config.horizon}
     train = windows.sample(fitted, wnn.SERVES, **draw, per_run=config.windows_per_run, seed=config.seed)
     held_out = windows.sample(kept, wnn.SERVES, **draw, per_run=config.windows_per_run, seed=config.seed + 1)
     fit = trainer.fit(
-        train, held_out, steps=config.steps, batch_size=config.batch_size, learning_rate=config.learning_rate, seed=config.seed
+        train,
+        held_out,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
     )
     forecaster = wnn.WNN(params=fit.params, **draw)
     card = {

@@ -48,7 +48,9 @@ def fit(
     """
     networks = sorted(train)
     if networks != sorted(validation):
-        raise UserError(f"corpus: training runs have weights for {networks}, validation runs for {sorted(validation)}; collect more runs")
+        raise UserError(
+            f"corpus: training runs have weights for {networks}, validation runs for {sorted(validation)}; collect more runs"
+        )
     window = train[networks[0]].shape[1] - 1
     prepared = [objective.examples(jnp.asarray(train[name])) for name in networks]
     held_out = [objective.examples(jnp.asarray(validation[name])) for name in networks]
@@ -63,7 +65,10 @@ def fit(
 
         def one(carry: Any, key: jax.Array) -> Any:
             params, state = carry
-            picks = [jax.random.randint(k, (batch_size,), 0, len(t)) for k, t in zip(jax.random.split(key, len(targets)), targets, strict=True)]
+            picks = [
+                jax.random.randint(k, (batch_size,), 0, len(t))
+                for k, t in zip(jax.random.split(key, len(targets)), targets, strict=True)
+            ]
             x = jnp.stack([i[p] for i, p in zip(inputs, picks, strict=True)])
             y = jnp.stack([t[p] for t, p in zip(targets, picks, strict=True)])
             value, grads = jax.value_and_grad(objective.loss_of_all)(params, x, y)
@@ -91,7 +96,9 @@ def fit(
             if i:
                 params, state, values = advance(params, state, jax.random.fold_in(keys[0], i), inputs, targets)
                 if not np.isfinite(values).all():
-                    raise UserError(f"meta-training: the loss is not finite at step {i * every}; lower learning_rate={learning_rate:g}")
+                    raise UserError(
+                        f"meta-training: the loss is not finite at step {i * every}; lower learning_rate={learning_rate:g}"
+                    )
                 bar.update(every)
             fitted = errors(params, *sample)
             checked = errors(params, val_inputs, val_targets)

@@ -54,7 +54,7 @@ def table(scored: Scores) -> str:
     """The scores as text, for the terminal."""
     lines = [f"{'network':10} {'forecaster':12} {'L1 (normalised)':>16} {'L1 (weights)':>14}"]
     for network, rows in scored.items():
-        lines += [f"{network:10} {name:12} {row['normalised']:16.4f} {row['weight']:14.3e}" for name, row in rows.items()]
+        lines += [
+            f"{network:10} {name:12} {row['normalised']:16.4f} {row['weight']:14.3e}" for name, row in rows.items()
+        ]
     return "\n".join(lines)
-
-

@@ -46,12 +46,16 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     folder = Path(name)
     if not folder.is_dir():
         names = ", ".join(SIMPLE)
-        raise UserError(f"forecaster {name!r} is neither a name ({names}) nor a bundle's folder; scripts/meta_train.py makes one")
+        raise UserError(
+            f"forecaster {name!r} is neither a name ({names}) nor a bundle's folder; scripts/meta_train.py makes one"
+        )
     card = read_card(folder)
     content = _read(folder / "params.npz")
     if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
-        raise UserError(f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make the bundle again")
-    kind = LEARNED[card["forecaster"]]
+        raise UserError(
+            f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make the bundle again"
+        )
+    kind: Any = LEARNED[card["forecaster"]]
     params = _unflatten(folder / "params.npz")
     return kind(params=params, window=card["window"], horizon=card["horizon"], served_by=card["served_by"])
 
@@ -65,7 +69,9 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again") from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         found = card.get("schema") if isinstance(card, dict) else None
-        raise UserError(f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make the bundle again")
+        raise UserError(
+            f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make the bundle again"
+        )
     missing = {"forecaster", "window", "horizon", "served_by", "params_sha256"} - card.keys()
     if missing:
         raise UserError(f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle again")
@@ -76,7 +82,9 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return card
 
 
-def save(forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def save(
+    forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write a learned forecaster as a bundle; the folder appears whole or not at all, replacing an older bundle.
 
     Args:
@@ -126,7 +134,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"bundle {str(path.parent)!r}: cannot read {path.name} ({error.strerror}); make the bundle again") from None
+        raise UserError(
+            f"bundle {str(path.parent)!r}: cannot read {path.name} ({error.strerror}); make the bundle again"
+        ) from None
 
 
 def _flatten(params: PyTree) -> dict[str, np.ndarray]:
@@ -145,5 +155,7 @@ def _unflatten(path: Path) -> PyTree:
                     node = node.setdefault(parent, {})
                 node[leaf] = jnp.asarray(arrays[name])
     except (ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"bundle {str(path.parent)!r}: params.npz is damaged ({error}); make the bundle again") from None
+        raise UserError(
+            f"bundle {str(path.parent)!r}: params.npz is damaged ({error}); make the bundle again"
+        ) from None
     return tree

@@ -69,7 +69,9 @@ def flat_labels(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -
     given = {_names(path): label for path, label in jax.tree.flatten_with_path(labels)[0]}
     for names, label in given.items():
         if label not in OPERATIONS:
-            raise UserError(f"label {label!r} of leaf {'/'.join(names)!r} is no operation: use one of {', '.join(OPERATIONS)}")
+            raise UserError(
+                f"label {label!r} of leaf {'/'.join(names)!r} is no operation: use one of {', '.join(OPERATIONS)}"
+            )
     wanted = [_names(path) for path, _ in leaves]
     for names in wanted:
         if names not in given:
@@ -86,9 +88,9 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 
 def _label_module(model: nnx.Module) -> PyTree:
-    owners = {path: module for path, module in nnx.iter_modules(model)}
+    owners = dict(nnx.iter_modules(model))
     state = nnx.to_flat_state(nnx.state(model, nnx.Param))
-    labels: dict[str, Any] = {}
+    labels: dict[Any, Any] = {}
     for path, _ in state:
         node = labels
         for part in path[:-1]:

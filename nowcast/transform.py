@@ -124,7 +124,9 @@ def periodic(
             def jump() -> tuple[PyTree, jax.Array]:
                 target = forecast(forecaster, history, labels=labels, horizon=steps_ahead)
                 finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(target)]))
-                taken = jax.tree.map(lambda q, p, u: jnp.where(finite, (q - p).astype(u.dtype), u), target, params, updates)
+                taken = jax.tree.map(
+                    lambda q, p, u: jnp.where(finite, (q - p).astype(u.dtype), u), target, params, updates
+                )
                 return taken, state.refused + jnp.where(finite, 0, 1)
 
             full = filled == forecaster.window

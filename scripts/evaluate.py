@@ -75,7 +75,11 @@ def _seen(name_or_path: str, task: str) -> str:
     if not Path(name_or_path).is_dir():
         return "The forecaster is not learned."
     tasks = bundle.read_card(name_or_path).get("corpus", {}).get("tasks", [])
-    known = f"The forecaster was meta-trained on {', '.join(tasks)}" if tasks else "What the forecaster was meta-trained on is not known"
+    known = (
+        f"The forecaster was meta-trained on {', '.join(tasks)}"
+        if tasks
+        else "What the forecaster was meta-trained on is not known"
+    )
     return f"{known}; it has {'ALREADY' if task in tasks else 'never'} seen {task}."
 
 

@@ -1,5 +1,7 @@
 """The small CNN of WNN's Table 4 (Jang et al., ICML 2023): 24,186 parameters on 32×32×3 images with 10 classes."""
 
+from itertools import pairwise
+
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
@@ -15,9 +17,7 @@ class VanillaCNN(nnx.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
         height, breadth, channels = image_shape
         sizes = [channels, *(scaled(n, width) for n in (8, 16, 32, 32))]
-        self.convs = nnx.List(
-            [nnx.Conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in zip(sizes, sizes[1:], strict=False)]
-        )
+        self.convs = nnx.List([nnx.Conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in pairwise(sizes)])
         self.fc = nnx.Linear(height // 16 * (breadth // 16) * sizes[-1], scaled(64, width), rngs=rngs)
         self.head = nnx.Linear(scaled(64, width), classes, rngs=rngs)
 

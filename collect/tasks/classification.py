@@ -45,7 +45,7 @@ class Classification:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""
-        _, params, extra = nnx.split(self._build(seed), nnx.Param, ...)
+        params, extra = nnx.state(self._build(seed), nnx.Param, ...)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
@@ -63,7 +63,7 @@ class Classification:
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
         logits = module(images)
-        _, _, new_extra = nnx.split(module, nnx.Param, ...)
+        _, new_extra = nnx.state(module, nnx.Param, ...)
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return loss, nnx.to_pure_dict(new_extra)
 

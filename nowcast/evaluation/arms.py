@@ -85,5 +85,4 @@ def _median(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: flo
     for seed in plan.calibration_seeds:
         losses = smooth(curve(arm, seed)["loss"])
         values.append(losses[round(share * (len(losses) - 1))])
-    median = float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
-    return median
+    return float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))

@@ -14,7 +14,7 @@ from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
 COLOURS = ("#7f7f7f", "#e07b1f", "#1f77d0", "#2ca05a", "#a05ac8", "#c83c50")
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "text.color": INK, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "weight-nowcaster",
@@ -69,7 +69,9 @@ def forest(results: Mapping[str, Any]) -> Figure:
             axes.plot([value], [place], "o", color=colour, ms=9)
         axes.axvline(1, color=INK, lw=1)
         axes.set_yticks(range(len(rows)), [f"{row['forecaster']} over {row['base']}" for row in rows])
-        axes.set(xlabel="epochs of the base / epochs with the forecaster (above 1: faster)", ylim=(-0.6, len(rows) - 0.4))
+        axes.set(
+            xlabel="epochs of the base / epochs with the forecaster (above 1: faster)", ylim=(-0.6, len(rows) - 0.4)
+        )
         axes.margins(x=0.08)
     return figure
 

@@ -8,7 +8,17 @@ from nowcast.evaluation import pictures
 from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED
 from nowcast.evaluation.statistics import SMOOTHING
 
-HEADER = ("arm", "learning rate", "epochs to target", "reached", "speed-up [95 %]", "best loss", "final loss", "test acc.", "worst rise")
+HEADER = (
+    "arm",
+    "learning rate",
+    "epochs to target",
+    "reached",
+    "speed-up [95 %]",
+    "best loss",
+    "final loss",
+    "test acc.",
+    "worst rise",
+)
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -25,14 +35,16 @@ pre { padding: .8rem; overflow-x: auto; background: color-mix(in srgb, currentCo
 
 def rows(results: Mapping[str, Any], base: str, target: str = "own_target") -> list[tuple[str, ...]]:
     """The table's rows for one base, as text; ``target`` is ``own_target`` or ``constant_target``."""
-    table = []
+    table: list[tuple[str, ...]] = []
     for row in results["arms"]:
         if row["base"] != base:
             continue
         against, seeds = row[target], len(results["plan"]["seeds"])
         value, low, high = against["speed_up"]
         measured = row["forecaster"] != ALONE or target == "constant_target"
-        epochs = f"{against['median_epochs']:g}" if against["reached"] > seeds / 2 else f"> {against['median_epochs']:g}"
+        epochs = (
+            f"{against['median_epochs']:g}" if against["reached"] > seeds / 2 else f"> {against['median_epochs']:g}"
+        )
         table.append(
             (
                 row["name"].replace(f"-{ALONE}", ""), f"{row['learning_rate']:g} {row['schedule']}", epochs,
@@ -54,7 +66,9 @@ def text(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in results["verdicts"])])
 
 
-def page(results: Mapping[str, Any], *, jump_every: float | None, commands: Sequence[str], versions: Mapping[str, str]) -> str:
+def page(
+    results: Mapping[str, Any], *, jump_every: float | None, commands: Sequence[str], versions: Mapping[str, str]
+) -> str:
     """The whole report as one HTML page: pictures inside, nothing loaded from elsewhere."""
     about, plan, choice = results["about"], results["plan"], results["choice"]
     esc = html.escape
@@ -73,7 +87,9 @@ def page(results: Mapping[str, Any], *, jump_every: float | None, commands: Sequ
     for base in (CONSTANT, TUNED):
         target = choice["targets"][base]
         gain = "a gain over a constant rate" if base == CONSTANT else "a gain over the tuned base"
-        parts.append(f"<h2>{pictures.TITLES[base]}</h2><p>Target: validation loss {target:.4f}. A speed-up here is {gain}.</p>")
+        parts.append(
+            f"<h2>{pictures.TITLES[base]}</h2><p>Target: validation loss {target:.4f}. A speed-up here is {gain}.</p>"
+        )
         parts.append(_table([HEADER, *rows(results, base)]))
     parts += [
         "<h2>Everything against the constant rate</h2><p>The same runs, all to the constant base's target "
@@ -100,7 +116,9 @@ def page(results: Mapping[str, Any], *, jump_every: float | None, commands: Sequ
 def _table(lines: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in lines[0])
     body = "".join(
-        f"<tr{'' if '-' in line[0] else ' class=base'}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>"
+        f"<tr{'' if '-' in line[0] else ' class=base'}>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
+        + "</tr>"
         for line in lines[1:]
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -109,6 +127,9 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 def _align(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     ]

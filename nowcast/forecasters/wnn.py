@@ -1,4 +1,4 @@
-"""Weight Nowcaster Network (Jang, Yoo et al., ICML 2023): one small network per operation, one weight at a time.
+"""Weight Nowcaster Network (Jang et al., ICML 2023): one small network per operation, one weight at a time.
 
 Layers, per network (9,425 parameters), for a window of 5 snapshots ``x`` and its 4 differences ``dx``; two
 streams of the same shape, one for each:
@@ -50,7 +50,11 @@ def init_network(key: PRNGKeyArray, window: int = 5) -> PyTree:
     glorot = initializers.glorot_uniform()
     shapes = {"head": (2 * NARROW, 1)}
     for stream, inputs in (("x", window), ("dx", window - 1)):
-        shapes |= {f"{stream}_in": (inputs, UNITS), f"{stream}_hidden": (UNITS, HIDDEN), f"{stream}_out": (UNITS, NARROW)}
+        shapes |= {
+            f"{stream}_in": (inputs, UNITS),
+            f"{stream}_hidden": (UNITS, HIDDEN),
+            f"{stream}_out": (UNITS, NARROW),
+        }
         shapes |= {f"{stream}_{name}": (HIDDEN, UNITS) for name in "abc"}
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
     return {
@@ -87,10 +91,9 @@ def network(params: PyTree, inputs: Float[Array, "N W"]) -> Float[Array, "N"]:
 
 def penalty(params: PyTree) -> Float[Array, ""]:
     """The regulariser: L1, 1e-6 on the kernels and 0.1 on the biases of the four main layers."""
-    return sum(
-        1e-6 * jnp.sum(jnp.abs(params[name]["kernel"])) + 0.1 * jnp.sum(jnp.abs(params[name]["bias"]))
-        for name in REGULARISED
-    )
+    kernels = sum((jnp.sum(jnp.abs(params[name]["kernel"])) for name in REGULARISED), start=jnp.zeros([]))
+    biases = sum((jnp.sum(jnp.abs(params[name]["bias"])) for name in REGULARISED), start=jnp.zeros([]))
+    return 1e-6 * kernels + 0.1 * biases
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +118,7 @@ class WNN(Forecaster):
 
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network that serves its operation."""
-        params = self.params[self.served_by[operation]]
+        params = self.params[self.served_by[operation] or ""]
         windows = history.reshape(history.shape[0], -1).T
         inputs, scale = normalise(windows)
         return (windows[:, -1] + scale * network(params, inputs)).reshape(history.shape[1:])

@@ -1,0 +1,102 @@
+# ruff: noqa: E402
+"""Strictness for every test, simulated devices, and the small corpus and bundle that several tests read."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jaxtyping.install_import_hook(["nowcast", "collect", "meta_train"], "typecheck.check")
+
+from collect.config import CollectConfig, ModelConfig, OptimizerConfig, VaryConfig
+from collect.population import collect_population
+from meta_train.config import MetaTrainConfig
+from meta_train.fitting import meta_train
+
+
+@pytest.fixture
+def unchecked():
+    """Without the type checks that only tests have: for arguments of a wrong type."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def corpus_config():
+    """Makes the configuration of a tiny collection; keywords override."""
+
+    def make(path, **overrides):
+        given = {
+            "model": ModelConfig("mlp", width=0.1), "optimizer": OptimizerConfig("adam", 3e-3),
+            "vary": VaryConfig(learning_rate=[1e-3, 1e-2]), "runs": 3, "epochs": 14, "batch_size": 256,
+        }  # fmt: skip
+        return CollectConfig(corpus=str(path), **(given | overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def corpus_path(tmp_path_factory, corpus_config):
+    """A recorded corpus: 3 runs of a narrow MLP on digits, 14 epochs each. Read it, do not change it."""
+    path = tmp_path_factory.mktemp("recorded") / "corpus"
+    counts = collect_population(corpus_config(path))
+    assert counts["complete"] == 3
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory, corpus_path):
+    """A bundle fitted to that corpus in a few steps. Read it, do not change it."""
+    path = tmp_path_factory.mktemp("fitted") / "bundle"
+    meta_train(MetaTrainConfig(str(corpus_path), str(path), windows_per_run=500, steps=40, batch_size=64))
+    return path
+
+
+@pytest.fixture(scope="session")
+def command_line():
+    """The command of ``scripts/NAME.py`` with overrides, for ``subprocess``."""
+
+    def make(name, *overrides):
+        return [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, overrides)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def script(command_line):
+    """Runs ``scripts/NAME.py`` with overrides, as a user would, and gives the finished process."""
+
+    def run(name, *overrides, cwd=ROOT):
+        command = command_line(name, *overrides)
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def evaluation(bundle_path):
+    """The overrides of a small comparison, as a user would type them; two jumps in ten epochs."""
+    return [
+        f"forecaster={bundle_path}", "model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64",
+        "seeds=3", "epochs=10", "tuned.learning_rates=[0.003,0.01]", "tuned.seeds=2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory, script, evaluation):
+    """``(folder, process)`` of that comparison. Read it, do not change it."""
+    folder = tmp_path_factory.mktemp("evaluated") / "report"
+    done = script("evaluate", *evaluation, f"report={folder}", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return folder, done

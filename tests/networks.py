@@ -1,0 +1,29 @@
+"""WNNs with made-up parameters, quick to make."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nowcast.forecasters import WNN
+from nowcast.forecasters.wnn import init_network
+
+NETWORKS = ("conv", "fc", "bias")
+
+
+def random_wnn(seed=0):
+    """All parameters are random, biases included, and differ between the networks."""
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf):
+        return jnp.asarray(rng.normal(size=leaf.shape) / leaf.shape[0] ** 0.5, jnp.float32)
+
+    like = jax.eval_shape(init_network, jax.random.key(0))
+    return WNN(params={name: jax.tree.map(draw, like) for name in NETWORKS})
+
+
+def constant_wnn(value):
+    """Every increment is tanh(value) times the window's unit, whatever the window."""
+    like = jax.eval_shape(init_network, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), like)
+    params["head"]["bias"] = jnp.full((1,), value, jnp.float32)
+    return WNN(params=dict.fromkeys(NETWORKS, params))

@@ -1,0 +1,159 @@
+"""Bad input of any kind: exit code 2, one line that names it, no traceback, and nothing written."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collect import corpus
+
+HERE = Path(__file__).resolve().parent
+
+COLLECT = [
+    # what is added to a good command line, and what the message must name
+    ("model=lenett", "lenett"), ("model.name=lenett", "lenett"), ("data=mnits", "mnits"),
+    ("data.name=mnits", "mnits"), ("optimizer=addam", "addam"), ("optimizer.name=addam", "addam"),
+    ("optimizer.schedule=linear", "linear"), ("optimizer.learning_rate=-1", "-1"),
+    ("optimizer.learning_rate=0", "0"), ("optimizer.learning_rate=1000", "1000"),
+    ("optimizer.learning_rate=nan", "nan"), ("optimizer.learning_rate=fast", "fast"),
+    ("optimizer.lr=0.1", "lr"), ("epochs=0", "epochs=0"), ("epochs=-3", "-3"), ("epochs=ten", "ten"),
+    ("epochs=1.5", "1.5"), ("epochs=null", "epochs"), ("epochs=[1,2]", "epochs"),
+    ("batch_size=0", "batch_size=0"), ("batch_size=5000", "5000"), ("runs=0", "runs=0"),
+    ("runs=two", "two"), ("record_every=0", "record_every=0"), ("record_every=never", "never"),
+    ("max_minutes=-1", "-1"), ("max_minutes=0", "max_minutes=0"), ("max_minutes=nan", "nan"),
+    ("data.train_size=0", "train_size=0"), ("data.train_size=-5", "-5"),
+    ("data.train_size=99999", "99999"), ("model.width=0", "width=0"), ("model.width=-1", "-1"),
+    ("model.width=wide", "wide"), ("model.width=nan", "nan"),
+    ("model=resnet20 model.depth=21", "depth=21"), ("model=resnet20 model.depth=-4", "depth=-4"),
+    ("model=mlp model.depth=3", "depth"), ("seed=-1", "seed=-1"), ("seed=2147483648", "2147483648"),
+    ("vary.learning_rate=[0.1]", "[0.1]"), ("vary.learning_rate=[0.1,0.01]", "0.01"),
+    ("vary.learning_rate=[0,1]", "0"), ("vary.learning_rate=fast", "fast"),
+    ("vary.schedule=[linear]", "linear"), ("vary.schedule=[]", "vary.schedule"), ("epoch=3", "epoch"),
+    ("+extra=3", "extra"), ("++extra=3", "extra"), ("+model.extra=3", "extra"),
+    ("epochs=${nope}", "nope"), ("epochs", "epochs"), ("vary.learning_rate=[0.1", "[0.1"),
+    ("~corpus", "corpus"), ("corpus=???", "corpus"), ("corpus=", "corpus"), ("corpus=null", "corpus"),
+    ("corpus={file}", "{file}"), ("corpus={folder}", "{folder}"), ("corpus={file}/below", "{file}"),
+    ("corpus={other_schema}", "corpus/99"),
+]  # fmt: skip
+META_TRAIN = [
+    ("corpus={folder}/nowhere", "{folder}/nowhere"), ("corpus={folder}", "{folder}"),
+    ("corpus={file}", "{file}"), ("corpus={other_schema}", "corpus/99"),
+    ("corpus={damaged_manifest}", "manifest.json"), ("corpus={damaged_run}", "run.json"),
+    ("corpus={damaged_chunk}", "/weights/c/3/0"), ("corpus=???", "corpus"), ("~bundle", "bundle"),
+    ("bundle=", "bundle"), ("bundle=null", "bundle"), ("bundle={file}", "{file}"),
+    ("bundle={folder}", "{folder}"), ("forecaster=linear", "linear"),
+    ("forecaster=crystal_ball", "crystal_ball"), ("window=1", "window=1"), ("window=50", "50"),
+    ("window=five", "five"), ("horizon=0", "horizon=0"), ("horizon=50", "50"), ("steps=0", "steps=0"),
+    ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("windows_per_run=-1", "-1"),
+    ("validation_share=0", "validation_share=0"), ("validation_share=1", "share=1"),
+    ("validation_share=nan", "nan"), ("learning_rate=-1", "-1"), ("learning_rate=inf", "inf"),
+    ("seed=-1", "seed=-1"), ("stepz=3", "stepz"), ("+extra=3", "extra"), ("steps=${nope}", "nope"),
+]  # fmt: skip
+EVALUATE = [
+    ("forecaster=crystal_ball", "crystal_ball"), ("forecaster={folder}/nowhere", "{folder}/nowhere"),
+    ("forecaster={folder}", "{folder}"), ("forecaster={file}", "{file}"),
+    ("forecaster={damaged_bundle}", "params.npz"), ("forecaster=???", "forecaster"),
+    ("~forecaster", "forecaster"), ("forecaster=", "forecaster"), ("report=???", "report"),
+    ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"),
+    ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("optimizer=addam", "addam"),
+    ("seeds=1", "seeds=1"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"),
+    ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
+    ("tuned.learning_rates=[]", "learning_rates"), ("tuned.learning_rates=[0.1,-1]", "-1"),
+    ("tuned.learning_rates=fast", "fast"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),
+    ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("batch_size=5000", "5000"),
+    ("record_every=0", "record_every=0"), ("max_minutes=0", "max_minutes=0"),
+    ("data.train_size=99999", "99999"), ("seedz=3", "seedz"), ("+extra=3", "extra"),
+    ("epochs=${nope}", "nope"),
+]  # fmt: skip
+SCRIPTS = {"collect": COLLECT, "meta_train": META_TRAIN, "evaluate": EVALUATE}
+TABLE = [(name, *case) for name, cases in SCRIPTS.items() for case in cases]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, corpus_path, bundle_path):
+    """Things that a path may lead to."""
+    root = tmp_path_factory.mktemp("bad")
+    (root / "file").write_text("dear")
+    (root / "folder").mkdir()
+    (root / "folder" / "chapter1.tex").write_text("dear")
+    names = ("other_schema", "damaged_manifest", "damaged_run", "damaged_chunk")
+    copies = {name: shutil.copytree(corpus_path, root / name) for name in names}
+    (copies["other_schema"] / "manifest.json").write_text('{"schema": "corpus/99"}')
+    (copies["damaged_manifest"] / "manifest.json").write_text('{"sch')
+    (copies["damaged_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text('{"con')
+    for chunk in copies["damaged_chunk"].glob("runs/*/weights/c/3/0"):
+        chunk.write_bytes(chunk.read_bytes()[:-9] + b"\0" * 9)
+    copies["damaged_bundle"] = shutil.copytree(bundle_path, root / "damaged_bundle")
+    (copies["damaged_bundle"] / "params.npz").write_bytes(b"PK")
+    return {"file": root / "file", "folder": root / "folder", **copies}
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "lock" not in path.name}
+
+
+def command_line(good, bad, places):
+    """A good command line with something bad in it; ``~key`` takes one away."""
+    good = [part for part in good if not (bad[0] == "~" and part.startswith(bad[1:]))]
+    return good + [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, places, corpus_path, bundle_path):
+    """What every row of the table came to, and what it wrote."""
+    small = ["model=mlp", "model.width=0.1"]
+    good = {
+        "collect": [*small, "epochs=1", "runs=1"],
+        "meta_train": [f"corpus={corpus_path}", "windows_per_run=50", "steps=2", "batch_size=8"],
+        "evaluate": [*small, f"forecaster={bundle_path}", "epochs=2", "seeds=2"],
+    }
+    output = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report"}
+    before = {name: contents(path) for name, path in places.items() if path.is_dir()}
+    results = {}
+    for name, cases in SCRIPTS.items():
+        root = tmp_path_factory.mktemp(name)
+        outs = [root / str(i) / "out" for i in range(len(cases))]
+        lines = [
+            command_line([f"{output[name]}={out}", *good[name]], bad, places)
+            for (bad, _), out in zip(cases, outs, strict=True)
+        ]
+        command = [sys.executable, HERE / "run_cases.py", HERE.parent / "scripts" / f"{name}.py"]
+        done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, cwd=root, check=True)
+        for (bad, _), result, out in zip(cases, json.loads(done.stdout), outs, strict=True):
+            results[name, bad] = result | {"wrote": out.exists()}
+        results[name, "elsewhere"] = [path for path in root.iterdir() if path.is_file()]
+    results["touched"] = [name for name, old in before.items() if contents(places[name]) != old]
+    return results
+
+
+@pytest.mark.parametrize(("name", "bad", "named"), TABLE, ids=[f"{name} {bad}" for name, bad, _ in TABLE])
+def test_bad_input_ends_with_one_line_that_names_it(finished, places, name, bad, named):
+    result = finished[name, bad]
+    assert result["code"] == 2, result["err"][-2000:]
+    assert result["err"].startswith("error: "), result["err"]
+    assert result["err"].count("\n") == 1, result["err"]
+    assert named.format(**places) in result["err"]
+    assert not result["wrote"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_bad_input_leaves_no_file_where_the_command_runs(finished, name):
+    assert finished[name, "elsewhere"] == []
+
+
+def test_bad_input_changes_nothing_that_was_there(finished):
+    assert finished["touched"] == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_process_of_its_own_ends_the_same_way(script, name, tmp_path):
+    done = script(name, "corpse=1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "corpse" in done.stderr
+    assert list(tmp_path.iterdir()) == []

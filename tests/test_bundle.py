@@ -1,0 +1,156 @@
+"""Bundles: what was saved comes back, and what was damaged is refused in one line."""
+
+import hashlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import random_wnn
+
+import nowcast
+from nowcast.bundle import SCHEMA, read_card
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A bundle of random networks."""
+    nowcast.save(random_wnn(), tmp_path / "bundle", {"note": "made up"})
+    return tmp_path / "bundle"
+
+
+def forecast(forecaster):
+    history = jnp.cumsum(jax.random.normal(jax.random.key(0), (5, 50)), axis=0)
+    return [nowcast.forecast(forecaster, {"w": history}, labels={"w": op})["w"] for op in nowcast.OPERATIONS]
+
+
+def change_card(folder, **changes):
+    card = read_card(folder) | changes
+    (folder / "card.json").write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+
+
+def test_a_loaded_bundle_forecasts_the_same_bit_for_bit(folder):
+    np.testing.assert_array_equal(forecast(nowcast.load(folder)), forecast(random_wnn()))
+    np.testing.assert_array_equal(forecast(nowcast.load(str(folder))), forecast(random_wnn()))
+
+
+def test_the_card_says_what_the_bundle_is(folder):
+    card = json.loads((folder / "card.json").read_text())
+    assert card == read_card(folder)
+    assert card["schema"] == SCHEMA
+    assert (card["forecaster"], card["window"], card["horizon"], card["note"]) == ("wnn", 5, 5, "made up")
+    assert card["params_sha256"] == hashlib.sha256((folder / "params.npz").read_bytes()).hexdigest()
+    assert card["served_by"]["depthwise_conv"] == "conv"
+    assert card["served_by"]["norm"] is None
+
+
+def test_saving_what_was_loaded_gives_the_same_parameters(folder, tmp_path):
+    nowcast.save(nowcast.load(folder), tmp_path / "again")
+    with np.load(folder / "params.npz") as before, np.load(tmp_path / "again" / "params.npz") as after:
+        assert sorted(before) == sorted(after)
+        for name in before:
+            np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_a_window_and_horizon_of_its_own_come_back(tmp_path):
+    wnn = random_wnn()
+    nowcast.save(type(wnn)(params=wnn.params, horizon=9, served_by={"fc": "conv"}), tmp_path / "bundle")
+    loaded = nowcast.load(tmp_path / "bundle")
+    assert (loaded.window, loaded.horizon, loaded.served_by) == (5, 9, {"fc": "conv"})
+
+
+def truncate(folder):
+    content = (folder / "params.npz").read_bytes()[:-100]
+    (folder / "params.npz").write_bytes(content)
+    change_card(folder, params_sha256=hashlib.sha256(content).hexdigest())
+
+
+def tamper(folder):
+    content = bytearray((folder / "params.npz").read_bytes())
+    content[1000] ^= 1
+    (folder / "params.npz").write_bytes(bytes(content))
+
+
+def lose_a_network(folder):
+    params = dict(random_wnn().params)
+    del params["conv"]["head"]
+    flat = {"/".join(k.key for k in path): leaf for path, leaf in jax.tree.flatten_with_path(params)[0]}
+    np.savez(folder / "params.npz", **flat)
+    change_card(folder, params_sha256=hashlib.sha256((folder / "params.npz").read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (tamper, "params.npz"),
+        (truncate, "params.npz"),
+        (lose_a_network, "conv"),
+        (lambda folder: (folder / "params.npz").unlink(), "params.npz"),
+        (lambda folder: (folder / "card.json").unlink(), "card.json"),
+        (lambda folder: (folder / "card.json").write_text('{"schema": '), "card.json"),
+        (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe\x00"), "card.json"),
+        (lambda folder: (folder / "card.json").write_text("[]"), "schema None"),
+        (lambda folder: change_card(folder, schema="bundle/99"), "'bundle/99'"),
+        (lambda folder: change_card(folder, forecaster="crystal_ball"), "'crystal_ball'"),
+        (lambda folder: change_card(folder, window=None), "window"),
+        (lambda folder: change_card(folder, window="five"), "window='five'"),
+        (lambda folder: change_card(folder, window=7), "window"),
+        (lambda folder: change_card(folder, served_by="conv"), "served_by"),
+    ],
+    ids=[
+        "tampered", "truncated", "a layer less", "no parameters", "no card", "half a card", "no text",
+        "no object", "other schema", "unknown forecaster", "no window", "wrong type of window",
+        "another window", "wrong served_by",
+    ],
+)  # fmt: skip
+def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(folder, harm, said, unchecked):
+    harm(folder)
+    with pytest.raises(nowcast.UserError) as caught:
+        nowcast.load(folder)
+    message = str(caught.value)
+    assert said in message
+    assert str(folder) in message
+    assert message.count("again") + message.count("upgrade") == 1  # one cure, said once
+    assert "\n" not in message
+
+
+def test_an_unknown_name_is_refused_with_the_names_that_exist(tmp_path):
+    with pytest.raises(nowcast.UserError) as caught:
+        nowcast.load("linaer")
+    for word in ("'linaer'", "linear", "last_value"):
+        assert word in str(caught.value)
+
+
+def test_a_forecaster_without_parameters_is_not_saved(tmp_path):
+    with pytest.raises(nowcast.UserError, match="linear"):
+        nowcast.save(nowcast.load("linear"), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("dear")
+    with pytest.raises(nowcast.UserError, match="thesis"):
+        nowcast.save(random_wnn(), tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "dear"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_a_file_is_not_overwritten(tmp_path):
+    (tmp_path / "bundle").write_text("dear")
+    with pytest.raises(nowcast.UserError, match="bundle"):
+        nowcast.save(random_wnn(), tmp_path / "bundle")
+    assert (tmp_path / "bundle").read_text() == "dear"
+
+
+def test_a_newer_bundle_replaces_an_older_one_and_leaves_nothing_behind(folder):
+    nowcast.save(random_wnn(seed=1), folder)
+    np.testing.assert_array_equal(forecast(nowcast.load(folder)), forecast(random_wnn(seed=1)))
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_card_that_json_cannot_hold_writes_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        nowcast.save(random_wnn(), tmp_path / "bundle", {"loss": object()})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,144 @@
+"""However a collection is stopped, the same command goes on and gives the corpus of an uninterrupted one."""
+
+import dataclasses
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from collect import corpus
+from collect.population import collect_population
+from collect.recorder import Recorder
+from collect.stop import Stop
+
+COMMAND = ["model=mlp", "model.width=0.1", "batch_size=256", "runs=2", "epochs=60", "record_every=1"]
+
+
+def contents(path):
+    """Everything a reader sees, by run."""
+    return {
+        run.id: (run.info, np.asarray(run.weights), {k: v.tolist() for k, v in run.metrics.items()})
+        for run in corpus.open(path)
+    }
+
+
+def assert_same_corpus(got, expected):
+    got, expected = contents(got), contents(expected)
+    assert got.keys() == expected.keys()
+    for name, (info, weights, metrics) in expected.items():
+        assert got[name][0] == info  # its sha256 too
+        np.testing.assert_array_equal(got[name][1], weights)
+        np.testing.assert_equal(got[name][2], metrics)
+
+
+def start(command_line, path):
+    return subprocess.Popen(
+        command_line("collect", *COMMAND, f"corpus={path}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_snapshots(process, path, count):
+    """Until the first run has recorded so many snapshots; the run must not have ended before."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        files = list(path.glob("runs/*/metrics.jsonl"))
+        if files and len(files[0].read_text().splitlines()) >= count:
+            assert process.poll() is None
+            return
+        time.sleep(0.005)
+    pytest.fail("no snapshots within two minutes")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, script):
+    path = tmp_path_factory.mktemp("whole") / "corpus"
+    done = script("collect", *COMMAND, f"corpus={path}")
+    assert done.returncode == 0, done.stderr
+    assert [run.weights.shape[0] for run in corpus.open(path)] == [301, 301]
+    return path
+
+
+def test_killed_and_started_again_it_gives_the_same_corpus(command_line, script, uninterrupted, tmp_path):
+    path = tmp_path / "corpus"
+    process = start(command_line, path)
+    wait_for_snapshots(process, path, 40)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    if path.joinpath("manifest.json").exists():
+        assert len(corpus.open(path)) < 2
+    again = script("collect", *COMMAND, f"corpus={path}")
+    assert again.returncode == 0, again.stderr
+    assert_same_corpus(path, uninterrupted)
+
+
+def test_terminated_it_stops_in_good_order_and_goes_on(command_line, script, uninterrupted, tmp_path):
+    path = tmp_path / "corpus"
+    process = start(command_line, path)
+    wait_for_snapshots(process, path, 40)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped: SIGTERM" in out
+    assert "the same command goes on" in out
+    assert len(list(path.glob("runs/*/checkpoint/*"))) == 1
+    lines = len(next(path.glob("runs/*/metrics.jsonl")).read_text().splitlines())
+    again = script("collect", *COMMAND, f"corpus={path}")
+    assert again.returncode == 0, again.stderr
+    assert lines < 301
+    assert_same_corpus(path, uninterrupted)
+    assert not list(path.glob("runs/*/checkpoint"))
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 5], ids=["newest snapshot", "an older snapshot"])
+def test_killed_between_two_checkpoints_it_records_the_rest_again(
+    tmp_path, corpus_config, monkeypatch, checkpoint_every
+):
+    class Killed(BaseException):
+        pass
+
+    append = Recorder.append
+
+    def append_until_killed(self, snapshot, params, metrics, state, *, checkpoint):
+        append(self, snapshot, params, metrics, state, checkpoint=snapshot % checkpoint_every == 0)
+        if snapshot == 8:
+            with (self.path / "metrics.jsonl").open("a") as file:
+                file.write('{"snapshot": 9, "st')  # a line cut short
+            raise Killed
+
+    config, whole = (corpus_config(tmp_path / name, runs=1, epochs=12) for name in ("corpus", "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "append", append_until_killed)
+        with pytest.raises(Killed):
+            collect_population(config)
+    assert len(corpus.open(config.corpus)) == 0
+    assert collect_population(config)["complete"] == 1
+    collect_population(whole)
+    assert_same_corpus(config.corpus, whole.corpus)
+
+
+def test_max_minutes_stops_and_the_same_command_goes_on(tmp_path, corpus_config):
+    config = corpus_config(tmp_path / "corpus", runs=2, epochs=2)
+    counts = collect_population(dataclasses.replace(config, max_minutes=1e-9))
+    assert counts["left"] == 2
+    assert "max_minutes" in counts["stopped"]
+    assert len(corpus.open(config.corpus)) == 0
+    assert collect_population(config)["complete"] == 2
+    whole = corpus_config(tmp_path / "whole", runs=2, epochs=2)
+    collect_population(whole)
+    assert_same_corpus(config.corpus, whole.corpus)
+
+
+def test_a_second_signal_is_not_caught_any_more():
+    before = signal.getsignal(signal.SIGTERM)
+    with Stop() as stop:
+        assert stop.reason == ""
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.reason == "SIGTERM received"
+        assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,114 @@
+"""The commands as a user types them: help that explains every key, and the way from data to report."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nowcast
+from collect import corpus
+from collect.models import MODELS
+from collect.optimizers import OPTIMIZERS
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+SCRIPTS = ("collect", "meta_train", "evaluate")
+
+
+def keys(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+@pytest.fixture(scope="module")
+def helped(script, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("help")
+    shown = {name: script(name, "--help", cwd=folder) for name in SCRIPTS}
+    assert list(folder.iterdir()) == []
+    return shown
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_explains_every_key_with_its_default(helped, name):
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    del config["defaults"], config["hydra"]
+    done = helped[name]
+    assert done.returncode == 0
+    for key in keys(config):
+        assert f"\n  {key}=" in done.stdout, key
+    for key, value in config.items():
+        if isinstance(value, int | float | str) and value != "???":
+            assert f"\n  {key}={value} " in done.stdout, key
+
+
+@pytest.mark.parametrize("name", ["collect", "evaluate"])
+def test_help_names_what_there_is_to_choose(helped, name):
+    for group in ("model", "data", "optimizer"):
+        for option in (CONFIGS / group).glob("*.yaml"):
+            assert option.stem in helped[name].stdout
+
+
+@pytest.mark.parametrize(("group", "registered"), [("model", MODELS), ("optimizer", OPTIMIZERS)])
+def test_everything_registered_has_a_configuration(group, registered):
+    configured = {yaml.safe_load(file.read_text())["name"] for file in (CONFIGS / group).glob("*.yaml")}
+    assert configured == set(registered)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory, script):
+    """The three commands of the contract, made small; every one with relative paths, from an empty folder."""
+    cwd = tmp_path_factory.mktemp("pipeline")
+    small = ["data=digits", "data.train_size=200", "model.width=0.3"]
+    done = {
+        "collect": script(
+            "collect", "model=lenet", "optimizer=adam", "runs=2", "epochs=12", "corpus=corpora/mine", *small,
+            cwd=cwd,
+        ),
+        "meta_train": script(
+            "meta_train", "corpus=corpora/mine", "forecaster=wnn", "bundle=bundles/mine",
+            "windows_per_run=200", "steps=20", cwd=cwd,
+        ),
+        "evaluate": script(
+            "evaluate", "forecaster=bundles/mine", "model=mlp", "seeds=2", "epochs=6", "report=reports/mine",
+            "tuned.seeds=1", "tuned.learning_rates=[0.003]", *small, cwd=cwd,
+        ),
+    }  # fmt: skip
+    return cwd, done
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_command_of_the_contract_ends_well_and_says_what_to_run_next(pipeline, name):
+    done = pipeline[1][name]
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("next: ")
+
+
+def test_the_next_command_named_is_the_one_that_follows(pipeline):
+    _, done = pipeline
+    assert "python scripts/meta_train.py corpus=corpora/mine" in done["collect"].stdout
+    assert "python scripts/evaluate.py forecaster=bundles/mine" in done["meta_train"].stdout
+
+
+def test_the_results_lie_where_the_commands_said_and_nowhere_else(pipeline):
+    cwd, done = pipeline
+    assert sorted(path.name for path in cwd.iterdir()) == ["bundles", "corpora", "reports"]
+    assert len(corpus.open(cwd / "corpora" / "mine")) == 2
+    forecaster = nowcast.load(cwd / "bundles" / "mine")
+    assert all(forecaster.serves(op) for op in ("conv", "fc", "bias"))
+    for name in ("report.html", "results.json", "curves.png"):
+        assert (cwd / "reports" / "mine" / name).stat().st_size > 1000
+    assert "reports/mine/report.html" in done["evaluate"].stdout
+    assert "never seen mlp-digits" in (cwd / "reports" / "mine" / "report.html").read_text()
+
+
+def test_many_values_fan_out_in_one_command(script, tmp_path):
+    done = script(
+        "collect", "-m", "model=mlp", "model.width=0.05,0.1", "epochs=1", "runs=1", "data.train_size=100",
+        "corpus=corpora/both", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = corpus.open(tmp_path / "corpora" / "both")
+    assert sorted(run.config["model"]["width"] for run in runs) == [0.05, 0.1]

@@ -1,0 +1,179 @@
+"""Data sets and architectures: sizes known from elsewhere, and every one of them trains."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from sklearn.datasets import load_digits
+
+import nowcast
+from collect import data, optimizers
+from collect.config import DataConfig, ModelConfig
+from collect.loop import Loop
+from collect.models import MODELS
+from collect.models.layers import max_pool
+from collect.population import make_task
+
+
+def test_digits_are_those_of_scikit_learn_each_in_one_split():
+    digits = data.load("digits")
+    # Of 1797 = 7·256 + 5 places, 5 of each seven are for training, and so are the last 5.
+    sizes = {split: len(labels) for split, labels in digits.labels.items()}
+    assert sizes == {"train": 5 * 256 + 5, "validation": 256, "test": 256}
+    together = {
+        (image.tobytes(), int(label))
+        for split in data.SPLITS
+        for image, label in zip(digits.images[split], digits.labels[split], strict=True)
+    }
+    images, labels = load_digits(return_X_y=True)
+    scaled = (images / 16).astype(np.float32)
+    originals = {(image.tobytes(), int(label)) for image, label in zip(scaled, labels, strict=True)}
+    assert together == originals
+    assert len(originals) == 1797  # no image is there twice, so none is in two splits
+
+
+def test_digits_are_images_between_0_and_1_of_ten_classes():
+    digits = data.load("digits")
+    assert digits.image_shape == (8, 8, 1)
+    for split in data.SPLITS:
+        assert digits.images[split].dtype == np.float32
+        assert (digits.images[split].min(), digits.images[split].max()) == (0, 1)
+        assert set(digits.labels[split]) == set(range(10))
+        assert np.bincount(digits.labels[split]).min() > 15
+
+
+def test_small_images_are_resized_for_the_networks_that_need_it():
+    small, large = data.load("digits"), data.load("digits", min_size=32)
+    assert large.image_shape == (32, 32, 1)
+    for split in data.SPLITS:
+        shrunk = large.images[split].reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+        assert np.corrcoef(shrunk.ravel(), small.images[split].ravel())[0, 1] > 0.95
+        np.testing.assert_array_equal(large.labels[split], small.labels[split])
+
+
+def test_train_size_takes_the_first_training_examples_and_leaves_the_other_splits():
+    some, everything = data.load("digits", train_size=100), data.load("digits")
+    np.testing.assert_array_equal(some.images["train"], everything.images["train"][:100])
+    np.testing.assert_array_equal(some.labels["train"], everything.labels["train"][:100])
+    assert len(some.labels["validation"]) == 256
+    assert len(data.load("digits").labels["train"]) == 1285  # the next one is not cut
+
+
+@pytest.mark.parametrize("size", [0, -1, 1286])
+def test_a_train_size_that_the_data_cannot_give_is_refused(size):
+    with pytest.raises(nowcast.UserError, match=f"data.train_size={size}.* 1 to 1285"):
+        data.load("digits", train_size=size)
+
+
+def test_an_unknown_data_set_is_refused_with_those_that_exist():
+    with pytest.raises(nowcast.UserError, match="'mnits' is unknown; available: digits"):
+        data.load("mnits")
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape", "sizes", "published"),
+    [
+        ("lenet", (32, 32, 1), {}, 61_706),
+        ("lenet", (32, 32, 3), {}, 62_006),
+        ("vanilla_cnn", (32, 32, 3), {}, 24_186),
+        ("resnet", (32, 32, 3), {"depth": 20}, 269_722),
+        ("resnet", (32, 32, 3), {"depth": 32}, 464_154),
+        ("resnet", (32, 32, 3), {"depth": 44}, 658_586),
+        ("resnet", (32, 32, 3), {"depth": 56}, 853_018),
+        ("mlp", (28, 28, 1), {}, 784 * 256 + 256 + 256 * 256 + 256 + 2570),
+        ("mlp", (8, 8, 1), {}, 85_002),
+        ("lstm", (28, 28, 1), {}, 4 * 128 * (28 + 128 + 1) + 1290),
+        ("lstm", (8, 8, 1), {}, 71_434),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, image_shape, sizes, published):
+    model = nnx.eval_shape(lambda: MODELS[name](image_shape, 10, **sizes, rngs=nnx.Rngs(0)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) == published
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_width_makes_a_network_narrower(name):
+    def count(width):
+        model = nnx.eval_shape(lambda: MODELS[name]((32, 32, 1), 10, width=width, rngs=nnx.Rngs(0)))
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+    assert count(0.01) < count(0.5) < 0.6 * count(1.0)
+
+
+@pytest.mark.parametrize("depth", [0, -4, 7, 21])
+def test_a_resnet_of_impossible_depth_is_refused(depth):
+    with pytest.raises(nowcast.UserError, match=f"model.depth={depth}"):
+        MODELS["resnet"]((32, 32, 3), 10, depth=depth, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 5, 7, 2)])
+def test_max_pool_is_flax_max_pool_in_value_and_gradient(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    weights = jax.random.normal(jax.random.key(1), (shape[0], shape[1] // 2, shape[2] // 2, shape[3]))
+    theirs = lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))  # noqa: E731
+    np.testing.assert_array_equal(max_pool(x), theirs(x))
+    ours_grad, theirs_grad = (jax.grad(lambda x, f=f: jnp.sum(weights * f(x)))(x) for f in (max_pool, theirs))
+    np.testing.assert_array_equal(ours_grad, theirs_grad)
+    assert np.count_nonzero(ours_grad) == weights.size
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_architecture_learns(name):
+    depth = {"depth": 8} if name == "resnet" else {}
+    task = make_task(ModelConfig(name, width=0.25, **depth), DataConfig(train_size=64), 32)
+    loop = Loop(task, optimizers.make("adam"))
+    losses = [snapshot.train_loss for snapshot in loop.run(0, np.full(10, 3e-3, np.float32))][1:]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def test_batch_norm_statistics_change_in_training_and_not_in_evaluation():
+    task = make_task(ModelConfig("resnet", width=0.25, depth=8), DataConfig(train_size=64), 32)
+    params, extra = task.init(0)
+    batch = task.batch(task.arrays, task.order(0, 0)[0])
+    _, after = task.loss(params, extra, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(extra)
+    assert np.abs(after["bn"]["mean"] - extra["bn"]["mean"]).max() > 1e-4
+    first, second = (task.evaluate(params, extra, "validation") for _ in range(2))
+    assert first == second
+    assert task.evaluate(params, after, "validation") != first  # evaluation reads them
+
+
+def test_evaluation_is_the_mean_over_the_whole_split():
+    task = make_task(ModelConfig("mlp", width=0.1), DataConfig(), 32)
+    params, extra = task.init(0)
+    digits = data.load("digits")
+    images, labels = digits.images["test"], digits.labels["test"]
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    x = images.reshape(len(images), -1).astype(np.float64)
+    for name in ("fc1", "fc2"):
+        x = np.maximum(x @ p[name]["kernel"] + p[name]["bias"], 0)
+    logits = x @ p["head"]["kernel"] + p["head"]["bias"]
+    right = logits[np.arange(len(labels)), labels]
+    got = task.evaluate(params, extra, "test")
+    assert got["loss"] == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
+    assert got["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_an_optimizer_with_the_rate_as_argument_is_optaxs_own(name):
+    theirs = {
+        "adam": optax.adam(0.1), "adamw": optax.adamw(0.1, weight_decay=1e-2), "sgd": optax.sgd(0.1),
+        "momentum": optax.sgd(0.1, momentum=0.9),
+    }[name]  # fmt: skip
+    ours, params, other = optimizers.make(name), jnp.arange(3.0), jnp.arange(3.0)
+    state, other_state = ours.init(params), theirs.init(other)
+    for _ in range(3):
+        updates, state = ours.update(jnp.cos(params), state, params, learning_rate=np.float32(0.1))
+        params = optax.apply_updates(params, updates)
+        updates, other_state = theirs.update(jnp.cos(other), other_state, other)
+        other = optax.apply_updates(other, updates)
+    np.testing.assert_allclose(params, other, rtol=1e-5)
+
+
+def test_schedules_are_optaxs_own():
+    np.testing.assert_allclose(optimizers.rates("constant", 0.3, 5), [0.3] * 5, rtol=1e-6)
+    theirs = optax.cosine_decay_schedule(0.3, 50)
+    np.testing.assert_allclose(optimizers.rates("cosine", 0.3, 50), [theirs(i) for i in range(50)], rtol=1e-4)

@@ -1,0 +1,69 @@
+"""What the documents tell a user to type works: commands compose, examples run."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+import nowcast
+from collect.config import CollectConfig, EvaluateConfig
+from meta_train.config import MetaTrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+SCHEMAS = {"collect": CollectConfig, "meta_train": MetaTrainConfig, "evaluate": EvaluateConfig}
+MODULES = [nowcast.__name__, *(m.name for m in pkgutil.walk_packages(nowcast.__path__, "nowcast."))]
+
+
+def commands(text):
+    """``(script, overrides)`` of every ``python scripts/…`` line in the bash blocks of a Markdown text."""
+    for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"\s*(?:\$ )?(?:\S*/)?python3? scripts/(\w+)\.py\s*(.*)", line)
+            if found:
+                yield found[1], shlex.split(found[2], comments=True)
+
+
+def test_the_readme_shows_the_three_commands():
+    assert README.is_file(), "README.md is missing"
+    assert {name for name, _ in commands(README.read_text())} >= set(SCHEMAS)
+
+
+def test_every_command_in_the_readme_composes():
+    assert README.is_file(), "README.md is missing"
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=schema)
+    checked = 0
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for name, overrides in commands(README.read_text()):
+            if name not in SCHEMAS or "--help" in overrides or "-m" in overrides:
+                continue
+            config = compose(name, overrides=overrides)
+            OmegaConf.to_object(config)  # validates
+            checked += 1
+    assert checked >= 3
+
+
+def test_the_readme_begins_with_make():
+    assert README.is_file(), "README.md is missing"
+    first_screen = "\n".join(README.read_text().splitlines()[:60])
+    for words in ("make demo", "make test", "nowcast.periodic"):
+        assert words in first_screen
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name):
+    assert doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS).failed == 0
+
+
+def test_the_main_functions_have_an_example():
+    for function in (nowcast.periodic, nowcast.forecast, nowcast.load, nowcast.label_ops):
+        assert doctest.DocTestFinder().find(function)[0].examples

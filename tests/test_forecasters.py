@@ -1,0 +1,189 @@
+"""Forecasters against NumPy; WNN against its paper, a second implementation, and the authors' own numbers."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import constant_wnn, random_wnn
+
+import nowcast
+from nowcast.forecasters import LastValue, Linear
+from nowcast.forecasters import wnn as module
+
+GOLDEN = Path(__file__).resolve().parent.parent.parent / "shared" / "reference" / "wnn" / "golden.npz"
+
+
+@pytest.fixture
+def history():
+    """Windows of a model with a leaf of each usual operation."""
+    rng = np.random.default_rng(0)
+    shapes = {"conv": {"kernel": (3, 3, 2, 4), "bias": (4,)}, "head": {"kernel": (6, 3), "bias": (3,)}}
+    steps = jax.tree.map(lambda s: rng.normal(size=(5, *s)), shapes, is_leaf=lambda s: isinstance(s, tuple))
+    return jax.tree.map(lambda s: jnp.asarray(np.cumsum(s, axis=0), jnp.float32), steps)
+
+
+@pytest.mark.parametrize(("window", "horizon"), [(2, 1), (5, 5), (5, 1), (9, 40)])
+def test_linear_is_numpys_least_squares(window, horizon):
+    x = np.random.default_rng(0).normal(size=(window, 7, 3)).astype(np.float32)
+    slope, intercept = np.polyfit(np.arange(window), x.reshape(window, -1), 1)
+    expected = (intercept + slope * (window - 1 + horizon)).reshape(7, 3)
+    got = nowcast.forecast(Linear(window=window, horizon=horizon), {"kernel": x})["kernel"]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_horizon_of_one_call_goes_before_the_forecasters_own():
+    x = jnp.arange(5.0)[:, None]
+    assert nowcast.forecast(Linear(horizon=5), {"b": x})["b"][0] == 9
+    assert nowcast.forecast(Linear(horizon=5), {"b": x}, horizon=2)["b"][0] == 6
+
+
+def test_last_value_is_the_last_snapshot(history):
+    got = nowcast.forecast(LastValue(), history)
+    jax.tree.map(lambda g, h: np.testing.assert_array_equal(g, h[-1]), got, history)
+
+
+@pytest.mark.parametrize("forecaster", [LastValue(), Linear(), constant_wnn(0.0)], ids=lambda f: f.name)
+def test_weights_that_stand_still_stay_bit_for_bit(forecaster):
+    still = np.random.default_rng(1).normal(size=100).astype(np.float32) * np.logspace(-8, 8, 100, dtype=np.float32)
+    got = nowcast.forecast(forecaster, {"bias": jnp.stack([jnp.asarray(still)] * 5)})["bias"]
+    np.testing.assert_array_equal(got, still)
+
+
+def test_a_zero_increment_is_the_identity_for_every_operation(history):
+    got = nowcast.forecast(constant_wnn(0.0), history)
+    jax.tree.map(lambda g, h: np.testing.assert_array_equal(g, h[-1]), got, history)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Linear(window=1), "window=1"),
+        (lambda: LastValue(window=0), "window=0"),
+        (lambda: Linear(horizon=0), "horizon=0"),
+        (lambda: Linear(horizon=-5), "horizon=-5"),
+        (lambda: nowcast.forecast(Linear(), {"w": jnp.zeros((5, 2))}, horizon=0), "horizon=0"),
+        (lambda: nowcast.forecast(Linear(), {"w": jnp.zeros((4, 2))}), "(4, 2)"),
+        (lambda: nowcast.forecast(Linear(), {"w": jnp.zeros(())}), "['w']"),
+        (lambda: nowcast.forecast(Linear(), {"w": jnp.zeros((5, 2), jnp.int32)}), "int32"),
+        (lambda: nowcast.forecast(random_wnn(), {"w": jnp.zeros((5, 2))}, horizon=7), "horizon=7"),
+    ],
+)
+def test_what_cannot_be_forecast_is_refused_by_name(make, said):
+    with pytest.raises(nowcast.UserError) as caught:
+        make()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wnn_has_the_published_parameters_layer_by_layer():
+    params = module.init_network(jax.random.key(0))
+    count = {name: sum(x.size for x in jax.tree.leaves(layer)) for name, layer in params.items()}
+    assert (count["x_in"], count["dx_in"], count["head"]) == (384, 320, 65)
+    for stream in ("x", "dx"):
+        assert sum(count[f"{stream}_{name}"] for name in ("hidden", "a", "b", "c")) == 2248
+        assert count[f"{stream}_out"] == 2080
+    assert sum(count.values()) == 9425
+
+
+def test_a_wnn_starts_from_the_published_distributions():
+    params = module.init_network(jax.random.key(0))
+    main = {"x_in": 5, "dx_in": 4, "x_out": 64, "dx_out": 64}  # fan-in
+    for name, layer in params.items():
+        rows, columns = layer["kernel"].shape
+        bound = np.sqrt(3 * 0.1 / main[name]) if name in main else np.sqrt(6 / (rows + columns))
+        largest = np.abs(layer["kernel"]).max()
+        assert 0.85 * bound < largest <= bound, name
+        assert np.std(layer["kernel"]) == pytest.approx(bound / np.sqrt(3), rel=0.25), name
+        np.testing.assert_array_equal(layer["bias"], 0)
+
+
+def dense(layer, x):
+    return x @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"], np.float64)
+
+
+def wnn_in_numpy(params, x):
+    """FIELD.md §1 once more, one weight after another, in float64."""
+    out = []
+    for window in np.asarray(x, np.float64):
+        s = 2 * (window.max() - window.min() + 1e-8 + 1e-5)
+        big = (window - window[0]) / s
+        streams = []
+        for name, inputs in (("x", big), ("dx", big[1:] - big[:-1])):
+            u = dense(params[f"{name}_in"], inputs)
+            h = np.maximum(dense(params[f"{name}_hidden"], u), 0)
+            a, b, c = (dense(params[f"{name}_{letter}"], h) for letter in "abc")
+            y = dense(params[f"{name}_out"], a * np.exp(b * u) + c)
+            streams.append(np.where(y > 0, y, 0.3 * y))
+        increment = np.tanh(dense(params["head"], np.concatenate(streams)))[0]
+        out.append(window[0] + s * (big[-1] + increment))
+    return np.array(out)
+
+
+def test_wnn_is_the_network_of_the_paper():
+    forecaster = random_wnn(3)
+    x = np.cumsum(np.random.default_rng(0).normal(size=(5, 60)), axis=0).astype(np.float32)
+    shaped = {"conv": (1, 1, 6, 10), "fc": (6, 10), "bias": (60,)}
+    for op, shape in shaped.items():
+        got = nowcast.forecast(forecaster, {"w": x.reshape(5, *shape)}, labels={"w": op})["w"]
+        expected = wnn_in_numpy(forecaster.params[op], x.T)
+        assert np.abs(expected - x[-1]).max() > 0.1  # it moves
+        np.testing.assert_allclose(got, expected.reshape(shape), rtol=1e-4, atol=1e-4)
+
+
+def test_wnn_follows_a_change_of_scale_and_origin():
+    forecaster = random_wnn(4)
+    x = jnp.cumsum(jax.random.normal(jax.random.key(1), (5, 40)), axis=0)
+    plain = nowcast.forecast(forecaster, {"bias": x})["bias"]
+    moved = nowcast.forecast(forecaster, {"bias": 8 * x - 3})["bias"]
+    assert np.abs(plain - x[-1]).max() > 0.1
+    np.testing.assert_allclose(moved, 8 * plain - 3, rtol=1e-3, atol=1e-3)
+
+
+def test_a_constant_increment_is_one_of_the_windows_own_range():
+    x = jnp.asarray([[0.0, 3.0, 1.0, 4.0, 2.0]]).T  # range 4, so the unit is 8
+    got = nowcast.forecast(constant_wnn(0.5), {"b": x})["b"]
+    np.testing.assert_allclose(got, 2 + 8 * np.tanh(0.5), rtol=1e-5)
+
+
+def test_each_operation_has_its_own_network():
+    forecaster = random_wnn(5)
+    x = jnp.cumsum(jax.random.normal(jax.random.key(2), (5, 8)), axis=0)
+    got = {op: nowcast.forecast(forecaster, {"w": x}, labels={"w": op})["w"] for op in nowcast.OPERATIONS}
+    assert np.abs(got["conv"] - got["fc"]).max() > 1e-2
+    assert np.abs(got["bias"] - got["fc"]).max() > 1e-2
+    np.testing.assert_array_equal(got["depthwise_conv"], got["conv"])
+
+
+@pytest.mark.parametrize("op", ["norm", "embedding", "other"])
+def test_weights_that_no_network_serves_come_back_bit_for_bit(op):
+    x = jnp.cumsum(jax.random.normal(jax.random.key(2), (5, 8)), axis=0)
+    np.testing.assert_array_equal(nowcast.forecast(random_wnn(), {"w": x}, labels={"w": op})["w"], x[-1])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize("forecaster", [LastValue(), Linear(), random_wnn()], ids=lambda f: f.name)
+def test_a_forecast_has_the_dtype_and_shape_of_the_weights(forecaster, dtype):
+    got = nowcast.forecast(forecaster, {"w": jnp.ones((5, 3, 4), dtype)})["w"]
+    assert got.dtype == dtype
+    assert got.shape == (3, 4)
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="the authors' numbers lie outside the project, in ../shared")
+@pytest.mark.parametrize("op", ["conv", "fc", "bias"])
+def test_normalisation_is_that_of_the_authors_code(op):
+    with np.load(GOLDEN) as golden:
+        window, expected = golden[f"{op}_window"], golden[f"{op}_network_input"]
+    np.testing.assert_allclose(module.normalise(jnp.asarray(window))[0], expected, atol=2e-6)
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="the authors' numbers lie outside the project, in ../shared")
+@pytest.mark.parametrize("op", ["conv", "fc"])  # a bias's increment goes on its raw value there, not here
+def test_an_increment_counts_in_the_same_unit_as_in_the_authors_code(op):
+    with np.load(GOLDEN) as golden:
+        window, increment = golden[f"{op}_window"], golden[f"{op}_network_output"]
+        expected = golden[f"{op}_forecast"]
+    scale = np.asarray(module.normalise(jnp.asarray(window))[1])
+    assert np.abs(expected - window[:, -1]).max() > 0.01
+    np.testing.assert_allclose(window[:, -1] + scale * increment, expected, rtol=1e-5, atol=5e-6)
