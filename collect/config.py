@@ -1,5 +1,6 @@
 """What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,9 @@ class ModelConfig:
         require(
             0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width"
         )
+        if self.depth is not None:
+            takes = inspect.signature(collect.models.MODELS[self.name]).parameters
+            require("depth" in takes, "model.depth", self.depth, f"{self.name} comes in one depth; leave this key out")
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -162,6 +166,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
+        require(bool(self.forecaster), "forecaster", repr(self.forecaster), "must be a bundle's folder or a name")
         require(
             2 <= self.seeds <= 10_000,
             "seeds",

@@ -59,7 +59,8 @@ class Weights:
         self._path = path
         try:
             self._store = ts.open(
-                {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}, read=True
+                {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}, "fill_missing_data_reads": False},
+                read=True,
             ).result()
         except ValueError as error:
             raise UserError(
@@ -75,7 +76,9 @@ class Weights:
         try:
             return self._store[_as_numpy(index, self.shape)].read().result()
         except ValueError as error:
-            if "DATA_LOSS" not in str(error):
+            if "OUT_OF_RANGE" in str(error):
+                raise IndexError(_first_line(error)) from None
+            if not any(word in str(error) for word in ("DATA_LOSS", "NOT_FOUND")):
                 raise
             raise UserError(
                 f"corpus: damaged chunk ({_first_line(error)}); remove this run's folder and collect it again"
@@ -212,6 +215,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     """An index with NumPy's meaning (ends clipped, negatives from the end) for tensorstore, which is stricter."""
     index = index if isinstance(index, tuple) else (index,)
+    if any(part is Ellipsis for part in index):
+        place = [part is Ellipsis for part in index].index(True)
+        index = index[:place] + (slice(None),) * (len(shape) - len(index) + 1) + index[place + 1 :]
     index += (slice(None),) * (len(shape) - len(index))
     return tuple(
         slice(*part.indices(size)) if isinstance(part, slice)

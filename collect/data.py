@@ -57,7 +57,7 @@ def _digits() -> Dataset:
     """1,797 handwritten 8×8 digits (UCI, Alpaydin & Kaynak 1998), shipped inside scikit-learn.
 
     Split once and for all by position, so that every writer is in every split: of each seven images the sixth is
-    for validation (257), the seventh for the test (256), the others for training (1,284).
+    for validation (256), the seventh for the test (256), the others for training (1,285).
     """
     from sklearn.datasets import load_digits
 

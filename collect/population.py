@@ -15,7 +15,7 @@ from collect import optimizers
 from collect.config import CollectConfig, DataConfig, ModelConfig, OptimizerConfig
 from collect.loop import Loop, State
 from collect.models import MODELS
-from collect.recorder import Recorder, describe_leaves
+from collect.recorder import Recorder, describe_leaves, prepare
 from collect.stop import Stop
 from collect.tasks import Classification
 
@@ -54,6 +54,7 @@ def collect_population(config: CollectConfig) -> dict[str, Any]:
     Raises:
         UserError: Anything wrong with the configuration or the corpus.
     """
+    prepare(Path(config.corpus))
     task = make_task(config.model, config.data, config.batch_size)
     loop = Loop(task, optimizers.make(config.optimizer.name))
     steps = config.epochs * task.steps_per_epoch
@@ -100,13 +101,14 @@ def _record(loop: Loop, recorder: Recorder, seed: int, rates: np.ndarray, every:
         metrics = loop.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
         row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
         last = snapshot.step == len(rates)
-        recorder.append(index, snapshot.state.params, row, snapshot.state, checkpoint=bool(stop.reason) and not last)
+        stopping = bool(stop.reason) and not last
+        recorder.append(index, snapshot.state.params, row, snapshot.state, checkpoint=stopping)
         bar.update()
         if snapshot.step and not np.isfinite(snapshot.train_loss):
             bar.update(-(-len(rates) // every) - index)
             recorder.finish("diverged")
             return "diverged"
-        if stop.reason and not last:
+        if stopping:
             return ""
     recorder.finish("complete")
     return "complete"

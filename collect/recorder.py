@@ -14,7 +14,7 @@ import shutil
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,13 +59,14 @@ class Recorder:
         self._digests: list[str] = []
         self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
 
-    def __enter__(self) -> Self:
-        _prepare(self.corpus)
+    def __enter__(self) -> "Recorder":
+        prepare(self.corpus)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
             raise UserError(
                 f"corpus: run {self.path} is being recorded by another process; wait for it or stop it"
             ) from None
@@ -101,7 +102,9 @@ class Recorder:
         _replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         self._digests = [row["sha256"] for row in rows]
         folder = self.path.resolve() / "checkpoint" / str(found[0])
-        return found[0], ocp.load_pytree(folder, jax.tree.map(jax.typeof, like))
+        return found[0], ocp.load(
+            folder, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        )
 
     def append(
         self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool
@@ -126,7 +129,7 @@ class Recorder:
     def _checkpoint(self, snapshot: int, state: PyTree) -> None:
         begun = time.monotonic()
         folder = self.path.resolve() / "checkpoint"
-        ocp.save_pytree(folder / str(snapshot), state)
+        ocp.save(folder / str(snapshot), state)
         for old in folder.glob("*"):
             if old.name != str(snapshot):
                 shutil.rmtree(old)
@@ -138,7 +141,7 @@ class Recorder:
         _index(self.corpus)
 
 
-def _prepare(corpus: Path) -> None:
+def prepare(corpus: Path) -> None:
     """Make the corpus's folder, or check that it is one of ours."""
     if (corpus / "manifest.json").exists():
         store.check_schema(corpus)

@@ -3,7 +3,6 @@
 import signal
 import time
 from types import FrameType
-from typing import Self
 
 
 class Stop:
@@ -13,7 +12,7 @@ class Stop:
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._minutes, self._signal = max_minutes, ""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Stop":
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 

@@ -13,6 +13,7 @@ import nowcast
 from collect import corpus
 from meta_train import trainer, validate, windows
 from meta_train.config import MetaTrainConfig
+from nowcast import bundle
 from nowcast.forecasters import wnn
 from nowcast.types import UserError
 
@@ -23,6 +24,7 @@ def meta_train(config: MetaTrainConfig) -> dict[str, Any]:
     Returns:
         The bundle's card: what it is, on which corpus (by hash), scores on the runs kept out, versions, command.
     """
+    bundle.check_destination(config.bundle)
     opened = corpus.open(config.corpus)
     if not opened.runs:
         raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")

@@ -8,7 +8,7 @@ from nowcast.forecasters import wnn
 from nowcast.types import PyTree
 
 
-def examples(windows: Float[Array, "N W+1"]) -> tuple[Float[Array, "N W"], Float[Array, "N"]]:
+def examples(windows: Float[Array, "N columns"]) -> tuple[Float[Array, "N W"], Float[Array, "N"]]:
     """``(network input, increment it should give)`` of windows with their targets as last column.
 
     Increments are clipped to ±1, the range of the network's tanh. Under an L1 loss that changes no gradient, but a few

@@ -24,8 +24,8 @@ class Fit(NamedTuple):
 
 
 def fit(
-    train: Mapping[str, Float[np.ndarray, "N W+1"]],
-    validation: Mapping[str, Float[np.ndarray, "M W+1"]],
+    train: Mapping[str, Float[np.ndarray, "N columns"]],
+    validation: Mapping[str, Float[np.ndarray, "M columns"]],
     *,
     steps: int,
     batch_size: int,

@@ -13,7 +13,7 @@ from nowcast.forecasters.wnn import normalise
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
-def scores(forecaster: Forecaster, drawn: Mapping[str, Float[np.ndarray, "N W+1"]]) -> Scores:
+def scores(forecaster: Forecaster, drawn: Mapping[str, Float[np.ndarray, "N columns"]]) -> Scores:
     """Mean absolute errors per network and forecaster.
 
     Returns:

@@ -26,7 +26,7 @@ def sample(
     horizon: int,
     per_run: int,
     seed: int,
-) -> dict[str, Float[np.ndarray, "M W+1"]]:
+) -> dict[str, Float[np.ndarray, "M columns"]]:
     """Draw windows uniformly over scalars and starts, equally many from every run, per network.
 
     Args:

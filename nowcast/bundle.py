@@ -7,6 +7,7 @@ A bundle is a folder of two files::
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -56,15 +57,20 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
             f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make the bundle again"
         )
     kind: Any = LEARNED[card["forecaster"]]
-    params = _unflatten(folder / "params.npz")
-    return kind(params=params, window=card["window"], horizon=card["horizon"], served_by=card["served_by"])
+    try:
+        return kind(
+            params=_unflatten(content), window=card["window"], horizon=card["horizon"], served_by=card["served_by"]
+        )
+    except (UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"bundle {name!r} does not hold what its card says ({error}); make the bundle again") from None
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The card of a bundle, checked for schema and completeness."""
     path = Path(folder) / "card.json"
+    content = _read(path)
     try:
-        card = json.loads(_read(path))
+        card = json.loads(content)
     except ValueError as error:
         raise UserError(f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again") from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
@@ -101,8 +107,7 @@ def save(
     if not forecaster.learned:
         raise UserError(f"{forecaster.name!r} has no parameters to save: nowcast.load({forecaster.name!r}) makes it")
     folder = Path(folder)
-    if folder.exists() and not (folder / "card.json").is_file() and any(folder.iterdir()):
-        raise UserError(f"folder {str(folder)!r} exists and is no bundle; choose another path")
+    check_destination(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     fresh.mkdir()
@@ -130,6 +135,16 @@ def save(
     return full
 
 
+def check_destination(folder: str | os.PathLike[str]) -> None:
+    """Refuse a path where a bundle cannot be written: a file, or a folder that holds something else."""
+    folder = Path(folder)
+    blocked = next((parent for parent in (folder, *folder.parents) if parent.exists() and not parent.is_dir()), None)
+    if blocked is not None:
+        raise UserError(f"bundle {str(folder)!r}: {str(blocked)!r} is a file; choose another path")
+    if folder.exists() and not (folder / "card.json").is_file() and any(folder.iterdir()):
+        raise UserError(f"bundle {str(folder)!r} exists and is no bundle; choose another path")
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -144,18 +159,13 @@ def _flatten(params: PyTree) -> dict[str, np.ndarray]:
     return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _unflatten(path: Path) -> PyTree:
+def _unflatten(content: bytes) -> PyTree:
     tree: dict[str, Any] = {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                *parents, leaf = name.split("/")
-                node = tree
-                for parent in parents:
-                    node = node.setdefault(parent, {})
-                node[leaf] = jnp.asarray(arrays[name])
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"bundle {str(path.parent)!r}: params.npz is damaged ({error}); make the bundle again"
-        ) from None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        for name in arrays.files:
+            *parents, leaf = name.split("/")
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = jnp.asarray(arrays[name])
     return tree

@@ -8,7 +8,7 @@ from nowcast.types import PyTree
 
 def empty(params: PyTree, window: int) -> PyTree:
     """Room for ``window`` snapshots of ``params``, in the parameters' own dtypes."""
-    return jax.tree.map(lambda p: jnp.zeros((window, *p.shape), p.dtype), params)
+    return jax.tree.map(lambda p: jnp.broadcast_to(jnp.zeros_like(p)[None], (window, *p.shape)), params)
 
 
 def record(history: PyTree, slot: jax.Array, params: PyTree) -> PyTree:

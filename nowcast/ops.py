@@ -14,7 +14,7 @@ from flax import nnx
 from nowcast.types import OPERATIONS, PyTree, UserError
 
 _NORMS: tuple[type, ...] = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm, nnx.InstanceNorm)
-_NORM_NAME = re.compile(r"(^|_)(bn|ln|gn|norm\w*|\w*norm)(_?\d+)*$", re.IGNORECASE)
+_NORM_NAME = re.compile(r"(^|_)((bn|ln|gn)(_[a-z]+)?|norm\w*|\w*norm)(_?\d+)*$", re.IGNORECASE)
 _EMBED_NAME = re.compile(r"embed|wte|wpe", re.IGNORECASE)
 _NORM_LEAF = ("scale", "gamma", "beta")
 _BIAS_LEAF = ("bias", "b", "biases")
@@ -76,9 +76,6 @@ def flat_labels(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -
     for names in wanted:
         if names not in given:
             raise UserError(f"labels have no entry for leaf {'/'.join(names)!r}: pass nowcast.label_ops(model)")
-    if len(given) != len(wanted):
-        surplus = next(names for names in given if names not in set(wanted))
-        raise UserError(f"labels have an entry {'/'.join(surplus)!r} that no parameter has")
     return [given[names] for names in wanted]
 
 

@@ -13,7 +13,7 @@ Shapes, in every signature (jaxtyping):
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ class UserError(ValueError):
     """Something the user gave is wrong; the message is one line that names the value and the cure."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """Something that can be trained: how to start, how to step, how to evaluate.
 

@@ -28,8 +28,18 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
 
     @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
     def main(config: Any) -> None:
-        OmegaConf.resolve(config)
-        body(OmegaConf.to_object(config))
+        try:  # here, before Hydra adds a line of its own
+            OmegaConf.resolve(config)
+            _refuse_unknown(config, OmegaConf.structured(schema))
+            body(OmegaConf.to_object(config))
+        except UserError as error:
+            _fail(str(error))
+        except OmegaConfBaseException as error:
+            _fail(_cause(error))
+        except OSError as error:
+            _fail(
+                f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights, and the space left"
+            )
 
     try:
         main()
@@ -40,6 +50,15 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on where this one was", file=sys.stderr)
         sys.exit(130)
+
+
+def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
+    """Keys that ``+key=value`` added beyond the schema."""
+    for key in config:
+        if key not in schema:
+            raise UserError(f"key '{parents}{key}' is unknown; available: {', '.join(str(k) for k in schema)}")
+        if OmegaConf.is_dict(config._get_node(key)) and OmegaConf.is_dict(schema._get_node(key)):
+            _refuse_unknown(config[key], schema[key], f"{parents}{key}.")
 
 
 def _cause(error: BaseException) -> str:

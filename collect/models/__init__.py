@@ -7,7 +7,6 @@ from collect.models.lstm import LSTM
 from collect.models.mlp import MLP
 from collect.models.resnet import ResNet
 from collect.models.vanilla_cnn import VanillaCNN
-from collect.models.vit import ViT
 
 MODELS: dict[str, type[nnx.Module]] = {
     "lenet": LeNet,
@@ -15,5 +14,4 @@ MODELS: dict[str, type[nnx.Module]] = {
     "mlp": MLP,
     "resnet": ResNet,
     "vanilla_cnn": VanillaCNN,
-    "vit": ViT,
 }

@@ -35,5 +35,5 @@ class Linear(Forecaster):
         centred = np.arange(self.window) - (self.window - 1) / 2
         weights = 1 / self.window + (centred[-1] + horizon) * centred / np.sum(centred**2)
         # Relative to the last snapshot, so that weights that stand still stay exactly where they are.
-        moved = history - history[-1]
+        moved = history - history[-1:]
         return history[-1] + jnp.tensordot(jnp.asarray(weights, history.dtype), moved, axes=1)

@@ -30,6 +30,7 @@ from jax.nn import initializers
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.base import Forecaster
+from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError
 
 UNITS, HIDDEN, NARROW, SLOPE = 64, 8, 32, 0.3
@@ -105,6 +106,21 @@ class WNN(Forecaster):
 
     params: Mapping[str, PyTree]
     served_by: Mapping[str, str | None] = field(default_factory=lambda: dict(SERVES))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wanted = jax.eval_shape(lambda: init_network(jax.random.key(0), self.window))
+        for name, network_params in self.params.items():
+            for path, leaf in jax.tree.flatten_with_path(wanted)[0]:
+                found = network_params.get(path[0].key, {}).get(path[1].key)
+                if found is None or found.shape != leaf.shape:
+                    shape = None if found is None else found.shape
+                    raise UserError(f"wnn: {name}/{path_name(path)} must have shape {leaf.shape}, and has {shape}")
+        lost = sorted({name for name in self.served_by.values() if name is not None} - self.params.keys())
+        if lost == sorted({name for name in self.served_by.values() if name is not None}):
+            raise UserError(
+                f"wnn: none of the networks {', '.join(lost)} has parameters; there are {', '.join(self.params)}"
+            )
 
     def serves(self, operation: str) -> bool:
         """Whether a network of this bundle serves the operation."""
