@@ -35,7 +35,7 @@ class ModelConfig:
             0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width"
         )
         if self.depth is not None:
-            takes = inspect.signature(collect.models.MODELS[self.name]).parameters
+            takes = inspect.signature(collect.models.MODELS[self.name].__init__).parameters
             require("depth" in takes, "model.depth", self.depth, f"{self.name} comes in one depth; leave this key out")
 
     @property

@@ -15,7 +15,7 @@ from collect import optimizers
 from collect.config import CollectConfig, DataConfig, ModelConfig, OptimizerConfig
 from collect.loop import Loop, State
 from collect.models import MODELS
-from collect.recorder import Recorder, describe_leaves, prepare
+from collect.recorder import Recorder, check_destination, describe_leaves
 from collect.stop import Stop
 from collect.tasks import Classification
 
@@ -54,7 +54,7 @@ def collect_population(config: CollectConfig) -> dict[str, Any]:
     Raises:
         UserError: Anything wrong with the configuration or the corpus.
     """
-    prepare(Path(config.corpus))
+    check_destination(Path(config.corpus))
     task = make_task(config.model, config.data, config.batch_size)
     loop = Loop(task, optimizers.make(config.optimizer.name))
     steps = config.epochs * task.steps_per_epoch

@@ -60,7 +60,7 @@ class Recorder:
         self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
 
     def __enter__(self) -> "Recorder":
-        prepare(self.corpus)
+        check_destination(self.corpus)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / "lock").open("w")
         try:
@@ -141,15 +141,15 @@ class Recorder:
         _index(self.corpus)
 
 
-def prepare(corpus: Path) -> None:
-    """Make the corpus's folder, or check that it is one of ours."""
+def check_destination(corpus: Path) -> None:
+    """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
+    blocked = next((parent for parent in (corpus, *corpus.parents) if parent.exists() and not parent.is_dir()), None)
+    if blocked is not None:
+        raise UserError(f"corpus={str(corpus)!r}: {str(blocked)!r} is a file; choose another path")
     if (corpus / "manifest.json").exists():
         store.check_schema(corpus)
-    elif corpus.exists() and (not corpus.is_dir() or any(corpus.iterdir())):
+    elif corpus.exists() and any(item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()):
         raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
-    else:
-        (corpus / "runs").mkdir(parents=True, exist_ok=True)
-        _index(corpus)
 
 
 def _index(corpus: Path) -> None:

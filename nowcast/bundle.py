@@ -62,7 +62,9 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
             params=_unflatten(content), window=card["window"], horizon=card["horizon"], served_by=card["served_by"]
         )
     except (UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"bundle {name!r} does not hold what its card says ({error}); make the bundle again") from None
+        raise UserError(
+            f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the bundle again"
+        ) from None
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:

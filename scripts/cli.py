@@ -54,9 +54,10 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
     """Keys that ``+key=value`` added beyond the schema."""
+    known = list(schema.keys())  # `in` would miss the mandatory ones
     for key in config:
-        if key not in schema:
-            raise UserError(f"key '{parents}{key}' is unknown; available: {', '.join(str(k) for k in schema)}")
+        if key not in known:
+            raise UserError(f"key '{parents}{key}' is unknown; available: {', '.join(known)}")
         if OmegaConf.is_dict(config._get_node(key)) and OmegaConf.is_dict(schema._get_node(key)):
             _refuse_unknown(config[key], schema[key], f"{parents}{key}.")
 

@@ -16,22 +16,22 @@ COLLECTED = ("mlp", "lenet", "vanilla_cnn")
 def commands(*, fast: bool) -> list[str]:
     """The demo's commands. The corpus never sees a residual network; the evaluation trains nothing else."""
     suffix = "-fast" if fast else ""
-    runs, epochs, steps = (3, 6, 300) if fast else (12, 20, 4000)
+    runs, epochs, steps = (3, 14, 200) if fast else (12, 40, 4000)
+    sizes = (
+        "epochs=6 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
+        if fast
+        else "epochs=30 seeds=16 tuned.seeds=5"
+    )
     collected = [
-        f"python scripts/collect.py model={model} data=digits runs={runs} epochs={epochs} record_every=5 "
-        f"vary.learning_rate=[0.0003,0.03] vary.schedule=[constant,cosine] corpus={CORPUS}{suffix}"
+        f"python scripts/collect.py model={model} data=digits batch_size=256 runs={runs} epochs={epochs} "
+        f"vary.learning_rate=[0.001,0.03] vary.schedule=[constant,cosine] corpus={CORPUS}{suffix}"
         for model in COLLECTED
     ]
-    sizes = (
-        "seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01] epochs=4"
-        if fast
-        else "seeds=10 tuned.seeds=5 epochs=16"
-    )
     return [
         *collected,
         f"python scripts/meta_train.py corpus={CORPUS}{suffix} forecaster=wnn steps={steps} bundle={BUNDLE}{suffix}",
         f"python scripts/evaluate.py forecaster={BUNDLE}{suffix} model=resnet20 model.depth=8 model.width=0.5 data=digits "
-        f"record_every=5 {sizes} report={REPORT}{suffix}",
+        f"batch_size=256 {sizes} report={REPORT}{suffix}",
     ]
 
 

@@ -5,9 +5,14 @@ import importlib
 import pkgutil
 import re
 import shlex
+import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import optax
 import pytest
+from flax import nnx
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -36,11 +41,14 @@ def test_the_readme_shows_the_three_commands():
     assert {name for name, _ in commands(README.read_text())} >= set(SCHEMAS)
 
 
-def test_every_command_in_the_readme_composes():
-    assert README.is_file(), "README.md is missing"
-    store = ConfigStore.instance()
+@pytest.fixture
+def register():
     for name, schema in SCHEMAS.items():
-        store.store(name=f"{name}_schema", node=schema)
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def test_every_command_in_the_readme_composes(register):
+    assert README.is_file(), "README.md is missing"
     checked = 0
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, overrides in commands(README.read_text()):
@@ -67,3 +75,35 @@ def test_examples_in_docstrings_run(name):
 def test_the_main_functions_have_an_example():
     for function in (nowcast.periodic, nowcast.forecast, nowcast.load, nowcast.label_ops):
         assert doctest.DocTestFinder().find(function)[0].examples
+
+
+def test_every_python_example_in_the_readme_runs(bundle_path, corpus_path, tmp_path):
+    text = README.read_text().replace("bundles/demo", str(bundle_path)).replace("corpora/mine", str(corpus_path))
+    text = text.replace("bundles/mine", str(tmp_path / "mine"))
+    params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}}
+    given = {
+        "params": params,
+        "grads": params,
+        "steps_per_epoch": 10,
+        "history": jax.tree.map(lambda p: jnp.stack([p] * 5), params),
+        "model": nnx.Linear(3, 2, rngs=nnx.Rngs(0)),
+        "learned_forecaster": nowcast.load(bundle_path),
+        "nowcast": nowcast,
+        "optax": optax,
+    }
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(examples) >= 3
+    for example in examples:
+        exec(example, dict(given))
+    assert (tmp_path / "mine" / "card.json").is_file()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_every_command_of_the_demo_composes(fast, register):
+    sys.path.insert(0, str(ROOT))
+    from scripts.demo import commands as demo_commands
+
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for line in demo_commands(fast=fast):
+            _, script, *overrides = shlex.split(line)
+            OmegaConf.to_object(compose(Path(script).stem, overrides=overrides))

@@ -26,11 +26,11 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import initializers
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.base import Forecaster
-from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError
 
 UNITS, HIDDEN, NARROW, SLOPE = 64, 8, 32, 0.3
@@ -109,18 +109,17 @@ class WNN(Forecaster):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(self.params):
+            raise UserError(f"wnn: served_by={self.served_by!r} names none of the networks {', '.join(self.params)}")
         wanted = jax.eval_shape(lambda: init_network(jax.random.key(0), self.window))
-        for name, network_params in self.params.items():
+        for name, found in self.params.items():
             for path, leaf in jax.tree.flatten_with_path(wanted)[0]:
-                found = network_params.get(path[0].key, {}).get(path[1].key)
-                if found is None or found.shape != leaf.shape:
-                    shape = None if found is None else found.shape
-                    raise UserError(f"wnn: {name}/{path_name(path)} must have shape {leaf.shape}, and has {shape}")
-        lost = sorted({name for name in self.served_by.values() if name is not None} - self.params.keys())
-        if lost == sorted({name for name in self.served_by.values() if name is not None}):
-            raise UserError(
-                f"wnn: none of the networks {', '.join(lost)} has parameters; there are {', '.join(self.params)}"
-            )
+                layer, kind = (key.key for key in path)
+                shape = np.shape(found.get(layer, {}).get(kind))
+                if shape != leaf.shape:
+                    raise UserError(
+                        f"wnn, window={self.window}: {name}/{layer}/{kind} has shape {shape}, not {leaf.shape}"
+                    )
 
     def serves(self, operation: str) -> bool:
         """Whether a network of this bundle serves the operation."""
