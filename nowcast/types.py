@@ -12,14 +12,13 @@ Shapes, in every signature (jaxtyping):
 ===========  ============================================================
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import numpy as np
 
 PyTree = Any
-Array = jax.Array | np.ndarray
 Operation = Literal["conv", "depthwise_conv", "fc", "bias", "norm", "embedding", "other"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)
 
@@ -61,5 +60,3 @@ class Task(Protocol):
 
 Curve = Mapping[str, list[float]]
 """One run as the comparison sees it: ``step``, ``epoch``, ``train_loss``, ``loss``, ``accuracy``, … per evaluation."""
-
-Train = Callable[..., Curve]

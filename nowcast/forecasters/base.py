@@ -18,8 +18,7 @@ class Forecaster:
     ``window`` and ``horizon`` count snapshots, whatever lies between two of them (an epoch, 200 steps):
     ``horizon=5`` aims five snapshots past the last one of the window.
 
-    A forecaster is hashable by identity and holds no state: history belongs to whoever calls it
-    (:func:`nowcast.periodic`, or your own loop).
+    A forecaster holds no state: history belongs to whoever calls it (:func:`nowcast.periodic`, or your own loop).
     """
 
     name: ClassVar[str]
