@@ -16,7 +16,7 @@ COLLECTED = ("mlp", "lenet", "vanilla_cnn")
 def commands(*, fast: bool) -> list[str]:
     """The demo's commands. The corpus never sees a residual network; the evaluation trains nothing else."""
     suffix = "-fast" if fast else ""
-    runs, epochs, steps = (3, 14, 200) if fast else (12, 40, 4000)
+    runs, epochs, steps = (3, 14, 200) if fast else (10, 30, 3000)
     sizes = (
         "epochs=6 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
         if fast

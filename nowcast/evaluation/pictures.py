@@ -23,10 +23,13 @@ TITLES = {CONSTANT: "Constant learning rate", TUNED: "Tuned base: best rate, cos
 
 
 def curves(results: Mapping[str, Any], *, jump_every: float | None) -> Figure:
-    """Validation loss over epochs, a panel per base: median and quartiles over seeds, target, crossings, jumps."""
+    """Validation loss over epochs, a panel per base: median and quartiles over seeds, target, crossings, jumps.
+
+    The panels end at twice the initial loss; spikes above leave them.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
-        for axes, base in zip(figure.subplots(1, 2, sharey=True), (CONSTANT, TUNED), strict=True):
+        for axes, base in zip(figure.subplots(1, 2), (CONSTANT, TUNED), strict=True):
             _panel(axes, results, base, jump_every)
         figure.axes[0].set_ylabel("validation loss")
         figure.axes[0].legend(loc="upper right")
@@ -52,7 +55,9 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, jump_every: float 
     if jump_every:
         for epoch in np.arange(jump_every, epochs[-1] + 1e-9, jump_every):
             axes.axvline(epoch, color=INK, lw=0.6, ls=":", alpha=0.35)
+    start = np.median([run["loss"][0] for run in results["curves"][rows[0]["name"]]])
     axes.set(yscale="log", xlabel="epoch", title=TITLES[base], xlim=(0, epochs[-1]))
+    axes.set_ylim(top=2 * start)  # what a jump throws beyond that is told by the table's worst rise
     axes.yaxis.set_major_formatter("{x:g}")
 
 

@@ -22,11 +22,11 @@ HEADER = (
 
 STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
 .scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); }
+th, td { padding: .35rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); }
 th:first-child, td:first-child { text-align: left; } tr.base td { font-weight: 600; }
 li { margin: .3rem 0; } .quiet { opacity: .75; font-size: .92rem; }
 pre { padding: .8rem; overflow-x: auto; background: color-mix(in srgb, currentColor 8%, transparent); border-radius: .4rem; font-size: .85rem; }
@@ -81,7 +81,7 @@ def page(
         "<h2>What came out</h2><ul>" + "".join(f"<li>{esc(line)}</li>" for line in results["verdicts"]) + "</ul>",
         f'<div class="scroll">{pictures.svg(pictures.curves(results, jump_every=jump_every))}</div>',
         '<p class="quiet">Median and quartiles over seeds, measured after a jump where there is one. Dashed: the target. '
-        "Dots: median crossing. Dotted: jumps.</p>",
+        "Dots: median crossing. Dotted: jumps. Spikes above twice the initial loss leave the panel; the tables give their size.</p>",
         f'<div class="scroll">{pictures.svg(pictures.forest(results))}</div>',
     ]
     for base in (CONSTANT, TUNED):
