@@ -50,6 +50,12 @@ class Trials:
         self._every = record_every or task.steps_per_epoch
         self._steps = epochs * task.steps_per_epoch
         self._evaluations = -(-self._steps // self._every) + 1
+        longest = max((f.window for f in forecasters.values()), default=1)
+        if self._steps < longest * self._every:
+            raise UserError(
+                f"epochs={epochs}: a run has {self._steps} steps, and the first jump comes after {longest * self._every}; "
+                f"train longer or record more often"
+            )
 
         @lru_cache
         def loop(forecaster: str) -> Loop:
@@ -63,11 +69,18 @@ class Trials:
     def train(self, arms: Iterable[Arm], seeds: Iterable[int], title: str) -> None:
         """Train every arm with every seed, several at a time on a CPU; finished ones are not trained again."""
         units = [(arm, seed) for seed in seeds for arm in arms]
+        for arm, _ in units:  # built here, once each, not by two threads at a time
+            self._loop(arm.forecaster)
         workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
         bar = tqdm(total=len(units) * self._evaluations, unit="evaluation", desc=title)
         with bar, ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(self._one, arm, seed, bar.update) for arm, seed in units]:
-                done.result()
+            futures = [pool.submit(self._one, arm, seed, bar.update) for arm, seed in units]
+            try:
+                for done in futures:
+                    done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
@@ -76,7 +89,7 @@ class Trials:
 
     def _one(self, arm: Arm, seed: int, advance: Callable[[int], Any]) -> None:
         file = self._file(arm, seed)
-        if file.exists():
+        if self._readable(file):
             advance(self._evaluations)
             return
         rates = optimizers.rates(arm.schedule, arm.learning_rate, self._steps)
@@ -95,6 +108,13 @@ class Trials:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, curve)
 
+    def _readable(self, file: Path) -> bool:
+        """Whether a finished run is there; a damaged file is not, and its run is trained again."""
+        try:
+            return isinstance(json.loads(file.read_text()), dict)
+        except (OSError, ValueError):
+            return False
+
     def _file(self, arm: Arm, seed: int) -> Path:
         return self._folder / f"{arm.name}-{arm.learning_rate:g}" / f"seed{seed}.json"
 
@@ -104,7 +124,12 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
     file = folder / "configuration.json"
     described = json.loads(json.dumps(described))
     if file.exists():
-        before = json.loads(file.read_text())
+        try:
+            before = json.loads(file.read_text())
+        except ValueError:
+            raise UserError(
+                f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove this one"
+            ) from None
         changed = sorted(key for key in described.keys() | before.keys() if described.get(key) != before.get(key))
         if changed:
             key = changed[0]

@@ -64,9 +64,10 @@ class Weights:
             ).result()
         except ValueError as error:
             raise UserError(
-                f"corpus: cannot open {path} ({_first_line(error)}); remove this run's folder and collect it again"
+                f"corpus: cannot open {path} ({first_line(error)}); remove this run's folder and collect it again"
             ) from None
         self.shape: tuple[int, int] = (snapshots, self._store.shape[1])
+        self.stored: int = self._store.shape[0]
         self.dtype = np.dtype("float32")
 
     def __len__(self) -> int:
@@ -77,11 +78,9 @@ class Weights:
             return self._store[_as_numpy(index, self.shape)].read().result()
         except ValueError as error:
             if "OUT_OF_RANGE" in str(error):
-                raise IndexError(_first_line(error)) from None
-            if not any(word in str(error) for word in ("DATA_LOSS", "NOT_FOUND")):
-                raise
+                raise IndexError(first_line(error)) from None
             raise UserError(
-                f"corpus: damaged chunk ({_first_line(error)}); remove this run's folder and collect it again"
+                f"corpus: damaged chunk ({first_line(error)}); remove this run's folder and collect it again"
             ) from None
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -175,7 +174,23 @@ def open(path: str | Path) -> Corpus:
             raise UserError(
                 f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again"
             )
+        _check_description(run)
     return Corpus(path, [run for run in runs if run.status in FINISHED])
+
+
+def _check_description(run: Run) -> None:
+    """A finished run's ``run.json`` must agree with its array."""
+    try:
+        scalars = sum(leaf.size for leaf in run.leaves)
+        run.config["task"], run.config["record_every"], run.status
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"corpus: {run.path}/run.json is damaged (no {error}); remove that folder and collect it again"
+        ) from None
+    if run.status in FINISHED and (scalars != run.weights.shape[1] or run.info["snapshots"] > run.weights.stored):
+        raise UserError(
+            f"corpus: {run.path}/run.json does not fit its weights; remove that folder and collect it again"
+        )
 
 
 def check_schema(path: Path) -> None:
@@ -193,7 +208,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            f"corpus: {path} is damaged ({_first_line(error)}); remove its folder and collect it again"
+            f"corpus: {path} is damaged ({first_line(error)}); remove its folder and collect it again"
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"corpus: {path} is damaged (not a JSON object); remove its folder and collect it again")
@@ -222,10 +237,13 @@ def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(
         slice(*part.indices(size)) if isinstance(part, slice)
         else part + size * (part < 0) if isinstance(part, int)
+        else np.flatnonzero(part)
+        if np.asarray(part).dtype == bool
         else np.where(np.asarray(part) < 0, np.asarray(part) + size, part)
         for part, size in zip(index, shape, strict=True)
     )  # fmt: skip
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first, without the library's inner details."""
     return str(error).strip().splitlines()[0].split(" [")[0]

@@ -77,7 +77,11 @@ class Recorder:
             self._write_info()
         if self.finished:
             return self
-        self._weights = _open_weights(self.path / "weights", (self._planned, self._scalars))
+        try:
+            self._weights = _open_weights(self.path / "weights", (self._planned, self._scalars))
+        except ValueError as error:
+            reason = store.first_line(error)
+            raise UserError(f"corpus: cannot open {self.path}/weights ({reason}); remove that run's folder") from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,16 +106,26 @@ class Recorder:
         _replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         self._digests = [row["sha256"] for row in rows]
         folder = self.path.resolve() / "checkpoint" / str(found[0])
-        return found[0], ocp.load(
-            folder, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        )
+        try:
+            return found[0], ocp.load(
+                folder, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+            )
+        except (ValueError, OSError, KeyError, TypeError) as error:  # whatever a damaged checkpoint makes Orbax say
+            reason = store.first_line(error)
+            raise UserError(f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}") from None
 
     def append(
         self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool
     ) -> None:
         """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold."""
         row = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(params)])
-        self._weights[snapshot].write(row).result()
+        try:
+            self._weights[snapshot].write(row).result()
+        except ValueError as error:
+            reason = store.first_line(error)
+            raise UserError(
+                f"corpus: cannot write to {self.path} ({reason}); make room and give the command again"
+            ) from None
         self._digests.append(hashlib.sha256(row.tobytes()).hexdigest())
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"snapshot": snapshot, **metrics, "sha256": self._digests[-1]}) + "\n")

@@ -1,5 +1,6 @@
 """From a corpus to a bundle: sample, fit, validate, save."""
 
+import shlex
 import sys
 from dataclasses import asdict
 from importlib import metadata
@@ -46,7 +47,7 @@ def meta_train(config: MetaTrainConfig) -> dict[str, Any]:
     )
     forecaster = wnn.WNN(params=fit.params, **draw)
     card = {
-        "command": "python " + " ".join(sys.argv),
+        "command": shlex.join(["python", "scripts/meta_train.py", *sys.argv[1:]]),
         "configuration": asdict(config),
         "corpus": {
             "path": config.corpus, "hash": opened.hash, "runs": len(opened),

@@ -116,13 +116,13 @@ def save(
     try:
         np.savez(fresh / "params.npz", **_flatten(forecaster.params))  # type: ignore[attr-defined, arg-type]
         full = {
+            **(card or {}),
             "schema": SCHEMA,
             "forecaster": forecaster.name,
             "window": forecaster.window,
             "horizon": forecaster.horizon,
             "served_by": dict(forecaster.served_by),  # type: ignore[attr-defined]
             "params_sha256": hashlib.sha256((fresh / "params.npz").read_bytes()).hexdigest(),
-            **(card or {}),
         }
         (fresh / "card.json").write_text(json.dumps(full, indent=2) + "\n")
         if folder.exists():
@@ -143,8 +143,12 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
     blocked = next((parent for parent in (folder, *folder.parents) if parent.exists() and not parent.is_dir()), None)
     if blocked is not None:
         raise UserError(f"bundle {str(folder)!r}: {str(blocked)!r} is a file; choose another path")
-    if folder.exists() and not (folder / "card.json").is_file() and any(folder.iterdir()):
-        raise UserError(f"bundle {str(folder)!r} exists and is no bundle; choose another path")
+    if folder.exists() and (held := {item.name for item in folder.iterdir()}):
+        ours = "card.json" in held and '"weight-nowcaster/bundle/' in (folder / "card.json").read_text(errors="replace")
+        foreign = sorted(held - {"card.json", "params.npz", "loss.png"})
+        if not ours or foreign:
+            what = f"also holds {foreign[0]!r}" if ours else "exists and is no bundle"
+            raise UserError(f"bundle {str(folder)!r} {what}; choose another path")
 
 
 def _read(path: Path) -> bytes:

@@ -48,7 +48,7 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(_cause(error))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where this one was", file=sys.stderr)
+        print("stopped; give the same command again", file=sys.stderr)
         sys.exit(130)
 
 
@@ -66,6 +66,14 @@ def _cause(error: BaseException) -> str:
     """Hydra's message, with that of its cause, on one line."""
     if isinstance(error.__context__, UserError):
         return str(error.__context__)
+    if "missing mandatory value" in str(error):
+        key = str(error).split("missing mandatory value: ")[-1].split()[0]
+        return f"{key} is missing: give {key}=…; --help explains every key"
+    if error.__cause__ is not None and "Error merging override" in str(error):
+        return f"{error}: {_cause(error.__cause__)}"
+    if "To append to your config use +" in str(error):
+        return f"{str(error).splitlines()[0]}; --help lists every key"
+    error = str(error).split("Config search path")[0]  # type: ignore[assignment]
     lines = [line.strip() for line in str(error).splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))

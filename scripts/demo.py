@@ -20,7 +20,7 @@ def commands(*, fast: bool) -> list[str]:
     sizes = (
         "epochs=6 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
         if fast
-        else "epochs=30 seeds=16 tuned.seeds=5"
+        else "epochs=32 seeds=16 tuned.seeds=5"
     )
     collected = [
         f"python scripts/collect.py model={model} data=digits batch_size=256 runs={runs} epochs={epochs} "

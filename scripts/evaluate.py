@@ -1,5 +1,7 @@
 """Compare runs with and without a forecaster, paired and on a tuned base too: bundle → report."""
 
+import math
+import shlex
 import sys
 from dataclasses import asdict
 from importlib import metadata
@@ -44,6 +46,10 @@ def main(config: EvaluateConfig) -> None:
         try:
             trials.train(calibration_arms(plan), plan.calibration_seeds, "calibrate")
             choice = choose(plan, trials.curve)
+            if not all(math.isfinite(target) for target in choice["targets"].values()):
+                raise nowcast.UserError(
+                    f"epochs={config.epochs}: the base runs reach no finite loss; lower optimizer.learning_rate"
+                )
             write_json(folder / "targets.json", choice)
             arms = comparison_arms(plan, choice)
             trials.train(arms, plan.seeds, "compare")
@@ -56,7 +62,7 @@ def main(config: EvaluateConfig) -> None:
     packages = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
     versions = {name: metadata.version(name) for name in packages}
     write_json(folder / "results.json", {**results, "versions": versions})
-    commands = ["python " + " ".join(sys.argv), *_how_made(config.forecaster)]
+    commands = [shlex.join(["python", "scripts/evaluate.py", *sys.argv[1:]]), *_how_made(config.forecaster)]
     (folder / "report.html").write_text(
         report.page(results, jump_every=jump_every, commands=commands[::-1], versions=versions)
     )

@@ -11,6 +11,8 @@ from nowcast.types import Curve
 
 CONSTANT, TUNED = "constant", "tuned"
 ALONE = "alone"
+LADDER = (0.25, 0.5, 0.75)
+"""Shares of a base's length whose losses are all reported as targets, so that none is picked afterwards."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def choose(plan: Plan, curve: Callable[[Arm, int], Curve]) -> dict[str, Any]:
     validation loss at ``target_share`` of the run.
 
     Returns:
-        ``learning_rate``, ``final_loss`` by rate, ``at_edge`` (the best rate is the grid's first or last), and
-        ``targets`` by base.
+        ``learning_rate``, ``final_loss`` by rate, ``at_edge`` (the best rate is the grid's first or last),
+        ``targets`` by base, and ``ladder``: targets by base and share of :data:`LADDER`.
     """
     constant, *tuned = calibration_arms(plan)
     finals = {arm.learning_rate: _median(plan, curve, arm, 1.0) for arm in tuned}
@@ -71,6 +73,7 @@ def choose(plan: Plan, curve: Callable[[Arm, int], Curve]) -> dict[str, Any]:
         "final_loss": {f"{r:g}": loss for r, loss in finals.items()},
         "at_edge": len(finals) > 1 and rate in (min(finals), max(finals)),
         "targets": {arm.base: _median(plan, curve, arm, plan.target_share) for arm in (constant, best)},
+        "ladder": {arm.base: {str(s): _median(plan, curve, arm, s) for s in LADDER} for arm in (constant, best)},
     }
 
 

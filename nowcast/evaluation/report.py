@@ -24,7 +24,7 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
-.scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; } svg { max-width: 100%; min-width: 40rem; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .35rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); }
 th:first-child, td:first-child { text-align: left; } tr.base td { font-weight: 600; }
@@ -56,6 +56,20 @@ def rows(results: Mapping[str, Any], base: str, target: str = "own_target") -> l
     return table
 
 
+def ladder(results: Mapping[str, Any], base: str) -> list[tuple[str, ...]]:
+    """The speed-ups over one base at every target of the ladder, as text, header first."""
+    targets = results["choice"]["ladder"][base]
+    table: list[tuple[str, ...]] = [
+        ("speed-up to", *(f"loss {t:.4f} ({float(s):.0%} of the base)" for s, t in targets.items()))
+    ]
+    for row in results["arms"]:
+        if row["base"] == base and row["forecaster"] != ALONE:
+            cells = [(*row["ladder"][share]["speed_up"], row["ladder"][share]["reached"]) for share in targets]
+            seeds = len(results["plan"]["seeds"])
+            table.append((row["name"], *(f"{v:.2f}× [{lo:.2f}, {hi:.2f}] {n}/{seeds}" for v, lo, hi, n in cells)))
+    return table
+
+
 def text(results: Mapping[str, Any]) -> str:
     """The table for a terminal, with targets and verdicts."""
     lines = []
@@ -63,6 +77,7 @@ def text(results: Mapping[str, Any]) -> str:
         target = results["choice"]["targets"][base]
         lines.append(f"\n{pictures.TITLES[base]}; target: validation loss {target:.4f}, fixed on calibration seeds")
         lines += _align([HEADER, *rows(results, base)])
+        lines += ["", *_align(ladder(results, base))]
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in results["verdicts"])])
 
 
@@ -91,6 +106,8 @@ def page(
             f"<h2>{pictures.TITLES[base]}</h2><p>Target: validation loss {target:.4f}. A speed-up here is {gain}.</p>"
         )
         parts.append(_table([HEADER, *rows(results, base)]))
+        parts.append("<p>At other targets, fixed at the same time; behind each interval the runs that got there.</p>")
+        parts.append(_table(ladder(results, base)))
     parts += [
         "<h2>Everything against the constant rate</h2><p>The same runs, all to the constant base's target "
         f"({choice['targets'][CONSTANT]:.4f}), all speed-ups over constant rate alone. What the first row of the tuned base gains here "
@@ -103,7 +120,7 @@ def page(
         f"{esc(finals)}; chosen: {choice['learning_rate']:g}.{edge}</li>"
         f"<li>A target is what a base has reached, in the median, after {plan['target_share']:.0%} of its length. It is crossed when the mean of "
         f"{SMOOTHING} consecutive validation losses is at or below it; a run that never crosses counts with its full length.</li>"
-        "<li>Speed-up: geometric mean over seeds of the paired ratio of epochs, 95 % percentile bootstrap over seeds.</li>"
+        "<li>Speed-up: geometric mean over seeds of the paired ratio of epochs, 95 % percentile bootstrap over seeds. Words are chosen by a stricter test, a paired t-interval.</li>"
         "<li>Best and final loss are on the validation part, in the median; the test set is read once, at the end. Worst rise: the largest "
         "factor by which the validation loss went up from one evaluation to the next.</li></ul>",
         "<h2>To make it again</h2><pre>" + esc("\n".join(commands)) + "</pre>",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 SMOOTHING = 3
 RESAMPLES = 10_000
@@ -54,3 +55,16 @@ def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Inte
     picks = np.random.default_rng(seed).integers(len(ratios), size=(RESAMPLES, len(ratios)))
     low, high = np.exp(np.quantile(ratios[picks].mean(axis=1), [0.025, 0.975]))
     return Interval(value, float(low), float(high))
+
+
+def clear(base: Sequence[float], arm: Sequence[float]) -> bool:
+    """Whether the seeds show a difference: the 95 % t-interval of the paired log-ratio excludes 0.
+
+    With few seeds a percentile bootstrap is too narrow (at 5 seeds it errs about four times as often as it says), so
+    words are chosen by this stricter interval, and the bootstrap's is shown.
+    """
+    ratios = np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float))
+    if len(ratios) < 2 or not np.isfinite(ratios).all():
+        return False
+    half = stats.t.ppf(0.975, len(ratios) - 1) * ratios.std(ddof=1) / np.sqrt(len(ratios))
+    return bool(abs(ratios.mean()) > half)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED, Arm, Plan
-from nowcast.evaluation.statistics import Crossing, Interval, crossing, speed_up
+from nowcast.evaluation.statistics import Crossing, Interval, clear, crossing, speed_up
 from nowcast.types import Curve
 
 SCHEMA = "weight-nowcaster/results/1"
@@ -20,7 +20,7 @@ def summarise(
 
     Returns:
         ``schema``, ``plan``, ``choice``, ``arms`` (a row per arm: epochs to the target of its own base and to the
-        constant base's, the latter against both bases, speed-ups with intervals, losses, test accuracy), ``verdicts`` (the result in words) and
+        constant base's, to the ladder's targets, speed-ups with intervals, losses and their paired ratio, test accuracy), ``verdicts`` (the result in words) and
         ``curves`` (every evaluation of every run).
     """
     curves = {arm.name: [curve(arm, seed) for seed in plan.seeds] for arm in arms}
@@ -40,6 +40,14 @@ def summarise(
                 "own_target": _against(own, own_base),
                 "constant_target": _against(easy, easy_base),
                 "constant_target_over_own_base": _against(easy, easy_own_base),
+                "ladder": {
+                    share: _against(_cross(runs, target), _cross(curves[alone[arm.base].name], target))
+                    for share, target in choice["ladder"][arm.base].items()
+                },
+                "final_loss_ratio": _paired(
+                    [_finite(run["loss"])[-1] for run in curves[alone[arm.base].name]],
+                    [_finite(run["loss"])[-1] for run in runs],
+                ),
                 "best_loss": _median(np.nanmin(_finite(run["loss"])) for run in runs),
                 "final_loss": _median(_finite(run["loss"])[-1] for run in runs),
                 "test_accuracy": _median(run["test_accuracy"][-1] for run in runs),
@@ -65,10 +73,15 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows:
             if row["base"] != base or row["forecaster"] == ALONE:
                 continue
-            said = _effect(Interval(*row["own_target"]["speed_up"]))
+            said = _effect(row["own_target"], len(row["own_target"]["epochs"]))
             if base == TUNED:
-                early = _effect(Interval(*row["constant_target_over_own_base"]["speed_up"]))
-                said += f"; to the constant base's easier target, early in the run, it {early}"
+                easier = row["constant_target_over_own_base"]
+                said += f"; to the constant base's easier target it {_effect(easier, len(easier['epochs']))}"
+            value, low, high = row["final_loss_ratio"]["ratio"]
+            sure = "" if row["final_loss_ratio"]["clear"] else ", a difference that these seeds cannot show"
+            said += f". Final validation loss, base / {row['forecaster']}: {value:.2f} [{low:.2f}, {high:.2f}]{sure}"
+            if row["diverged"]:
+                said += f". {row['diverged']} of its runs DIVERGED"
             lines.append(f"Over {against[base]}, {row['forecaster']} {said}.")
     tuned = next(row for row in rows if row["base"] == TUNED and row["forecaster"] == ALONE)
     s = Interval(*tuned["constant_target"]["speed_up"])
@@ -79,13 +92,24 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _effect(speed_up: Interval) -> str:
-    size = f"{speed_up.value:.2f}× [{speed_up.low:.2f}, {speed_up.high:.2f}]"
-    if speed_up.low > 1:
-        return f"reaches the target in fewer epochs: {size}"
-    if speed_up.high < 1:
-        return f"HURTS, it needs more epochs: {size}"
-    return f"makes no difference that these seeds can show: {size}"
+def _effect(against: Mapping[str, Any], seeds: int) -> str:
+    value, low, high = against["speed_up"]
+    size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+    if not against["clear"]:
+        said = f"makes no difference that these seeds can show: {size}"
+    elif value > 1:
+        said = f"reaches the target in fewer epochs: {size}"
+    else:
+        said = f"HURTS, it needs more epochs: {size}"
+    short = [
+        f"{reached} of {seeds} {who}"
+        for who, reached in (("base runs", against["base_reached"]), ("nowcast ones", against["reached"]))
+    ]
+    return (
+        said
+        if min(against["base_reached"], against["reached"]) == seeds
+        else f"{said} ({' and '.join(short)} reach it)"
+    )
 
 
 def _cross(runs: Sequence[Curve], target: float) -> list[Crossing]:
@@ -93,13 +117,22 @@ def _cross(runs: Sequence[Curve], target: float) -> list[Crossing]:
 
 
 def _against(arm: Sequence[Crossing], base: Sequence[Crossing]) -> dict[str, Any]:
-    epochs = [c.epoch for c in arm]
+    epochs, base_epochs = [c.epoch for c in arm], [c.epoch for c in base]
     return {
         "epochs": epochs,
         "median_epochs": float(np.median(epochs)),
         "reached": sum(c.reached for c in arm),
-        "speed_up": list(speed_up([c.epoch for c in base], epochs)),
+        "base_reached": sum(c.reached for c in base),
+        "speed_up": list(speed_up(base_epochs, epochs)),
+        "clear": clear(base_epochs, epochs),
     }
+
+
+def _paired(base: Sequence[float], arm: Sequence[float]) -> dict[str, Any]:
+    """Ratio base / arm of paired losses, above 1 where the arm's are lower."""
+    if not np.isfinite([*base, *arm]).all():
+        return {"ratio": [float("nan")] * 3, "clear": False}
+    return {"ratio": list(speed_up(base, arm)), "clear": clear(base, arm)}
 
 
 def _finite(losses: Sequence[float]) -> np.ndarray:
