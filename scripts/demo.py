@@ -44,9 +44,14 @@ def main() -> None:
     for line in commands(fast=fast):
         print(f"\n$ {line}", flush=True)
         _, *arguments = shlex.split(line)
-        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False)
-        if done.returncode:
-            sys.exit(done.returncode)
+        with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as process:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:  # the command got it too, and stops in good order
+                process.wait()
+                sys.exit(130)
+        if code:
+            sys.exit(code)
     print(f"\ndemo: done in {time.monotonic() - begun:.0f} s")
 
 
