@@ -154,3 +154,15 @@ def test_a_card_that_json_cannot_hold_writes_nothing(tmp_path):
     with pytest.raises(TypeError):
         nowcast.save(random_wnn(), tmp_path / "bundle", {"loss": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("card", ['{"name": "a card of something else"}', None])
+def test_a_folder_with_files_of_the_users_is_never_replaced(folder, tmp_path, card):
+    target = folder if card is None else tmp_path / "theirs"
+    target.mkdir(exist_ok=True)
+    if card is not None:
+        (target / "card.json").write_text(card)
+    (target / "thesis.txt").write_text("precious")
+    with pytest.raises(nowcast.UserError, match="choose another path"):
+        nowcast.save(nowcast.load(folder), target)
+    assert (target / "thesis.txt").read_text() == "precious"

@@ -189,3 +189,22 @@ def test_recording_into_a_corpus_of_another_schema_is_refused(copied, corpus_con
     with pytest.raises(nowcast.UserError, match="corpus/99"):
         collect_population(corpus_config(copied, runs=4))
     assert len(list((copied / "runs").glob("*/run.json"))) == 3
+
+
+def test_a_truncated_chunk_is_named_too(copied):
+    chunk = sorted(p for p in (first_run(copied) / "weights" / "c").rglob("*") if p.is_file())[3]
+    chunk.write_bytes(chunk.read_bytes()[: chunk.stat().st_size // 3])
+    with pytest.raises(nowcast.UserError, match="damaged chunk"):
+        corpus.open(copied).runs[0].weights[:]
+
+
+def test_a_boolean_mask_picks_columns_as_in_numpy(run):
+    mask = np.zeros(run.weights.shape[1], bool)
+    mask[[1, 5, 7]] = True
+    np.testing.assert_array_equal(run.weights[:, mask], np.asarray(run.weights)[:, mask])
+
+
+def test_a_description_that_does_not_fit_the_weights_is_refused(copied):
+    change(first_run(copied) / "run.json", snapshots=1000)
+    with pytest.raises(nowcast.UserError, match="does not fit"):
+        corpus.open(copied)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nowcast.evaluation.statistics import Crossing, crossing, smooth, speed_up
+from nowcast.evaluation.statistics import Crossing, clear, crossing, smooth, speed_up
 
 NAN, INF = math.nan, math.inf
 
@@ -79,3 +79,15 @@ def test_one_seed_has_a_value_and_no_interval():
     assert value == pytest.approx(2)
     assert math.isnan(low)
     assert math.isnan(high)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.4, -0.4])
+def test_a_difference_is_clear_where_a_paired_t_test_says_so(shift):
+    rng = np.random.default_rng(0)
+    ratios = shift + 0.2 * rng.standard_normal(12)
+    assert clear(np.exp(ratios).tolist(), [1.0] * 12) == (stats.ttest_1samp(ratios, 0).pvalue < 0.05)
+
+
+def test_one_seed_or_a_missing_value_is_never_clear():
+    assert not clear([2.0], [1.0])
+    assert not clear([2.0, NAN], [1.0, 1.0])
