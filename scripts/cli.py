@@ -73,8 +73,7 @@ def _cause(error: BaseException) -> str:
         return f"{error}: {_cause(error.__cause__)}"
     if "To append to your config use +" in str(error):
         return f"{str(error).splitlines()[0]}; --help lists every key"
-    error = str(error).split("Config search path")[0]  # type: ignore[assignment]
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))
 

@@ -73,10 +73,10 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows:
             if row["base"] != base or row["forecaster"] == ALONE:
                 continue
-            said = _effect(row["own_target"], len(row["own_target"]["epochs"]))
+            said = _effect(row["own_target"])
             if base == TUNED:
-                easier = row["constant_target_over_own_base"]
-                said += f"; to the constant base's easier target it {_effect(easier, len(easier['epochs']))}"
+                easier = _effect(row["constant_target_over_own_base"])
+                said += f"; to the constant base's easier target it {easier}"
             value, low, high = row["final_loss_ratio"]["ratio"]
             sure = "" if row["final_loss_ratio"]["clear"] else ", a difference that these seeds cannot show"
             said += f". Final validation loss, base / {row['forecaster']}: {value:.2f} [{low:.2f}, {high:.2f}]{sure}"
@@ -92,7 +92,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _effect(against: Mapping[str, Any], seeds: int) -> str:
+def _effect(against: Mapping[str, Any]) -> str:
     value, low, high = against["speed_up"]
     size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
     if not against["clear"]:
@@ -101,15 +101,10 @@ def _effect(against: Mapping[str, Any], seeds: int) -> str:
         said = f"reaches the target in fewer epochs: {size}"
     else:
         said = f"HURTS, it needs more epochs: {size}"
-    short = [
-        f"{reached} of {seeds} {who}"
-        for who, reached in (("base runs", against["base_reached"]), ("nowcast ones", against["reached"]))
-    ]
-    return (
-        said
-        if min(against["base_reached"], against["reached"]) == seeds
-        else f"{said} ({' and '.join(short)} reach it)"
-    )
+    seeds, base, arm = len(against["epochs"]), against["base_reached"], against["reached"]
+    if base == arm == seeds:
+        return said
+    return f"{said} ({base} of {seeds} base runs and {arm} of {seeds} nowcast ones reach it)"
 
 
 def _cross(runs: Sequence[Curve], target: float) -> list[Crossing]:
