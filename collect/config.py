@@ -132,15 +132,13 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
 class TunedConfig:
     """How the tuned base is found."""
 
-    learning_rates: list[float] = field(default_factory=lambda: [1e-3, 3e-3, 1e-2, 3e-2])
+    learning_rates: list[float] | None = None
     seeds: int = 3
     seed: int = 1000
 
     def __post_init__(self) -> None:
-        require(
-            len(self.learning_rates) > 0, "tuned.learning_rates", self.learning_rates, "must hold at least one rate"
-        )
-        for rate in self.learning_rates:
+        require(self.learning_rates != [], "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
+        for rate in self.learning_rates or ():
             check_rate("tuned.learning_rates", rate)
         require(self.seeds >= 1, "tuned.seeds", self.seeds, "must be 1 or more")
         require(self.seed >= 0, "tuned.seed", self.seed, "must be 0 or more")

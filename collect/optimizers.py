@@ -20,6 +20,13 @@ OPTIMIZERS = {
     "sgd": optax.identity,
 }
 SCHEDULES = ("constant", "cosine")
+GRIDS = {
+    "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "momentum": (1e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "sgd": (1e-2, 1e-1, 3e-1, 1.0, 3.0),
+}
+"""The learning rates that tuning tries, wide enough that the best one is rarely the first or the last."""
 
 
 def make(name: str) -> optax.GradientTransformationExtraArgs:

@@ -12,6 +12,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it
 import nowcast
 from collect.comparison import Stopped, Trials, claim, write_json
 from collect.config import EvaluateConfig
+from collect.optimizers import GRIDS
 from collect.population import make_task
 from collect.stop import Stop
 from nowcast import bundle
@@ -25,7 +26,7 @@ def main(config: EvaluateConfig) -> None:
     task = make_task(config.model, config.data, config.batch_size)
     plan = Plan(
         learning_rate=config.optimizer.learning_rate,
-        tuned_rates=tuple(config.tuned.learning_rates),
+        tuned_rates=tuple(config.tuned.learning_rates or GRIDS[config.optimizer.name]),
         forecasters=tuple(forecasters),
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         calibration_seeds=tuple(range(config.tuned.seed, config.tuned.seed + config.tuned.seeds)),
