@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.layers import max_pool, scaled
+from collect.models.layers import conv, max_pool, scaled
 
 
 class LeNet(nnx.Module):
@@ -19,8 +19,8 @@ class LeNet(nnx.Module):
         height, breadth, channels = image_shape
         c1, c2, f1, f2 = (scaled(n, width) for n in (6, 16, 120, 84))
         flat = ((height - 4) // 2 - 4) // 2 * (((breadth - 4) // 2 - 4) // 2) * c2
-        self.conv1 = nnx.Conv(channels, c1, (5, 5), padding="VALID", rngs=rngs)
-        self.conv2 = nnx.Conv(c1, c2, (5, 5), padding="VALID", rngs=rngs)
+        self.conv1 = conv(channels, c1, (5, 5), padding="VALID", rngs=rngs)
+        self.conv2 = conv(c1, c2, (5, 5), padding="VALID", rngs=rngs)
         self.fc1 = nnx.Linear(flat, f1, rngs=rngs)
         self.fc2 = nnx.Linear(f1, f2, rngs=rngs)
         self.head = nnx.Linear(f2, classes, rngs=rngs)

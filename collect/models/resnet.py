@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.layers import scaled
+from collect.models.layers import conv, scaled
 from nowcast.types import UserError
 
 
@@ -18,9 +18,9 @@ class Block(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
         self.stride, self.grow = stride, outputs - inputs
-        self.conv1 = nnx.Conv(inputs, outputs, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)
+        self.conv1 = conv(inputs, outputs, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)
         self.bn1 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
-        self.conv2 = nnx.Conv(outputs, outputs, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.conv2 = conv(outputs, outputs, (3, 3), padding=1, use_bias=False, rngs=rngs)
         self.bn2 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
@@ -44,7 +44,7 @@ class ResNet(nnx.Module):
         if depth < 8 or (depth - 2) % 6:
             raise UserError(f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …")
         c1, c2, c3 = (scaled(n, width) for n in (16, 32, 64))
-        self.stem = nnx.Conv(image_shape[-1], c1, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.stem = conv(image_shape[-1], c1, (3, 3), padding=1, use_bias=False, rngs=rngs)
         self.bn = nnx.BatchNorm(c1, momentum=0.9, rngs=rngs)
         blocks, inputs = [], c1
         for stage, outputs in enumerate((c1, c2, c3)):

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.layers import max_pool, scaled
+from collect.models.layers import conv, max_pool, scaled
 
 
 class VanillaCNN(nnx.Module):
@@ -17,13 +17,13 @@ class VanillaCNN(nnx.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
         height, breadth, channels = image_shape
         sizes = [channels, *(scaled(n, width) for n in (8, 16, 32, 32))]
-        self.convs = nnx.List([nnx.Conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in pairwise(sizes)])
+        self.convs = nnx.List([conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in pairwise(sizes)])
         self.fc = nnx.Linear(height // 16 * (breadth // 16) * sizes[-1], scaled(64, width), rngs=rngs)
         self.head = nnx.Linear(scaled(64, width), classes, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
         """Logits of a batch of images."""
-        for conv in self.convs:
-            x = max_pool(jax.nn.relu(conv(x)))  # 32 → 16 → 8 → 4 → 2
+        for layer in self.convs:
+            x = max_pool(jax.nn.relu(layer(x)))  # 32 → 16 → 8 → 4 → 2
         x = x.reshape(x.shape[0], -1)
         return self.head(jax.nn.relu(self.fc(x)))
