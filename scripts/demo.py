@@ -18,9 +18,9 @@ def commands(*, fast: bool) -> list[str]:
     suffix = "-fast" if fast else ""
     runs, epochs, steps = (3, 14, 200) if fast else (10, 30, 3000)
     sizes = (
-        "epochs=6 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
+        "epochs=12 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
         if fast
-        else "epochs=32 seeds=16 tuned.seeds=5"
+        else "epochs=64 record_every=4 seeds=16 tuned.seeds=5 target_share=0.5"
     )
     collected = [
         f"python scripts/collect.py model={model} data=digits batch_size=256 runs={runs} epochs={epochs} "
@@ -31,7 +31,7 @@ def commands(*, fast: bool) -> list[str]:
         *collected,
         f"python scripts/meta_train.py corpus={CORPUS}{suffix} forecaster=wnn steps={steps} bundle={BUNDLE}{suffix}",
         f"python scripts/evaluate.py forecaster={BUNDLE}{suffix} model=resnet20 model.depth=8 model.width=0.5 data=digits "
-        f"batch_size=256 {sizes} report={REPORT}{suffix}",
+        f"batch_size=640 {sizes} report={REPORT}{suffix}",
     ]
 
 
