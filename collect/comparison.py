@@ -18,6 +18,7 @@ from collect.loop import Loop
 from collect.stop import Stop
 from nowcast.evaluation.arms import ALONE, Arm
 from nowcast.forecasters import Forecaster, LastValue
+from nowcast.paths import replace
 from nowcast.types import Curve, Task, UserError
 
 
@@ -146,9 +147,7 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; JSON has no NaN, so what is not finite becomes null."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
-    fresh.replace(path)
+    replace(path, json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
 
 
 def _without_nan(content: Any) -> Any:

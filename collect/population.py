@@ -45,11 +45,12 @@ def members(config: CollectConfig) -> Iterator[tuple[int, OptimizerConfig]]:
         yield seed, optimizer
 
 
-def collect_population(config: CollectConfig) -> dict[str, Any]:
-    """Record all runs that the corpus does not hold yet.
+def collect_population(config: CollectConfig, command: str | None = None) -> dict[str, Any]:
+    """Record all runs that the corpus does not hold yet; ``command`` is noted as the way to make them again.
 
     Returns:
-        Counts of runs by outcome: ``complete``, ``diverged``, ``already``, ``left``; and ``stopped``, the reason.
+        Counts of runs by outcome: ``complete``, ``diverged``, ``already``, ``left``; ``stopped``, the reason, and the
+        ``exit_code`` that goes with it.
 
     Raises:
         UserError: Anything wrong with the configuration or the corpus.
@@ -61,7 +62,14 @@ def collect_population(config: CollectConfig) -> dict[str, Any]:
     leaves = describe_leaves(task.init(0)[0], task.labels)
     every = config.record_every or task.steps_per_epoch
     per_run = -(-steps // every) + 1
-    counts: dict[str, Any] = {"complete": 0, "diverged": 0, "already": 0, "left": config.runs, "stopped": ""}
+    counts: dict[str, Any] = {
+        "complete": 0,
+        "diverged": 0,
+        "already": 0,
+        "left": config.runs,
+        "stopped": "",
+        "exit_code": 0,
+    }
     with Stop(config.max_minutes) as stop, tqdm(total=config.runs * per_run, unit="snapshot", desc=task.name) as bar:
         for seed, optimizer in members(config):
             described = {
@@ -70,7 +78,12 @@ def collect_population(config: CollectConfig) -> dict[str, Any]:
                 "record_every": every,
             }  # fmt: skip
             with Recorder(
-                Path(config.corpus), _run_id(described), config=described, leaves=leaves, snapshots=per_run
+                Path(config.corpus),
+                _run_id(described),
+                config=described,
+                leaves=leaves,
+                snapshots=per_run,
+                command=command,
             ) as recorder:
                 if recorder.finished:
                     bar.update(per_run)
@@ -81,7 +94,7 @@ def collect_population(config: CollectConfig) -> dict[str, Any]:
                 bar.set_postfix_str(f"seed {seed}, {optimizer.schedule} {optimizer.learning_rate:g}")
                 status = _record(loop, recorder, seed, rates, every, stop, bar)
                 if not status:
-                    counts["stopped"] = stop.reason
+                    counts |= {"stopped": stop.reason, "exit_code": stop.exit_code}
                     break
                 counts[status] += 1
                 counts["left"] -= 1

@@ -9,7 +9,6 @@ with the same numbers.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from importlib import metadata
@@ -23,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 
 from collect import corpus as store
 from nowcast.ops import path_name
+from nowcast.paths import check_writable, replace
 from nowcast.types import PyTree, UserError
 
 CHECKPOINT_SHARE = 0.05
@@ -45,17 +45,27 @@ class Recorder:
     Args:
         corpus: The corpus's folder; made when missing.
         run_id: Name of the run in it.
-        config: What determines the run, as JSON. A run of the same name and another configuration is refused.
+        config: What determines the run, as JSON.
         leaves: From :func:`describe_leaves`.
         snapshots: How many the finished run will have.
+        command: The command that makes it, for those who want to make it again.
     """
 
     def __init__(
-        self, corpus: Path, run_id: str, *, config: dict[str, Any], leaves: list[dict[str, Any]], snapshots: int
+        self,
+        corpus: Path,
+        run_id: str,
+        *,
+        config: dict[str, Any],
+        leaves: list[dict[str, Any]],
+        snapshots: int,
+        command: str | None = None,
     ):
         self.corpus, self.path = corpus, corpus / "runs" / run_id
         self._planned, self._scalars = snapshots, sum(int(np.prod(leaf["shape"])) for leaf in leaves)
-        self._info = {"config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves}
+        self._info = {
+            "config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves, "command": command,
+        }  # fmt: skip
         self._digests: list[str] = []
         self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
 
@@ -103,7 +113,7 @@ class Recorder:
             raise UserError(
                 f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
             )
-        _replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         self._digests = [row["sha256"] for row in rows]
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         try:
@@ -151,15 +161,13 @@ class Recorder:
         self._checkpoint_cost = self._checkpointed - begun
 
     def _write_info(self) -> None:
-        _replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
+        replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
         _index(self.corpus)
 
 
 def check_destination(corpus: Path) -> None:
     """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
-    blocked = next((parent for parent in (corpus, *corpus.parents) if parent.exists() and not parent.is_dir()), None)
-    if blocked is not None:
-        raise UserError(f"corpus={str(corpus)!r}: {str(blocked)!r} is a file; choose another path")
+    check_writable(f"corpus={str(corpus)!r}", corpus)
     if (corpus / "manifest.json").exists():
         store.check_schema(corpus)
     elif corpus.exists() and any(item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()):
@@ -183,7 +191,7 @@ def _index(corpus: Path) -> None:
             name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")
         }
         manifest = {"schema": store.SCHEMA, "versions": versions, "runs": runs}
-        _replace(corpus / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+        replace(corpus / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
 
 def _open_weights(path: Path, shape: tuple[int, int]) -> Any:
@@ -212,13 +220,3 @@ def _open_weights(path: Path, shape: tuple[int, int]) -> Any:
         open=True,
         create=True,
     ).result()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file atomically and durably."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

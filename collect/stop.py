@@ -6,11 +6,11 @@ from types import FrameType
 
 
 class Stop:
-    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one kills as usual."""
+    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one has its usual effect."""
 
     def __init__(self, max_minutes: float | None = None):
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-        self._minutes, self._signal = max_minutes, ""
+        self._minutes, self._signal = max_minutes, 0
 
     def __enter__(self) -> "Stop":
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -24,11 +24,16 @@ class Stop:
     def reason(self) -> str:
         """Why to stop now; empty while there is no reason."""
         if self._signal:
-            return self._signal
+            return f"{signal.Signals(self._signal).name} received"
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return f"max_minutes={self._minutes:g} is spent"
         return ""
 
+    @property
+    def exit_code(self) -> int:
+        """A shell's code for what happened: 130 after Ctrl-C, 143 after SIGTERM, 0 otherwise."""
+        return 128 + self._signal if self._signal else 0
+
     def _handle(self, number: int, _: FrameType | None) -> None:
-        self._signal = f"{signal.Signals(number).name} received"
+        self._signal = number
         signal.signal(number, self._before[signal.Signals(number)])

@@ -1,7 +1,5 @@
 """From a corpus to a bundle: sample, fit, validate, save."""
 
-import shlex
-import sys
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +17,8 @@ from nowcast.forecasters import wnn
 from nowcast.types import UserError
 
 
-def meta_train(config: MetaTrainConfig) -> dict[str, Any]:
-    """Fit a forecaster to a corpus and write its bundle, with ``loss.png`` beside the card.
+def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str, Any]:
+    """Fit a forecaster to a corpus and write its bundle, with ``loss.png`` beside the card; ``command`` is noted in it.
 
     Returns:
         The bundle's card: what it is, on which corpus (by hash), scores on the runs kept out, versions, command.
@@ -47,11 +45,12 @@ def meta_train(config: MetaTrainConfig) -> dict[str, Any]:
     )
     forecaster = wnn.WNN(params=fit.params, **draw)
     card = {
-        "command": shlex.join(["python", "scripts/meta_train.py", *sys.argv[1:]]),
+        "command": command,
         "configuration": asdict(config),
         "corpus": {
             "path": config.corpus, "hash": opened.hash, "runs": len(opened),
             "tasks": sorted({run.config["task"] for run in opened}),
+            "commands": list(dict.fromkeys(run.info.get("command") for run in opened if run.info.get("command"))),
             "validation_runs": [run.id for run in kept],
             "snapshot_steps": sorted({run.config["record_every"] for run in opened}),
         },

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nowcast.forecasters import LEARNED, SIMPLE, Forecaster
+from nowcast.paths import check_writable
 from nowcast.types import PyTree, UserError
 
 SCHEMA = "weight-nowcaster/bundle/1"
@@ -140,9 +141,7 @@ def save(
 def check_destination(folder: str | os.PathLike[str]) -> None:
     """Refuse a path where a bundle cannot be written: a file, or a folder that holds something else."""
     folder = Path(folder)
-    blocked = next((parent for parent in (folder, *folder.parents) if parent.exists() and not parent.is_dir()), None)
-    if blocked is not None:
-        raise UserError(f"bundle {str(folder)!r}: {str(blocked)!r} is a file; choose another path")
+    check_writable(f"bundle {str(folder)!r}", folder)
     if folder.exists() and (held := {item.name for item in folder.iterdir()}):
         ours = "card.json" in held and '"weight-nowcaster/bundle/' in (folder / "card.json").read_text(errors="replace")
         foreign = sorted(held - {"card.json", "params.npz", "loss.png"})

@@ -24,7 +24,7 @@ from jaxtyping import Array, Int
 from nowcast import history as window_of
 from nowcast.forecasters.base import Forecaster, forecast
 from nowcast.ops import flat_labels
-from nowcast.types import PyTree, UserError
+from nowcast.types import PyTree, UserError, whole
 
 
 class Clock(NamedTuple):
@@ -77,7 +77,8 @@ def periodic(
             ``update`` called without ``params``.
 
     Through ``optax.apply_updates`` a jump is exact to rounding, since ``p + (q − p)`` is not ``q`` in floating point;
-    :func:`nowcast.forecast` returns the forecast itself.
+    :func:`nowcast.forecast` returns the forecast itself. Under ``jax.vmap`` both sides of a ``cond`` are computed, so every
+    step then pays for a jump.
 
     Example:
         >>> import jax.numpy as jnp, nowcast, optax
@@ -90,8 +91,7 @@ def periodic(
         >>> round(params["kernel"][0, 0].item(), 4)
         -1.0
     """
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise UserError(f"every={every!r} must be a whole number of optimizer steps, 1 or more")
+    every = whole("every", every, "optimizer steps")
     inner = optax.with_extra_args_support(inner)
     steps_ahead = forecaster.check_horizon(horizon)
 
@@ -123,7 +123,9 @@ def periodic(
 
             def jump() -> tuple[PyTree, jax.Array]:
                 target = forecast(forecaster, history, labels=labels, horizon=steps_ahead)
-                finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(target)]))
+                finite = jnp.array(True)
+                for leaf in jax.tree.leaves(target):
+                    finite &= jnp.all(jnp.isfinite(leaf))
                 taken = jax.tree.map(
                     lambda q, p, u: jnp.where(finite, (q - p).astype(u.dtype), u), target, params, updates
                 )

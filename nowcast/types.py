@@ -12,6 +12,7 @@ Shapes, in every signature (jaxtyping):
 ===========  ============================================================
 """
 
+import operator
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -25,6 +26,17 @@ OPERATIONS: tuple[str, ...] = get_args(Operation)
 
 class UserError(ValueError):
     """Something the user gave is wrong; the message is one line that names the value and the cure."""
+
+
+def whole(key: str, value: Any, of: str) -> int:
+    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something, 1 or more."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or number < 1:
+        raise UserError(f"{key}={value!r} must be a whole number of {of}, 1 or more")
+    return number
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """What the commands share: Hydra configuration in, one clear line out when something is wrong."""
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -50,6 +51,11 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
     except KeyboardInterrupt:
         print("stopped; give the same command again", file=sys.stderr)
         sys.exit(130)
+
+
+def command_line(name: str) -> str:
+    """This very command, as one would type it again."""
+    return shlex.join(["python", f"scripts/{name}.py", *sys.argv[1:]])
 
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:

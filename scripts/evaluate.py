@@ -1,7 +1,6 @@
 """Compare runs with and without a forecaster, paired and on a tuned base too: bundle → report."""
 
 import math
-import shlex
 import sys
 from dataclasses import asdict
 from importlib import metadata
@@ -17,7 +16,8 @@ from collect.population import make_task
 from collect.stop import Stop
 from nowcast import bundle
 from nowcast.evaluation import Plan, calibration_arms, choose, comparison_arms, pictures, report, summarise
-from scripts.cli import command
+from nowcast.paths import replace
+from scripts.cli import command, command_line
 
 
 def main(config: EvaluateConfig) -> None:
@@ -56,18 +56,17 @@ def main(config: EvaluateConfig) -> None:
             trials.train(arms, plan.seeds, "compare")
         except Stopped as stopped:
             print(f"stopped: {stopped}\nreport: not finished\nnext: the same command goes on where this one stopped")
-            return
+            sys.exit(stop.exit_code)
     results = {"about": about, **summarise(plan, choice, arms, trials.curve)}
     every = config.record_every or task.steps_per_epoch
     jump_every = learned.window * every / task.steps_per_epoch
     packages = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
     versions = {name: metadata.version(name) for name in packages}
     write_json(folder / "results.json", {**results, "versions": versions})
-    commands = [shlex.join(["python", "scripts/evaluate.py", *sys.argv[1:]]), *_how_made(config.forecaster)]
-    (folder / "report.html").write_text(
-        report.page(results, jump_every=jump_every, commands=commands[::-1], versions=versions)
-    )
-    pictures.curves(results, jump_every=jump_every).savefig(folder / "curves.png", dpi=110)
+    commands = [*_how_made(config.forecaster), command_line("evaluate")]
+    page = report.page(results, jump_every=jump_every, commands=commands, versions=versions)
+    replace(folder / "curves.png", pictures.png(pictures.curves(results, jump_every=jump_every)))
+    replace(folder / "report.html", page)
     print(report.text(results))
     print(f"\nreport: {folder / 'report.html'}   numbers: {folder / 'results.json'}")
     print(f"next: open {folder / 'report.html'} in a browser")
@@ -91,8 +90,10 @@ def _seen(name_or_path: str, task: str) -> str:
 
 
 def _how_made(name_or_path: str) -> list[str]:
+    """The commands behind a bundle: those of its corpus, then its own."""
     card = bundle.read_card(name_or_path) if Path(name_or_path).is_dir() else {}
-    return [card["command"]] if "command" in card else []
+    made = [*card.get("corpus", {}).get("commands", []), card.get("command")]
+    return [line for line in made if line]
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: th
 from meta_train import validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
-from scripts.cli import command
+from scripts.cli import command, command_line
 
 
 def main(config: MetaTrainConfig) -> None:
-    card = meta_train(config)
+    card = meta_train(config, command_line("meta_train"))
     print(f"errors on {len(card['corpus']['validation_runs'])} runs kept out:")
     print(validate.table(card["validation"]))
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")

@@ -50,7 +50,7 @@ def corpus_config():
 def corpus_path(tmp_path_factory, corpus_config):
     """A recorded corpus: 3 runs of a narrow MLP on digits, 14 epochs each. Read it, do not change it."""
     path = tmp_path_factory.mktemp("recorded") / "corpus"
-    counts = collect_population(corpus_config(path))
+    counts = collect_population(corpus_config(path), command=f"python scripts/collect.py model=mlp corpus={path}")
     assert counts["complete"] == 3
     return path
 
@@ -59,7 +59,8 @@ def corpus_path(tmp_path_factory, corpus_config):
 def bundle_path(tmp_path_factory, corpus_path):
     """A bundle fitted to that corpus in a few steps. Read it, do not change it."""
     path = tmp_path_factory.mktemp("fitted") / "bundle"
-    meta_train(MetaTrainConfig(str(corpus_path), str(path), windows_per_run=500, steps=40, batch_size=64))
+    config = MetaTrainConfig(str(corpus_path), str(path), windows_per_run=500, steps=40, batch_size=64)
+    meta_train(config, command=f"python scripts/meta_train.py corpus={corpus_path} bundle={path}")
     return path
 
 

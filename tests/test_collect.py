@@ -18,7 +18,7 @@ def test_the_same_command_again_finds_everything_done(corpus_path, corpus_config
     files = sorted(file for file in corpus_path.rglob("*") if file.is_file() and "lock" not in file.name)
     before = {file: file.stat().st_mtime_ns for file in files}
     counts = collect_population(corpus_config(corpus_path))
-    assert counts == {"complete": 0, "diverged": 0, "already": 3, "left": 0, "stopped": ""}
+    assert counts == {"complete": 0, "diverged": 0, "already": 3, "left": 0, "stopped": "", "exit_code": 0}
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 

@@ -28,7 +28,7 @@ def assert_same_corpus(got, expected):
     got, expected = contents(got), contents(expected)
     assert got.keys() == expected.keys()
     for name, (info, weights, metrics) in expected.items():
-        assert got[name][0] == info  # its sha256 too
+        assert {**got[name][0], "command": info["command"]} == info  # its sha256 too
         np.testing.assert_array_equal(got[name][1], weights)
         np.testing.assert_equal(got[name][2], metrics)
 
@@ -83,7 +83,7 @@ def test_terminated_it_stops_in_good_order_and_goes_on(command_line, script, uni
     wait_for_snapshots(process, path, 40)
     process.terminate()
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert process.returncode == 128 + signal.SIGTERM, err
     assert "stopped: SIGTERM" in out
     assert "the same command goes on" in out
     assert len(list(path.glob("runs/*/checkpoint/*"))) == 1
@@ -134,11 +134,12 @@ def test_max_minutes_stops_and_the_same_command_goes_on(tmp_path, corpus_config)
     assert_same_corpus(config.corpus, whole.corpus)
 
 
-def test_a_second_signal_is_not_caught_any_more():
-    before = signal.getsignal(signal.SIGTERM)
-    with Stop() as stop:
-        assert stop.reason == ""
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.reason == "SIGTERM received"
-        assert signal.getsignal(signal.SIGTERM) == before
-    assert signal.getsignal(signal.SIGTERM) == before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_is_not_caught_any_more(number):
+    before = signal.getsignal(number)
+    with Stop(max_minutes=60) as stop:
+        assert (stop.reason, stop.exit_code) == ("", 0)
+        signal.raise_signal(number)
+        assert (stop.reason, stop.exit_code) == (f"{number.name} received", 128 + number)
+        assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == before

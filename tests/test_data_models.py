@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax import lax
 from sklearn.datasets import load_digits
 
 import nowcast
@@ -13,7 +14,7 @@ from collect import data, optimizers
 from collect.config import DataConfig, ModelConfig
 from collect.loop import Loop
 from collect.models import MODELS
-from collect.models.layers import max_pool
+from collect.models.layers import convolve, max_pool
 from collect.population import make_task
 
 
@@ -119,6 +120,21 @@ def test_max_pool_is_flax_max_pool_in_value_and_gradient(shape):
     assert np.count_nonzero(ours_grad) == weights.size
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1))], ids=str)
+@pytest.mark.parametrize(("size", "stride"), [(2, 1), (4, 2), (3, 2), (4, 1), (6, 2)])
+def test_convolve_is_laxs_convolution_in_value_and_gradients(size, stride, padding):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, kernel = jax.random.normal(keys[0], (3, size, size, 5)), jax.random.normal(keys[1], (2, 2, 5, 4))
+    layout = ("NHWC", "HWIO", "NHWC")
+    theirs, their_pull = jax.vjp(
+        lambda *a: lax.conv_general_dilated(*a, (stride, stride), padding, dimension_numbers=layout), x, kernel
+    )
+    ours, our_pull = jax.vjp(lambda *a: convolve(*a, (stride, stride), padding, dimension_numbers=layout), x, kernel)
+    up = jax.random.normal(keys[2], theirs.shape)
+    for got, expected in zip((ours, *our_pull(up)), (theirs, *their_pull(up)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_architecture_learns(name):
     depth = {"depth": 8} if name == "resnet" else {}
@@ -136,9 +152,25 @@ def test_batch_norm_statistics_change_in_training_and_not_in_evaluation():
     _, after = task.loss(params, extra, batch)
     assert jax.tree.structure(after) == jax.tree.structure(extra)
     assert np.abs(after["bn"]["mean"] - extra["bn"]["mean"]).max() > 1e-4
-    first, second = (task.evaluate(params, extra, "validation") for _ in range(2))
-    assert first == second
-    assert task.evaluate(params, after, "validation") != first  # evaluation reads them
+    first, second = (task.evaluate(params, e, "validation") for e in (extra, after))
+    assert first == second  # evaluation estimates its own
+
+
+def test_evaluation_uses_the_statistics_that_training_would_converge_to():
+    task = make_task(ModelConfig("resnet", width=0.25, depth=8), DataConfig(train_size=64), 64)
+    params, extra = task.init(0)
+    params = jax.tree.map(lambda leaf: 1.3 * leaf, params)  # the weights have just jumped
+    everything = task.batch(task.arrays, task.order(0, 0)[0])
+    loss = jax.jit(task.loss)
+    for _ in range(200):  # the running averages of Flax, with weights and batch held still
+        _, extra = loss(params, extra, everything)
+    digits = data.load("digits")
+    images, labels = jnp.asarray(digits.images["validation"]), digits.labels["validation"]
+    module = MODELS["resnet"]((8, 8, 1), 10, width=0.25, depth=8, rngs=nnx.Rngs(0))
+    nnx.update(module, params, extra)
+    module.eval()
+    expected = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(module(images), labels))
+    assert task.evaluate(params, task.init(0)[1], "validation")["loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_evaluation_is_the_mean_over_the_whole_split():

@@ -1,6 +1,7 @@
 """The report of a comparison that was run as a command: self-contained, honest, nothing done twice."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -90,8 +91,17 @@ def test_the_results_follow_from_the_curves(results):
         assert row["best_loss"] == pytest.approx(sorted(min(run["loss"]) for run in runs)[1])
 
 
+def test_no_id_is_used_twice_and_every_reference_has_its_target(evaluated):
+    text = (evaluated[0] / "report.html").read_text()
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids)) > 20
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', text)) <= set(ids)
+
+
 def test_the_page_says_how_to_make_it_again_and_what_was_seen(page, results, evaluated):
     words = " ".join(page.words)
+    assert "python scripts/collect.py model=mlp" in words
+    assert "python scripts/meta_train.py" in words
     assert str(evaluated[0]) in words  # the command
     assert "ALREADY seen mlp-digits" in words  # this bundle has
     for verdict in results["verdicts"]:

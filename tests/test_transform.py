@@ -206,6 +206,21 @@ def test_every_must_be_a_whole_number_of_steps(every, unchecked):
         make(every=every)
 
 
+def test_numpys_whole_numbers_are_whole_numbers(unchecked):
+    assert make(every=np.int64(2)).init(start()).clock.step == 0
+    with pytest.raises(nowcast.UserError, match=r"horizon=2\.5 must be a whole number"):
+        nowcast.load("linear").check_horizon(2.5)
+
+
+def test_a_tree_without_weights_is_left_alone():
+    tx = make(every=1)
+    state = tx.init({})
+    for _ in range(WINDOW + 1):
+        updates, state = tx.update({}, state, {})
+    assert updates == {}
+    assert state.clock.windows == 1
+
+
 @pytest.mark.parametrize(
     ("labels", "params", "said"),
     [

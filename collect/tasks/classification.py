@@ -14,6 +14,7 @@ from collect.models import MODELS
 from nowcast.types import PyTree, UserError
 
 EVALUATION_BATCH = 1000
+ESTIMATION_BATCH = 500
 
 
 class Classification:
@@ -39,7 +40,7 @@ class Classification:
         self.arrays = self._data["train"]
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
-        norms = [layer for _, layer in module.iter_modules() if isinstance(layer, nnx.BatchNorm)]
+        norms = [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, nnx.BatchNorm)]
         self._training = _definition(module, training=True)
         self._evaluating = _definition(module, training=False)
         for norm in norms:
@@ -75,13 +76,13 @@ class Classification:
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Mean cross-entropy and accuracy on a whole split, in evaluation mode.
 
-        BatchNorm's statistics are estimated anew, on the first thousand training images and for these very weights
+        BatchNorm's statistics are estimated anew, on the first 500 training images and for these very weights
         (as after weight averaging: Izmailov et al., UAI 2018, §3.2; "precise BatchNorm": Wu & Johnson, 2021, §3).
         The running averages in ``extra`` describe weights of some ten steps ago: they lag where weights move fast,
         and after a jump they belong to another network. Training does not use them, so only the measure would suffer.
         """
         if self._estimate:
-            extra = self._estimate(params, extra, self.arrays[0][:EVALUATION_BATCH])
+            extra = self._estimate(params, extra, self.arrays[0][:ESTIMATION_BATCH])
         images, labels = self._data[split]
         sums = np.zeros(2)
         for start in range(0, len(labels), EVALUATION_BATCH):

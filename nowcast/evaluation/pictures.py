@@ -81,10 +81,19 @@ def forest(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def svg(figure: Figure) -> str:
-    """A figure as inline SVG whose ink takes the page's text colour."""
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str) -> str:
+    """A figure as inline SVG whose ink takes the page's text colour; its ids begin with ``name``."""
     with matplotlib.rc_context(STYLE):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
+    for reference in ('id="', 'href="#', "url(#"):
+        text = text.replace(reference, f"{reference}{name}-")
     return text[text.index("<svg") :].replace(INK, "currentColor")

@@ -94,10 +94,10 @@ def page(
         f"<p>{esc(about['optimizer'])}, batch {about['batch_size']}, {about['epochs']} epochs, {len(plan['seeds'])} seeds. "
         f"{esc(about['seen'])}</p>",
         "<h2>What came out</h2><ul>" + "".join(f"<li>{esc(line)}</li>" for line in results["verdicts"]) + "</ul>",
-        f'<div class="scroll">{pictures.svg(pictures.curves(results, jump_every=jump_every))}</div>',
+        f'<div class="scroll">{pictures.svg(pictures.curves(results, jump_every=jump_every), "curves")}</div>',
         '<p class="quiet">Median and quartiles over seeds, measured after a jump where there is one. Dashed: the target. '
         "Dots: median crossing. Dotted: jumps. Spikes above twice the initial loss leave the panel; the tables give their size.</p>",
-        f'<div class="scroll">{pictures.svg(pictures.forest(results))}</div>',
+        f'<div class="scroll">{pictures.svg(pictures.forest(results), "forest")}</div>',
     ]
     for base in (CONSTANT, TUNED):
         target = choice["targets"][base]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nowcast.ops import flat_labels
-from nowcast.types import PyTree, UserError
+from nowcast.types import PyTree, UserError, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,7 @@ class Forecaster:
 
     def __post_init__(self) -> None:
         for field in ("window", "horizon"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"{self.name}: {field}={value!r} must be a whole number of snapshots, 1 or more")
+            object.__setattr__(self, field, whole(f"{self.name}: {field}", getattr(self, field), "snapshots"))
 
     def serves(self, operation: str) -> bool:
         """Whether weights of this operation are forecast; all others keep their last value."""
@@ -43,10 +41,7 @@ class Forecaster:
 
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon to use: the forecaster's own when none is asked for."""
-        horizon = self.horizon if horizon is None else horizon
-        if horizon < 1:
-            raise UserError(f"horizon={horizon} must be 1 snapshot or more")
-        return horizon
+        return self.horizon if horizon is None else whole("horizon", horizon, "snapshots")
 
 
 def forecast(
