@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS, BUNDLE, REPORT = "corpora/demo", "bundles/demo", "reports/demo"
-COLLECTED = ("mlp", "lenet", "vanilla_cnn")
+COLLECTED = ("mlp", "lenet model.width=0.5", "vanilla_cnn")
 
 
 def commands(*, fast: bool) -> list[str]:
@@ -20,7 +20,7 @@ def commands(*, fast: bool) -> list[str]:
     sizes = (
         "epochs=12 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
         if fast
-        else "epochs=64 record_every=4 seeds=16 tuned.seeds=5 target_share=0.5"
+        else "epochs=64 record_every=4 seeds=20 tuned.seeds=5 tuned.learning_rates=[0.003,0.01,0.03] target_share=0.5"
     )
     collected = [
         f"python scripts/collect.py model={model} data=digits batch_size=256 runs={runs} epochs={epochs} "
@@ -31,7 +31,7 @@ def commands(*, fast: bool) -> list[str]:
         *collected,
         f"python scripts/meta_train.py corpus={CORPUS}{suffix} forecaster=wnn steps={steps} bundle={BUNDLE}{suffix}",
         f"python scripts/evaluate.py forecaster={BUNDLE}{suffix} model=resnet20 model.depth=8 model.width=0.5 data=digits "
-        f"batch_size=640 {sizes} report={REPORT}{suffix}",
+        f"batch_size=512 {sizes} report={REPORT}{suffix}",
     ]
 
 
@@ -39,7 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true", help="a minute instead of a few, and numbers that mean nothing")
     fast = parser.parse_args().fast
-    shutil.rmtree(ROOT / (REPORT + ("-fast" if fast else "")), ignore_errors=True)
+    for folder in (CORPUS, BUNDLE, REPORT):  # an older demo's may be of other commands or another version
+        shutil.rmtree(ROOT / (folder + ("-fast" if fast else "")), ignore_errors=True)
     begun = time.monotonic()
     for line in commands(fast=fast):
         print(f"\n$ {line}", flush=True)
@@ -48,8 +49,7 @@ def main() -> None:
             try:
                 code = process.wait()
             except KeyboardInterrupt:  # the command got it too, and stops in good order
-                process.wait()
-                sys.exit(130)
+                code = process.wait() or 130
         if code:
             sys.exit(code)
     print(f"\ndemo: done in {time.monotonic() - begun:.0f} s")
