@@ -101,6 +101,9 @@ def _prepare(name: str, folder: Path) -> Any:
     from tensorflow_datasets.core.download import downloader
 
     downloader.MAX_RETRIES = 2  # ten of them, the default, take minutes to notice that there is no network
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise PermissionError(f"{there} is no folder that can be written to")
     terminal = sys.stderr.isatty()
     with (
         tempfile.TemporaryDirectory(prefix="weight-nowcaster-") as work,
@@ -190,7 +193,7 @@ def _shape(features: Any, name: str) -> tuple[tuple[int, int, int], int]:
     image, label = held.get("image"), held.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
         raise UserError(
-            f"data.name={name!r}: no image classification set; that takes an image and a label, and it has "
+            f"data.name={name!r}: no image classification set; that takes image and label, and it has "
             f"{', '.join(sorted(held)) or type(features).__name__}"
         )
     if image.np_dtype != np.uint8 or None in image.shape:

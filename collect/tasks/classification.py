@@ -41,7 +41,7 @@ class Classification:
         self.arrays = self._data["train"]
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
-        norms = [layer for _, layer in module.iter_modules() if isinstance(layer, nnx.BatchNorm)]
+        norms = [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, nnx.BatchNorm)]
         self._training = _definition(module, training=True)
         self._evaluating = _definition(module, training=False)
         for norm in norms:
