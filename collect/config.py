@@ -4,6 +4,8 @@ import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
+import collect.augment
+import collect.cache
 import collect.data
 import collect.models
 import collect.optimizers
@@ -50,9 +52,31 @@ class DataConfig:
 
     name: str = "digits"
     train_size: int | None = None
+    dir: str | None = None
 
     def __post_init__(self) -> None:
-        one_of("data.name", self.name, collect.data.DATASETS)
+        require(
+            bool(collect.cache.NAME.fullmatch(self.name)),
+            "data.name",
+            repr(self.name),
+            f"must be {', '.join(collect.data.DATASETS)}, or a set's name in TensorFlow Datasets, such as cifar10",
+        )
+        require(self.dir != "", "data.dir", "''", "must be the folder of the prepared sets; null: TFDS_DATA_DIR")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run depends on: not where the data lies."""
+        return {"name": self.name, "train_size": self.train_size}
+
+
+@dataclass
+class AugmentConfig:
+    """What happens to training images."""
+
+    name: str = "none"
+
+    def __post_init__(self) -> None:
+        one_of("augment.name", self.name, collect.augment.AUGMENTS)
 
 
 @dataclass
@@ -94,6 +118,7 @@ class CollectConfig:
     corpus: str
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     vary: VaryConfig = field(default_factory=VaryConfig)
     runs: int = 4
@@ -152,6 +177,7 @@ class EvaluateConfig:
     forecaster: str
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     tuned: TunedConfig = field(default_factory=TunedConfig)
     seeds: int = 5

@@ -1,4 +1,8 @@
-"""Data sets, as arrays in memory: float32 images in [0, 1], NHWC, and int32 labels."""
+"""Data sets, as arrays: images, NHWC, uint8 or float32 in [0, 1], and int32 labels.
+
+:class:`collect.tasks.Classification` keeps all of a set in the device's memory (CIFAR-10 as uint8: 184 MB); sets that
+do not fit there cannot be trained on.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collect import cache
 from nowcast.types import UserError
 
 SPLITS = ("train", "validation", "test")
+RESIZE_BATCH = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,17 +33,16 @@ class Dataset:
         return self.images["train"].shape[1:]
 
 
-def load(name: str, *, train_size: int | None = None, min_size: int = 1) -> Dataset:
+def load(name: str, *, directory: str | None = None, train_size: int | None = None, min_size: int = 1) -> Dataset:
     """A data set by name.
 
     Args:
-        name: One of :data:`DATASETS`.
+        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets (:func:`collect.cache.load`).
+        directory: Where the prepared sets of TensorFlow Datasets lie, if not in the usual place.
         train_size: Use the first so many training examples only.
-        min_size: Images smaller than this are resized to it (bilinear).
+        min_size: Images smaller than this are resized to it (bilinear; uint8 stays uint8, rounded).
     """
-    if name not in DATASETS:
-        raise UserError(f"data.name={name!r} is unknown; available: {', '.join(DATASETS)}")
-    data = DATASETS[name]()
+    data = DATASETS[name]() if name in DATASETS else _prepared(name, directory)
     available = len(data.labels["train"])
     if train_size is not None:
         if not 1 <= train_size <= available:
@@ -48,9 +53,27 @@ def load(name: str, *, train_size: int | None = None, min_size: int = 1) -> Data
         )
     if min(data.image_shape[:2]) < min_size:
         for split, images in data.images.items():
-            shape = (len(images), min_size, min_size, images.shape[-1])
-            data.images[split] = np.asarray(jax.image.resize(jnp.asarray(images), shape, "bilinear"))
+            data.images[split] = _resized(images, min_size)
     return data
+
+
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    shape = (size, size, images.shape[-1])
+    if images.dtype != np.uint8:
+        return np.asarray(jax.image.resize(jnp.asarray(images), (len(images), *shape), "bilinear"))
+    resize = jax.jit(
+        lambda part: jnp.round(jax.image.resize(part.astype(jnp.float32), (len(part), *shape), "bilinear"))
+    )
+    resized = np.empty((len(images), *shape), np.uint8)
+    for start in range(0, len(images), RESIZE_BATCH):
+        part = slice(start, start + RESIZE_BATCH)
+        resized[part] = resize(images[part])
+    return resized
+
+
+def _prepared(name: str, directory: str | None) -> Dataset:
+    classes, images, labels = cache.load(name, directory)
+    return Dataset(name.replace("/", "-").replace(":", "-"), classes, images, labels)
 
 
 def _digits() -> Dataset:

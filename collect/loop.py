@@ -9,6 +9,9 @@ import optax
 
 from nowcast.types import PyTree, Task
 
+BATCH_KEYS = 0xBA7C4
+"""Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
+
 
 class State(NamedTuple):
     """Everything a run needs to go on."""
@@ -78,7 +81,7 @@ class Loop:
             epoch, within = divmod(step, per_epoch)
             if within == 0:
                 order = self.task.order(seed, epoch)
-            state, loss = self._step(state, self.task.arrays, order[within], rates[step])
+            state, loss = self._step(state, self.task.arrays, order[within], rates[step], _moment(seed, step))
             losses.append(loss)
             done = step + 1
             if done % record_every == 0 or done == len(rates):
@@ -86,8 +89,14 @@ class Loop:
                 losses.clear()
                 yield Snapshot(done, done / per_epoch, state, train_loss)
 
-    def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any) -> tuple[State, jax.Array]:
-        batch = self.task.batch(arrays, indices)
+    def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any) -> tuple[State, jax.Array]:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])
+        batch = self.task.batch(arrays, indices, key)
         (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(state.params, state.extra, batch)
         updates, optimizer = self.optimizer.update(grads, state.optimizer, state.params, learning_rate=rate)
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
+
+
+def _moment(seed: int, step: int) -> np.ndarray:
+    """What the key of a batch is made from: the same for all arms of a seed, and after a resume."""
+    return np.array([seed % 2**32, step], np.uint32)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import collect.data
 from collect import optimizers
-from collect.config import CollectConfig, DataConfig, ModelConfig, OptimizerConfig
+from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig, OptimizerConfig
 from collect.loop import Loop, State
 from collect.models import MODELS
 from collect.recorder import Recorder, check_destination, describe_leaves
@@ -22,10 +22,14 @@ from collect.tasks import Classification
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def make_task(model: ModelConfig, data: DataConfig, batch_size: int) -> Classification:
+def make_task(
+    model: ModelConfig, data: DataConfig, batch_size: int, augment: AugmentConfig | None = None
+) -> Classification:
     """The task that a configuration names."""
-    dataset = collect.data.load(data.name, train_size=data.train_size, min_size=MODELS[model.name].min_size)  # type: ignore[attr-defined]
-    return Classification(model.name, dataset, batch_size=batch_size, **model.sizes)
+    min_size = MODELS[model.name].min_size  # type: ignore[attr-defined]
+    dataset = collect.data.load(data.name, directory=data.dir, train_size=data.train_size, min_size=min_size)
+    augment = augment or AugmentConfig()
+    return Classification(model.name, dataset, batch_size=batch_size, augment=augment.name, **model.sizes)
 
 
 def members(config: CollectConfig) -> Iterator[tuple[int, OptimizerConfig]]:
@@ -56,7 +60,7 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
         UserError: Anything wrong with the configuration or the corpus.
     """
     check_destination(Path(config.corpus))
-    task = make_task(config.model, config.data, config.batch_size)
+    task = make_task(config.model, config.data, config.batch_size, config.augment)
     loop = Loop(task, optimizers.make(config.optimizer.name))
     steps = config.epochs * task.steps_per_epoch
     leaves = describe_leaves(task.init(0)[0], task.labels)
@@ -73,9 +77,9 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
     with Stop(config.max_minutes) as stop, tqdm(total=config.runs * per_run, unit="snapshot", desc=task.name) as bar:
         for seed, optimizer in members(config):
             described = {
-                "task": task.name, "seed": seed, "model": asdict(config.model), "data": asdict(config.data),
-                "optimizer": asdict(optimizer), "batch_size": config.batch_size, "epochs": config.epochs,
-                "record_every": every,
+                "task": task.name, "seed": seed, "model": asdict(config.model), "data": config.data.identity,
+                "optimizer": asdict(optimizer), "augment": config.augment.name, "batch_size": config.batch_size,
+                "epochs": config.epochs, "record_every": every,
             }  # fmt: skip
             with Recorder(
                 Path(config.corpus),
@@ -128,5 +132,6 @@ def _record(loop: Loop, recorder: Recorder, seed: int, rates: np.ndarray, every:
 
 
 def _run_id(config: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    named = {key: value for key, value in config.items() if (key, value) != ("augment", "none")}  # as runs before it
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['task']}-{config['optimizer']['name']}-seed{config['seed']}-{digest}"

@@ -60,8 +60,8 @@ class Task(Protocol):
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """Which examples each step of an epoch sees, ``(steps_per_epoch, batch_size)``, from seed and epoch alone."""
 
-    def batch(self, arrays: PyTree, indices: Any) -> Any:
-        """The examples behind one row of :meth:`order`."""
+    def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> Any:
+        """The examples behind one row of :meth:`order`; ``key``, of this seed and step, decides all that is random."""
 
     def loss(self, params: PyTree, extra: PyTree, batch: Any) -> tuple[jax.Array, PyTree]:
         """``(mean loss, new extra)`` of one batch of examples, in training mode."""

@@ -79,6 +79,13 @@ def _cause(error: BaseException) -> str:
         return f"{error}: {_cause(error.__cause__)}"
     if "To append to your config use +" in str(error):
         return f"{str(error).splitlines()[0]}; --help lists every key"
+    if "Could not find 'data/" in str(error):  # Hydra only knows the sets that have a file
+        available = str(error).split("Available options in 'data':")[-1].split("Config search path")[0].split()
+        named = str(error).split("Could not find 'data/")[1].split("'")[0]
+        return (
+            f"data={named}: configs/data has no such file, but {', '.join(available)}; "
+            f"any image classification set of TensorFlow Datasets goes by data.name={named}"
+        )
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))

@@ -23,7 +23,7 @@ from scripts.cli import command, command_line
 def main(config: EvaluateConfig) -> None:
     learned = nowcast.load(config.forecaster)
     forecasters = {"linear": nowcast.load("linear"), learned.name: learned}
-    task = make_task(config.model, config.data, config.batch_size)
+    task = make_task(config.model, config.data, config.batch_size, config.augment)
     plan = Plan(
         learning_rate=config.optimizer.learning_rate,
         tuned_rates=tuple(config.tuned.learning_rates or GRIDS[config.optimizer.name]),
@@ -34,8 +34,8 @@ def main(config: EvaluateConfig) -> None:
     )
     folder = Path(config.report)
     about = {
-        "task": task.name, "model": asdict(config.model), "data": asdict(config.data), "optimizer": config.optimizer.name,
-        "batch_size": config.batch_size, "epochs": config.epochs, "record_every": config.record_every,
+        "task": task.name, "model": asdict(config.model), "data": config.data.identity, "augment": config.augment.name,
+        "optimizer": config.optimizer.name, "batch_size": config.batch_size, "epochs": config.epochs, "record_every": config.record_every,
         "forecaster": _identity(config.forecaster), "seen": _seen(config.forecaster, task.name),
     }  # fmt: skip
     claim(folder, {**about, "plan": asdict(plan)})

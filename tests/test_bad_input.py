@@ -15,7 +15,9 @@ HERE = Path(__file__).resolve().parent
 COLLECT = [
     # what is added to a good command line, and what the message must name
     ("model=lenett", "lenett"), ("model.name=lenett", "lenett"), ("data=mnits", "mnits"),
-    ("data.name=mnits", "mnits"), ("optimizer=addam", "addam"), ("optimizer.name=addam", "addam"),
+    ("data.name=mnits", "mnits"), ("data.name=../mnist", "../mnist"), ("data.name=", "data.name"),
+    ("data.name=null", "data.name"), ("data.dir=", "data.dir"), ("data=cifar10 data.dir={file}", "{file}"),
+    ("augment=flip", "flip"), ("augment.name=flip", "flip"), ("augment.angle=3", "angle"), ("optimizer=addam", "addam"), ("optimizer.name=addam", "addam"),
     ("optimizer.schedule=linear", "linear"), ("optimizer.learning_rate=-1", "-1"),
     ("optimizer.learning_rate=0", "0"), ("optimizer.learning_rate=1000", "1000"),
     ("optimizer.learning_rate=nan", "nan"), ("optimizer.learning_rate=fast", "fast"),
@@ -58,8 +60,8 @@ EVALUATE = [
     ("forecaster={damaged_bundle}", "params.npz"), ("forecaster=???", "forecaster"),
     ("~forecaster", "forecaster"), ("forecaster=", "forecaster"), ("report=???", "report"),
     ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"),
-    ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("optimizer=addam", "addam"),
-    ("seeds=1", "seeds=1"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"),
+    ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("augment=flip", "flip"),
+    ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=1", "seeds=1"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"),
     ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
     ("tuned.learning_rates=[]", "learning_rates"), ("tuned.learning_rates=[0.1,-1]", "-1"),
     ("tuned.learning_rates=fast", "fast"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),

@@ -7,6 +7,7 @@ import yaml
 
 import nowcast
 from collect import corpus
+from collect.augment import AUGMENTS
 from collect.models import MODELS
 from collect.optimizers import OPTIMIZERS
 
@@ -45,12 +46,12 @@ def test_help_explains_every_key_with_its_default(helped, name):
 
 @pytest.mark.parametrize("name", ["collect", "evaluate"])
 def test_help_names_what_there_is_to_choose(helped, name):
-    for group in ("model", "data", "optimizer"):
+    for group in ("model", "data", "augment", "optimizer"):
         for option in (CONFIGS / group).glob("*.yaml"):
             assert option.stem in helped[name].stdout
 
 
-@pytest.mark.parametrize(("group", "registered"), [("model", MODELS), ("optimizer", OPTIMIZERS)])
+@pytest.mark.parametrize(("group", "registered"), [("model", MODELS), ("augment", AUGMENTS), ("optimizer", OPTIMIZERS)])
 def test_everything_registered_has_a_configuration(group, registered):
     configured = {yaml.safe_load(file.read_text())["name"] for file in (CONFIGS / group).glob("*.yaml")}
     assert configured == set(registered)

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 import nowcast
+from collect.augment import AUGMENTS
 from collect.data import Dataset
 from collect.models import MODELS
 from nowcast.types import PyTree, UserError
@@ -24,17 +25,18 @@ class Classification:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs.
         batch_size: Examples a step; the remainder of an epoch is dropped (another one each epoch).
+        augment: What happens to training images: a name of :data:`collect.augment.AUGMENTS`.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
-    def __init__(self, model: str, data: Dataset, *, batch_size: int, **sizes: Any):
+    def __init__(self, model: str, data: Dataset, *, batch_size: int, augment: str = "none", **sizes: Any):
         examples = len(data.labels["train"])
         if not 1 <= batch_size <= examples:
             raise UserError(f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples")
         self.name = f"{model}{sizes.get('depth', '')}-{data.name}"
         self.batch_size = batch_size
         self.steps_per_epoch = examples // batch_size
-        self._examples = examples
+        self._examples, self._augment = examples, AUGMENTS[augment]
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))  # type: ignore[call-arg]
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
@@ -59,10 +61,11 @@ class Classification:
         shuffled = np.random.default_rng((seed, epoch)).permutation(self._examples)
         return shuffled[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, -1).astype(np.int32)
 
-    def batch(self, arrays: PyTree, indices: Any) -> tuple[jax.Array, jax.Array]:
-        """``(images, labels)``."""
+    def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """``(images, labels)``; the images are augmented when there is a key."""
         images, labels = arrays
-        return images[indices], labels[indices]
+        images = _as_float(images[indices])
+        return images if key is None else self._augment(key, images), labels[indices]
 
     def loss(self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
         """Mean cross-entropy in training mode, and the new BatchNorm statistics."""
@@ -76,8 +79,8 @@ class Classification:
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Mean cross-entropy and accuracy on a whole split, in evaluation mode.
 
-        BatchNorm's statistics are estimated anew, on the first 500 training images and for these very weights
-        (as after weight averaging: Izmailov et al., UAI 2018, §3.2; "precise BatchNorm": Wu & Johnson, 2021, §3).
+        BatchNorm's statistics are estimated anew, on the first 500 training images, not augmented, and for these very
+        weights (as after weight averaging: Izmailov et al., UAI 2018, §3.2; "precise BatchNorm": Wu & Johnson, 2021, §3).
         The running averages in ``extra`` describe weights of some ten steps ago: they lag where weights move fast,
         and after a jump they belong to another network. Training does not use them, so only the measure would suffer.
         """
@@ -94,13 +97,18 @@ class Classification:
     def _statistics(self, params: PyTree, extra: PyTree, images: jax.Array) -> PyTree:
         """``extra`` with BatchNorm statistics of these images under these weights."""
         module = nnx.merge(self._estimating, params, extra)
-        module(images)
+        module(_as_float(images))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param, ...)[1])
 
     def _batch_metrics(self, params: PyTree, extra: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = nnx.merge(self._evaluating, params, extra)(images)
+        logits = nnx.merge(self._evaluating, params, extra)(_as_float(images))
         loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])
+
+
+def _as_float(images: jax.Array) -> jax.Array:
+    """Images that are kept as uint8, as float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
 def _definition(module: nnx.Module, *, training: bool) -> Any:

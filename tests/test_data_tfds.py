@@ -1,0 +1,236 @@
+"""Sets prepared by TensorFlow Datasets: label counts known from elsewhere, images as TFDS reads them, and the cache."""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nowcast
+from collect import cache, data
+from collect.config import DataConfig, ModelConfig
+from collect.population import make_task
+
+ROOT = Path(__file__).resolve().parent.parent
+SETS = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared" / "datasets" / "tfds"))
+needs_sets = pytest.mark.skipif(
+    not all((SETS / name).is_dir() for name in ("mnist", "cifar10", "tiny_shakespeare")),
+    reason=f"no prepared mnist, cifar10 and tiny_shakespeare in {SETS}; set TFDS_DATA_DIR",
+)
+KNOWN = {  # labels per class of the whole training split, as published
+    "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    "cifar10": [5000] * 10,
+}
+MADE = """
+import io
+import sys
+import numpy as np
+import PIL.Image
+import tensorflow_datasets as tfds
+
+class Made(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    SHAPE, SPLITS, LABEL = (8, 6, 3), ("train",), 0
+
+    def _info(self):
+        image = tfds.features.Image(shape=self.SHAPE, encoding_format="png")
+        features = {"image": image, "label": tfds.features.ClassLabel(num_classes=4)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, manager):
+        return {split: self._generate_examples() for split in self.SPLITS}
+
+    def _generate_examples(self):
+        for i in range(40):
+            file = io.BytesIO()  # encoded here: TFDS would take TensorFlow
+            PIL.Image.fromarray(np.full((8, 6, 3), i, np.uint8)).save(file, "png")
+            file.seek(0)
+            yield i, {"image": file, "label": i % 4 or self.LABEL}
+
+class Sized(Made):
+    SHAPE = (None, None, 3)
+
+class Unlabelled(Made):
+    SPLITS, LABEL = ("train", "test"), -1
+
+class Untrained(Made):
+    SPLITS = ("test",)
+
+for made in (Made, Sized, Unlabelled, Untrained):
+    made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_folder(tmp_path_factory):
+    """A cache of these tests' own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("TFDS_DATA_DIR", str(SETS))
+        yield folder / "weight-nowcaster"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of small sets that TFDS prepared without TensorFlow."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "made.py").write_text(MADE)
+    command = [sys.executable, folder / "made.py", folder / "sets"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder / "sets"
+
+
+@needs_sets
+@pytest.mark.parametrize(
+    ("name", "shape", "validation"), [("mnist", (28, 28, 1), 6000), ("cifar10", (32, 32, 3), 5000)]
+)
+def test_a_set_has_the_published_labels_and_the_images_that_tfds_reads(name, shape, validation):
+    import tensorflow_datasets as tfds
+
+    got = data.load(name)
+    assert (got.name, got.classes, got.image_shape) == (name, 10, shape)
+    sizes = {split: len(labels) for split, labels in got.labels.items()}
+    assert sizes == {"train": 9 * validation, "validation": validation, "test": 10_000}
+    assert {images.dtype for images in got.images.values()} == {np.dtype(np.uint8)}
+    counts = np.bincount(got.labels["train"]) + np.bincount(got.labels["validation"])
+    np.testing.assert_array_equal(counts, KNOWN[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train, test = tfds.data_source(name, data_dir=str(SETS), split=["train", "test"])
+    for source, split, there, here in [
+        (train, "train", 0, 0), (train, "train", 8, 8), (train, "train", 10, 9), (train, "validation", 9, 0),
+        (train, "validation", 10 * validation - 1, -1), (train, "train", 10 * validation - 2, -1),
+        (test, "test", 0, 0), (test, "test", 9999, -1),
+    ]:  # fmt: skip
+        example = source[there]
+        np.testing.assert_array_equal(got.images[split][here], example["image"])
+        assert got.labels[split][here] == example["label"]
+
+
+@needs_sets
+def test_the_second_time_maps_what_the_first_decoded(monkeypatch, cache_folder):
+    first = data.load("mnist").images["train"]
+    monkeypatch.setattr(cache, "_decode", None)
+    again = data.load("mnist", train_size=100).images["train"]
+    assert again.filename == first.filename
+    assert cache_folder in Path(again.filename).parents
+    assert not again.flags.writeable
+    np.testing.assert_array_equal(again, first[:100])
+
+
+@needs_sets
+def test_uint8_images_become_floats_in_the_batch_and_are_resized_for_the_networks_that_need_it():
+    task = make_task(ModelConfig("mlp", width=0.1), DataConfig("mnist", train_size=64), 16)
+    indices = task.order(0, 0)[0]
+    images, labels = task.batch(task.arrays, indices)
+    mnist = data.load("mnist")
+    assert task.arrays[0].dtype == jnp.uint8
+    np.testing.assert_allclose(images, mnist.images["train"][indices] / 255, rtol=2e-7)
+    np.testing.assert_array_equal(labels, mnist.labels["train"][indices])
+    metrics = task.evaluate(*task.init(0), "test")
+    assert metrics["loss"] == pytest.approx(np.log(10), rel=0.2)
+    large = data.load("mnist", train_size=64, min_size=56).images["train"]
+    assert (large.shape, large.dtype) == ((64, 56, 56, 1), np.uint8)
+    shrunk = large.reshape(64, 28, 2, 28, 2).mean(axis=(2, 4))
+    assert np.corrcoef(shrunk.ravel(), mnist.images["train"][:64].ravel())[0, 1] > 0.95
+
+
+@needs_sets
+def test_a_set_of_texts_is_refused():
+    with pytest.raises(nowcast.UserError, match=r"'tiny_shakespeare': no image classification set.* it has text"):
+        data.load("tiny_shakespeare")
+
+
+def test_a_set_without_a_test_split_gives_two_tenths_of_its_training_images(made):
+    got = data.load("made", directory=str(made))
+    assert {split: len(labels) for split, labels in got.labels.items()} == {"train": 32, "validation": 4, "test": 4}
+    values = {split: set(images[:, 0, 0, 0].tolist()) for split, images in got.images.items()}
+    assert set.union(*values.values()) == set(range(40))  # each image in one split
+    for split, images in got.images.items():
+        np.testing.assert_array_equal(got.labels[split], images[:, 0, 0, 0] % 4)
+        assert (images == images[:, :1, :1, :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sized", "all of one size; these are uint8 .None, None, 3"),
+        ("unlabelled", "the t[a-z]+ split has images without a label"),
+        ("untrained", "no training split, only test"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(made, cache_folder, name, said):
+    with pytest.raises(nowcast.UserError, match=f"data.name='{name}': .*{said}"):
+        data.load(name, directory=str(made))
+    assert not list(cache_folder.glob(f"*{name}*"))
+
+
+def test_a_set_prepared_anew_is_decoded_anew(made, tmp_path):
+    shutil.copytree(made / "made", tmp_path / "made")
+    first, elsewhere = (data.load("made", directory=str(folder)).images["train"] for folder in (made, tmp_path))
+    assert first.filename != elsewhere.filename
+    os.utime(tmp_path / "made" / "1.0.0" / "features.json", (1, 1))
+    assert data.load("made", directory=str(tmp_path)).images["train"].filename != elsewhere.filename
+
+
+def test_two_at_once_are_safe(made, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    builder = cache._builder("made", made)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: cache._decode(builder, tmp_path / "weight-nowcaster" / "here", "made"), range(4)))
+    assert [path.name for path in (tmp_path / "weight-nowcaster").iterdir()] == ["here"]
+    assert len(np.load(tmp_path / "weight-nowcaster" / "here" / "train-images.npy")) == 32
+
+
+def test_a_damaged_cache_is_named(made, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    damaged = Path(data.load("made", directory=str(made)).images["test"].filename)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(nowcast.UserError, match=f"{damaged.parent} are damaged; remove"):
+        data.load("made", directory=str(made))
+
+
+def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    def unreachable(*_, **__):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", unreachable)
+    folder = tmp_path / "my sets"
+    with pytest.raises(nowcast.UserError) as caught:
+        data.load("fashion_mnist", directory=str(folder))
+    assert f"not in {folder} " in str(caught.value)
+    assert f"tfds build fashion_mnist --file_format=array_record --data_dir='{folder}'" in str(caught.value)
+    assert "ConnectionError: no route…" in str(caught.value)
+    assert not folder.exists()
+
+
+def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
+    with pytest.raises(nowcast.UserError, match=r"'mnits' is unknown; available: digits, .* holds made, sized"):
+        data.load("mnits", directory=str(made))
+
+
+def test_what_tfds_can_prepare_is_prepared_where_it_was_looked_for(monkeypatch, made, tmp_path):
+    import tensorflow_datasets as tfds
+
+    def prepare(builder, **_):  # as a download would
+        shutil.copytree(made / "made" / "1.0.0", builder.data_dir)
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare)
+    got = data.load("fashion_mnist", directory=str(tmp_path))
+    assert len(got.labels["train"]) == 32
+    assert [path.name for path in (tmp_path / "fashion_mnist").iterdir()] == ["3.0.1"]
+
+
+def test_digits_need_no_tfds():
+    code = "import sys, collect.data; collect.data.load('digits'); sys.exit('tensorflow_datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
