@@ -2,20 +2,18 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jax
 from tqdm import tqdm
 
 import nowcast
 from collect import optimizers
 from collect.loop import Loop
 from collect.stop import Stop
+from collect.workers import side_by_side
 from nowcast.evaluation.arms import ALONE, Arm
 from nowcast.forecasters import Forecaster, LastValue
 from nowcast.paths import replace
@@ -72,16 +70,8 @@ class Trials:
         units = [(arm, seed) for seed in seeds for arm in arms]
         for arm, _ in units:  # built here, once each, not by two threads at a time
             self._loop(arm.forecaster)
-        workers = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-        bar = tqdm(total=len(units) * self._evaluations, unit="evaluation", desc=title)
-        with bar, ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(self._one, arm, seed, bar.update) for arm, seed in units]
-            try:
-                for done in futures:
-                    done.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with tqdm(total=len(units) * self._evaluations, unit="evaluation", desc=title) as bar:
+            side_by_side(lambda unit: self._one(unit[0], unit[1], bar.update), units)
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""

@@ -86,8 +86,10 @@ class OptimizerConfig:
     name: str = "adam"
     learning_rate: float = 1e-3
     schedule: str = "constant"
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "must be a share of the run, 0 or more, below 1")
         one_of("optimizer.name", self.name, collect.optimizers.OPTIMIZERS)
         one_of("optimizer.schedule", self.schedule, collect.optimizers.SCHEDULES)
         check_rate("optimizer.learning_rate", self.learning_rate)
@@ -99,6 +101,7 @@ class VaryConfig:
 
     learning_rate: list[float] | None = None
     schedule: list[str] | None = None
+    batch_size: list[int] | None = None
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:
@@ -109,6 +112,9 @@ class VaryConfig:
         for schedule in self.schedule or ():
             one_of("vary.schedule", schedule, collect.optimizers.SCHEDULES)
         require(self.schedule != [], "vary.schedule", self.schedule, "must name at least one schedule")
+        require(self.batch_size != [], "vary.batch_size", self.batch_size, "must hold at least one size")
+        for size in self.batch_size or ():
+            require(size >= 1, "vary.batch_size", size, "must be 1 or more")
 
 
 @dataclass
@@ -127,8 +133,11 @@ class CollectConfig:
     batch_size: int = 64
     record_every: int | None = None
     max_minutes: float | None = None
+    together: bool | None = None
+    at_once: int = 16
 
     def __post_init__(self) -> None:
+        require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
@@ -212,5 +221,11 @@ class EvaluateConfig:
             "optimizer.schedule",
             self.optimizer.schedule,
             "the comparison has its own schedules; leave it out",
+        )
+        require(
+            self.optimizer.warmup == 0,
+            "optimizer.warmup",
+            self.optimizer.warmup,
+            "the comparison has none; leave it out",
         )
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)

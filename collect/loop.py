@@ -1,6 +1,7 @@
 """The loop: it trains every task, whether the run is recorded, nowcast or only timed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +44,7 @@ class Loop:
     def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs):
         self.task, self.optimizer = task, optimizer
         self._step = jax.jit(self._one_step, donate_argnums=0)
+        self._steps = jax.jit(jax.vmap(self._one_step, in_axes=(0, None, 0, 0, 0)), donate_argnums=0)
 
     def start(self, seed: int) -> State:
         """The state before the first step."""
@@ -71,23 +73,91 @@ class Loop:
             A snapshot before the first step (also when going on), then one every ``record_every`` steps.
             The caller stops the run by asking for no more.
         """
-        per_epoch = self.task.steps_per_epoch
-        record_every = record_every or per_epoch
         state = self.start(seed) if state is None else state
-        yield Snapshot(first_step, first_step / per_epoch, state, float("nan"))
+        yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
+        inputs = self._inputs(seed, rates)
+        for done, reached, loss in self._drive(
+            self._step, state, self.task.arrays, inputs, len(rates), record_every, first_step
+        ):
+            yield Snapshot(done, done / self.task.steps_per_epoch, reached, float(loss))
+
+    def run_together(
+        self,
+        seeds: Sequence[int],
+        rates: np.ndarray,
+        *,
+        record_every: int | None = None,
+        states: Sequence[State] | None = None,
+        first_step: int = 0,
+    ) -> Iterator[list[Snapshot]]:
+        """Train several runs as one program: :meth:`run`, vectorised over runs and spread over the local devices.
+
+        The same numbers as one after another, to rounding.
+
+        Args:
+            seeds: One per run.
+            rates: ``(runs, steps)``.
+            record_every: As in :meth:`run`.
+            states: As in :meth:`run`, one per run; all have taken ``first_step`` steps.
+            first_step: Steps already taken.
+
+        Yields:
+            A snapshot per run, each with its state in host memory.
+        """
+        states = [self.start(seed) for seed in seeds] if states is None else list(states)
+        devices = jax.local_devices()[: len(seeds)]
+        lanes = [
+            *range(len(seeds)),
+            *[0] * (-len(seeds) % len(devices)),
+        ]  # a device more than runs trains the first again
+        mesh = jax.sharding.Mesh(np.array(devices), ("runs",))
+        split, everywhere = (
+            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], [])
+        )
+        state = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *(states[i] for i in lanes)), split)
+        each = [self._inputs(seeds[i], rates[i]) for i in lanes]
+
+        def inputs(step: int) -> tuple[jax.Array, ...]:
+            parts = zip(*(one(step) for one in each), strict=True)
+            return jax.device_put(tuple(np.stack(part) for part in parts), split)
+
+        def snapshots(done: int, state: State, losses: np.ndarray) -> list[Snapshot]:
+            host, epoch = jax.device_get(state), done / self.task.steps_per_epoch
+            each_state = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host) for i in range(len(seeds)))
+            return [Snapshot(done, epoch, own, float(loss)) for own, loss in zip(each_state, losses, strict=False)]
+
+        yield snapshots(first_step, state, np.full(len(lanes), np.nan))
+        arrays = jax.device_put(self.task.arrays, everywhere)
+        for reached in self._drive(self._steps, state, arrays, inputs, rates.shape[1], record_every, first_step):
+            yield snapshots(*reached)
+
+    def _drive(
+        self, step: Callable[..., Any], state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]],
+        steps: int, record_every: int | None, first_step: int,
+    ) -> Iterator[tuple[int, State, np.ndarray]]:  # fmt: skip
+        """``(steps taken, state, mean loss since the last one)`` at every snapshot but the first."""
+        record_every = record_every or self.task.steps_per_epoch
         losses: list[jax.Array] = []
-        order = self.task.order(seed, first_step // per_epoch)
-        for step in range(first_step, len(rates)):
-            epoch, within = divmod(step, per_epoch)
-            if within == 0:
-                order = self.task.order(seed, epoch)
-            state, loss = self._step(state, self.task.arrays, order[within], rates[step], _moment(seed, step))
+        for done in range(first_step + 1, steps + 1):
+            state, loss = step(state, arrays, *inputs(done - 1))
             losses.append(loss)
-            done = step + 1
-            if done % record_every == 0 or done == len(rates):
-                train_loss = float(np.mean(jax.device_get(losses)))
+            if done % record_every == 0 or done == steps:
+                mean = np.mean(jax.device_get(losses), axis=0)
                 losses.clear()
-                yield Snapshot(done, done / per_epoch, state, train_loss)
+                yield done, state, mean
+
+    def _inputs(self, seed: int, rates: np.ndarray) -> Callable[[int], tuple[Any, ...]]:
+        """A function from a step to what differs between runs there: example indices, learning rate, moment."""
+
+        @lru_cache(maxsize=1)
+        def order(epoch: int) -> np.ndarray:
+            return self.task.order(seed, epoch)
+
+        def inputs(step: int) -> tuple[Any, ...]:
+            epoch, within = divmod(step, self.task.steps_per_epoch)
+            return order(epoch)[within], rates[step], _moment(seed, step)
+
+        return inputs
 
     def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any) -> tuple[State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])

@@ -1,9 +1,11 @@
-"""A population: several runs of one architecture that differ in seed and, if asked, in learning rate and schedule."""
+"""A population: several runs of one architecture, recorded side by side."""
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ import numpy as np
 from tqdm import tqdm
 
 import collect.data
-from collect import optimizers
-from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig, OptimizerConfig
-from collect.loop import Loop, State
+from collect import optimizers, pace
+from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
+from collect.loop import Loop, Snapshot, State
+from collect.members import Member, members
 from collect.models import MODELS
-from collect.recorder import Recorder, check_destination, describe_leaves
+from collect.recorder import Recorder, check_destination, describe_leaves, is_finished
 from collect.stop import Stop
 from collect.tasks import Classification
-
-GOLDEN = (5**0.5 - 1) / 2
+from collect.workers import side_by_side
 
 
 def make_task(
@@ -30,23 +32,6 @@ def make_task(
     dataset = collect.data.load(data.name, directory=data.dir, train_size=data.train_size, min_size=min_size)
     augment = augment or AugmentConfig()
     return Classification(model.name, dataset, batch_size=batch_size, augment=augment.name, **model.sizes)
-
-
-def members(config: CollectConfig) -> Iterator[tuple[int, OptimizerConfig]]:
-    """Seed and optimizer of every run.
-
-    Rates spread over ``vary.learning_rate`` on a logarithmic scale by a golden-ratio sequence: even for any number of
-    runs, and the first runs of a larger population are those of a smaller one. Schedules take turns.
-    """
-    for i in range(config.runs):
-        seed, optimizer = config.seed + i, config.optimizer
-        if config.vary.schedule:
-            optimizer = replace(optimizer, schedule=config.vary.schedule[seed % len(config.vary.schedule)])
-        if config.vary.learning_rate:
-            low, high = np.log(config.vary.learning_rate)
-            rate = float(np.exp(low + (high - low) * ((0.5 + seed * GOLDEN) % 1)))
-            optimizer = replace(optimizer, learning_rate=float(f"{rate:.3g}"))
-        yield seed, optimizer
 
 
 def collect_population(config: CollectConfig, command: str | None = None) -> dict[str, Any]:
@@ -60,78 +45,131 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
         UserError: Anything wrong with the configuration or the corpus.
     """
     check_destination(Path(config.corpus))
-    task = make_task(config.model, config.data, config.batch_size, config.augment)
-    loop = Loop(task, optimizers.make(config.optimizer.name))
-    steps = config.epochs * task.steps_per_epoch
-    leaves = describe_leaves(task.init(0)[0], task.labels)
-    every = config.record_every or task.steps_per_epoch
-    per_run = -(-steps // every) + 1
-    counts: dict[str, Any] = {
-        "complete": 0,
-        "diverged": 0,
-        "already": 0,
-        "left": config.runs,
-        "stopped": "",
-        "exit_code": 0,
-    }
-    with Stop(config.max_minutes) as stop, tqdm(total=config.runs * per_run, unit="snapshot", desc=task.name) as bar:
-        for seed, optimizer in members(config):
-            described = {
-                "task": task.name, "seed": seed, "model": asdict(config.model), "data": config.data.identity,
-                "optimizer": asdict(optimizer), "augment": config.augment.name, "batch_size": config.batch_size,
-                "epochs": config.epochs, "record_every": every,
-            }  # fmt: skip
-            with Recorder(
-                Path(config.corpus),
-                _run_id(described),
-                config=described,
-                leaves=leaves,
-                snapshots=per_run,
-                command=command,
-            ) as recorder:
-                if recorder.finished:
-                    bar.update(per_run)
-                    counts["already"] += 1
-                    counts["left"] -= 1
+    population = list(members(config))
+    sizes = dict.fromkeys(member.batch_size for member in population)
+    with Stop(config.max_minutes) as stop, tqdm(unit="snapshot", desc=config.model.name) as bar:
+        groups = [Group(config, [m for m in population if m.batch_size == size], command, stop, bar) for size in sizes]
+        bar.reset(total=sum(len(group.members) * group.snapshots for group in groups))
+        outcomes = Counter(outcome for group in groups for outcome in group.record())
+        counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
+        reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
+    return counts | {"left": outcomes[""], "stopped": reason, "exit_code": code}
+
+
+class Group:
+    """The members of a population that share a batch size, and so a compiled program."""
+
+    def __init__(self, config: CollectConfig, members: Sequence[Member], command: str | None, stop: Stop, bar: tqdm):
+        self.config, self.members, self._command, self._stop, self._bar = config, members, command, stop, bar
+        self.task = make_task(config.model, config.data, members[0].batch_size, config.augment)
+        self.loop = Loop(self.task, optimizers.make(config.optimizer.name))
+        self.steps = config.epochs * self.task.steps_per_epoch
+        self.every = config.record_every or self.task.steps_per_epoch
+        self.snapshots = -(-self.steps // self.every) + 1
+        self.leaves = describe_leaves(self.task.init(0)[0], self.task.labels)
+
+    def record(self) -> list[str]:
+        """Train and record every member; what became of each: ``complete``, ``diverged``, ``already``, or nothing."""
+        todo = [m for m in self.members if not is_finished(Path(self.config.corpus), _run_id(self._describe(m)))]
+        already = len(self.members) - len(todo)
+        self._bar.update(already * self.snapshots)
+        outcomes = ["already"] * already
+        at_once = [todo[i : i + self.config.at_once] for i in range(0, len(todo), self.config.at_once)]
+        if not todo or self._stop.reason:
+            return outcomes + [""] * len(todo)
+        if self._together(at_once[0], len(todo)):
+            return outcomes + [outcome for chunk in at_once for outcome in self._record(chunk, together=True)]
+        return outcomes + [
+            outcome
+            for one in side_by_side(lambda member: self._record([member], together=False), todo)
+            for outcome in one
+        ]
+
+    def _together(self, first: Sequence[Member], runs: int) -> bool:
+        if self.config.together is not None:
+            return self.config.together
+        measured = pace.measure(self.loop, [member.seed for member in first], runs * self.steps)
+        if np.isfinite(measured.together):
+            speeds = f"together {measured.together:.3g} steps/s, apart {measured.apart:.3g}"
+            self._bar.write(f"{self.task.name}, batch {first[0].batch_size}: {speeds}; training {measured.best}")
+        return measured.best == "together"
+
+    def _record(self, members: Sequence[Member], *, together: bool) -> list[str]:
+        """Train some members in step with each other; those that go on from different snapshots, in turns."""
+        if self._stop.reason:
+            return [""] * len(members)
+        with ExitStack() as stack:
+            recorders = [stack.enter_context(self._recorder(member)) for member in members]
+            outcomes: dict[int, str] = {}
+            begun = [
+                recorder.resume(self.loop.start(member.seed)) or (-1, None)
+                for member, recorder in zip(members, recorders, strict=True)
+            ]
+            for done in dict.fromkeys(snapshot for snapshot, _ in begun):
+                lanes = [i for i, (snapshot, _) in enumerate(begun) if snapshot == done]
+                snapshots = self._train([members[i] for i in lanes], [begun[i][1] for i in lanes], done, together)
+                self._bar.update(len(lanes) * (done + 1))
+                outcomes |= zip(lanes, self._follow(snapshots, [recorders[i] for i in lanes], done), strict=True)
+        return [outcomes[i] for i in range(len(members))]
+
+    def _train(
+        self, members: Sequence[Member], states: Sequence[Any], done: int, together: bool
+    ) -> Iterator[Sequence[Snapshot]]:
+        """The snapshots of some members from ``done`` on (−1: from their start)."""
+        seeds = [member.seed for member in members]
+        rates = np.stack([self._rates(member) for member in members])
+        own = None if done < 0 else [State(*state) for state in states]
+        start: dict[str, Any] = {"record_every": self.every, "first_step": max(done, 0) * self.every}
+        if together:
+            return self.loop.run_together(seeds, rates, states=own, **start)
+        return ([one] for one in self.loop.run(seeds[0], rates[0], state=own[0] if own else None, **start))
+
+    def _follow(self, snapshots: Iterable[Sequence[Snapshot]], recorders: Sequence[Recorder], done: int) -> list[str]:
+        """Record what a loop yields; each run's status, or nothing when it was stopped before its end."""
+        status = [""] * len(recorders)
+        for group in snapshots:
+            index = -(-group[0].step // self.every)
+            if index <= done:  # the one we go on from
+                continue
+            stopping = bool(self._stop.reason) and group[0].step < self.steps
+            for lane, (snapshot, recorder) in enumerate(zip(group, recorders, strict=True)):
+                if status[lane]:
                     continue
-                rates = optimizers.rates(optimizer.schedule, optimizer.learning_rate, steps)
-                bar.set_postfix_str(f"seed {seed}, {optimizer.schedule} {optimizer.learning_rate:g}")
-                status = _record(loop, recorder, seed, rates, every, stop, bar)
-                if not status:
-                    counts |= {"stopped": stop.reason, "exit_code": stop.exit_code}
-                    break
-                counts[status] += 1
-                counts["left"] -= 1
-    return counts
+                metrics = self.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
+                row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
+                recorder.append(index, snapshot.state.params, row, snapshot.state, checkpoint=stopping)
+                self._bar.update()
+                if snapshot.step and not np.isfinite(snapshot.train_loss):
+                    self._bar.update(self.snapshots - 1 - index)
+                    status[lane] = "diverged"
+                elif snapshot.step == self.steps:
+                    status[lane] = "complete"
+                if status[lane]:
+                    recorder.finish(status[lane])
+            if stopping or all(status):
+                break
+        return status
 
+    def _rates(self, member: Member) -> np.ndarray:
+        optimizer = member.optimizer
+        return optimizers.rates(optimizer.schedule, optimizer.learning_rate, self.steps, optimizer.warmup)
 
-def _record(loop: Loop, recorder: Recorder, seed: int, rates: np.ndarray, every: int, stop: Stop, bar: Any) -> str:
-    """Train and record one run; its status, or nothing when it was stopped before its end."""
-    resumed = recorder.resume(loop.start(seed))
-    done, state = resumed if resumed else (-1, None)
-    bar.update(done + 1)
-    first = max(done, 0) * every
-    for snapshot in loop.run(seed, rates, record_every=every, state=state and State(*state), first_step=first):
-        index = -(-snapshot.step // every)
-        if index <= done:  # the one we go on from
-            continue
-        metrics = loop.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
-        row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
-        last = snapshot.step == len(rates)
-        stopping = bool(stop.reason) and not last
-        recorder.append(index, snapshot.state.params, row, snapshot.state, checkpoint=stopping)
-        bar.update()
-        if snapshot.step and not np.isfinite(snapshot.train_loss):
-            bar.update(-(-len(rates) // every) - index)
-            recorder.finish("diverged")
-            return "diverged"
-        if stopping:
-            return ""
-    recorder.finish("complete")
-    return "complete"
+    def _describe(self, member: Member) -> dict[str, Any]:
+        """What determines a run."""
+        return {
+            "task": self.task.name, "seed": member.seed, "model": asdict(self.config.model),
+            "data": self.config.data.identity, "optimizer": asdict(member.optimizer), "augment": self.config.augment.name,
+            "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
+        }  # fmt: skip
+
+    def _recorder(self, member: Member) -> Recorder:
+        described = self._describe(member)
+        return Recorder(
+            Path(self.config.corpus), _run_id(described), config=described, leaves=self.leaves,
+            snapshots=self.snapshots, command=self._command,
+        )  # fmt: skip
 
 
 def _run_id(config: dict[str, Any]) -> str:
-    named = {key: value for key, value in config.items() if (key, value) != ("augment", "none")}  # as runs before it
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
     return f"{config['task']}-{config['optimizer']['name']}-seed{config['seed']}-{digest}"

@@ -165,6 +165,12 @@ class Recorder:
         _index(self.corpus)
 
 
+def is_finished(corpus: Path, run_id: str) -> bool:
+    """Whether a corpus holds this run, whole."""
+    info = corpus / "runs" / run_id / "run.json"
+    return info.exists() and store.read_json(info).get("status") in store.FINISHED
+
+
 def check_destination(corpus: Path) -> None:
     """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
     check_writable(f"corpus={str(corpus)!r}", corpus)

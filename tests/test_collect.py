@@ -11,7 +11,8 @@ import nowcast
 from collect import corpus, optimizers
 from collect.config import VaryConfig
 from collect.loop import Loop
-from collect.population import collect_population, make_task, members
+from collect.members import members
+from collect.population import collect_population, make_task
 
 
 def test_the_same_command_again_finds_everything_done(corpus_path, corpus_config):
@@ -60,7 +61,7 @@ def test_recording_more_often_does_not_change_the_run(tmp_path, corpus_config):
 
 
 def test_a_diverged_run_is_marked_and_the_others_go_on(tmp_path, corpus_config, monkeypatch):
-    def rates(schedule, learning_rate, steps):  # one rate turns infinite in the third epoch
+    def rates(schedule, learning_rate, steps, warmup):  # one rate turns infinite in the third epoch
         given = np.full(steps, learning_rate, np.float32)
         return np.where((np.arange(steps) == 12) & (learning_rate == 2e-3), np.inf, given).astype(np.float32)
 
@@ -82,7 +83,7 @@ def test_a_diverged_run_is_marked_and_the_others_go_on(tmp_path, corpus_config, 
 
 def test_learning_rates_spread_evenly_over_their_range_in_the_logarithm(corpus_config):
     config = corpus_config("unused", runs=200, vary=VaryConfig(learning_rate=[1e-4, 1e-1]))
-    rates = [optimizer.learning_rate for _, optimizer in members(config)]
+    rates = [member.optimizer.learning_rate for member in members(config)]
     assert 1e-4 <= min(rates) < max(rates) <= 1e-1
     counts, _ = np.histogram(np.log10(rates), bins=10, range=(-4, -1))
     assert counts.min() >= 17
@@ -93,8 +94,8 @@ def test_a_larger_population_begins_with_the_smaller_one(corpus_config):
     vary = VaryConfig(learning_rate=[1e-4, 1e-1], schedule=["constant", "cosine"])
     few, many = (list(members(corpus_config("unused", runs=n, vary=vary))) for n in (3, 9))
     assert many[:3] == few
-    assert [optimizer.schedule for _, optimizer in few] == ["constant", "cosine", "constant"]
-    assert [seed for seed, _ in many] == list(range(9))
+    assert [member.optimizer.schedule for member in few] == ["constant", "cosine", "constant"]
+    assert [member.seed for member in many] == list(range(9))
 
 
 def test_data_order_depends_on_seed_and_epoch_only(corpus_config):

@@ -207,5 +207,12 @@ def test_an_optimizer_with_the_rate_as_argument_is_optaxs_own(name):
 
 def test_schedules_are_optaxs_own():
     np.testing.assert_allclose(optimizers.rates("constant", 0.3, 5), [0.3] * 5, rtol=1e-6)
+    np.testing.assert_allclose(
+        optimizers.rates("step", 0.3, 8), [0.3, 0.3, 0.3, 0.3, 0.03, 0.03, 0.003, 0.003], rtol=1e-6
+    )
+    warm = optax.warmup_cosine_decay_schedule(0, 0.3, warmup_steps=10, decay_steps=50)
+    ours = optimizers.rates("cosine", 0.3, 50, warmup=0.2)
+    np.testing.assert_allclose(ours[:10], [warm(i + 1) for i in range(10)], rtol=1e-4)  # optax's first rate is 0
+    np.testing.assert_allclose(ours[10:], [warm(i) for i in range(10, 50)], rtol=1e-4)
     theirs = optax.cosine_decay_schedule(0.3, 50)
     np.testing.assert_allclose(optimizers.rates("cosine", 0.3, 50), [theirs(i) for i in range(50)], rtol=1e-4)
