@@ -119,8 +119,8 @@ def test_max_pool_is_flax_max_pool_in_value_and_gradient(shape):
     assert np.count_nonzero(ours_grad) == weights.size
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_architecture_learns(name):
+@pytest.mark.parametrize("name", ["lenet", "lstm", "mlp", "resnet", "vanilla_cnn"])  # others: test_architectures.py
+def test_a_small_architecture_learns(name):
     depth = {"depth": 8} if name == "resnet" else {}
     task = make_task(ModelConfig(name, width=0.25, **depth), DataConfig(train_size=64), 32)
     loop = Loop(task, optimizers.make("adam"))

@@ -18,16 +18,18 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     - Depthwise: XLA's code is made for few groups. We add shifted slices, each times its row of the kernel.
     - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
       slower than for 3×3. We multiply patches with the kernel, as a matrix.
-    - 1×1 kernels: the same; the image itself is the patches.
+    - 1×1 kernels that make the image smaller, by fewer channels or a stride: the same, with the image itself as patches.
     """
 
     def plain(x: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
-    size, (rows, columns) = x.shape[1:3], jax.eval_shape(plain, x, kernel).shape[1:3]
+    result = jax.eval_shape(plain, x, kernel)
+    size, (rows, columns) = x.shape[1:3], result.shape[1:3]
     (height, width), groups = kernel.shape[:2], options.get("feature_group_count", 1)
     depthwise = 1 < groups == x.shape[-1] == kernel.shape[-1]
-    as_matrix = groups == 1 and ((2, 2) in (size, (rows, columns)) or (height, width) == (1, 1))
+    pointwise = (height, width) == (1, 1) and result.size < x.size
+    as_matrix = groups == 1 and ((2, 2) in (size, (rows, columns)) or pointwise)
     if jax.default_backend() != "cpu" or not (depthwise or as_matrix):
         return plain(x, kernel)
     down, right = strides

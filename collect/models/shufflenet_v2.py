@@ -71,7 +71,7 @@ class ShuffleNetV2(nnx.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
         stem, *stages, last = CHANNELS.get(width) or [scaled(n, width) for n in CHANNELS[1.0]]
         self.stem = ConvNorm(image_shape[-1], stem, 3, rngs=rngs)
-        inputs, units = stem, []
+        inputs, units = stem, list[Unit | DownUnit]()
         for channels, count in zip(stages, (4, 8, 4), strict=True):
             outputs = max(2, channels // 2 * 2)  # it is split in halves
             units.append(DownUnit(inputs, outputs, rngs=rngs))
