@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jax import lax
 from sklearn.datasets import load_digits
 
 import nowcast
@@ -14,7 +13,7 @@ from collect import data, optimizers
 from collect.config import DataConfig, ModelConfig
 from collect.loop import Loop
 from collect.models import MODELS
-from collect.models.layers import convolve, max_pool
+from collect.models.layers import max_pool
 from collect.population import make_task
 
 
@@ -120,23 +119,8 @@ def test_max_pool_is_flax_max_pool_in_value_and_gradient(shape):
     assert np.count_nonzero(ours_grad) == weights.size
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1))], ids=str)
-@pytest.mark.parametrize(("size", "stride"), [(2, 1), (4, 2), (3, 2), (4, 1), (6, 2)])
-def test_convolve_is_laxs_convolution_in_value_and_gradients(size, stride, padding):
-    keys = jax.random.split(jax.random.key(0), 3)
-    x, kernel = jax.random.normal(keys[0], (3, size, size, 5)), jax.random.normal(keys[1], (2, 2, 5, 4))
-    layout = ("NHWC", "HWIO", "NHWC")
-    theirs, their_pull = jax.vjp(
-        lambda *a: lax.conv_general_dilated(*a, (stride, stride), padding, dimension_numbers=layout), x, kernel
-    )
-    ours, our_pull = jax.vjp(lambda *a: convolve(*a, (stride, stride), padding, dimension_numbers=layout), x, kernel)
-    up = jax.random.normal(keys[2], theirs.shape)
-    for got, expected in zip((ours, *our_pull(up)), (theirs, *their_pull(up)), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_architecture_learns(name):
+@pytest.mark.parametrize("name", ["lenet", "lstm", "mlp", "resnet", "vanilla_cnn"])  # others: test_architectures.py
+def test_a_small_architecture_learns(name):
     depth = {"depth": 8} if name == "resnet" else {}
     task = make_task(ModelConfig(name, width=0.25, **depth), DataConfig(train_size=64), 32)
     loop = Loop(task, optimizers.make("adam"))

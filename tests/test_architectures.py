@@ -1,0 +1,195 @@
+"""The larger architectures against what is known of them: parameters, stages, operations; and the convolution below."""
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax import lax
+
+import nowcast
+from collect.models import MODELS
+from collect.models.layers import convolve, mean_pool
+
+SMALL = {
+    "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "resnet18": {}, "shufflenet_v2": {},
+    "vgg": {"depth": 11},
+}  # fmt: skip
+
+
+def shapes_only(name, image_shape=(32, 32, 3), **sizes):
+    """The architecture with nothing allocated."""
+    return nnx.eval_shape(lambda: MODELS[name](image_shape, 10, **sizes, rngs=nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape", "sizes", "published"),
+    [
+        ("vgg", (32, 32, 3), {"depth": 11}, 9_231_114),
+        ("vgg", (32, 32, 3), {"depth": 13}, 9_416_010),
+        ("vgg", (32, 32, 3), {"depth": 16}, 14_728_266),
+        ("vgg", (32, 32, 3), {"depth": 19}, 20_040_522),
+        ("resnet18", (32, 32, 3), {}, 11_173_962),
+        ("mobilenet_v2", (32, 32, 3), {}, 2_296_922),
+        ("shufflenet_v2", (32, 32, 3), {"width": 0.5}, 352_042),
+        ("shufflenet_v2", (32, 32, 3), {}, 1_263_854),
+        ("densenet", (32, 32, 3), {"depth": 100}, 769_162),
+        ("densenet", (32, 32, 3), {"depth": 121}, 1_000_618),
+        ("introspection_n0", (28, 28, 1), {}, 208 + 3_216 + 12_832 + 512 * 1024 + 1024 + 10_250),
+        ("introspection_n0", (32, 32, 3), {}, 552_218),
+    ],
+)
+def test_parameter_counts_are_those_of_the_references(name, image_shape, sizes, published):
+    params = nnx.state(shapes_only(name, image_shape, **sizes), nnx.Param)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == published
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "parts", "stages"),
+    [
+        ("resnet18", {}, "blocks", [(32, 64, 2), (16, 128, 2), (8, 256, 2), (4, 512, 2)]),
+        (
+            "mobilenet_v2", {}, "blocks",
+            [(32, 16, 1), (32, 24, 2), (16, 32, 3), (8, 64, 4), (8, 96, 3), (4, 160, 3), (4, 320, 1)],
+        ),
+        ("shufflenet_v2", {}, "units", [(16, 116, 4), (8, 232, 8), (4, 464, 4)]),
+        ("shufflenet_v2", {"width": 0.5}, "units", [(16, 48, 4), (8, 96, 8), (4, 192, 4)]),
+    ],
+)  # fmt: skip
+def test_stages_have_the_published_size_channels_and_length(name, sizes, parts, stages):
+    def forward():
+        model = MODELS[name]((32, 32, 3), 10, **sizes, rngs=nnx.Rngs(0))
+        x, outputs = model.stem(jnp.zeros((1, 32, 32, 3))), []
+        for part in getattr(model, parts):
+            x = part(x)
+            outputs.append(x)
+        return outputs
+
+    outputs = Counter((out.shape[1], out.shape[3]) for out in nnx.eval_shape(forward))
+    assert [(*shape, count) for shape, count in outputs.items()] == stages
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "expected"),
+    [
+        ("vgg", {"depth": 16}, {"conv": 13, "norm": 26, "fc": 1, "bias": 14}),
+        ("resnet18", {}, {"conv": 1 + 16 + 3, "norm": 40, "fc": 1, "bias": 1}),
+        (
+            "mobilenet_v2", {},
+            {"conv": 1 + 2 * 17 + 4 + 1, "depthwise_conv": 17, "norm": 114, "fc": 1, "bias": 1},
+        ),
+        (
+            "shufflenet_v2", {},
+            {"conv": 1 + 3 * 3 + 13 * 2 + 1, "depthwise_conv": 3 * 2 + 13, "norm": 112, "fc": 1, "bias": 1},
+        ),
+        ("densenet", {}, {"conv": 1 + 2 * 48 + 2, "norm": 2 * (96 + 2 + 1), "fc": 1, "bias": 1}),
+        ("introspection_n0", {}, {"conv": 3, "fc": 2, "bias": 5}),
+    ],
+)  # fmt: skip
+def test_operations_of_all_leaves(name, sizes, expected):
+    labels = nowcast.label_ops(shapes_only(name, **sizes))
+    assert Counter(jax.tree.leaves(labels)) == expected
+    for path, label in jax.tree.leaves_with_path(labels):
+        assert (label == "depthwise_conv") == ("depthwise" in str(path) and "conv" in str(path)), path
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "allowed"),
+    [("vgg", 12, "11, 13, 16, 19"), ("densenet", 101, "6n [+] 4"), ("densenet", 4, "10, 16")],
+)
+def test_an_unknown_depth_is_refused_with_those_that_exist(name, depth, allowed):
+    with pytest.raises(nowcast.UserError, match=f"model.depth={depth}: .*{allowed}"):
+        MODELS[name]((32, 32, 3), 10, depth=depth, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_member_learns_a_batch(name):
+    definition, params, extra = nnx.split(shapes_only(name, width=0.2, **SMALL[name]), nnx.Param, ...)
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):  # the initial values, without compiling an initialiser for every shape
+        if leaf.ndim == 1:
+            return jnp.full(leaf.shape, "scale" in str(path) or "var" in str(path), leaf.dtype)
+        return jnp.asarray(rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.dtype)
+
+    params, extra = (jax.tree.map_with_path(fill, nnx.to_pure_dict(tree)) for tree in (params, extra))
+    images, labels = jnp.asarray(rng.normal(size=(4, 32, 32, 3)), jnp.float32), jnp.arange(4)
+
+    def loss(params):
+        logits = nnx.merge(definition, params, extra)(images)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    @jax.jit
+    def step(params):
+        value, grads = jax.value_and_grad(loss)(params)
+        return value, grads, jax.tree.map(lambda p, g: p - 0.01 * g, params, grads)
+
+    losses = []
+    for _ in range(6):
+        value, grads, params = step(params)
+        losses.append(float(value))
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    kernels = [(path, g) for path, g in jax.tree.leaves_with_path(grads) if g.ndim > 1]
+    assert not [path for path, g in kernels if not np.any(g)]  # every layer takes part
+
+
+def lax_convolution(x, kernel, strides, padding, groups):
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+    )
+
+
+def ours(x, kernel, strides, padding, groups):
+    return convolve(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 2), (1, 0))])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("size", "channels", "outputs", "kernel", "groups"),
+    [
+        ((2, 2), 3, 4, (2, 2), 1),  # images of 2×2
+        ((4, 4), 3, 4, (3, 3), 1),  # made into 2×2, where the stride and the padding do so
+        ((6, 5), 4, 4, (3, 3), 4),  # depthwise
+        ((5, 6), 4, 3, (1, 1), 1),
+        ((6, 6), 4, 8, (3, 3), 4),  # grouped, and not depthwise
+    ],
+)
+def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
+    size, channels, outputs, kernel, groups, stride, padding
+):
+    x = jax.random.normal(jax.random.key(0), (2, *size, channels))
+    k = jax.random.normal(jax.random.key(1), (*kernel, channels // groups, outputs))
+    weights = jax.random.normal(jax.random.key(2), (1, 9, 9, outputs))
+
+    @jax.jit
+    def value_and_gradients(x, k):
+        results = []
+        for function in (ours, lax_convolution):
+            value, gradients = jax.vjp(lambda x, k, f=function: f(x, k, (stride, stride), padding, groups), x, k)
+            results.append(
+                (value, *gradients(jnp.broadcast_to(weights[:, : value.shape[1], : value.shape[2]], value.shape)))
+            )
+        return results
+
+    jax.tree.map(lambda mine, other: np.testing.assert_allclose(mine, other, atol=1e-5), *value_and_gradients(x, k))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "groups", "outputs", "other_code"),
+    [(2, 3, 1, 4, True), (8, 3, 4, 4, True), (8, 1, 1, 3, True), (8, 1, 1, 4, False), (8, 3, 1, 4, False), (8, 3, 2, 4, False), (8, 3, 4, 8, False)],
+)  # fmt: skip
+def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, outputs, other_code):
+    x, k = jnp.zeros((1, size, size, 4)), jnp.zeros((kernel, kernel, 4 // groups, outputs))
+    traced = jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", groups))(x, k)
+    assert ("conv_general_dilated" not in str(traced)) == (other_code and jax.default_backend() == "cpu")
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 5, 7, 2)])
+def test_mean_pool_is_flax_avg_pool(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    np.testing.assert_allclose(mean_pool(x), nnx.avg_pool(x, (2, 2), strides=(2, 2)), atol=1e-6)
