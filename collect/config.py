@@ -229,3 +229,21 @@ class EvaluateConfig:
             "the comparison has none; leave it out",
         )
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
+
+
+@dataclass
+class InspectCorpusConfig:
+    """A look at a corpus."""
+
+    corpus: str
+    pictures: str | None = None
+    weights: int = 12
+    every_run: bool = False
+    verify: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
+        require(self.pictures != "", "pictures", repr(self.pictures), "must be a folder's path")
+        require(1 <= self.weights <= 1000, "weights", self.weights, "must be 1 to 1000")
+        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")

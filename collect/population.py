@@ -47,10 +47,10 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
     check_destination(Path(config.corpus))
     population = list(members(config))
     sizes = dict.fromkeys(member.batch_size for member in population)
-    with Stop(config.max_minutes) as stop, tqdm(unit="snapshot", desc=config.model.name) as bar:
-        groups = [Group(config, [m for m in population if m.batch_size == size], command, stop, bar) for size in sizes]
-        bar.reset(total=sum(len(group.members) * group.snapshots for group in groups))
-        outcomes = Counter(outcome for group in groups for outcome in group.record())
+    groups = [Group(config, [m for m in population if m.batch_size == size], command) for size in sizes]
+    total = sum(len(group.members) * group.snapshots for group in groups)
+    with Stop(config.max_minutes) as stop, tqdm(total=total, unit="snapshot", desc=groups[0].task.name) as bar:
+        outcomes = Counter(outcome for group in groups for outcome in group.record(stop, bar))
         counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
         reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
     return counts | {"left": outcomes[""], "stopped": reason, "exit_code": code}
@@ -59,8 +59,8 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
 class Group:
     """The members of a population that share a batch size, and so a compiled program."""
 
-    def __init__(self, config: CollectConfig, members: Sequence[Member], command: str | None, stop: Stop, bar: tqdm):
-        self.config, self.members, self._command, self._stop, self._bar = config, members, command, stop, bar
+    def __init__(self, config: CollectConfig, members: Sequence[Member], command: str | None):
+        self.config, self.members, self._command = config, members, command
         self.task = make_task(config.model, config.data, members[0].batch_size, config.augment)
         self.loop = Loop(self.task, optimizers.make(config.optimizer.name))
         self.steps = config.epochs * self.task.steps_per_epoch
@@ -68,8 +68,9 @@ class Group:
         self.snapshots = -(-self.steps // self.every) + 1
         self.leaves = describe_leaves(self.task.init(0)[0], self.task.labels)
 
-    def record(self) -> list[str]:
+    def record(self, stop: Stop, bar: tqdm) -> list[str]:
         """Train and record every member; what became of each: ``complete``, ``diverged``, ``already``, or nothing."""
+        self._stop, self._bar = stop, bar
         todo = [m for m in self.members if not is_finished(Path(self.config.corpus), _run_id(self._describe(m)))]
         already = len(self.members) - len(todo)
         self._bar.update(already * self.snapshots)

@@ -27,8 +27,8 @@ class MetaTrainConfig:
         require(bool(self.bundle), "bundle", repr(self.bundle), "must be a folder's path")
         require(2 <= self.window <= 1000, "window", self.window, "must be 2 to 1000 snapshots; the paper's is 5")
         require(1 <= self.horizon <= 100_000, "horizon", self.horizon, "must be 1 snapshot or more; the paper's is 5")
-        for key in ("windows_per_run", "steps", "batch_size"):
-            require(1 <= getattr(self, key) <= 10**9, key, getattr(self, key), "must be 1 or more")
+        for key, most in (("windows_per_run", 10**7), ("steps", 10**9), ("batch_size", 10**6)):
+            require(1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}")
         require(0 < self.validation_share < 1, "validation_share", self.validation_share, "must be between 0 and 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
         check_rate("learning_rate", self.learning_rate)

@@ -33,7 +33,8 @@ COLLECT = [
     ("model=mlp model.depth=3", "depth"), ("seed=-1", "seed=-1"), ("seed=2147483648", "2147483648"),
     ("vary.learning_rate=[0.1]", "[0.1]"), ("vary.learning_rate=[0.1,0.01]", "0.01"),
     ("vary.learning_rate=[0,1]", "0"), ("vary.learning_rate=fast", "fast"),
-    ("vary.schedule=[linear]", "linear"), ("vary.schedule=[]", "vary.schedule"), ("epoch=3", "epoch"),
+    ("vary.schedule=[linear]", "linear"), ("vary.batch_size=[]", "vary.batch_size"), ("vary.batch_size=[64,0]", "0"),
+    ("optimizer.warmup=1", "warmup=1"), ("together=maybe", "maybe"), ("at_once=0", "at_once=0"), ("vary.schedule=[]", "vary.schedule"), ("epoch=3", "epoch"),
     ("+extra=3", "extra"), ("++extra=3", "extra"), ("+model.extra=3", "extra"),
     ("epochs=${nope}", "nope"), ("epochs", "epochs"), ("vary.learning_rate=[0.1", "[0.1"),
     ("~corpus", "corpus"), ("corpus=???", "corpus"), ("corpus=", "corpus"), ("corpus=null", "corpus"),
@@ -49,7 +50,7 @@ META_TRAIN = [
     ("bundle={folder}", "{folder}"), ("forecaster=linear", "linear"),
     ("forecaster=crystal_ball", "crystal_ball"), ("window=1", "window=1"), ("window=50", "50"),
     ("window=five", "five"), ("horizon=0", "horizon=0"), ("horizon=50", "50"), ("steps=0", "steps=0"),
-    ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("windows_per_run=-1", "-1"),
+    ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("windows_per_run=-1", "-1"), ("windows_per_run=1000000000", "1000000000"),
     ("validation_share=0", "validation_share=0"), ("validation_share=1", "share=1"),
     ("validation_share=nan", "nan"), ("learning_rate=-1", "-1"), ("learning_rate=inf", "inf"),
     ("seed=-1", "seed=-1"), ("stepz=3", "stepz"), ("+extra=3", "extra"), ("steps=${nope}", "nope"),
@@ -65,12 +66,17 @@ EVALUATE = [
     ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
     ("tuned.learning_rates=[]", "learning_rates"), ("tuned.learning_rates=[0.1,-1]", "-1"),
     ("tuned.learning_rates=fast", "fast"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),
-    ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("batch_size=5000", "5000"),
+    ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("optimizer.warmup=0.1", "0.1"), ("batch_size=5000", "5000"),
     ("record_every=0", "record_every=0"), ("max_minutes=0", "max_minutes=0"),
     ("data.train_size=99999", "99999"), ("seedz=3", "seedz"), ("+extra=3", "extra"),
     ("epochs=${nope}", "nope"),
 ]  # fmt: skip
-SCRIPTS = {"collect": COLLECT, "meta_train": META_TRAIN, "evaluate": EVALUATE}
+INSPECT = [
+    ("corpus={folder}", "{folder}"), ("corpus={other_schema}", "corpus/99"), ("corpus=", "corpus"),
+    ("pictures={file}", "{file}"), ("weights=0", "weights=0"),
+    ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
+]  # fmt: skip
+SCRIPTS = {"collect": COLLECT, "meta_train": META_TRAIN, "evaluate": EVALUATE, "inspect_corpus": INSPECT}
 TABLE = [(name, *case) for name, cases in SCRIPTS.items() for case in cases]
 
 
@@ -111,8 +117,9 @@ def finished(tmp_path_factory, places, corpus_path, bundle_path):
         "collect": [*small, "epochs=1", "runs=1"],
         "meta_train": [f"corpus={corpus_path}", "windows_per_run=50", "steps=2", "batch_size=8"],
         "evaluate": [*small, f"forecaster={bundle_path}", "epochs=2", "seeds=2"],
+        "inspect_corpus": [f"corpus={corpus_path}"],
     }
-    output = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report"}
+    output = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "inspect_corpus": "pictures"}
     before = {name: contents(path) for name, path in places.items() if path.is_dir()}
     results = {}
     for name, cases in SCRIPTS.items():

@@ -18,12 +18,15 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 import nowcast
-from collect.config import CollectConfig, EvaluateConfig
+from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig
 from meta_train.config import MetaTrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-SCHEMAS = {"collect": CollectConfig, "meta_train": MetaTrainConfig, "evaluate": EvaluateConfig}
+SCHEMAS = {
+    "collect": CollectConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
+    "evaluate": EvaluateConfig,
+}  # fmt: skip
 MODULES = [nowcast.__name__, *(m.name for m in pkgutil.walk_packages(nowcast.__path__, "nowcast."))]
 
 
@@ -36,7 +39,7 @@ def commands(text):
                 yield found[1], shlex.split(found[2], comments=True)
 
 
-def test_the_readme_shows_the_three_commands():
+def test_the_readme_shows_every_command():
     assert README.is_file(), "README.md is missing"
     assert {name for name, _ in commands(README.read_text())} >= set(SCHEMAS)
 

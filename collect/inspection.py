@@ -1,0 +1,137 @@
+"""Looking at a corpus: what it holds, whether it is whole, and the pictures of how weights move.
+
+The pictures are those of Sinha et al. (ICLR 2017), figures 1 to 9: the evolution of sampled weights, and how far weights
+end from where they began, per operation.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from collect.corpus import Corpus, Run, read_metrics
+from nowcast.types import OPERATIONS, UserError
+
+BLOCK = 1 << 18
+"""Scalars read at once, so that memory stays bounded."""
+BINS = 61
+STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+
+
+def table(corpus: Corpus) -> list[tuple[str, ...]]:
+    """A row per task, and their sum, header first: runs, diverged ones, snapshots, scalars a run, values, size on disk."""
+    rows: list[tuple[str, ...]] = [("task", "runs", "diverged", "snapshots", "scalars", "values", "MiB")]
+    total = np.zeros(5)
+    for task in dict.fromkeys(run.config["task"] for run in corpus):
+        runs = [run for run in corpus if run.config["task"] == task]
+        snapshots = [run.weights.shape[0] for run in runs]
+        scalars = sorted({run.weights.shape[1] for run in runs})
+        values = sum(run.weights.shape[0] * run.weights.shape[1] for run in runs)
+        numbers = [
+            len(runs),
+            sum(run.status == "diverged" for run in runs),
+            sum(snapshots),
+            values,
+            sum(map(size, runs)),
+        ]
+        total += numbers
+        rows.append((task, *_text(numbers, "–".join(f"{n:,}" for n in scalars[:: max(1, len(scalars) - 1)]))))
+    return [*rows, ("all", *_text(total.tolist(), ""))]
+
+
+def _text(numbers: Sequence[float], scalars: str) -> tuple[str, ...]:
+    runs, diverged, snapshots, values, bytes_ = numbers
+    return f"{runs:g}", f"{diverged:g}", f"{snapshots:,.0f}", scalars, f"{values:,.0f}", f"{bytes_ / 2**20:,.1f}"
+
+
+def size(run: Run) -> int:
+    """Bytes that a run takes on disk."""
+    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+
+
+def verify(run: Run) -> None:
+    """Read every weight of a run and compare its snapshots with the hashes noted when they were written.
+
+    Raises:
+        UserError: A chunk is damaged or missing, or a snapshot is not what was recorded.
+    """
+    rows = read_metrics(run.path)
+    if len(rows) != run.weights.shape[0]:
+        raise UserError(f"corpus: {run.path}/metrics.jsonl is damaged; remove that run's folder and collect it again")
+    for snapshot, row in enumerate(rows):
+        if hashlib.sha256(run.weights[snapshot].tobytes()).hexdigest() != row["sha256"]:
+            raise UserError(
+                f"corpus: snapshot {snapshot} of {run.path} is not what was recorded; remove that folder and collect it again"
+            )
+
+
+def evolution(run: Run, *, per_operation: int = 12, seed: int = 0) -> Figure:
+    """The values of some weights over a run, a panel per operation; weights are drawn at random."""
+    rng = np.random.default_rng(seed)
+    chosen = {}
+    for operation, columns in _columns(run):
+        place = np.sort(rng.permutation(columns)[:per_operation])
+        chosen[operation] = run.weights[:, place]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * len(chosen), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(chosen), squeeze=False)[0]
+        for axes, (operation, values) in zip(panels, chosen.items(), strict=True):
+            axes.plot(run.metrics["epoch"], values, lw=1)
+            axes.set(title=operation, xlabel="epoch")
+        panels[0].set_ylabel("weight")
+        figure.suptitle(f"{run.config['task']}, seed {run.config['seed']}")
+    return figure
+
+
+def changes(run: Run) -> dict[str, np.ndarray]:
+    """|last snapshot − first| of every weight, by operation."""
+    return {
+        operation: np.concatenate(
+            [
+                np.abs(run.weights[-1, part] - run.weights[0, part])
+                for part in (columns[i : i + BLOCK] for i in range(0, len(columns), BLOCK))
+            ]
+        )
+        for operation, columns in _columns(run)
+    }
+
+
+def histogram(run: Run) -> Figure:
+    """How many weights changed by how much over the whole run, a panel per operation, both axes logarithmic."""
+    moved = changes(run)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * len(moved), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(moved), squeeze=False)[0]
+        for axes, (operation, values) in zip(panels, moved.items(), strict=True):
+            positive = values[np.isfinite(values) & (values > 0)]
+            if len(positive):
+                axes.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS))
+            still = np.mean(values == 0)
+            axes.set(title=operation + (f" ({still:.0%} never moved)" if still else ""), xlabel="|last − first|")
+            axes.set(xscale="log", yscale="log")
+        panels[0].set_ylabel("weights")
+        figure.suptitle(f"{run.config['task']}, seed {run.config['seed']}: total change")
+    return figure
+
+
+def _columns(run: Run) -> Iterator[tuple[str, np.ndarray]]:
+    """The columns of every operation that the run has."""
+    for operation in OPERATIONS:
+        spans = [np.arange(leaf.scalars.start, leaf.scalars.stop) for leaf in run.leaves if leaf.op == operation]
+        if spans:
+            yield operation, np.concatenate(spans)
+
+
+def draw(run: Run, folder: Path, *, per_operation: int, seed: int) -> list[Path]:
+    """Write both pictures of a run to a folder; where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    figures = {"evolution": evolution(run, per_operation=per_operation, seed=seed), "change": histogram(run)}
+    for name, figure in figures.items():
+        written.append(folder / f"{run.id}-{name}.png")
+        figure.savefig(written[-1], dpi=110)
+    return written

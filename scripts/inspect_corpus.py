@@ -1,0 +1,41 @@
+"""Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
+
+from tqdm import tqdm
+
+from collect import corpus, inspection
+from collect.config import InspectCorpusConfig
+from nowcast.paths import check_writable
+from nowcast.types import UserError
+from scripts.cli import command
+
+
+def main(config: InspectCorpusConfig) -> None:
+    pictures = Path(config.pictures or f"{config.corpus.rstrip('/')}-pictures")
+    check_writable(f"pictures={str(pictures)!r}", pictures)
+    opened = corpus.open(config.corpus)
+    if not opened.runs:
+        raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")
+    rows = inspection.table(opened)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for task, *numbers in rows:
+        print(task.ljust(widths[0]), *(number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)))
+    print(f"hash: {opened.hash}")
+    if config.verify:
+        for run in tqdm(opened.runs, unit="run", desc="verify"):
+            inspection.verify(run)
+        print(f"verified: every snapshot of {len(opened)} runs is what was recorded")
+    first = {run.config["task"]: run for run in reversed(opened.runs)}.values()
+    chosen = opened.runs if config.every_run else list(first)
+    for run in tqdm(chosen, unit="run", desc="draw"):
+        inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
+    print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
+    print(f"next: python scripts/meta_train.py corpus={config.corpus} forecaster=wnn bundle=bundles/mine")
+
+
+if __name__ == "__main__":
+    command("inspect_corpus", InspectCorpusConfig, main)
