@@ -133,6 +133,7 @@ class CollectConfig:
     batch_size: int = 64
     record_every: int | None = None
     max_minutes: float | None = None
+    dry_run: bool = False
     together: bool | None = None
     at_once: int = 16
 

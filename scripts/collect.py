@@ -6,11 +6,17 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would hide the package
 
 from collect.config import CollectConfig
-from collect.population import collect_population
+from collect.population import collect_population, estimate
 from scripts.cli import command, command_line
 
 
 def main(config: CollectConfig) -> None:
+    if config.dry_run:
+        would = estimate(config)
+        print(f"would record {would.runs} runs, {would.snapshots:,} snapshots: {would.bytes / 2**30:,.2f} GiB at most")
+        print(f"and train for {would.hours:,.2f} hours on this machine, evaluating and writing not counted")
+        print("next: the same command without dry_run=true")
+        return
     counts = collect_population(config, command_line("collect"))
     said = ", ".join(f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key])
     print(f"runs: {said}{'; stopped: ' + counts['stopped'] if counts['stopped'] else ''}")

@@ -11,7 +11,7 @@ from collect import corpus, optimizers, pace
 from collect.config import DataConfig, ModelConfig, VaryConfig
 from collect.loop import Loop
 from collect.members import members
-from collect.population import collect_population, make_task
+from collect.population import collect_population, estimate, make_task
 from collect.recorder import Recorder
 
 
@@ -90,6 +90,21 @@ def test_one_run_diverges_and_the_others_of_its_program_go_on(tmp_path, corpus_c
     assert counts["complete"] == 4 - ruined
     for run in corpus.open(config.corpus):
         assert (run.status == "complete") == (len(run.weights) == 7) == bool(np.isfinite(run.weights[-1:]).all())
+
+
+def test_a_dry_run_says_what_would_be_recorded_and_writes_nothing(script, corpus_path, tmp_path):
+    size = ["model=mlp", "model.width=0.1", "batch_size=256", "runs=3", "epochs=14"]
+    done = script("collect", *size, f"corpus={tmp_path / 'corpus'}", "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    recorded = [run.weights for run in corpus.open(corpus_path)]  # the same population
+    assert f"3 runs, {sum(len(w) for w in recorded)} snapshots: 0.00 GiB" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_estimate_is_the_size_of_what_is_then_recorded(corpus_config, corpus_path):
+    would = estimate(corpus_config("unused"))
+    assert would.bytes == sum(4 * np.prod(run.weights.shape) for run in corpus.open(corpus_path))
+    assert 0 < would.hours < 1
 
 
 def test_schedules_and_batch_sizes_take_turns(tmp_path, corpus_config):
