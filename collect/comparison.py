@@ -102,8 +102,11 @@ class Trials:
     def _readable(self, file: Path) -> bool:
         """Whether a finished run is there; a damaged file is not, and its run is trained again."""
         try:
-            return isinstance(json.loads(file.read_text()), dict)
-        except (OSError, ValueError):
+            curve = json.loads(file.read_text())
+            return all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss")) and bool(
+                curve["test_accuracy"]
+            )
+        except (OSError, ValueError, TypeError, KeyError):
             return False
 
     def _file(self, arm: Arm, seed: int) -> Path:
@@ -116,8 +119,8 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
     described = json.loads(json.dumps(described))
     if file.exists():
         try:
-            before = json.loads(file.read_text())
-        except ValueError:
+            before = dict(json.loads(file.read_text()))
+        except (ValueError, TypeError):
             raise UserError(
                 f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove this one"
             ) from None
@@ -128,7 +131,7 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
                 f"report={str(folder)!r} holds results of another configuration ({key}: {before.get(key)!r} there, "
                 f"{described.get(key)!r} asked for); choose another folder"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(item.name[0] != "." for item in folder.iterdir())):
         raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -176,7 +176,8 @@ class TunedConfig:
         for rate in self.learning_rates or ():
             check_rate("tuned.learning_rates", rate)
         require(self.seeds >= 1, "tuned.seeds", self.seeds, "must be 1 or more")
-        require(self.seed >= 0, "tuned.seed", self.seed, "must be 0 or more")
+        require(self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be at most 10000")
+        require(0 <= self.seed < 2**31, "tuned.seed", self.seed, "must be 0 or more, below 2^31")
 
 
 @dataclass
@@ -207,7 +208,7 @@ class EvaluateConfig:
             self.seeds,
             "must be 2 to 10000; an interval needs 5 or more to mean much",
         )
-        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
         overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
         require(

@@ -25,7 +25,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from nowcast.types import UserError
+from nowcast.types import OPERATIONS, UserError
 
 SCHEMA = "weight-nowcaster/corpus/1"
 CHUNK = 1 << 18
@@ -127,6 +127,10 @@ class Run:
     def metrics(self) -> dict[str, np.ndarray]:
         """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics."""
         rows = read_metrics(self.path)
+        if self.status in FINISHED and len(rows) != self.info["snapshots"]:
+            raise UserError(
+                f"corpus: {self.path}/metrics.jsonl is damaged (line {len(rows) + 1}); remove that folder and collect it again"
+            )
         return {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else {}) if key != "sha256"}
 
 
@@ -180,17 +184,40 @@ def open(path: str | Path) -> Corpus:
 
 def _check_description(run: Run) -> None:
     """A finished run's ``run.json`` must agree with its array."""
-    try:
-        scalars = sum(leaf.size for leaf in run.leaves)
-        run.config["task"], run.config["record_every"], run.status
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"corpus: {run.path}/run.json is damaged (no {error}); remove that folder and collect it again"
-        ) from None
+    said, leaves = run.info["config"], run.info["leaves"]
+    wrong = [
+        name
+        for name, right in {
+            "config": isinstance(said, dict)
+            and isinstance(said.get("task"), str)
+            and _is_count(said.get("record_every")),
+            "status": isinstance(run.info["status"], str),
+            "snapshots": _is_count(run.info["snapshots"]),
+            "leaves": isinstance(leaves, list) and all(_is_leaf(leaf) for leaf in leaves),
+        }.items()
+        if not right
+    ]
+    if wrong:
+        raise UserError(f"corpus: {run.path}/run.json is damaged ({wrong[0]}); remove that folder and collect it again")
+    scalars = sum(leaf.size for leaf in run.leaves)
     if run.status in FINISHED and (scalars != run.weights.shape[1] or run.info["snapshots"] > run.weights.stored):
         raise UserError(
             f"corpus: {run.path}/run.json does not fit its weights; remove that folder and collect it again"
         )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_leaf(leaf: Any) -> bool:
+    return (
+        isinstance(leaf, dict)
+        and isinstance(leaf.get("path"), str)
+        and leaf.get("op") in OPERATIONS
+        and isinstance(leaf.get("shape"), list)
+        and all(_is_count(size) for size in leaf["shape"])
+    )
 
 
 def check_schema(path: Path) -> None:
@@ -206,7 +233,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or an error that names the file."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"corpus: {path} is damaged ({first_line(error)}); remove its folder and collect it again"
         ) from None
@@ -219,11 +246,14 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl``; a last line that a kill cut short is left out."""
     file = run / "metrics.jsonl"
     rows = []
-    for line in file.read_text().splitlines() if file.exists() else ():
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
 
 

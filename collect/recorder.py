@@ -109,7 +109,7 @@ class Recorder:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
         rows = store.read_metrics(self.path)[: found[0] + 1]
-        if len(rows) < found[0] + 1:
+        if len(rows) < found[0] + 1 or any("sha256" not in row for row in rows):
             raise UserError(
                 f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
             )
@@ -117,12 +117,15 @@ class Recorder:
         self._digests = [row["sha256"] for row in rows]
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         try:
-            return found[0], ocp.load(
+            state = ocp.load(
                 folder, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
             )
-        except (ValueError, OSError, KeyError, TypeError) as error:  # whatever a damaged checkpoint makes Orbax say
+            if _digest(state) != folder.with_suffix(".sha256").read_text():
+                raise ValueError("its content is not what was saved")
+        except Exception as error:  # whatever a damaged checkpoint makes Orbax say
             reason = store.first_line(error)
             raise UserError(f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}") from None
+        return found[0], state
 
     def append(
         self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool
@@ -153,16 +156,30 @@ class Recorder:
     def _checkpoint(self, snapshot: int, state: PyTree) -> None:
         begun = time.monotonic()
         folder = self.path.resolve() / "checkpoint"
-        ocp.save(folder / str(snapshot), state)
+        try:
+            folder.mkdir(exist_ok=True)
+            replace(folder / f"{snapshot}.sha256", _digest(state))
+            ocp.save(folder / str(snapshot), state)
+        except Exception as error:  # whatever a full disk makes Orbax say
+            reason = store.first_line(error)
+            raise UserError(f"corpus: cannot write {folder} ({reason}); make room and give the command again") from None
         for old in folder.glob("*"):
-            if old.name != str(snapshot):
-                shutil.rmtree(old)
+            if old.stem != str(snapshot):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
         self._checkpointed = time.monotonic()
         self._checkpoint_cost = self._checkpointed - begun
 
     def _write_info(self) -> None:
         replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
         _index(self.corpus)
+
+
+def _digest(state: PyTree) -> str:
+    """SHA-256 of all arrays of a state."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(state)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def is_finished(corpus: Path, run_id: str) -> bool:

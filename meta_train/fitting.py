@@ -13,7 +13,9 @@ from collect import corpus
 from meta_train import trainer, validate, windows
 from meta_train.config import MetaTrainConfig
 from nowcast import bundle
+from nowcast.evaluation.pictures import png
 from nowcast.forecasters import wnn
+from nowcast.paths import replace
 from nowcast.types import UserError
 
 
@@ -60,7 +62,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
         "versions": {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")},
     }  # fmt: skip
     written = nowcast.save(forecaster, config.bundle, card)
-    picture(written).savefig(Path(config.bundle) / "loss.png", dpi=110)
+    replace(Path(config.bundle) / "loss.png", png(picture(written)))
     return written
 
 

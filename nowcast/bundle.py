@@ -1,4 +1,4 @@
-"""Bundles: a forecaster on disk. The only place in this package that reads or writes files.
+"""Bundles: a forecaster on disk.
 
 A bundle is a folder of two files::
 
@@ -62,7 +62,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
         return kind(
             params=_unflatten(content), window=card["window"], horizon=card["horizon"], served_by=card["served_by"]
         )
-    except (UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError) as error:
+    except (UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError, KeyError, EOFError) as error:
         raise UserError(
             f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the bundle again"
         ) from None
@@ -84,6 +84,10 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     missing = {"forecaster", "window", "horizon", "served_by", "params_sha256"} - card.keys()
     if missing:
         raise UserError(f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle again")
+    shaped = {"forecaster": str, "window": int, "horizon": int, "served_by": dict, "params_sha256": str, "corpus": dict}
+    for key, kind in shaped.items():
+        if key in card and not isinstance(card[key], kind):
+            raise UserError(f"bundle {str(folder)!r}: its card says {key}={card[key]!r}; make the bundle again")
     if card["forecaster"] not in LEARNED:
         raise UserError(
             f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows {', '.join(LEARNED)}; upgrade weight-nowcaster"

@@ -23,8 +23,11 @@ def check_writable(what: str, folder: Path) -> None:
 def replace(path: Path, content: str | bytes) -> None:
     """Write a file atomically and durably: a kill at any moment leaves the old one or the new one."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

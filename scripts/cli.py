@@ -38,12 +38,12 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
         except OmegaConfBaseException as error:
             _fail(_cause(error))
         except OSError as error:
-            _fail(
-                f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights, and the space left"
-            )
+            _fail_at(error)
 
     try:
         main()
+    except OSError as error:  # of Hydra's own folders
+        _fail_at(error)
     except UserError as error:
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -56,6 +56,11 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
 def command_line(name: str) -> str:
     """This very command, as one would type it again."""
     return shlex.join(["python", f"scripts/{name}.py", *sys.argv[1:]])
+
+
+def argument(key: str, value: str) -> str:
+    """``key=value`` as one would type it in a shell."""
+    return shlex.quote(f"{key}={value}")
 
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
@@ -89,6 +94,12 @@ def _cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))
+
+
+def _fail_at(error: OSError) -> None:
+    _fail(
+        f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights, and the space left"
+    )
 
 
 def _fail(message: str) -> None:

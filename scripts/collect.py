@@ -7,7 +7,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: th
 
 from collect.config import CollectConfig
 from collect.population import collect_population, estimate
-from scripts.cli import command, command_line
+from scripts.cli import argument, command, command_line
 
 
 def main(config: CollectConfig) -> None:
@@ -25,7 +25,9 @@ def main(config: CollectConfig) -> None:
         print("next: the same command goes on where this one stopped")
         sys.exit(counts["exit_code"])
     else:
-        print(f"next: python scripts/meta_train.py corpus={config.corpus} forecaster=wnn bundle=bundles/mine")
+        print(
+            f"next: python scripts/meta_train.py {argument('corpus', config.corpus)} forecaster=wnn bundle=bundles/mine"
+        )
 
 
 if __name__ == "__main__":

@@ -38,12 +38,12 @@ def main(config: EvaluateConfig) -> None:
         "optimizer": config.optimizer.name, "batch_size": config.batch_size, "epochs": config.epochs, "record_every": config.record_every,
         "forecaster": _identity(config.forecaster), "seen": _seen(config.forecaster, task.name),
     }  # fmt: skip
-    claim(folder, {**about, "plan": asdict(plan)})
     with Stop(config.max_minutes) as stop:
         trials = Trials(
             task, optimizer=config.optimizer.name, epochs=config.epochs, record_every=config.record_every,
             forecasters=forecasters, folder=folder / "runs", stop=stop,
         )  # fmt: skip
+        claim(folder, {**about, "plan": asdict(plan)})
         try:
             trials.train(calibration_arms(plan), plan.calibration_seeds, "calibrate")
             choice = choose(plan, trials.curve)

@@ -11,7 +11,7 @@ from collect import corpus, inspection
 from collect.config import InspectCorpusConfig
 from nowcast.paths import check_writable
 from nowcast.types import UserError
-from scripts.cli import command
+from scripts.cli import argument, command
 
 
 def main(config: InspectCorpusConfig) -> None:
@@ -34,7 +34,7 @@ def main(config: InspectCorpusConfig) -> None:
     for run in tqdm(chosen, unit="run", desc="draw"):
         inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
     print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
-    print(f"next: python scripts/meta_train.py corpus={config.corpus} forecaster=wnn bundle=bundles/mine")
+    print(f"next: python scripts/meta_train.py {argument('corpus', config.corpus)} forecaster=wnn bundle=bundles/mine")
 
 
 if __name__ == "__main__":

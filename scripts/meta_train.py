@@ -8,7 +8,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: th
 from meta_train import validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
-from scripts.cli import command, command_line
+from scripts.cli import argument, command, command_line
 
 
 def main(config: MetaTrainConfig) -> None:
@@ -17,7 +17,7 @@ def main(config: MetaTrainConfig) -> None:
     print(validate.table(card["validation"]))
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
     print(
-        f"next: python scripts/evaluate.py forecaster={config.bundle} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"
+        f"next: python scripts/evaluate.py {argument('forecaster', config.bundle)} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"
     )
 
 

@@ -93,6 +93,8 @@ def lose_a_network(folder):
         (lambda folder: (folder / "card.json").write_text("[]"), "schema None"),
         (lambda folder: change_card(folder, schema="bundle/99"), "'bundle/99'"),
         (lambda folder: change_card(folder, forecaster="crystal_ball"), "'crystal_ball'"),
+        (lambda folder: change_card(folder, forecaster=[]), "forecaster=[]"),
+        (lambda folder: change_card(folder, corpus=[]), "corpus=[]"),
         (lambda folder: change_card(folder, window=None), "window"),
         (lambda folder: change_card(folder, window="five"), "window='five'"),
         (lambda folder: change_card(folder, window=7), "window"),
@@ -100,7 +102,7 @@ def lose_a_network(folder):
     ],
     ids=[
         "tampered", "truncated", "a layer less", "no parameters", "no card", "half a card", "no text",
-        "no object", "other schema", "unknown forecaster", "no window", "wrong type of window",
+        "no object", "other schema", "unknown forecaster", "no name", "no corpus", "no window", "wrong type of window",
         "another window", "wrong served_by",
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+import nowcast
 from collect import corpus
 from collect.population import collect_population
 from collect.recorder import Recorder
@@ -86,7 +87,7 @@ def test_terminated_it_stops_in_good_order_and_goes_on(command_line, script, uni
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "stopped: SIGTERM" in out
     assert "the same command goes on" in out
-    kept = [len(list(file.parent.glob("checkpoint/*"))) for file in path.glob("runs/*/run.json")]
+    kept = [len(list(file.parent.glob("checkpoint/*.sha256"))) for file in path.glob("runs/*/run.json")]
     assert kept  # one for every run that had begun
     assert set(kept) == {1}
     lines = len(next(path.glob("runs/*/metrics.jsonl")).read_text().splitlines())
@@ -122,6 +123,32 @@ def test_killed_between_two_checkpoints_it_records_the_rest_again(
     assert collect_population(config)["complete"] == 1
     collect_population(whole)
     assert_same_corpus(config.corpus, whole.corpus)
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path, corpus_config, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    append = Recorder.append
+
+    def append_until_killed(self, snapshot, params, metrics, state, *, checkpoint):
+        append(self, snapshot, params, metrics, state, checkpoint=True)
+        if snapshot == 3:
+            raise Killed
+
+    config = corpus_config(tmp_path / "corpus", runs=1, epochs=6)
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "append", append_until_killed)
+        with pytest.raises(Killed):
+            collect_population(config)
+    files = [file for file in tmp_path.glob("corpus/runs/*/checkpoint/3/**/*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(nowcast.UserError, match=r"checkpoint .* is damaged"):
+        collect_population(config)
+    assert len(corpus.open(config.corpus)) == 0
 
 
 def test_max_minutes_stops_and_the_same_command_goes_on(tmp_path, corpus_config):

@@ -12,7 +12,7 @@ from collect.models import MODELS
 from collect.optimizers import OPTIMIZERS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SCRIPTS = ("collect", "meta_train", "evaluate")
+SCRIPTS = ("collect", "inspect_corpus", "meta_train", "evaluate")
 
 
 def keys(tree, prefix=""):
@@ -41,7 +41,8 @@ def test_help_explains_every_key_with_its_default(helped, name):
         assert f"\n  {key}=" in done.stdout, key
     for key, value in config.items():
         if isinstance(value, int | float | str) and value != "???":
-            assert f"\n  {key}={value} " in done.stdout, key
+            shown = str(value).lower() if isinstance(value, bool) else value
+            assert f"\n  {key}={shown} " in done.stdout, key
 
 
 @pytest.mark.parametrize("name", ["collect", "evaluate"])
@@ -59,13 +60,16 @@ def test_everything_registered_has_a_configuration(group, registered):
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory, script):
-    """The three commands of the contract, made small; every one with relative paths, from an empty folder."""
+    """The commands of the contract, made small; every one with relative paths, from an empty folder."""
     cwd = tmp_path_factory.mktemp("pipeline")
     small = ["data=digits", "data.train_size=200", "model.width=0.3"]
     done = {
         "collect": script(
             "collect", "model=lenet", "optimizer=adam", "runs=2", "epochs=12", "corpus=corpora/mine", *small,
             cwd=cwd,
+        ),
+        "inspect_corpus": script(
+            "inspect_corpus", "corpus=corpora/mine", "pictures=corpora/mine-pictures", cwd=cwd,
         ),
         "meta_train": script(
             "meta_train", "corpus=corpora/mine", "forecaster=wnn", "bundle=bundles/mine",

@@ -129,7 +129,7 @@ def test_verdicts_say_what_helps_hurts_or_cannot_be_told(results):
     assert "not a gain over what you could have anyway" in results["verdicts"][-1]
 
 
-def test_a_diverged_run_counts_as_never_reaching():
+def test_targets_that_nobody_reaches_give_a_ratio_of_1():
     everyone = dict.fromkeys([arm.name for arm in comparison_arms(PLAN, {"learning_rate": 0.2})], [None] * 5)
     rows = made_results(everyone)["arms"]
     assert all(row["own_target"]["reached"] == 0 for row in rows)

@@ -150,6 +150,23 @@ def test_a_lost_chunk_of_a_finished_run_is_found_and_named(copied):
         (lambda path: (first_run(path) / "run.json").write_text(""), "run.json"),
         (lambda path: change(first_run(path) / "run.json", leaves="gone"), "lacks leaves"),
         (lambda path: shutil.rmtree(path), "no corpus there"),
+        *[
+            (lambda path, key=key, value=value: change(first_run(path) / "run.json", **{key: value}), key)
+            for key, value in [
+                ("snapshots", "x"),
+                ("snapshots", 1.5),
+                ("snapshots", None),
+                ("status", 3),
+                ("config", []),
+                ("config", {"task": 3, "record_every": 5}),
+                ("config", {"task": "t", "record_every": "5"}),
+                ("leaves", None),
+                ("leaves", [3]),
+                ("leaves", [{"path": "w", "shape": [2.5], "op": "fc"}]),
+                ("leaves", [{"path": "w", "shape": [2], "op": []}]),
+                ("leaves", [{"path": "w", "shape": "2", "op": "fc"}]),
+            ]
+        ],
     ],
 )
 def test_a_damaged_corpus_is_refused_in_one_line_with_its_path(copied, harm, said):
@@ -159,6 +176,14 @@ def test_a_damaged_corpus_is_refused_in_one_line_with_its_path(copied, harm, sai
     assert said in str(caught.value)
     assert str(copied) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_shortened_metrics_file_is_named(copied):
+    file = first_run(copied) / "metrics.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:5], "[1]", *lines[6:]]) + "\n")
+    with pytest.raises(nowcast.UserError, match=r"metrics\.jsonl is damaged \(line 6\)"):
+        _ = corpus.open(copied).runs[0].metrics
 
 
 def test_lost_weights_are_named(copied):

@@ -104,7 +104,7 @@ def dense(layer, x):
 
 
 def wnn_in_numpy(params, x):
-    """FIELD.md §1 once more, one weight after another, in float64."""
+    """The paper's network once more, one weight after another, in float64."""
     out = []
     for window in np.asarray(x, np.float64):
         s = 2 * (window.max() - window.min() + 1e-8 + 1e-5)

@@ -134,6 +134,20 @@ def test_the_same_command_again_trains_only_what_is_missing(evaluated, script, e
     assert again["verdicts"] == results["verdicts"]
 
 
+def test_a_run_that_is_no_curve_is_trained_again(evaluated, script, evaluation, tmp_path):
+    folder = shutil.copytree(evaluated[0], tmp_path / "report")
+    damaged = sorted(folder.glob("runs/*/seed1.json"))[0]
+    before = damaged.read_text()
+    damaged.write_text("{}")
+    done = script("evaluate", *evaluation, f"report={folder}")
+    assert done.returncode == 0, done.stderr
+    assert damaged.read_text() == before
+    (folder / "configuration.json").write_text("[]")
+    done = script("evaluate", *evaluation, f"report={folder}")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_another_configuration_does_not_mix_with_these_results(evaluated, script, evaluation):
     files = {file: file.stat().st_mtime_ns for file in evaluated[0].rglob("*")}
     done = script("evaluate", *evaluation, f"report={evaluated[0]}", "epochs=11")

@@ -95,13 +95,15 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _effect(against: Mapping[str, Any]) -> str:
     value, low, high = against["speed_up"]
     size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+    seeds, base, arm = len(against["epochs"]), against["base_reached"], against["reached"]
+    if low == high == 1 and base == arm == seeds:
+        return "changes nothing: every run reaches it in the same epoch as its base"
     if not against["clear"]:
         said = f"makes no difference that these seeds can show: {size}"
     elif value > 1:
         said = f"reaches the target in fewer epochs: {size}"
     else:
         said = f"HURTS, it needs more epochs: {size}"
-    seeds, base, arm = len(against["epochs"]), against["base_reached"], against["reached"]
     if base == arm == seeds:
         return said
     return f"{said} ({base} of {seeds} base runs and {arm} of {seeds} nowcast ones reach it)"
