@@ -1,8 +1,10 @@
 """What the commands share: Hydra configuration in, one clear line out when something is wrong."""
 
+import logging
 import os
 import shlex
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,8 @@ def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
     Wrong input of any kind ends with one line on standard error and exit code 2.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it then raises,
+    threading.excepthook = lambda _: None  # and its threads print it once more
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
     @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
