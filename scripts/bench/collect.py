@@ -1,0 +1,296 @@
+"""How fast a population trains, what recording it costs, and whether memory grows: side by side, in one run.
+
+The peer is an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after another) over the same
+architectures, in whichever memory format it is faster. Images are made up: uint8, 32×32, in memory on both sides.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collect import optimizers, pace
+from collect.data import Dataset
+from collect.loop import Loop, Snapshot, State
+from collect.recorder import Recorder, describe_leaves
+from collect.tasks import Classification
+from collect.workers import side_by_side
+
+MODELS = {  # channels of the images, steps a round, how many times as fast as PyTorch we want to be
+    "lenet": (1, 200, 2.0),
+    "vanilla_cnn": (3, 100, 2.0),
+    "resnet20": (3, 8, 1.0),
+    "mobilenet_v2": (3, 3, 1.0),
+    "shufflenet_v2": (3, 6, 1.0),
+}
+PARTS = ("speed", "recording", "memory")
+SIZE, CLASSES, RATE = 32, 10, 1e-3
+EPOCH = 100  # steps
+
+
+def made_up(channels: int, examples: int) -> Dataset:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (examples, SIZE, SIZE, channels), np.uint8)
+    labels = rng.integers(0, CLASSES, examples).astype(np.int32)
+    return Dataset("made-up", CLASSES, {"train": images}, {"train": labels})
+
+
+def make_loop(model: str, batch: int) -> Loop:
+    name, sizes = ("resnet", {"depth": 20}) if model == "resnet20" else (model, {})
+    task = Classification(name, made_up(MODELS[model][0], EPOCH * batch), batch_size=batch, **sizes)
+    return Loop(task, optimizers.make("adam"))
+
+
+class Population:
+    """Runs that train together or apart, as `collect.population` has them; only their steps are timed."""
+
+    def __init__(self, loop: Loop, runs: int, way: str):
+        self.loop, self.seeds = loop, range(runs)
+        if way == "measure":
+            way = pace.measure(loop, self.seeds, 10**9).best
+        self.way, self.starts = way, [jax.device_get(loop.start(seed)) for seed in self.seeds]
+
+    def seconds(self, steps: int, every: int | None = None, record: Callable[..., None] | None = None) -> float:
+        """Of training all runs by so many steps; ``record(snapshots, lanes)`` gets what ``every`` so many steps yield."""
+        rates = np.full((len(self.seeds), steps), RATE, np.float32)
+        states = [State(*jax.tree.map(jnp.array, start)) for start in self.starts]
+        parts: list[tuple[Iterator[Any], list[int]]]
+        if self.way == "together":
+            parts = [
+                (self.loop.run_together(self.seeds, rates, states=states, record_every=every or steps), [*self.seeds])
+            ]
+        else:
+            parts = [
+                (one(self.loop.run(s, rates[s], state=states[s], record_every=every or steps)), [s]) for s in self.seeds
+            ]
+        for snapshots, _ in parts:
+            next(snapshots)  # everything is in place: it comes before the first step
+
+        def work(part: tuple[Iterator[Any], list[int]]) -> None:
+            for snapshots in part[0]:
+                if record:
+                    record(snapshots, part[1])
+
+        begun = time.perf_counter()
+        side_by_side(work, parts)
+        return time.perf_counter() - begun
+
+
+def one(snapshots: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:
+    return ([snapshot] for snapshot in snapshots)
+
+
+class Peer:
+    """The same runs in PyTorch."""
+
+    def __init__(self, model: str, loop: Loop, runs: int):
+        import torch
+
+        from scripts.bench.torch_models import MODELS as PEERS
+
+        self.batch, self.runs, self.torch = loop.task.batch_size, runs, torch
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        images, labels = map(np.array, loop.task.arrays)
+        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device)
+        self.labels = torch.from_numpy(labels).long().to(self.device)
+        self.make = partial(PEERS[model], images.shape[-1], CLASSES)
+        count = sum(leaf.size for leaf in jax.tree.leaves(loop.task.init(0)[0]))
+        assert count == sum(p.numel() for p in self.make().parameters()), f"{model}: another number of parameters"
+        self.format = torch.contiguous_format
+        times = {}
+        for self.format in (torch.contiguous_format, torch.channels_last):
+            self._train(1)  # allocates, and chooses kernels
+            times[self.format] = self._train(2)
+        self.format = min(times, key=times.__getitem__)
+
+    def seconds(self, steps: int) -> float:
+        """Of training all runs by so many steps."""
+        return sum(self._train(steps) for _ in range(self.runs))
+
+    def _train(self, steps: int) -> float:
+        torch = self.torch
+        net = self.make().to(self.device, memory_format=self.format).train()
+        optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
+        order = torch.randperm(len(self.images), device=self.device)
+        begun, total = time.perf_counter(), 0.0
+        for step in range(steps):
+            at = step * self.batch % len(order)
+            indices = order[at : at + self.batch]
+            images = self.images[indices].float().div_(255).contiguous(memory_format=self.format)
+            loss = torch.nn.functional.cross_entropy(net(images), self.labels[indices])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        float(total)  # waits for the device
+        return time.perf_counter() - begun
+
+
+def device_share(population: Population, steps: int) -> float:
+    """An estimate: the time of steps whose inputs lie ready on the device and which are queued at once / the loop's."""
+    loop, seeds = population.loop, population.seeds
+    wall = population.seconds(steps)
+    rates = np.full((len(seeds), steps), RATE, np.float32)
+    inputs = [loop._inputs(seed, rates[seed]) for seed in seeds]
+    if population.way == "together":
+        state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *population.starts)
+        work = [
+            (
+                loop._steps,
+                state,
+                [tuple(map(np.stack, zip(*(i(s) for i in inputs), strict=True))) for s in range(steps)],
+            )
+        ]
+    else:
+        work = [
+            (loop._step, start, [i(s) for s in range(steps)])
+            for start, i in zip(population.starts, inputs, strict=True)
+        ]
+    queued = 0.0
+    for _ in range(2):  # the first may compile
+        queued = 0.0
+        for step, start, each in work:
+            state, ready = jax.block_until_ready((jax.tree.map(jnp.array, start), jax.device_put(each)))
+            begun = time.perf_counter()
+            for values in ready:
+                state, _ = step(state, loop.task.arrays, *values)
+            jax.block_until_ready(state)
+            queued += time.perf_counter() - begun
+    return min(1.0, queued / wall)
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+
+
+def speed(args: argparse.Namespace) -> None:
+    accelerator = jax.default_backend() != "cpu"
+    print(
+        f"\nImages/s of training {args.runs} runs, batch {args.batch}; ratios are medians [least, greatest] of {args.rounds} rounds"
+    )
+    columns = f"{'model':>14} {'way':>9} {'ours':>9} {'PyTorch':>9} {'format':>13} {'ratio':>18} {'goal':>5}"
+    print(columns + (f" {'on device':>10}" if accelerator else ""), flush=True)
+    for model in args.models:
+        steps, goal = args.steps or MODELS[model][1], MODELS[model][2]
+        loop = make_loop(model, args.batch)
+        ours = Population(loop, args.runs, args.way)
+        peer = None if args.alone else Peer(model, loop, args.runs)
+        ours.seconds(1)
+        times = [(ours.seconds(steps), peer.seconds(steps) if peer else float("nan")) for _ in range(args.rounds)]
+        images = steps * args.runs * args.batch
+        mine, theirs = (images / median(t) for t in zip(*times, strict=True))
+        ratio = spread([b / a for a, b in times])
+        form = str(peer.format).removeprefix("torch.").removesuffix("_format") if peer else "-"
+        on_device = f" {device_share(ours, steps):>10.0%}" if accelerator else ""
+        print(
+            f"{model:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {form:>13} {ratio:>18} {goal:>4}×{on_device}",
+            flush=True,
+        )
+
+
+def recording(args: argparse.Namespace) -> None:
+    """Opening, snapshots, checkpoints and finishing; the evaluation that goes with a snapshot is not counted."""
+    print(f"\nWhat recording costs: {args.epochs} epochs of {EPOCH} steps, a snapshot each, evaluation not counted")
+    for model in args.recorded:
+        loop = make_loop(model, args.batch)
+        ours = Population(loop, args.runs, args.way)
+        ours.seconds(1)
+        leaves = describe_leaves(loop.task.init(0)[0], loop.task.labels)
+        costs = []
+        for _ in range(args.rounds):
+            plain = ours.seconds(args.epochs * EPOCH, EPOCH)
+            with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+                begun = time.perf_counter()
+                config = {"task": loop.task.name, "seed": 0}
+                recorders = [
+                    stack.enter_context(
+                        Recorder(
+                            Path(folder) / "corpus", str(i), config=config, leaves=leaves, snapshots=args.epochs + 1
+                        )
+                    )
+                    for i in ours.seeds
+                ]
+                for recorder, start in zip(recorders, ours.starts, strict=True):
+                    recorder.append(0, start.params, {"step": 0}, start, checkpoint=False)
+                around = time.perf_counter() - begun
+
+                def record(snapshots: list[Snapshot], lanes: list[int], recorders: list[Recorder] = recorders) -> None:
+                    for snapshot, lane in zip(snapshots, lanes, strict=True):
+                        row = {"step": snapshot.step, "train_loss": snapshot.train_loss}
+                        recorders[lane].append(
+                            -(-snapshot.step // EPOCH), snapshot.state.params, row, snapshot.state, checkpoint=False
+                        )
+
+                with_it = ours.seconds(args.epochs * EPOCH, EPOCH, record)
+                begun = time.perf_counter()
+                for recorder in recorders:
+                    recorder.finish("complete")
+                around += time.perf_counter() - begun
+            costs.append(100 * ((with_it + around) / plain - 1))
+        print(f"{model:>14}: {spread(costs, '.1f')} % (goal: 5 %)", flush=True)
+
+
+def memory(args: argparse.Namespace) -> None:
+    loop = Loop(
+        Classification("lenet", made_up(1, 10 * args.batch), batch_size=args.batch, width=0.5), optimizers.make("adam")
+    )
+    rates, at = np.full(40 * loop.task.steps_per_epoch, RATE, np.float32), {}
+    for epoch, _ in enumerate(loop.run(0, rates)):
+        at[epoch] = resident()
+    print("\nResident memory of a narrow lenet, epochs of 10 steps")
+    print(
+        f"after epoch 2: {at[2]:.1f} MiB, 20: {at[20]:.1f}, 40: {at[40]:.1f}; growth from 2 to 40: {at[40] - at[2]:.1f} MiB"
+    )
+
+
+def resident() -> float:
+    """MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (all)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="architectures (all)")
+    parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
+    parser.add_argument("--steps", type=int, help="steps a run and round (200 for lenet down to 3 for mobilenet_v2)")
+    parser.add_argument("--runs", type=int, default=2, help="members of the population (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="ours and PyTorch's in turns (%(default)s)")
+    parser.add_argument(
+        "--way", choices=("measure", "together", "apart"), default="measure",
+        help="runs as one program or one per thread; both are tried, as in collecting, when left out",
+    )  # fmt: skip
+    parser.add_argument("--recorded", nargs="+", choices=MODELS, default=["lenet"], help="for recording (lenet)")
+    parser.add_argument("--epochs", type=int, default=10, help=f"of {EPOCH} steps, for recording (%(default)s)")
+    parser.add_argument("--alone", action="store_true", help="without PyTorch")
+    args = parser.parse_args()
+    if min(args.batch, args.runs, args.rounds, args.epochs, args.steps or 1) < 1:
+        parser.error("--batch, --steps, --runs, --rounds and --epochs must be at least 1")
+    if "speed" in args.parts and not args.alone and importlib.util.find_spec("torch") is None:
+        print("PyTorch, the peer, is missing: pip install -e '.[bench]' (or give --alone)", file=sys.stderr)
+        sys.exit(2)
+    kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    load = os.getloadavg()[0]
+    print(
+        f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores, load {load:.1f} at the start"
+    )
+    for part in args.parts:
+        {"speed": speed, "recording": recording, "memory": memory}[part](args)
+
+
+if __name__ == "__main__":
+    main()
