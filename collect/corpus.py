@@ -2,7 +2,7 @@
 
 Layout (schema 1)::
 
-    manifest.json              schema, versions, and an index of the runs: task, seed, status, size
+    manifest.json              schema, versions, and an index of the runs: task, seed, status, size, configuration
     runs/ID/run.json           one run: its configuration, leaves, status, hash
     runs/ID/weights/           zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c per chunk
     runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights

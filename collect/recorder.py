@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,10 @@ from nowcast.types import PyTree, UserError
 
 CHECKPOINT_SHARE = 0.05
 """Checkpoints may take this share of the time, and no more."""
+
+
+ORBAX = threading.Lock()
+"""Orbax numbers its operations per process: two at a time, from two threads, mix up their folders."""
 
 
 def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
@@ -117,9 +122,9 @@ class Recorder:
         self._digests = [row["sha256"] for row in rows]
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         try:
-            state = ocp.load(
-                folder, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-            )
+            abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+            with ORBAX:
+                state = ocp.load(folder, abstract)
             if _digest(state) != folder.with_suffix(".sha256").read_text():
                 raise ValueError("its content is not what was saved")
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
@@ -159,7 +164,8 @@ class Recorder:
         try:
             folder.mkdir(exist_ok=True)
             replace(folder / f"{snapshot}.sha256", _digest(state))
-            ocp.save(folder / str(snapshot), state)
+            with ORBAX:
+                ocp.save(folder / str(snapshot), state)
         except Exception as error:  # whatever a full disk makes Orbax say
             reason = store.first_line(error)
             raise UserError(f"corpus: cannot write {folder} ({reason}); make room and give the command again") from None
@@ -208,7 +214,7 @@ def _index(corpus: Path) -> None:
             config = info["config"]
             runs[file.parent.name] = {
                 "task": config["task"], "seed": config["seed"], "status": info["status"],
-                "snapshots": info["snapshots"], "scalars": scalars,
+                "snapshots": info["snapshots"], "scalars": scalars, "config": config,
             }  # fmt: skip
         versions = {
             name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")

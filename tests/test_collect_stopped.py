@@ -4,7 +4,9 @@ import dataclasses
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -171,3 +173,20 @@ def test_a_second_signal_is_not_caught_any_more(number):
         assert (stop.reason, stop.exit_code) == (f"{number.name} received", 128 + number)
         assert signal.getsignal(number) == before
     assert signal.getsignal(number) == before
+
+
+def test_runs_in_several_threads_make_their_checkpoints_side_by_side(tmp_path):
+    leaves = [{"path": "w", "shape": [100], "op": "fc"}]
+
+    def record(seed):
+        weights = np.full(100, seed, np.float32)
+        config = {"task": "t", "seed": seed, "record_every": 1}
+        with Recorder(tmp_path / "corpus", f"run{seed}", config=config, leaves=leaves, snapshots=9) as recorder:
+            for snapshot in range(8):
+                recorder.append(snapshot, {"w": weights}, {"loss": 1.0}, {"w": weights}, checkpoint=True)
+            found = recorder.resume({"w": jnp.zeros(100)})
+        assert found[0] == 7
+        np.testing.assert_array_equal(found[1]["w"], weights)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(record, range(8)))
