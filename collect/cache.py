@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from nowcast.paths import check_writable
 from nowcast.types import UserError
 
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
@@ -101,9 +102,7 @@ def _prepare(name: str, folder: Path) -> Any:
     from tensorflow_datasets.core.download import downloader
 
     downloader.MAX_RETRIES = 2  # ten of them, the default, take minutes to notice that there is no network
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise PermissionError(f"{there} is no folder that can be written to")
+    check_writable(f"data.dir={str(folder)!r}", folder)
     terminal = sys.stderr.isatty()
     with (
         tempfile.TemporaryDirectory(prefix="weight-nowcaster-") as work,

@@ -141,13 +141,18 @@ class CollectConfig:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
-        require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
+        check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
 
 
 def check_rate(key: str, rate: float) -> None:
     """A learning rate that can be meant."""
     require(0 < rate < 100, key, rate, "must be above 0 and below 100, such as 0.001")
+
+
+def check_seed(key: str, seed: int) -> None:
+    """A seed that NumPy and JAX both take."""
+    require(0 <= seed < 2**31, key, seed, "must be 0 or more, below 2^31")
 
 
 def check_length(epochs: int, batch_size: int, record_every: int | None, max_minutes: float | None) -> None:
@@ -175,9 +180,8 @@ class TunedConfig:
         require(self.learning_rates != [], "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
         for rate in self.learning_rates or ():
             check_rate("tuned.learning_rates", rate)
-        require(self.seeds >= 1, "tuned.seeds", self.seeds, "must be 1 or more")
-        require(self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be at most 10000")
-        require(0 <= self.seed < 2**31, "tuned.seed", self.seed, "must be 0 or more, below 2^31")
+        require(1 <= self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be 1 to 10000")
+        check_seed("tuned.seed", self.seed)
 
 
 @dataclass
@@ -208,7 +212,7 @@ class EvaluateConfig:
             self.seeds,
             "must be 2 to 10000; an interval needs 5 or more to mean much",
         )
-        require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
+        check_seed("seed", self.seed)
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
         overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
         require(
@@ -248,4 +252,4 @@ class InspectCorpusConfig:
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
         require(self.pictures != "", "pictures", repr(self.pictures), "must be a folder's path")
         require(1 <= self.weights <= 1000, "weights", self.weights, "must be 1 to 1000")
-        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        check_seed("seed", self.seed)

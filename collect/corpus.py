@@ -15,7 +15,7 @@ scalars are one small read per snapshot. ``run.json`` is the truth about a run; 
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,14 +124,20 @@ class Run:
         return Weights(self.path / "weights", self.info["snapshots"])
 
     @cached_property
-    def metrics(self) -> dict[str, np.ndarray]:
-        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics."""
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; of a finished run, one per snapshot."""
         rows = read_metrics(self.path)
         if self.status in FINISHED and len(rows) != self.info["snapshots"]:
             raise UserError(
                 f"corpus: {self.path}/metrics.jsonl is damaged (line {len(rows) + 1}); remove that folder and collect it again"
             )
-        return {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else {}) if key != "sha256"}
+        return rows
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics."""
+        keys = self.rows[0] if self.rows else {}
+        return {key: np.array([row[key] for row in self.rows]) for key in keys if key != "sha256"}
 
 
 @dataclass(frozen=True)
@@ -199,8 +205,9 @@ def _check_description(run: Run) -> None:
     ]
     if wrong:
         raise UserError(f"corpus: {run.path}/run.json is damaged ({wrong[0]}); remove that folder and collect it again")
-    scalars = sum(leaf.size for leaf in run.leaves)
-    if run.status in FINISHED and (scalars != run.weights.shape[1] or run.info["snapshots"] > run.weights.stored):
+    if run.status in FINISHED and (
+        scalars(leaves) != run.weights.shape[1] or run.info["snapshots"] > run.weights.stored
+    ):
         raise UserError(
             f"corpus: {run.path}/run.json does not fit its weights; remove that folder and collect it again"
         )
@@ -218,6 +225,11 @@ def _is_leaf(leaf: Any) -> bool:
         and isinstance(leaf.get("shape"), list)
         and all(_is_count(size) for size in leaf["shape"])
     )
+
+
+def scalars(leaves: Iterable[Mapping[str, Any]]) -> int:
+    """How many scalars the described leaves have together."""
+    return sum(math.prod(leaf["shape"]) for leaf in leaves)
 
 
 def check_schema(path: Path) -> None:

@@ -7,19 +7,19 @@ end from where they began, per operation.
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from collect.corpus import Corpus, Run, read_metrics
+from collect.corpus import Corpus, Run
+from nowcast.evaluation.pictures import PLAIN, png
+from nowcast.paths import replace
 from nowcast.types import OPERATIONS, UserError
 
 BLOCK = 1 << 18
 """Scalars read at once, so that memory stays bounded."""
 BINS = 61
-STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 
 
 def table(corpus: Corpus) -> list[tuple[str, ...]]:
@@ -59,10 +59,7 @@ def verify(run: Run) -> None:
     Raises:
         UserError: A chunk is damaged or missing, or a snapshot is not what was recorded.
     """
-    rows = read_metrics(run.path)
-    if len(rows) != run.weights.shape[0]:
-        raise UserError(f"corpus: {run.path}/metrics.jsonl is damaged; remove that run's folder and collect it again")
-    for snapshot, row in enumerate(rows):
+    for snapshot, row in enumerate(run.rows):
         if hashlib.sha256(run.weights[snapshot].tobytes()).hexdigest() != row["sha256"]:
             raise UserError(
                 f"corpus: snapshot {snapshot} of {run.path} is not what was recorded; remove that folder and collect it again"
@@ -76,14 +73,10 @@ def evolution(run: Run, *, per_operation: int = 12, seed: int = 0) -> Figure:
     for operation, columns in _columns(run):
         place = np.sort(rng.permutation(columns)[:per_operation])
         chosen[operation] = run.weights[:, place]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * len(chosen), 3.2), layout="constrained")
-        panels = figure.subplots(1, len(chosen), squeeze=False)[0]
-        for axes, (operation, values) in zip(panels, chosen.items(), strict=True):
-            axes.plot(run.metrics["epoch"], values, lw=1)
-            axes.set(title=operation, xlabel="epoch")
-        panels[0].set_ylabel("weight")
-        figure.suptitle(f"{run.config['task']}, seed {run.config['seed']}")
+    figure = _panels(run, len(chosen), "weight")
+    for axes, (operation, values) in zip(figure.axes, chosen.items(), strict=True):
+        axes.plot(run.metrics["epoch"], values, lw=1)
+        axes.set(title=operation, xlabel="epoch")
     return figure
 
 
@@ -103,18 +96,24 @@ def changes(run: Run) -> dict[str, np.ndarray]:
 def histogram(run: Run) -> Figure:
     """How many weights changed by how much over the whole run, a panel per operation, both axes logarithmic."""
     moved = changes(run)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * len(moved), 3.2), layout="constrained")
-        panels = figure.subplots(1, len(moved), squeeze=False)[0]
-        for axes, (operation, values) in zip(panels, moved.items(), strict=True):
-            positive = values[np.isfinite(values) & (values > 0)]
-            if len(positive):
-                axes.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS))
-            still = np.mean(values == 0)
-            axes.set(title=operation + (f" ({still:.0%} never moved)" if still else ""), xlabel="|last − first|")
-            axes.set(xscale="log", yscale="log")
-        panels[0].set_ylabel("weights")
-        figure.suptitle(f"{run.config['task']}, seed {run.config['seed']}: total change")
+    figure = _panels(run, len(moved), "weights", ": total change")
+    for axes, (operation, values) in zip(figure.axes, moved.items(), strict=True):
+        positive = values[np.isfinite(values) & (values > 0)]
+        if len(positive):
+            axes.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS))
+        still = np.mean(values == 0)
+        axes.set(title=operation + (f" ({still:.0%} never moved)" if still else ""), xlabel="|last − first|")
+        axes.set(xscale="log", yscale="log")
+    return figure
+
+
+def _panels(run: Run, count: int, label: str, what: str = "") -> Figure:
+    """An empty figure about a run, with so many panels side by side."""
+    with matplotlib.rc_context(PLAIN):
+        figure = Figure(figsize=(3.6 * count, 3.2), layout="constrained")
+        figure.subplots(1, count)
+        figure.axes[0].set_ylabel(label)
+        figure.suptitle(f"{run.config['task']}, seed {run.config['seed']}{what}")
     return figure
 
 
@@ -126,12 +125,9 @@ def _columns(run: Run) -> Iterator[tuple[str, np.ndarray]]:
             yield operation, np.concatenate(spans)
 
 
-def draw(run: Run, folder: Path, *, per_operation: int, seed: int) -> list[Path]:
-    """Write both pictures of a run to a folder; where they are."""
+def draw(run: Run, folder: Path, *, per_operation: int, seed: int) -> None:
+    """Write both pictures of a run to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     figures = {"evolution": evolution(run, per_operation=per_operation, seed=seed), "change": histogram(run)}
     for name, figure in figures.items():
-        written.append(folder / f"{run.id}-{name}.png")
-        figure.savefig(written[-1], dpi=110)
-    return written
+        replace(folder / f"{run.id}-{name}.png", png(figure))

@@ -106,10 +106,8 @@ class Loop:
         """
         states = [self.start(seed) for seed in seeds] if states is None else list(states)
         devices = jax.local_devices()[: len(seeds)]
-        lanes = [
-            *range(len(seeds)),
-            *[0] * (-len(seeds) % len(devices)),
-        ]  # a device more than runs trains the first again
+        spare = -len(seeds) % len(devices)  # lanes left over when all devices hold equally many: the first run again
+        lanes = [*range(len(seeds)), *[0] * spare]
         mesh = jax.sharding.Mesh(np.array(devices), ("runs",))
         split, everywhere = (
             jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], [])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import collect.data
-from collect import optimizers, pace
+from collect import corpus, optimizers, pace
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
 from collect.loop import Loop, Snapshot, State
 from collect.members import Member, members
@@ -71,8 +70,7 @@ def estimate(config: CollectConfig) -> Estimate:
     seconds = 0.0
     for group in _groups(config):
         recorded = len(group.members) * group.snapshots
-        scalars = sum(math.prod(leaf["shape"]) for leaf in group.leaves)
-        snapshots, size = snapshots + recorded, size + 4 * recorded * scalars
+        snapshots, size = snapshots + recorded, size + 4 * recorded * corpus.scalars(group.leaves)
         seeds = [member.seed for member in group.members[: config.at_once]]
         steps = len(group.members) * group.steps
         seconds += steps / np.nanmax(pace.measure(group.loop, seeds, steps))
@@ -116,8 +114,8 @@ class Group:
         ]
 
     def _together(self, first: Sequence[Member], runs: int) -> bool:
-        if self.config.together is not None:
-            return self.config.together
+        if self.config.together is not None or len(first) == 1:
+            return bool(self.config.together)
         measured = pace.measure(self.loop, [member.seed for member in first], runs * self.steps)
         if np.isfinite(measured.together):
             speeds = f"together {measured.together:.3g} steps/s, apart {measured.apart:.3g}"
@@ -130,13 +128,16 @@ class Group:
             return [""] * len(members)
         with ExitStack() as stack:
             recorders = [stack.enter_context(self._recorder(member)) for member in members]
-            outcomes: dict[int, str] = {}
-            begun = [
-                recorder.resume(self.loop.start(member.seed)) or (-1, None)
-                for member, recorder in zip(members, recorders, strict=True)
-            ]
-            for done in dict.fromkeys(snapshot for snapshot, _ in begun):
-                lanes = [i for i, (snapshot, _) in enumerate(begun) if snapshot == done]
+            # Another process may have finished a run since we asked.
+            outcomes = {i: "already" for i, recorder in enumerate(recorders) if recorder.finished}
+            self._bar.update(len(outcomes) * self.snapshots)
+            begun = {
+                i: recorders[i].resume(self.loop.start(member.seed)) or (-1, None)
+                for i, member in enumerate(members)
+                if i not in outcomes
+            }
+            for done in dict.fromkeys(snapshot for snapshot, _ in begun.values()):
+                lanes = [i for i, (snapshot, _) in begun.items() if snapshot == done]
                 snapshots = self._train([members[i] for i in lanes], [begun[i][1] for i in lanes], done, together)
                 self._bar.update(len(lanes) * (done + 1))
                 outcomes |= zip(lanes, self._follow(snapshots, [recorders[i] for i in lanes], done), strict=True)

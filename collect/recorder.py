@@ -67,7 +67,7 @@ class Recorder:
         command: str | None = None,
     ):
         self.corpus, self.path = corpus, corpus / "runs" / run_id
-        self._planned, self._scalars = snapshots, sum(int(np.prod(leaf["shape"])) for leaf in leaves)
+        self._planned, self._scalars = snapshots, store.scalars(leaves)
         self._info = {
             "config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves, "command": command,
         }  # fmt: skip
@@ -210,11 +210,10 @@ def _index(corpus: Path) -> None:
         runs = {}
         for file in sorted((corpus / "runs").glob("*/run.json")):
             info = store.read_json(file)
-            scalars = sum(int(np.prod(leaf["shape"])) for leaf in info["leaves"])
             config = info["config"]
             runs[file.parent.name] = {
                 "task": config["task"], "seed": config["seed"], "status": info["status"],
-                "snapshots": info["snapshots"], "scalars": scalars, "config": config,
+                "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
             }  # fmt: skip
         versions = {
             name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from collect.config import check_rate, one_of, require
+from collect.config import check_rate, check_seed, one_of, require
 from nowcast.forecasters import LEARNED
 
 
@@ -30,5 +30,5 @@ class MetaTrainConfig:
         for key, most in (("windows_per_run", 10**7), ("steps", 10**9), ("batch_size", 10**6)):
             require(1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}")
         require(0 < self.validation_share < 1, "validation_share", self.validation_share, "must be between 0 and 1")
-        require(0 <= self.seed < 2**31, "seed", self.seed, "must be 0 or more, below 2^31")
+        check_seed("seed", self.seed)
         check_rate("learning_rate", self.learning_rate)

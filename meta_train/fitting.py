@@ -13,7 +13,7 @@ from collect import corpus
 from meta_train import trainer, validate, windows
 from meta_train.config import MetaTrainConfig
 from nowcast import bundle
-from nowcast.evaluation.pictures import png
+from nowcast.evaluation.pictures import PLAIN, png
 from nowcast.forecasters import wnn
 from nowcast.paths import replace
 from nowcast.types import UserError
@@ -69,7 +69,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
 def picture(card: dict[str, Any]) -> Figure:
     """The loss curves of a bundle, a panel per network, with the last value and the linear fit as lines."""
     curves, names = card["curves"], list(card["validation"])
-    with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}):
+    with matplotlib.rc_context(PLAIN):
         figure = Figure(figsize=(4 * len(names), 3.4), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             axes.plot(curves["step"], curves[f"train/{name}"], label="training runs")

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from collect import corpus, inspection
 from collect.config import InspectCorpusConfig
+from nowcast.evaluation.report import align
 from nowcast.paths import check_writable
 from nowcast.types import UserError
 from scripts.cli import argument, command
@@ -20,10 +21,7 @@ def main(config: InspectCorpusConfig) -> None:
     opened = corpus.open(config.corpus)
     if not opened.runs:
         raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")
-    rows = inspection.table(opened)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for task, *numbers in rows:
-        print(task.ljust(widths[0]), *(number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)))
+    print(*align(inspection.table(opened)), sep="\n")
     print(f"hash: {opened.hash}")
     if config.verify:
         for run in tqdm(opened.runs, unit="run", desc="verify"):

@@ -20,6 +20,7 @@ jaxtyping.install_import_hook(["nowcast", "collect", "meta_train"], "typecheck.c
 
 from collect.config import CollectConfig, ModelConfig, OptimizerConfig, VaryConfig
 from collect.population import collect_population
+from collect.recorder import Recorder
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
@@ -53,6 +54,29 @@ def corpus_path(tmp_path_factory, corpus_config):
     counts = collect_population(corpus_config(path), command=f"python scripts/collect.py model=mlp corpus={path}")
     assert counts["complete"] == 3
     return path
+
+
+@pytest.fixture
+def collect_until_killed(monkeypatch):
+    """Collects until a run has recorded a snapshot of this index; ``checkpoint(folder, snapshot)`` says where a checkpoint is made."""
+
+    class Killed(BaseException):
+        pass
+
+    append = Recorder.append
+
+    def collect(config, last, checkpoint=lambda folder, snapshot: True):
+        def append_until_killed(self, snapshot, params, metrics, state, **_):
+            append(self, snapshot, params, metrics, state, checkpoint=checkpoint(self.path, snapshot))
+            if snapshot == last:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "append", append_until_killed)
+            with pytest.raises(Killed):
+                collect_population(config)
+
+    return collect
 
 
 @pytest.fixture(scope="session")

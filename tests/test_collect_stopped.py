@@ -102,47 +102,21 @@ def test_terminated_it_stops_in_good_order_and_goes_on(command_line, script, uni
 
 @pytest.mark.parametrize("checkpoint_every", [1, 5], ids=["newest snapshot", "an older snapshot"])
 def test_killed_between_two_checkpoints_it_records_the_rest_again(
-    tmp_path, corpus_config, monkeypatch, checkpoint_every
+    tmp_path, corpus_config, collect_until_killed, checkpoint_every
 ):
-    class Killed(BaseException):
-        pass
-
-    append = Recorder.append
-
-    def append_until_killed(self, snapshot, params, metrics, state, *, checkpoint):
-        append(self, snapshot, params, metrics, state, checkpoint=snapshot % checkpoint_every == 0)
-        if snapshot == 8:
-            with (self.path / "metrics.jsonl").open("a") as file:
-                file.write('{"snapshot": 9, "st')  # a line cut short
-            raise Killed
-
     config, whole = (corpus_config(tmp_path / name, runs=1, epochs=12) for name in ("corpus", "whole"))
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "append", append_until_killed)
-        with pytest.raises(Killed):
-            collect_population(config)
+    collect_until_killed(config, last=8, checkpoint=lambda _, snapshot: snapshot % checkpoint_every == 0)
+    with next(tmp_path.glob("corpus/runs/*/metrics.jsonl")).open("a") as file:
+        file.write('{"snapshot": 9, "st')  # a line cut short
     assert len(corpus.open(config.corpus)) == 0
     assert collect_population(config)["complete"] == 1
     collect_population(whole)
     assert_same_corpus(config.corpus, whole.corpus)
 
 
-def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path, corpus_config, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    append = Recorder.append
-
-    def append_until_killed(self, snapshot, params, metrics, state, *, checkpoint):
-        append(self, snapshot, params, metrics, state, checkpoint=True)
-        if snapshot == 3:
-            raise Killed
-
+def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path, corpus_config, collect_until_killed):
     config = corpus_config(tmp_path / "corpus", runs=1, epochs=6)
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "append", append_until_killed)
-        with pytest.raises(Killed):
-            collect_population(config)
+    collect_until_killed(config, last=3)
     files = [file for file in tmp_path.glob("corpus/runs/*/checkpoint/3/**/*") if file.is_file()]
     largest = max(files, key=lambda file: file.stat().st_size)
     content = bytearray(largest.read_bytes())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, optimizers, pace
+from collect import corpus, optimizers, pace, population
 from collect.config import DataConfig, ModelConfig, VaryConfig
 from collect.loop import Loop
 from collect.members import members
@@ -51,30 +51,35 @@ def test_a_network_with_batch_norm_trains_together_too():
         assert last.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
 
 
-def test_killed_together_it_goes_on_from_each_runs_own_checkpoint(tmp_path, corpus_config, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    append = Recorder.append
-
-    def append_until_killed(self, snapshot, params, metrics, state, *, checkpoint):
-        even = (
-            "seed0" in self.path.name or "seed2" in self.path.name
-        )  # the runs have checkpoints of different snapshots
-        append(self, snapshot, params, metrics, state, checkpoint=snapshot % (2 if even else 3) == 0)
-        if snapshot == 5:
-            raise Killed
+def test_killed_together_it_goes_on_from_each_runs_own_checkpoint(tmp_path, corpus_config, collect_until_killed):
+    def checkpoint(folder, snapshot):  # of different snapshots
+        return snapshot % (3 if "seed1" in folder.name else 2) == 0
 
     config = corpus_config(tmp_path / "corpus", runs=3, epochs=8, together=True)
     whole = dataclasses.replace(config, corpus=str(tmp_path / "whole"))
-    with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "append", append_until_killed)
-        with pytest.raises(Killed):
-            collect_population(config)
+    collect_until_killed(config, last=5, checkpoint=checkpoint)
     assert len(corpus.open(config.corpus)) == 0
     assert collect_population(config)["complete"] == 3
     collect_population(whole)
     assert_same(config.corpus, whole.corpus, atol=1e-5)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_run_that_another_process_finished_meanwhile_is_left_as_it_is(tmp_path, corpus_config, monkeypatch, together):
+    config = corpus_config(tmp_path / "corpus", runs=2, epochs=3, together=together)
+    one = dataclasses.replace(config, runs=1)
+
+    def is_finished(*_):  # not yet when it is asked, and then
+        if not (tmp_path / "corpus").exists():
+            with monkeypatch.context() as patch:
+                patch.setattr(population, "is_finished", lambda *_: False)
+                assert collect_population(one)["complete"] == 1
+        return False
+
+    monkeypatch.setattr(population, "is_finished", is_finished)
+    counts = collect_population(config)
+    assert (counts["already"], counts["complete"]) == (1, 1)
+    assert [len(run.metrics["loss"]) for run in corpus.open(config.corpus)] == [4, 4]
 
 
 def test_one_run_diverges_and_the_others_of_its_program_go_on(tmp_path, corpus_config, monkeypatch):

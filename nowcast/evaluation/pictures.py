@@ -14,10 +14,12 @@ from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
 COLOURS = ("#7f7f7f", "#e07b1f", "#1f77d0", "#2ca05a", "#a05ac8", "#c83c50")
-STYLE: Any = {
+PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+"""For every picture of the project."""
+STYLE: Any = PLAIN | {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "text.color": INK, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "weight-nowcaster",
+    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "svg.hashsalt": "weight-nowcaster",
 }  # fmt: skip
 TITLES = {CONSTANT: "Constant learning rate", TUNED: "Tuned base: best rate, cosine decay"}
 

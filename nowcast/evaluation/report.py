@@ -76,8 +76,8 @@ def text(results: Mapping[str, Any]) -> str:
     for base in (CONSTANT, TUNED):
         target = results["choice"]["targets"][base]
         lines.append(f"\n{pictures.TITLES[base]}; target: validation loss {target:.4f}, fixed on calibration seeds")
-        lines += _align([HEADER, *rows(results, base)])
-        lines += ["", *_align(ladder(results, base))]
+        lines += align([HEADER, *rows(results, base)])
+        lines += ["", *align(ladder(results, base))]
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in results["verdicts"])])
 
 
@@ -141,7 +141,8 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _align(lines: Sequence[Sequence[str]]) -> list[str]:
+def align(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A table as text: the first column to the left, numbers to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
