@@ -1,13 +1,14 @@
 """The loop: it trains every task, whether the run is recorded, nowcast or only timed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from collect.models.convolution import compiler_options
 from nowcast.types import PyTree, Task
 
 BATCH_KEYS = 0xBA7C4
@@ -43,8 +44,9 @@ class Loop:
 
     def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs):
         self.task, self.optimizer = task, optimizer
-        self._step = jax.jit(self._one_step, donate_argnums=0)
-        self._steps = jax.jit(jax.vmap(self._one_step, in_axes=(0, None, 0, 0, 0)), donate_argnums=0)
+        compile_ = partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
+        self._step = compile_(self._one_step)
+        self._steps = compile_(jax.vmap(self._one_step, in_axes=(0, None, 0, 0, 0)))
 
     def start(self, seed: int) -> State:
         """The state before the first step."""

@@ -5,6 +5,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would hide the package
 
+from scripts.memory import large_pages
+
+if __name__ == "__main__":
+    large_pages()
+
 from collect.config import CollectConfig
 from collect.population import collect_population, estimate
 from scripts.cli import argument, command, command_line

@@ -8,6 +8,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
+from scripts.memory import large_pages
+
+if __name__ == "__main__":
+    large_pages()
+
 import nowcast
 from collect.comparison import Stopped, Trials, claim, write_json
 from collect.config import EvaluateConfig

@@ -5,6 +5,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would hide the package
 
+from scripts.memory import large_pages
+
+if __name__ == "__main__":
+    large_pages()
+
 from meta_train import validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train

@@ -12,7 +12,8 @@ from jax import lax
 
 import nowcast
 from collect.models import MODELS
-from collect.models.layers import convolve, mean_pool
+from collect.models.convolution import convolve
+from collect.models.layers import mean_pool
 
 SMALL = {
     "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "resnet18": {}, "shufflenet_v2": {},
@@ -156,6 +157,7 @@ def ours(x, kernel, strides, padding, groups):
         ((4, 4), 3, 4, (3, 3), 1),  # made into 2×2, where the stride and the padding do so
         ((6, 5), 4, 4, (3, 3), 4),  # depthwise
         ((5, 6), 4, 3, (1, 1), 1),
+        ((7, 6), 3, 4, (3, 2), 1),
         ((6, 6), 4, 8, (3, 3), 4),  # grouped, and not depthwise
     ],
 )
@@ -181,7 +183,7 @@ def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
 
 @pytest.mark.parametrize(
     ("size", "kernel", "groups", "outputs", "other_code"),
-    [(2, 3, 1, 4, True), (8, 3, 4, 4, True), (8, 1, 1, 3, True), (8, 1, 1, 4, False), (8, 3, 1, 4, False), (8, 3, 2, 4, False), (8, 3, 4, 8, False)],
+    [(2, 3, 1, 4, True), (8, 3, 4, 4, True), (8, 1, 1, 3, True), (8, 1, 1, 8, True), (8, 3, 1, 4, False), (8, 3, 2, 4, False), (8, 3, 4, 8, False)],
 )  # fmt: skip
 def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, outputs, other_code):
     x, k = jnp.zeros((1, size, size, 4)), jnp.zeros((kernel, kernel, 4 // groups, outputs))

@@ -1,50 +1,15 @@
 """Pieces that several architectures share."""
 
 from functools import partial
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float
 
-
-def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
-    """``lax.conv_general_dilated`` over NHWC images, with other code where XLA's is slow on CPUs.
-
-    How much faster, forward and backward, ``scripts/bench/convolution.py`` measures. Three cases:
-
-    - Depthwise: XLA's code is made for few groups. We add shifted slices, each times its row of the kernel.
-    - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
-      slower than for 3×3. We multiply patches with the kernel, as a matrix.
-    - 1×1 kernels that make the image smaller, by fewer channels or a stride: the same, with the image itself as patches.
-    """
-
-    def plain(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-
-    result = jax.eval_shape(plain, x, kernel)
-    size, (rows, columns) = x.shape[1:3], result.shape[1:3]
-    (height, width), groups = kernel.shape[:2], options.get("feature_group_count", 1)
-    depthwise = 1 < groups == x.shape[-1] == kernel.shape[-1]
-    pointwise = (height, width) == (1, 1) and result.size < x.size
-    as_matrix = groups == 1 and ((2, 2) in (size, (rows, columns)) or pointwise)
-    if jax.default_backend() != "cpu" or not (depthwise or as_matrix):
-        return plain(x, kernel)
-    down, right = strides
-    pads = lax.padtype_to_pads(size, (height, width), strides, padding) if isinstance(padding, str) else padding
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    patches = [
-        x[:, i : i + down * rows : down, j : j + right * columns : right] for i in range(height) for j in range(width)
-    ]
-    if depthwise:
-        return sum(patch * row for patch, row in zip(patches, kernel.reshape(-1, 1, 1, 1, groups), strict=True))
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-
+from collect.models.convolution import convolve
 
 conv = partial(nnx.Conv, conv_general_dilated=convolve)
-"""``nnx.Conv`` with :func:`convolve`."""
+"""``nnx.Conv`` with :func:`collect.models.convolution.convolve`."""
 
 
 class ConvNorm(nnx.Module):

@@ -19,6 +19,11 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
+from scripts.memory import large_pages
+
+if __name__ == "__main__":
+    large_pages()
+
 import jax
 import jax.numpy as jnp
 import numpy as np

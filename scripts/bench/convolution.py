@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from collect.models.layers import convolve
+from collect.models.convolution import compiler_options, convolve
 
 SIZES = [  # image size, channels in, channels out, kernel, stride, depthwise
     *((size, 128, 128, 3, 1, False) for size in (16, 4, 3, 2)),
@@ -66,7 +66,9 @@ def main() -> None:
         losses = [layer(function, stride, groups) for function in (lax.conv_general_dilated, convolve)]
         ratios = []
         for transform in (lambda f: f, lambda f: jax.grad(f, argnums=(0, 1))):
-            plain, ours = seconds([jax.jit(transform(f)) for f in losses], x, k, repeats=args.repeats)
+            plain, ours = seconds(
+                [jax.jit(transform(f), compiler_options=compiler_options()) for f in losses], x, k, repeats=args.repeats
+            )
             ratios.append(plain / ours)
         image, kind = f"{size}×{size}×{inputs}", "depthwise" if depthwise else f"to {outputs}"
         print(

@@ -1,0 +1,131 @@
+"""Convolutions, with other code where XLA's is slow on CPUs.
+
+How much faster that is, forward and backward, ``scripts/bench/convolution.py`` measures.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+CHUNK = 4
+"""Images whose products stay in a core's cache."""
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+Pads = Sequence[tuple[int, int]]
+fence = lax.optimization_barrier
+
+
+def compiler_options() -> dict[str, str]:
+    """For ``jax.jit``: on CPUs fences hold to the end, where XLA would take them away before it fuses."""
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
+
+
+def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
+    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs four things differ, but for rounding nothing comes out differently:
+
+    - Fences around every convolution: what comes in and goes out lies in memory once. Without them XLA computes it anew
+      from whatever it was made of, in the transposed order that a kernel's gradient reads.
+    - 1×1 kernels: a product of matrices.
+    - Depthwise: XLA's code is made for few groups. We add shifted slices, each times its row of the kernel.
+    - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
+      slower than for 3×3. We multiply patches with the kernel, as a matrix.
+    """
+
+    def plain(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+    if jax.default_backend() != "cpu":
+        return plain(x, kernel)
+    shape = jax.eval_shape(plain, x, kernel).shape
+    size, groups = kernel.shape[:2], options.get("feature_group_count", 1)
+    pads = lax.padtype_to_pads(x.shape[1:3], size, strides, padding) if isinstance(padding, str) else padding
+    if 1 < groups == x.shape[-1] == kernel.shape[-1]:
+        return fence(_depthwise(x, kernel, tuple(strides), tuple(map(tuple, pads))))
+    if groups > 1:
+        return fence(plain(fence(x), kernel))
+    if size == (1, 1) or (2, 2) in (x.shape[1:3], shape[1:3]):
+        patches = jnp.concatenate([*_parts(_pad(x, pads), size, strides)], axis=-1)
+        product = fence(patches.reshape(-1, patches.shape[-1])) @ kernel.reshape(-1, kernel.shape[-1])
+        return fence(product).reshape(shape)
+    return fence(_dense(fence(x), kernel, tuple(strides), tuple(map(tuple, pads))))
+
+
+def _pad(x: Array, pads: Pads) -> Array:
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+
+def _parts(x: Array, kernel: Sequence[int], strides: Sequence[int]) -> Iterator[Array]:
+    """What each place of a kernel sees of a padded image."""
+    (down, right), (height, width) = strides, kernel
+    rows, columns = (x.shape[1] - height) // down + 1, (x.shape[2] - width) // right + 1
+    for i, j in np.ndindex(height, width):
+        yield x[:, i : i + down * rows : down, j : j + right * columns : right]
+
+
+def _sum(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
+    """A depthwise convolution of a padded image."""
+    rows = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    return sum(part * row for part, row in zip(_parts(x, kernel.shape[:2], strides), rows, strict=True))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _dense(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=LAYOUT)
+
+
+def _dense_backward(
+    strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
+) -> tuple[Array, Array]:
+    """The kernel's gradient is a convolution too, where images are channels and channels are images; we turn them round."""
+    x, kernel = saved
+    wide = [
+        (low, size - inside - low + (outside - 1) * stride)
+        for size, inside, outside, stride, (low, _) in zip(
+            kernel.shape[:2], x.shape[1:3], above.shape[1:3], strides, pads, strict=True
+        )
+    ]
+    turned = fence(x.transpose(3, 1, 2, 0)), fence(above.transpose(1, 2, 0, 3))
+    gradient = lax.conv_general_dilated(*turned, (1, 1), wide, rhs_dilation=strides, dimension_numbers=LAYOUT)
+    inputs = jax.vjp(lambda x: lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=LAYOUT), x)[1](
+        above
+    )[0]
+    return inputs, gradient.transpose(1, 2, 0, 3)
+
+
+_dense.defvjp(lambda x, kernel, strides, pads: (_dense(x, kernel, strides, pads), (x, kernel)), _dense_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
+    return _sum(fence(_pad(x, pads)), kernel, strides)
+
+
+def _depthwise_backward(
+    strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
+) -> tuple[Array, Array]:
+    """The kernel's gradient a few images at a time: nine products of everything would go through memory nine times."""
+    x, kernel = saved
+    above = fence(above)
+    chunk = math.gcd(len(x), CHUNK)
+    chunks = [a.reshape(-1, chunk, *a.shape[1:]) for a in (fence(_pad(x, pads)), above)]
+
+    def add(total: Array, few: list[Array]) -> tuple[Array, None]:
+        images, gradients = few
+        parts = _parts(images, kernel.shape[:2], strides)
+        return total + jnp.stack([jnp.sum(part * gradients, (0, 1, 2)) for part in parts]), None
+
+    total = lax.scan(add, jnp.zeros((kernel.shape[0] * kernel.shape[1], kernel.shape[-1]), kernel.dtype), chunks)[0]
+    inputs = jax.vjp(lambda x: _sum(_pad(x, pads), kernel, strides), x)[1](above)[0]
+    return inputs, total.reshape(kernel.shape)
+
+
+_depthwise.defvjp(
+    lambda x, kernel, strides, pads: (_depthwise(x, kernel, strides, pads), (x, kernel)), _depthwise_backward
+)

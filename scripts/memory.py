@@ -1,0 +1,21 @@
+"""Large pages of memory for a command: a training step allocates, fills and frees hundreds of MiB."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+SETTING = "glibc.malloc.hugetlb=1"
+SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def large_pages() -> None:
+    """Start this command anew with glibc's large pages, where the system has them and gives them to who asks.
+
+    glibc reads its settings once, at a program's start. Call it before the heavy imports.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    glibc = platform.libc_ver()[0] == "glibc"
+    if glibc and SWITCH.exists() and "[madvise]" in SWITCH.read_text() and "glibc.malloc.hugetlb" not in tunables:
+        os.environ["GLIBC_TUNABLES"] = f"{tunables}:{SETTING}".lstrip(":")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
