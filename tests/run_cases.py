@@ -6,6 +6,7 @@ python run_cases.py SCRIPT < [[override, …], …]  > [{"code": …, "err": …
 import contextlib
 import io
 import json
+import os
 import runpy
 import sys
 import traceback
@@ -26,6 +27,7 @@ def run(script, overrides):
 
 
 if __name__ == "__main__":
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=0"  # chosen: a script does not start this process anew
     script = sys.argv[1]
     results = [run(script, overrides) for overrides in json.load(sys.stdin)]
     json.dump(results, sys.stdout)
