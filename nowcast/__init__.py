@@ -7,6 +7,7 @@
 from nowcast.bundle import load, save
 from nowcast.forecasters.base import Forecaster, forecast
 from nowcast.ops import label_ops
+from nowcast.published import import_published_wnn
 from nowcast.transform import NowcastState, periodic
 from nowcast.types import OPERATIONS, Task, UserError
 
@@ -17,6 +18,7 @@ __all__ = [
     "Task",
     "UserError",
     "forecast",
+    "import_published_wnn",
     "label_ops",
     "load",
     "periodic",

@@ -6,6 +6,7 @@ A bundle is a folder of two files::
     params.npz    one array per parameter, named "network/layer/kernel"
 """
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -59,9 +60,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
         )
     kind: Any = LEARNED[card["forecaster"]]
     try:
-        return kind(
-            params=_unflatten(content), window=card["window"], horizon=card["horizon"], served_by=card["served_by"]
-        )
+        return kind(params=_unflatten(content), **{key: card[key] for key in _settings(kind) if key in card})
     except (UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError, KeyError, EOFError) as error:
         raise UserError(
             f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the bundle again"
@@ -124,9 +123,7 @@ def save(
             **(card or {}),
             "schema": SCHEMA,
             "forecaster": forecaster.name,
-            "window": forecaster.window,
-            "horizon": forecaster.horizon,
-            "served_by": dict(forecaster.served_by),  # type: ignore[attr-defined]
+            **{key: getattr(forecaster, key) for key in _settings(forecaster)},
             "params_sha256": hashlib.sha256((fresh / "params.npz").read_bytes()).hexdigest(),
         }
         (fresh / "card.json").write_text(json.dumps(full, indent=2) + "\n")
@@ -152,6 +149,11 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
         if not ours or foreign:
             what = f"also holds {foreign[0]!r}" if ours else "exists and is no bundle"
             raise UserError(f"bundle {str(folder)!r} {what}; choose another path")
+
+
+def _settings(forecaster: Any) -> list[str]:
+    """What a forecaster has besides its parameters."""
+    return [field.name for field in dataclasses.fields(forecaster) if field.name != "params"]
 
 
 def _read(path: Path) -> bytes:

@@ -1,9 +1,11 @@
 """WNNs with made-up parameters, quick to make."""
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nowcast import published
 from nowcast.forecasters import WNN
 from nowcast.forecasters.wnn import init_network
 
@@ -27,3 +29,12 @@ def constant_wnn(value):
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), like)
     params["head"]["bias"] = jnp.full((1,), value, jnp.float32)
     return WNN(params=dict.fromkeys(NETWORKS, params))
+
+
+def write_published(folder, params):
+    """The three files of the WNN authors, with these parameters."""
+    for network, name in published.NETWORKS.items():
+        with h5py.File(folder / f"NWNN_{name}_13.h5", "w") as file:
+            for i, layer in enumerate(published.LAYERS):
+                for kind in ("kernel", "bias"):  # numbered as Keras counts, from some number on, across the tens
+                    file[f"dense_{i + 5}/dense_{i + 5}/{kind}:0"] = np.asarray(params[network][layer][kind])

@@ -15,6 +15,7 @@ import pytest
 from flax import nnx
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from networks import random_wnn, write_published
 from omegaconf import OmegaConf
 
 import nowcast
@@ -81,8 +82,9 @@ def test_the_main_functions_have_an_example():
 
 
 def test_every_python_example_in_the_readme_runs(bundle_path, corpus_path, tmp_path):
+    write_published(tmp_path, random_wnn().params)
     text = README.read_text().replace("bundles/demo", str(bundle_path)).replace("corpora/mine", str(corpus_path))
-    text = text.replace("bundles/mine", str(tmp_path / "mine"))
+    text = text.replace("bundles/mine", str(tmp_path / "mine")).replace("downloads/WNN", str(tmp_path))
     params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}}
     given = {
         "params": params,

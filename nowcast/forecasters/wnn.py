@@ -16,8 +16,9 @@ Normalisation, per weight: ``s = 2·(max(x) − min(x) + 1e-8 + 1e-5)``, ``X = (
 Forecast: ``x₁ + s·(X_W + network(X, ΔX))``, a residual on the current weight in units of the window's own range;
 we compute it as ``x_W + s·network``, the same number without the rounding of going through ``X``.
 
-Departure from the published code: there, a bias's increment is added to its *raw* last value. Here all
-operations are treated alike, so a zero increment is the identity for all of them.
+Departure from the published code: there, a bias's increment is added to its *raw* last value, which takes biases back to
+about the start of the window. Here all operations are treated alike, so a zero increment is the identity for all of
+them; ``bias="published"`` is the other way.
 """
 
 from collections.abc import Mapping
@@ -40,6 +41,8 @@ SERVES = {
     "norm": None, "embedding": None, "other": None,
 }  # fmt: skip
 """Which network serves which operation; None: weights that never jump (the published code skips BatchNorm)."""
+BIAS = ("consistent", "published")
+"""Where a bias's increment goes: on its last value, as every other weight's, or where the published code puts it."""
 
 
 def init_network(key: PRNGKeyArray, window: int = 5) -> PyTree:
@@ -106,9 +109,12 @@ class WNN(Forecaster):
 
     params: Mapping[str, PyTree]
     served_by: Mapping[str, str | None] = field(default_factory=lambda: dict(SERVES))
+    bias: str = BIAS[0]
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.bias not in BIAS:
+            raise UserError(f"wnn: bias={self.bias!r} must be {' or '.join(map(repr, BIAS))}")
         if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(self.params):
             raise UserError(f"wnn: served_by={self.served_by!r} names none of the networks {', '.join(self.params)}")
         wanted = jax.eval_shape(lambda: init_network(jax.random.key(0), self.window))
@@ -136,4 +142,7 @@ class WNN(Forecaster):
         params = self.params[self.served_by[operation] or ""]
         windows = history.reshape(history.shape[0], -1).T
         inputs, scale = normalise(windows)
-        return (windows[:, -1] + scale * network(params, inputs)).reshape(history.shape[1:])
+        start = windows[:, -1]
+        if operation == "bias" and self.bias == "published":
+            start = windows[:, 0] + scale * windows[:, -1]
+        return (start + scale * network(params, inputs)).reshape(history.shape[1:])
