@@ -14,7 +14,8 @@ from collect.data import Dataset
 from collect.models import MODELS
 from nowcast.types import PyTree, UserError
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = {"cpu": 256}
+"""At most; what lies in a core's cache is evaluated twice as fast. 1024 on accelerators."""
 ESTIMATION_BATCH = 500
 
 
@@ -88,8 +89,10 @@ class Classification:
             extra = self._estimate(params, extra, self.arrays[0][:ESTIMATION_BATCH])
         images, labels = self._data[split]
         sums = np.zeros(2)
-        for start in range(0, len(labels), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
+        most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
+        size = -(-len(labels) // -(-len(labels) // most))  # so that parts are equal, and one program serves them all
+        for start in range(0, len(labels), size):
+            part = slice(start, start + size)
             sums += np.asarray(self._metrics(params, extra, images[part], labels[part]))
         loss, accuracy = sums / len(labels)
         return {"loss": float(loss), "accuracy": float(accuracy)}
