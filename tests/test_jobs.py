@@ -157,3 +157,31 @@ def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(tmp_path, ex
     assert done.stderr.endswith(f"pip install -e '.[{extra}]'\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "corpus").exists()
+
+
+SLURM = {
+    "sbatch": """cp "$1" sbatch.txt
+        for i in 0 1; do
+            SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here bash "$1" > job$i.log 2>&1 &
+        done
+        echo Submitted batch job 7""",
+    "srun": """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done; exec "$@" """,
+    "sacct": """printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'""",
+}
+"""Programs that answer as Slurm's do, and run the jobs here."""
+
+
+def test_slurm_is_asked_for_what_the_configuration_says(script, tmp_path, monkeypatch):
+    for name, body in SLURM.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    sweep = ["-m", *TINY, "model.width=0.05,0.1", "epochs=1", "corpus=corpus"]
+    asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long", "hydra.launcher.timeout_min=30"]
+    done = script("collect", *sweep, *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(corpus.open(tmp_path / "corpus")) == 4
+    options = re.findall(r"^#SBATCH --(.*)", (tmp_path / "sbatch.txt").read_text(), re.MULTILINE)
+    for option in ("partition=long", "time=30", "signal=USR2@180", "cpus-per-task=8", "gpus-per-node=1", "mem=32GB"):
+        assert option in options
+    assert "array=0-1%2" in options
