@@ -39,24 +39,35 @@ def measure(loop: Loop, seeds: Sequence[int], steps: int) -> Pace:
         seeds: Of the runs that would train together.
         steps: Length of all runs that are to be trained, together: what the choice is worth.
     """
-    rates = np.full((len(seeds), PROBE), 1e-6, np.float32)
+    alone = apart(loop, seeds)
+    worth_it = len(seeds) > 1 and steps / alone >= WORTH
+    return Pace(alone, together(loop, seeds) if worth_it else float("nan"))
 
-    def alone(seed: int) -> None:
-        for _ in loop.run(seed, rates[0], record_every=PROBE):
+
+def apart(loop: Loop, seeds: Sequence[int], steps: int = PROBE) -> float:
+    """Steps per second, over all runs, one run after another on each worker."""
+    rates = np.full(steps, 1e-6, np.float32)
+
+    def train(seed: int) -> None:
+        for _ in loop.run(seed, rates, record_every=steps):
             pass
 
-    def together() -> None:
-        for _ in loop.run_together(seeds, rates, record_every=PROBE):
-            pass
-
-    alone(seeds[0])  # compiles
+    train(seeds[0])  # compiles
     some = [seeds[i % len(seeds)] for i in range(workers())]
     begun = time.perf_counter()
-    side_by_side(alone, some)
-    apart = PROBE * len(some) / (time.perf_counter() - begun)
-    if len(seeds) < 2 or steps / apart < WORTH:
-        return Pace(apart, float("nan"))
-    together()
+    side_by_side(train, some)
+    return steps * len(some) / (time.perf_counter() - begun)
+
+
+def together(loop: Loop, seeds: Sequence[int], steps: int = PROBE) -> float:
+    """Steps per second, over all runs, as one program."""
+    rates = np.full((len(seeds), steps), 1e-6, np.float32)
+
+    def train() -> None:
+        for _ in loop.run_together(seeds, rates, record_every=steps):
+            pass
+
+    train()  # compiles
     begun = time.perf_counter()
-    together()
-    return Pace(apart, PROBE * len(seeds) / (time.perf_counter() - begun))
+    train()
+    return steps * len(seeds) / (time.perf_counter() - begun)

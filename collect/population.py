@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 import collect.data
-from collect import corpus, optimizers, pace
+from collect import optimizers, pace
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
 from collect.loop import Loop, Snapshot, State
 from collect.members import Member, members
@@ -52,29 +52,6 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
         counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
         reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
     return counts | {"left": outcomes[""], "stopped": reason, "exit_code": code}
-
-
-class Estimate(NamedTuple):
-    """What a collection would take. Weights compress by about a tenth, which is not counted on."""
-
-    runs: int
-    snapshots: int
-    bytes: int
-    hours: float
-    """On this machine, from a few steps of training; evaluating and writing are not in it."""
-
-
-def estimate(config: CollectConfig) -> Estimate:
-    """What a collection would take, from its sizes and a few steps of training; nothing is written."""
-    snapshots = size = 0
-    seconds = 0.0
-    for group in _groups(config):
-        recorded = len(group.members) * group.snapshots
-        snapshots, size = snapshots + recorded, size + 4 * recorded * corpus.scalars(group.leaves)
-        seeds = [member.seed for member in group.members[: config.at_once]]
-        steps = len(group.members) * group.steps
-        seconds += steps / np.nanmax(pace.measure(group.loop, seeds, steps))
-    return Estimate(config.runs, snapshots, size, seconds / 3600)
 
 
 def _groups(config: CollectConfig, command: str | None = None) -> list["Group"]:

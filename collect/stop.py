@@ -6,19 +6,28 @@ from types import FrameType
 
 
 class Stop:
-    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one has its usual effect."""
+    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one has its usual effect.
+
+    So does SIGUSR2 where something handles it, which is then given it: submitit's jobs get it before their time is up,
+    and put themselves into the queue again.
+    """
 
     def __init__(self, max_minutes: float | None = None):
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._minutes, self._signal = max_minutes, 0
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if callable(signal.getsignal(signal.SIGUSR2)):
+            numbers.append(signal.SIGUSR2)
+        self._before = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._signal == signal.SIGUSR2:
+            signal.raise_signal(self._signal)
 
     @property
     def reason(self) -> str:

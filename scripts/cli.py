@@ -8,53 +8,73 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.types import UserError
+from scripts.jobs import ROOT, STOPPED, Failed, end, is_here, share_cores
 
-CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
+CONFIGS = str(Path(ROOT, "configs"))
+_WRONG = (UserError, OmegaConfBaseException, OSError)
 
 
-def command(name: str, schema: type, body: Callable[[Any], None]) -> None:
+def command(
+    name: str, schema: type, body: Callable[[Any], Any], conclude: Callable[[list[Any]], None] | None = None
+) -> None:
     """Run a command: ``configs/NAME.yaml`` checked against ``schema``, given to ``body`` as an object.
 
-    Wrong input of any kind ends with one line on standard error and exit code 2.
+    With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return is given to
+    ``conclude``, here and once. Wrong input of any kind ends with one line on standard error and exit code 2.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it then raises,
-    threading.excepthook = lambda _: None  # and its threads print it once more
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
-    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)
-    def main(config: Any) -> None:
-        try:  # here, before Hydra adds a line of its own
-            OmegaConf.resolve(config)
-            _refuse_unknown(config, OmegaConf.structured(schema))
-            body(OmegaConf.to_object(config))
-        except UserError as error:
-            _fail(str(error))
-        except OmegaConfBaseException as error:
-            _fail(_cause(error))
-        except OSError as error:
-            _fail_at(error)
+    def job(config: Any) -> Any:
+        _quieten()
+        if is_here():
+            try:  # here, before Hydra adds a line of its own
+                returned = _checked(config, schema, body)
+            except _WRONG as error:
+                _fail(error)
+            if HydraConfig.get().mode == RunMode.RUN:
+                end([returned], conclude)
+            return returned
+        share_cores()
+        try:
+            return _checked(config, schema, body)
+        except _WRONG as error:
+            return Failed(_line(error), 2)
+        except SystemExit as ended:
+            if ended.code not in STOPPED:  # the launcher's own
+                raise
+            return Failed("stopped; give the same command again", ended.code)
 
+    job.conclude = conclude  # type: ignore[attr-defined]
     try:
-        main()
-    except OSError as error:  # of Hydra's own folders
-        _fail_at(error)
-    except UserError as error:
-        _fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(_cause(error))
+        hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(job)()
+    except (*_WRONG, HydraException) as error:  # before and after the jobs
+        _fail(error)
     except KeyboardInterrupt:
         print("stopped; give the same command again", file=sys.stderr)
         sys.exit(130)
+
+
+def _checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
+    OmegaConf.resolve(config)
+    _refuse_unknown(config, OmegaConf.structured(schema))
+    return body(OmegaConf.to_object(config))
+
+
+def _quieten() -> None:
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it then raises,
+    threading.excepthook = lambda _: None  # and its threads print it once more
 
 
 def command_line(name: str) -> str:
@@ -100,15 +120,24 @@ def _cause(error: BaseException) -> str:
     return " ".join(line for line in lines if line and not line.startswith(noise))
 
 
-def _fail_at(error: OSError) -> None:
-    _fail(
-        f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights, and the space left"
-    )
+def _line(error: BaseException) -> str:
+    """What is wrong, on one line."""
+    if isinstance(error, UserError):
+        message = str(error)
+    elif isinstance(error, OSError) and not isinstance(error, HydraException):
+        message = f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights, and the space left"
+    else:
+        message = _cause(error)
+    return f"error: {' '.join(message.split())}"
 
 
-def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+def _fail(error: BaseException) -> NoReturn:
+    print(_line(error), file=sys.stderr)
     sys.exit(2)
 
 
 warnings.filterwarnings("ignore", category=UserWarning, module="hydra.*")
+# configs/hydra/launcher/NAME.yaml stands in for what a launcher's plugin brings by the same name, and is checked against it
+warnings.filterwarnings(
+    "ignore", category=UserWarning, message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore"
+)

@@ -10,30 +10,52 @@ from scripts.memory import large_pages
 if __name__ == "__main__":
     large_pages()
 
+from typing import NamedTuple
+
 from collect.config import CollectConfig
-from collect.population import collect_population, estimate
+from collect.estimate import Estimate, estimate, total
+from collect.population import collect_population
 from scripts.cli import argument, command, command_line
 
 
-def main(config: CollectConfig) -> None:
+class Collected(NamedTuple):
+    """What a job returns."""
+
+    corpus: str
+    left: int
+
+
+def main(config: CollectConfig) -> Estimate | Collected:
+    what = f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
     if config.dry_run:
         would = estimate(config)
-        print(f"would record {would.runs} runs, {would.snapshots:,} snapshots: {would.bytes / 2**30:,.2f} GiB at most")
-        print(f"and train for {would.hours:,.2f} hours on this machine, evaluating and writing not counted")
-        print("next: the same command without dry_run=true")
-        return
+        print(f"{what}: {would}", flush=True)
+        return would
     counts = collect_population(config, command_line("collect"))
     said = ", ".join(f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key])
-    print(f"runs: {said}{'; stopped: ' + counts['stopped'] if counts['stopped'] else ''}")
-    print(f"corpus: {config.corpus}")
-    if counts["left"]:
-        print("next: the same command goes on where this one stopped")
+    stopped = f"; stopped: {counts['stopped']}" if counts["stopped"] else ""
+    print(f"{what}: {said}{stopped}", flush=True)
+    if counts["exit_code"]:  # a signal is meant for all jobs; max_minutes is each job's own
+        conclude([Collected(config.corpus, counts["left"])])
         sys.exit(counts["exit_code"])
+    return Collected(config.corpus, counts["left"])
+
+
+def conclude(jobs: list[Estimate | Collected]) -> None:
+    """Once, after all jobs."""
+    if isinstance(jobs[0], Estimate):
+        print(f"{len(jobs)} jobs: {total(jobs)}")
+        print("hours are this machine's, for training alone: evaluating and writing are not counted")
+        print("next: the same command without dry_run=true")
+        return
+    for path in dict.fromkeys(job.corpus for job in jobs):
+        print(f"corpus: {path}")
+    if any(job.left for job in jobs):
+        print("next: the same command goes on where this one stopped")
     else:
-        print(
-            f"next: python scripts/meta_train.py {argument('corpus', config.corpus)} forecaster=wnn bundle=bundles/mine"
-        )
+        corpus = argument("corpus", jobs[0].corpus)
+        print(f"next: python scripts/meta_train.py {corpus} forecaster=wnn bundle=bundles/mine")
 
 
 if __name__ == "__main__":
-    command("collect", CollectConfig, main)
+    command("collect", CollectConfig, main, conclude)

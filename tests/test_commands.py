@@ -52,6 +52,12 @@ def test_help_names_what_there_is_to_choose(helped, name):
             assert option.stem in helped[name].stdout
 
 
+def test_help_names_experiments_and_launchers(helped):
+    for group in ("experiment", "hydra/launcher"):
+        for option in (CONFIGS / group).glob("*.yaml"):
+            assert option.stem in helped["collect"].stdout
+
+
 @pytest.mark.parametrize(("group", "registered"), [("model", MODELS), ("augment", AUGMENTS), ("optimizer", OPTIMIZERS)])
 def test_everything_registered_has_a_configuration(group, registered):
     configured = {yaml.safe_load(file.read_text())["name"] for file in (CONFIGS / group).glob("*.yaml")}

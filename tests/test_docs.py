@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import pkgutil
 import re
 import shlex
@@ -51,17 +52,52 @@ def register():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
 
+def jobs(name, overrides):
+    """The configuration of every job of a command line, checked."""
+    overrides = [override for override in overrides if override != "-m"]
+    sweep = compose(name, overrides=[o for o in overrides if "," not in o or "[" in o], return_hydra_config=True)
+    params = {key: str(value) for key, value in (sweep.hydra.sweeper.params or {}).items()}
+    params |= dict(override.split("=", 1) for override in overrides)
+    values = [[f"{key}={v}" for v in ([value] if "[" in value else value.split(","))] for key, value in params.items()]
+    return [OmegaConf.to_object(compose(name, overrides=list(job))) for job in itertools.product(*values)]
+
+
+@pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated:UserWarning")
 def test_every_command_in_the_readme_composes(register):
     assert README.is_file(), "README.md is missing"
     checked = 0
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, overrides in commands(README.read_text()):
-            if name not in SCHEMAS or "--help" in overrides or "-m" in overrides:
+            if name not in SCHEMAS or "--help" in overrides:
                 continue
-            config = compose(name, overrides=overrides)
-            OmegaConf.to_object(config)  # validates
+            assert jobs(name, overrides)
             checked += 1
-    assert checked >= 3
+    assert checked >= 8
+
+
+@pytest.mark.parametrize("name", [file.stem for file in (ROOT / "configs" / "experiment").glob("*.yaml")])
+def test_the_readme_says_how_many_runs_and_epochs_an_experiment_is(register, name):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        configs = jobs("collect", [f"experiment={name}"])
+    runs = sum(config.runs for config in configs)
+    epochs = sum(config.runs * config.epochs for config in configs)
+    row = next(line for line in README.read_text().splitlines() if line.startswith(f"| `{name}` |"))
+    assert f"{len(configs)} jobs |" in row
+    assert f"| {runs:,}, {epochs:,}, " in row
+
+
+def test_the_papers_corpus_is_30_000_epochs_and_its_validation_2_200(register):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for name, epochs in (("paper", 30_000), ("paper_validation", 2_200)):
+            configs = jobs("collect", [f"experiment={name}"])
+            assert sum(config.runs * config.epochs for config in configs) == epochs
+            seeds = {(c.model.name, c.model.depth, c.data.name, c.seed + i) for c in configs for i in range(c.runs)}
+            assert len(seeds) == sum(config.runs for config in configs)  # no run twice
+
+
+def test_the_gpu_experiment_collects_for_12_minutes_at_most(register):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        assert sum(config.max_minutes for config in jobs("collect", ["experiment=gpu_half_hour"])) <= 12
 
 
 def test_the_readme_begins_with_make():

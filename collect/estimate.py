@@ -1,0 +1,77 @@
+"""What a collection would take: its size from shapes alone, its time from a few steps of training."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+from tqdm import tqdm
+
+from collect import corpus, optimizers, pace
+from collect.config import CollectConfig
+from collect.loop import Loop
+from collect.members import members
+from collect.population import make_task
+from collect.recorder import describe_leaves
+
+STEPS = 2
+"""Of training, timed."""
+
+
+class Estimate(NamedTuple):
+    """What a collection would take. Weights compress by about a tenth, which is not counted on."""
+
+    runs: int
+    epochs: int
+    snapshots: int
+    bytes: int
+    hours: float
+    """On this machine: as one program on an accelerator, one run after another on a CPU; without evaluating and writing."""
+
+    def __str__(self) -> str:
+        sizes = f"{self.runs:,} runs, {self.epochs:,} epochs, {self.snapshots:,} snapshots"
+        return f"{sizes}: {self.bytes / 2**30:,.2f} GiB at most, {self.hours:,.2f} hours"
+
+
+class Program(NamedTuple):
+    """What all runs that are compiled alike have in common."""
+
+    steps_per_epoch: int
+    scalars: int
+    pace: float
+    """Steps per second, over all runs."""
+
+
+def total(estimates: Sequence[Estimate]) -> Estimate:
+    """All of them together, one after another."""
+    return Estimate(*(sum(column) for column in zip(*estimates, strict=True)))
+
+
+def estimate(config: CollectConfig) -> Estimate:
+    """What a collection would take; nothing is written."""
+    each = []
+    for batch_size, runs in Counter(member.batch_size for member in members(config)).items():
+        program = _program(config, batch_size, min(runs, config.at_once))
+        steps = config.epochs * program.steps_per_epoch
+        snapshots = runs * (-(-steps // (config.record_every or program.steps_per_epoch)) + 1)
+        hours = runs * steps / program.pace / 3600
+        each.append(Estimate(runs, runs * config.epochs, snapshots, 4 * snapshots * program.scalars, hours))
+    return total(each)
+
+
+_known: dict[str, Program] = {}
+
+
+def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
+    """Measured once: the jobs of a large collection differ in their seeds."""
+    together = jax.default_backend() != "cpu" if config.together is None else config.together
+    key = repr((config.model, config.data, config.augment, config.optimizer.name, batch_size, together and lanes))
+    if key not in _known:
+        with tqdm(total=2, desc=f"{config.model.name} on {config.data.name}", delay=2, leave=False) as bar:
+            task = make_task(config.model, config.data, batch_size, config.augment)
+            scalars = corpus.scalars(describe_leaves(task.init(0)[0], task.labels))
+            bar.update()
+            loop = Loop(task, optimizers.make(config.optimizer.name))
+            time = pace.together if together else pace.apart
+            _known[key] = Program(task.steps_per_epoch, scalars, time(loop, range(lanes), STEPS))
+    return _known[key]

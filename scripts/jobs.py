@@ -1,0 +1,93 @@
+"""The jobs of one command (``-m``): side by side or one after another, here or elsewhere; the command ends once."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from nowcast.types import UserError
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a job that stopped in good order."""
+EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
+
+
+class Failed(NamedTuple):
+    """What a job returns that came to no result: a reason, which may have been said already, and an exit code."""
+
+    reason: str
+    code: int
+
+
+def are_here(launcher: Any) -> bool:
+    """Whether jobs run in this very process, one after another."""
+    return launcher._target_.endswith(".BasicLauncher")
+
+
+def is_here() -> bool:
+    """Whether this job runs in the process of the command."""
+    config = HydraConfig.get()
+    return config.mode == RunMode.RUN or are_here(config.launcher)
+
+
+def require_extra(launcher: Any) -> None:
+    """Raises:
+    UserError: The launcher's plugin is not installed.
+    """
+    plugin = launcher._target_.split(".")[1]
+    if plugin in EXTRAS and find_spec(f"hydra_plugins.{plugin}") is None:
+        extra = EXTRAS[plugin]
+        raise UserError(f"hydra/launcher: {plugin} is not installed; pip install -e '.[{extra}]'")
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """What processes that jobs run in inherit, and how SIGTERM ends a command that waits for them."""
+    before = os.environ.copy()
+    path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    ignored = [
+        *filter(None, [os.environ.get("PYTHONWARNINGS")]),
+        "ignore::UserWarning:multiprocessing.resource_tracker",
+    ]
+    os.environ |= {
+        "PYTHONPATH": os.pathsep.join(path),
+        "TQDM_DISABLE": "1",  # bars of several processes would overwrite each other
+        "PYTHONWARNINGS": ",".join(ignored),  # of semaphores left by jobs that were ended
+    }
+    handler = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def share_cores() -> None:
+    """Keep to the cores that the launcher gives this job: it says so for OpenMP, and XLA wants to hear it too."""
+    if "OMP_NUM_THREADS" in os.environ:
+        os.environ.setdefault("NPROC", os.environ["OMP_NUM_THREADS"])
+
+
+def end(returned: Sequence[Any], conclude: Callable[[list[Any]], None] | None) -> None:
+    """Conclude what all jobs returned; when some came to nothing, say why (each reason once) and exit."""
+    failed = [one for one in returned if isinstance(one, Failed)]
+    for reason in dict.fromkeys(one.reason for one in failed):
+        print(reason, file=sys.stderr)
+    if failed:
+        sys.exit(min(one.code for one in failed))  # wrong input before a signal
+    if conclude:
+        conclude(list(returned))
+
+
+def _terminate(*_: object) -> None:
+    print("stopped; give the same command again", file=sys.stderr)
+    sys.exit(128 + signal.SIGTERM)

@@ -1,0 +1,187 @@
+"""Jobs of ``-m``: whatever launches them, the corpus is that of one after another, and the command ends once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_collect_stopped import assert_same_corpus
+
+from collect import corpus
+
+TINY = ["model=mlp", "data.train_size=200", "batch_size=100", "runs=2"]
+SWEEP = ["-m", *TINY, "model.width=0.05,0.1", "seed=0,2", "epochs=3"]
+LAUNCHERS = ["joblib", "submitit_local"]
+
+
+@pytest.fixture(scope="module")
+def one_after_another(tmp_path_factory, script):
+    cwd = tmp_path_factory.mktemp("serial")
+    done = script("collect", *SWEEP, "corpus=corpus", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "corpus", done
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_jobs_fill_one_corpus_at_once(script, tmp_path, one_after_another, launcher):
+    expected, serial = one_after_another
+    done = script("collect", *SWEEP, "corpus=corpus", f"hydra/launcher={launcher}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(corpus.open(expected)) == 8
+    assert_same_corpus(tmp_path / "corpus", expected)
+    assert done.stderr == ""  # no bars of several processes
+    assert done.stdout.splitlines()[-2:] == serial.stdout.splitlines()[-2:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "multirun"]
+
+
+def test_a_command_of_many_jobs_ends_once(one_after_another):
+    _, done = one_after_another
+    assert done.stdout.count("mlp on digits: 2 complete") == 4
+    assert done.stdout.count("corpus: ") == done.stdout.count("next: ") == 1
+    assert done.stdout.splitlines()[-1] == (
+        "next: python scripts/meta_train.py corpus=corpus forecaster=wnn bundle=bundles/mine"
+    )
+
+
+def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, tmp_path):
+    wrong = ["-m", *TINY, "runs=1", "epochs=1", "model.width=0.05,100", "corpus=corpus"]
+    done = script("collect", *wrong, "hydra/launcher=joblib", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model.width=100.0")
+    assert done.stderr.count("\n") == 1
+    assert "next: " not in done.stdout
+    assert len(corpus.open(tmp_path / "corpus")) == 1
+
+
+def test_one_after_another_wrong_input_ends_the_command(script, tmp_path):
+    done = script("collect", "-m", *TINY, "epochs=1", "model.width=100,0.05", "corpus=corpus", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model.width=100.0")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_max_minutes_is_each_jobs_own(script, tmp_path):
+    done = script("collect", "-m", *TINY, "seed=0,2", "max_minutes=1e-9", "corpus=corpus", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 left; stopped: max_minutes") == 2
+    assert done.stdout.splitlines()[-1] == "next: the same command goes on where this one stopped"
+
+
+def test_the_total_of_a_dry_run_is_the_sum_of_its_jobs(script, tmp_path):
+    sweep = ["-m", *TINY, "model.width=0.05,1", "epochs=10000", "record_every=5", "corpus=corpus", "dry_run=true"]
+    done = script("collect", *sweep, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *jobs, total, _, _ = done.stdout.replace(",", "").splitlines()
+    numbers = [[float(n) for n in re.findall(r"[\d.]+", line.split(":", 1)[1])] for line in [*jobs, total]]
+    assert total.startswith("2 jobs: ")
+    assert numbers[-1][:3] == [4, 40000, 16004]  # runs, epochs, snapshots: 20,000 steps, every fifth, and the start
+    for one, other, both in zip(*numbers, strict=True):
+        assert one > 0
+        assert one + other == pytest.approx(both, abs=0.011)  # GiB and hours are rounded
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.fixture
+def launched(command_line, tmp_path):
+    """Starts jobs that take long; gives the process once two of its runs have snapshots."""
+    processes = []
+
+    def start(launcher):
+        sweep = ["-m", *TINY, "model.width=0.05,0.1", "epochs=300", "record_every=1", "corpus=corpus"]
+        process = subprocess.Popen(
+            command_line("collect", *sweep, f"hydra/launcher={launcher}"), cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        processes.append(process)
+        deadline = time.monotonic() + 120
+        while len(recorded := snapshots(tmp_path)) < 2 or min(recorded) < 10:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+def snapshots(cwd):
+    return [len(file.read_text().splitlines()) for file in cwd.glob("corpus/runs/*/metrics.jsonl")]
+
+
+@pytest.mark.parametrize(
+    ("number", "everyone"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_a_signal_ends_the_command_and_its_jobs(launched, tmp_path, number, everyone):
+    process = launched("joblib")
+    os.killpg(process.pid, number) if everyone else process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err == "stopped; give the same command again\n"
+    recorded = snapshots(tmp_path)
+    time.sleep(1)
+    assert snapshots(tmp_path) == recorded
+    assert max(recorded) < 601
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the jobs' processes in /proc")
+def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, script, tmp_path):
+    process = launched("submitit_local")
+    for folder in (tmp_path / "multirun" / "jobs").glob("[0-9]*"):  # named after the process that watches the job
+        for child in Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split():
+            os.kill(int(child), signal.SIGUSR2)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert snapshots(tmp_path) == [601] * 4
+    logs = [log.read_text() for log in tmp_path.glob("multirun/jobs/*/*.out")]
+    assert [(log.count("Requeued job"), log.count("mlp on digits: 2 complete")) for log in logs] == [(1, 1)] * 2
+
+
+@pytest.mark.parametrize("extra", ["joblib", "slurm", "ray"])
+def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(tmp_path, extra):
+    launcher = {"slurm": "submitit_local"}.get(extra, extra)
+    blind = (
+        "import sys, importlib.util as util, runpy; found = util.find_spec;"
+        "util.find_spec = lambda name, *rest: None if name.startswith('hydra_plugins.hydra_') else found(name, *rest);"
+        f"sys.argv[1:] = {['-m', *TINY, 'corpus=corpus', f'hydra/launcher={launcher}']!r};"
+        f"runpy.run_path({str(Path(__file__).parents[1] / 'scripts' / 'collect.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", blind], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: hydra/launcher: ")
+    assert done.stderr.endswith(f"pip install -e '.[{extra}]'\n")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "corpus").exists()
+
+
+SLURM = {
+    "sbatch": """cp "$1" sbatch.txt
+        for i in 0 1; do
+            SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here bash "$1" > job$i.log 2>&1 &
+        done
+        echo Submitted batch job 7""",
+    "srun": """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done; exec "$@" """,
+    "sacct": """printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'""",
+}
+"""Programs that answer as Slurm's do, and run the jobs here."""
+
+
+def test_slurm_is_asked_for_what_the_configuration_says(script, tmp_path, monkeypatch):
+    for name, body in SLURM.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    sweep = ["-m", *TINY, "model.width=0.05,0.1", "epochs=1", "corpus=corpus"]
+    asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long", "hydra.launcher.timeout_min=30"]
+    done = script("collect", *sweep, *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(corpus.open(tmp_path / "corpus")) == 4
+    options = re.findall(r"^#SBATCH --(.*)", (tmp_path / "sbatch.txt").read_text(), re.MULTILINE)
+    for option in ("partition=long", "time=30", "signal=USR2@180", "cpus-per-task=8", "gpus-per-node=1", "mem=32GB"):
+        assert option in options
+    assert "array=0-1%2" in options
