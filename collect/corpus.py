@@ -63,9 +63,9 @@ class Trajectory:
 
     def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
         self._path = path
-        spec = {"driver": "zarr3", "kvstore": kvstore(path), "fill_missing_data_reads": False}
+        spec = {"driver": "zarr3", "fill_missing_data_reads": False}
         try:
-            self._store = ts.open(spec, read=True, context=CONTEXT).result()
+            self._store = ts.open(spec, kvstore=kvstore(path), read=True, context=CONTEXT).result()
         except ValueError as error:
             raise self._refused("cannot open", error) from None
         self.leaves = leaves

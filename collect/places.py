@@ -4,9 +4,11 @@ A :class:`Remote` has those methods of :class:`pathlib.Path` that reading a corp
 which of the two they have. Whatever a store refuses is a :class:`UserError` of one line.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from nowcast.types import UserError
 SCHEMES = "gs://, s3://, http://, https://, file:// or memory://"
 AT_ONCE = 64
 """Objects that are written side by side, so that memory stays bounded."""
-_RETRIES = {"max_retries": 5, "initial_delay": "0.5s", "max_delay": "8s"}
+_RETRIES = {"max_retries": 4, "initial_delay": "0.5s", "max_delay": "4s"}
 CONTEXT = ts.Context({f"{kind}_request_retries": _RETRIES for kind in ("gcs", "http", "s3")})
 """Connections, shared by all of this process; it also holds what lies at memory://."""
 _ERRORS = (ValueError, NotImplementedError, TimeoutError, OSError)
@@ -55,33 +57,30 @@ class Remote:
 
     def read(self) -> tuple[bytes | None, bytes]:
         """The object's content, or None where there is none, and its generation, for :meth:`replace`."""
-        found = ask(self, self._store().read(self.key))
+        found = ask(self, _store(self).read(self.key))
         return (found.value if found.state == "value" else None), found.stamp.generation
 
     def read_all(self, names: Sequence[str]) -> list[bytes | None]:
         """The content of the objects of these names below this place, read side by side; None where there is none."""
-        store = self._store()
+        store = _store(self)
         reads = [ask(self, read) for read in [store.read((self / name).key) for name in names]]
         return [read.value if read.state == "value" else None for read in reads]
 
     def replace(self, content: str, generation: bytes) -> bool:
         """Write the object if it is still of this generation; whether it was."""
-        done = ask(self, self._store().write(self.key, content.encode(), if_equal=generation))
+        done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
         return bool(done.generation)
 
     def write_all(self, files: Mapping[str, Path]) -> None:
         """Copy files to the objects of these names below this place, side by side."""
-        store, names = self._store(), list(files)
+        store, names = _store(self), list(files)
         for some in (names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE)):
             for write in [store.write((self / name).key, files[name].read_bytes()) for name in some]:
                 ask(self, write)
 
     def remove(self) -> None:
         """Remove everything below this place."""
-        ask(self, self._store().delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))  # "0" follows "/"
-
-    def _store(self) -> Any:
-        return ask(self, ts.KvStore.open(_spec(self.root), context=CONTEXT))
+        ask(self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))  # "0" follows "/"
 
 
 Place = Path | Remote
@@ -97,12 +96,11 @@ def at(place: str | Place) -> Place:
     return remote
 
 
-def kvstore(place: Place) -> dict[str, Any]:
-    """Tensorstore's description of a folder."""
-    if isinstance(place, Path):
-        return {"driver": "file", "path": str(place)}
-    spec = _spec(place.root)
-    return spec | {"path": f"{spec.get('path', '')}{place.key}/"}
+def kvstore(place: Place) -> Any:
+    """Tensorstore's view of a folder."""
+    if isinstance(place, Remote):
+        return _store(place) / f"{place.key}/"
+    return ask(place, ts.KvStore.open({"driver": "file", "path": f"{place}/"}, context=CONTEXT))
 
 
 def ask(place: Place, future: Any) -> Any:
@@ -131,6 +129,15 @@ def unreachable(place: Place, error: Exception) -> UserError:
 def first_line(error: Exception) -> str:
     """What an error says first, without the library's inner details."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].split(" [")[0]
+
+
+def _store(place: Remote) -> Any:
+    return ask(place, _connect(json.dumps(_spec(place.root))))
+
+
+@cache
+def _connect(spec: str) -> Any:
+    return ts.KvStore.open(json.loads(spec), context=CONTEXT)
 
 
 def _spec(root: str) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
     into.check()
     groups = _groups(config, command)
     total = sum(len(group.members) * group.snapshots for group in groups)
-    bar = tqdm(total=total, unit="snapshot", desc=groups[0].task.name)
-    with into, Stop(config.max_minutes) as stop, bar:
+    name = groups[0].task.name
+    with into, Stop(config.max_minutes) as stop, tqdm(total=total, unit="snapshot", desc=name) as bar:
         outcomes = Counter(outcome for group in groups for outcome in group.record(into, stop, bar))
         counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
         reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
