@@ -71,6 +71,11 @@ def assert_same(got, expected):
         inspection.verify(one)
 
 
+def verify(url):
+    for run in corpus.open(url):
+        inspection.verify(run)
+
+
 def test_a_corpus_is_read_over_http(serve, corpus_path):
     url = serve(corpus_path.parent) + "/corpus/"
     assert_same(url, corpus_path)
@@ -111,8 +116,7 @@ def test_damage_is_named_over_http_too(serve, corpus_path, tmp_path, harm, said)
     harm(shutil.copytree(corpus_path, tmp_path / "corpus"))
     url = serve(tmp_path) + "/corpus"
     with pytest.raises(nowcast.UserError, match=said) as caught:
-        for run in corpus.open(url):
-            inspection.verify(run)
+        verify(url)
     assert url in str(caught.value)
     assert "\n" not in str(caught.value)
 
