@@ -57,7 +57,7 @@ def load(name: str, directory: str | None = None) -> tuple[int, Split, Split]:
     folder = Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
     with _quiet():
         builder = _builder(name, folder)
-        cached = _cache_root() / _identity(builder)
+        cached = cache_root() / _identity(builder)
         if not cached.is_dir():
             _decode(builder, cached, name)
     try:
@@ -210,7 +210,8 @@ def _identity(builder: Any) -> str:
     return f"{builder.info.full_name.replace('/', '-')}-{digest}"
 
 
-def _cache_root() -> Path:
+def cache_root() -> Path:
+    """The folder for what can be made again, and for what is not done yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "weight-nowcaster"
 
 

@@ -132,6 +132,7 @@ class CollectConfig:
     epochs: int = 10
     batch_size: int = 64
     record_every: int | None = None
+    batch_stats: bool = False
     max_minutes: float | None = None
     dry_run: bool = False
     together: bool | None = None
@@ -139,7 +140,7 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
-        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
+        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
@@ -249,7 +250,7 @@ class InspectCorpusConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path")
+        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
         require(self.pictures != "", "pictures", repr(self.pictures), "must be a folder's path")
         require(1 <= self.weights <= 1000, "weights", self.weights, "must be 1 to 1000")
         check_seed("seed", self.seed)

@@ -1,35 +1,41 @@
-"""The corpus on disk, and reading it.
+"""The corpus on disk or in a store, and reading it.
 
 Layout (schema 1)::
 
     manifest.json              schema, versions, and an index of the runs: task, seed, status, size, configuration
     runs/ID/run.json           one run: its configuration, leaves, status, hash
     runs/ID/weights/           zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c per chunk
-    runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights
+    runs/ID/statistics/        where asked for: the same of what is no parameter, BatchNorm's running mean and variance
+    runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights (and of the statistics)
 
 All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the ``scalars`` of one row.
 A chunk holds up to 2¹⁸ scalars of one snapshot, so appending writes only new files, and all snapshots of some
 scalars are one small read per snapshot. ``run.json`` is the truth about a run; the manifest repeats it as an index.
+
+In a store (:mod:`collect.places`) a run's arrays and metrics lie one folder deeper, ``runs/ID/FOLDER``, which
+``run.json`` names, and readers take the runs from the manifest.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
+from collect.places import CONTEXT, Place, Remote, at, first_line, is_unreachable, kvstore, unreachable
 from nowcast.types import OPERATIONS, UserError
 
 SCHEMA = "weight-nowcaster/corpus/1"
 CHUNK = 1 << 18
 FINISHED = ("complete", "diverged")
+DIGESTS = {"weights": "sha256", "statistics": "sha256_statistics"}
+"""The arrays of a run, and what a line of ``metrics.jsonl`` calls their hashes."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +58,17 @@ class Leaf:
         return slice(self.start, self.start + self.size)
 
 
-class Weights:
-    """The snapshots of one run, ``(S, N)`` float32; indexing reads from disk: ``weights[:, 10:20]``."""
+class Trajectory:
+    """An array over the snapshots of one run, ``(S, N)`` float32; indexing reads from disk: ``weights[:, 10:20]``."""
 
-    def __init__(self, path: Path, snapshots: int):
+    def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
         self._path = path
+        spec = {"driver": "zarr3", "fill_missing_data_reads": False}
         try:
-            self._store = ts.open(
-                {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}, "fill_missing_data_reads": False},
-                read=True,
-            ).result()
+            self._store = ts.open(spec, kvstore=kvstore(path), read=True, context=CONTEXT).result()
         except ValueError as error:
-            raise UserError(
-                f"corpus: cannot open {path} ({first_line(error)}); remove this run's folder and collect it again"
-            ) from None
+            raise self._refused("cannot open", error) from None
+        self.leaves = leaves
         self.shape: tuple[int, int] = (snapshots, self._store.shape[1])
         self.stored: int = self._store.shape[0]
         self.dtype = np.dtype("float32")
@@ -79,9 +82,14 @@ class Weights:
         except ValueError as error:
             if "OUT_OF_RANGE" in str(error):
                 raise IndexError(first_line(error)) from None
-            raise UserError(
-                f"corpus: damaged chunk ({first_line(error)}); remove this run's folder and collect it again"
-            ) from None
+            raise self._refused("damaged chunk of", error) from None
+
+    def _refused(self, what: str, error: Exception) -> UserError:
+        if is_unreachable(error):
+            return unreachable(self._path, error)
+        return UserError(
+            f"corpus: {what} {self._path} ({first_line(error)}); remove this run's folder and collect it again"
+        )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -91,7 +99,7 @@ class Weights:
 class Run:
     """One recorded training: its trajectory, and how it came about."""
 
-    path: Path
+    path: Place
     info: dict[str, Any]
 
     @property
@@ -109,27 +117,48 @@ class Run:
         """``running`` (or killed), ``complete`` or ``diverged``."""
         return self.info["status"]
 
+    @property
+    def folder(self) -> Place:
+        """Where its arrays and metrics lie."""
+        return self.path / self.info["folder"] if "folder" in self.info else self.path
+
     @cached_property
     def leaves(self) -> list[Leaf]:
         """Path, shape, operation and place of every array of parameters."""
-        starts = np.cumsum([0, *(math.prod(leaf["shape"]) for leaf in self.info["leaves"])])
-        return [
-            Leaf(leaf["path"], tuple(leaf["shape"]), leaf["op"], int(start))
-            for leaf, start in zip(self.info["leaves"], starts, strict=False)
-        ]
+        return _leaves(self.info["leaves"])
 
     @cached_property
-    def weights(self) -> Weights:
+    def weights(self) -> Trajectory:
         """``(S, N)``, read lazily."""
-        return Weights(self.path / "weights", self.info["snapshots"])
+        return self._trajectory("weights", self.leaves)
+
+    @cached_property
+    def statistics(self) -> Trajectory:
+        """What the run carried beside its weights, BatchNorm's means and variances: ``(S, M)``, with ``leaves`` of its own."""
+        if "statistics" not in self.info:
+            raise UserError(
+                f"corpus: run {self.path} was recorded without BatchNorm's statistics; collect it with batch_stats=true"
+            )
+        return self._trajectory("statistics", _leaves(self.info["statistics"]["leaves"]))
+
+    def _trajectory(self, name: str, leaves: list[Leaf]) -> Trajectory:
+        """One of its arrays, which must fit what ``run.json`` says."""
+        array = Trajectory(self.folder / name, self.info["snapshots"], leaves)
+        if self.status in FINISHED and (
+            array.shape[1] != sum(leaf.size for leaf in leaves) or len(array) > array.stored
+        ):
+            raise UserError(
+                f"corpus: {self.path}/run.json does not fit its {name}; remove that folder and collect it again"
+            )
+        return array
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; of a finished run, one per snapshot."""
-        rows = read_metrics(self.path)
+        rows = read_metrics(self.folder)
         if self.status in FINISHED and len(rows) != self.info["snapshots"]:
             raise UserError(
-                f"corpus: {self.path}/metrics.jsonl is damaged (line {len(rows) + 1}); remove that folder and collect it again"
+                f"corpus: {self.folder}/metrics.jsonl is damaged (line {len(rows) + 1}); remove that folder and collect it again"
             )
         return rows
 
@@ -137,14 +166,14 @@ class Run:
     def metrics(self) -> dict[str, np.ndarray]:
         """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics."""
         keys = self.rows[0] if self.rows else {}
-        return {key: np.array([row[key] for row in self.rows]) for key in keys if key != "sha256"}
+        return {key: np.array([row[key] for row in self.rows]) for key in keys if not key.startswith("sha256")}
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A folder of trajectories. Only finished runs are listed; a killed collection's half-written ones are not."""
+    """A set of trajectories. Only finished runs are listed; a killed collection's half-written ones are not."""
 
-    path: Path
+    path: Place
     runs: list[Run]
 
     def __iter__(self) -> Iterator[Run]:
@@ -155,13 +184,16 @@ class Corpus:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the configuration and the weights' hashes of all runs, whatever their order."""
-        lines = sorted(json.dumps([run.config, run.info["sha256"]], sort_keys=True) for run in self.runs)
+        """SHA-256 over the configuration and the arrays' hashes of all runs, whatever their order and wherever they lie."""
+        lines = sorted(json.dumps([run.config, *hashes(run.info)], sort_keys=True) for run in self.runs)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def open(path: str | Path) -> Corpus:
+def open(path: str | Place) -> Corpus:
     """Open a corpus for reading.
+
+    Args:
+        path: A folder, or the URL of one in a store: ``gs://bucket/mine``, ``s3://…``, ``https://…``, ``file://…``.
 
     Raises:
         UserError: No corpus there, one of another schema, or a run whose description is damaged.
@@ -171,26 +203,43 @@ def open(path: str | Path) -> Corpus:
         >>> for run in corpus.open("corpora/mine"):  # doctest: +SKIP
         ...     print(run.id, run.weights.shape, run.metrics["loss"][-1])
     """
-    path = Path(path)
+    path = at(path)
     if not (path / "manifest.json").is_file():
         raise UserError(
             f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py corpus={path} makes one"
         )
-    check_schema(path)
-    runs = [Run(file.parent, read_json(file)) for file in sorted((path / "runs").glob("*/run.json"))]
+    runs = [Run(place, info) for place, info in _descriptions(path, read_manifest(path))]
     for run in runs:
-        missing = {"config", "status", "leaves", "snapshots", "sha256"} - run.info.keys()
-        if missing:
-            raise UserError(
-                f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again"
-            )
         _check_description(run)
     return Corpus(path, [run for run in runs if run.status in FINISHED])
 
 
+def _descriptions(path: Place, manifest: Mapping[str, Any]) -> list[tuple[Place, dict[str, Any]]]:
+    """Where every run lies, and its ``run.json``."""
+    if isinstance(path, Remote):
+        return list(read_descriptions(path, sorted(manifest["runs"])).values())
+    return [(file.parent, read_json(file)) for file in sorted((path / "runs").glob("*/run.json"))]
+
+
+def read_descriptions(path: Remote, runs: Sequence[str]) -> dict[str, tuple[Place, dict[str, Any]]]:
+    """Place and ``run.json`` of those of the named runs that a store holds."""
+    places = [path / "runs" / name for name in runs]
+    contents = path.read_all([f"runs/{name}/run.json" for name in runs])
+    return {
+        place.name: (place, parse(place / "run.json", content))
+        for place, content in zip(places, contents, strict=True)
+        if content is not None
+    }
+
+
 def _check_description(run: Run) -> None:
-    """A finished run's ``run.json`` must agree with its array."""
-    said, leaves = run.info["config"], run.info["leaves"]
+    """A ``run.json`` must say everything, in the form that readers rely on."""
+    missing = {"config", "status", "leaves", "snapshots", "sha256"} - run.info.keys()
+    if missing:
+        raise UserError(
+            f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again"
+        )
+    said, statistics = run.info["config"], run.info.get("statistics", {"leaves": [], "sha256": None})
     wrong = [
         name
         for name, right in {
@@ -199,18 +248,29 @@ def _check_description(run: Run) -> None:
             and _is_count(said.get("record_every")),
             "status": isinstance(run.info["status"], str),
             "snapshots": _is_count(run.info["snapshots"]),
-            "leaves": isinstance(leaves, list) and all(_is_leaf(leaf) for leaf in leaves),
+            "leaves": _are_leaves(run.info["leaves"]),
+            "folder": isinstance(run.info.get("folder", ""), str),
+            "statistics": isinstance(statistics, dict)
+            and "sha256" in statistics
+            and _are_leaves(statistics.get("leaves")),
         }.items()
         if not right
     ]
     if wrong:
         raise UserError(f"corpus: {run.path}/run.json is damaged ({wrong[0]}); remove that folder and collect it again")
-    if run.status in FINISHED and (
-        scalars(leaves) != run.weights.shape[1] or run.info["snapshots"] > run.weights.stored
-    ):
-        raise UserError(
-            f"corpus: {run.path}/run.json does not fit its weights; remove that folder and collect it again"
-        )
+
+
+def _leaves(described: Iterable[Mapping[str, Any]]) -> list[Leaf]:
+    """Leaves laid end to end."""
+    leaves, start = [], 0
+    for leaf in described:
+        leaves.append(Leaf(leaf["path"], tuple(leaf["shape"]), leaf["op"], start))
+        start += leaves[-1].size
+    return leaves
+
+
+def _are_leaves(leaves: Any) -> bool:
+    return isinstance(leaves, list) and all(_is_leaf(leaf) for leaf in leaves)
 
 
 def _is_count(value: Any) -> bool:
@@ -232,33 +292,56 @@ def scalars(leaves: Iterable[Mapping[str, Any]]) -> int:
     return sum(math.prod(leaf["shape"]) for leaf in leaves)
 
 
-def check_schema(path: Path) -> None:
-    """Refuse a corpus of another schema."""
-    manifest = read_json(path / "manifest.json")
+def hashes(info: Mapping[str, Any]) -> list[str]:
+    """Those of a run's arrays: the weights', and the statistics' where it has them."""
+    return [info["sha256"], *([info["statistics"]["sha256"]] if "statistics" in info else [])]
+
+
+def read_manifest(path: Place) -> dict[str, Any]:
+    """The manifest; one of another schema is refused."""
+    return check_schema(path, read_json(path / "manifest.json"))
+
+
+def check_schema(path: Place, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The same manifest; one of another schema, or without its list of runs, is refused."""
     if manifest.get("schema") != SCHEMA:
         raise UserError(
             f"corpus={str(path)!r} has schema {manifest.get('schema')!r}, and this version reads {SCHEMA!r}; collect into another folder"
         )
+    if not isinstance(manifest.get("runs"), dict):
+        raise UserError(f"corpus: {path}/manifest.json is damaged (it lists no runs); collect into another folder")
+    return manifest
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """A JSON object, or an error that names the file."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        return parse(path, path.read_bytes())
+    except OSError as error:
+        raise UserError(f"corpus: {path} cannot be read ({first_line(error)}); check its rights") from None
+
+
+def parse(path: Place, content: bytes) -> dict[str, Any]:
+    """What :func:`read_json` reads."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"corpus: {path} is damaged ({first_line(error)}); remove its folder and collect it again"
         ) from None
-    if not isinstance(content, dict):
+    if not isinstance(parsed, dict):
         raise UserError(f"corpus: {path} is damaged (not a JSON object); remove its folder and collect it again")
-    return content
+    return parsed
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
+def read_metrics(run: Place) -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl``; a last line that a kill cut short is left out."""
-    file = run / "metrics.jsonl"
+    try:
+        content = (run / "metrics.jsonl").read_bytes()
+    except FileNotFoundError:
+        return []
     rows = []
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
+    for line in content.decode(errors="replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
@@ -284,8 +367,3 @@ def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
         else np.where(np.asarray(part) < 0, np.asarray(part) + size, part)
         for part, size in zip(index, shape, strict=True)
     )  # fmt: skip
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first, without the library's inner details."""
-    return str(error).strip().splitlines()[0].split(" [")[0]

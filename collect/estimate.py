@@ -7,12 +7,11 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
-from collect import corpus, optimizers, pace
+from collect import optimizers, pace
 from collect.config import CollectConfig
 from collect.loop import Loop
 from collect.members import members
 from collect.population import make_task
-from collect.recorder import describe_leaves
 
 STEPS = 2
 """Of training, timed."""
@@ -65,11 +64,22 @@ _known: dict[str, Program] = {}
 def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
     """Measured once: the jobs of a large collection differ in their seeds."""
     together = jax.default_backend() != "cpu" if config.together is None else config.together
-    key = repr((config.model, config.data, config.augment, config.optimizer.name, batch_size, together and lanes))
+    key = repr(
+        (
+            config.model,
+            config.data,
+            config.augment,
+            config.optimizer.name,
+            batch_size,
+            together and lanes,
+            config.batch_stats,
+        )
+    )
     if key not in _known:
         with tqdm(total=2, desc=f"{config.model.name} on {config.data.name}", delay=2, leave=False) as bar:
             task = make_task(config.model, config.data, batch_size, config.augment)
-            scalars = corpus.scalars(describe_leaves(task.init(0)[0], task.labels))
+            params, extra = task.init(0)
+            scalars = sum(leaf.size for leaf in jax.tree.leaves((params, extra if config.batch_stats else ())))
             bar.update()
             loop = Loop(task, optimizers.make(config.optimizer.name))
             time = pace.together if together else pace.apart

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from collect.corpus import Corpus, Run
+from collect.corpus import DIGESTS, Corpus, Run, scalars
 from nowcast.evaluation.pictures import PLAIN, png
 from nowcast.paths import replace
 from nowcast.types import OPERATIONS, UserError
@@ -28,9 +28,10 @@ def table(corpus: Corpus) -> list[tuple[str, ...]]:
     total = np.zeros(5)
     for task in dict.fromkeys(run.config["task"] for run in corpus):
         runs = [run for run in corpus if run.config["task"] == task]
-        snapshots = [run.weights.shape[0] for run in runs]
-        scalars = sorted({run.weights.shape[1] for run in runs})
-        values = sum(run.weights.shape[0] * run.weights.shape[1] for run in runs)
+        snapshots = [run.info["snapshots"] for run in runs]
+        widths = [scalars(run.info["leaves"]) for run in runs]
+        different = sorted(set(widths))
+        values = sum(height * width for height, width in zip(snapshots, widths, strict=True))
         numbers = [
             len(runs),
             sum(run.status == "diverged" for run in runs),
@@ -39,31 +40,37 @@ def table(corpus: Corpus) -> list[tuple[str, ...]]:
             sum(map(size, runs)),
         ]
         total += numbers
-        rows.append((task, *_text(numbers, "–".join(f"{n:,}" for n in scalars[:: max(1, len(scalars) - 1)]))))
+        rows.append((task, *_text(numbers, "–".join(f"{n:,}" for n in different[:: max(1, len(different) - 1)]))))
     return [*rows, ("all", *_text(total.tolist(), ""))]
 
 
 def _text(numbers: Sequence[float], scalars: str) -> tuple[str, ...]:
     runs, diverged, snapshots, values, bytes_ = numbers
-    return f"{runs:g}", f"{diverged:g}", f"{snapshots:,.0f}", scalars, f"{values:,.0f}", f"{bytes_ / 2**20:,.1f}"
+    size = "?" if np.isnan(bytes_) else f"{bytes_ / 2**20:,.1f}"
+    return f"{runs:g}", f"{diverged:g}", f"{snapshots:,.0f}", scalars, f"{values:,.0f}", size
 
 
-def size(run: Run) -> int:
-    """Bytes that a run takes on disk."""
-    return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+def size(run: Run) -> float:
+    """Bytes that a run takes; NaN in a store to which it was not copied by scripts/collect.py."""
+    if isinstance(run.path, Path):
+        return sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+    return run.info.get("bytes", float("nan"))
 
 
 def verify(run: Run) -> None:
-    """Read every weight of a run and compare its snapshots with the hashes noted when they were written.
+    """Read every array of a run and compare its snapshots with the hashes noted when they were written.
 
     Raises:
         UserError: A chunk is damaged or missing, or a snapshot is not what was recorded.
     """
-    for snapshot, row in enumerate(run.rows):
-        if hashlib.sha256(run.weights[snapshot].tobytes()).hexdigest() != row["sha256"]:
-            raise UserError(
-                f"corpus: snapshot {snapshot} of {run.path} is not what was recorded; remove that folder and collect it again"
-            )
+    arrays = [run.weights, *([run.statistics] if "statistics" in run.info else [])]
+    for (name, key), array in zip(DIGESTS.items(), arrays, strict=False):
+        for snapshot, row in enumerate(run.rows):
+            if hashlib.sha256(array[snapshot].tobytes()).hexdigest() != row.get(key):
+                raise UserError(
+                    f"corpus: snapshot {snapshot} of {run.path} is not what was recorded ({name}); "
+                    "remove that folder and collect it again"
+                )
 
 
 def evolution(run: Run, *, per_operation: int = 12, seed: int = 0) -> Figure:
@@ -100,7 +107,7 @@ def histogram(run: Run) -> Figure:
     for axes, (operation, values) in zip(figure.axes, moved.items(), strict=True):
         positive = values[np.isfinite(values) & (values > 0)]
         if len(positive):
-            axes.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS))
+            axes.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS).tolist())
         still = np.mean(values == 0)
         axes.set(title=operation + (f" ({still:.0%} never moved)" if still else ""), xlabel="|last − first|")
         axes.set(xscale="log", yscale="log")

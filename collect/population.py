@@ -6,22 +6,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 import collect.data
-from collect import optimizers, pace
+from collect import destination, optimizers, pace, places
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
+from collect.destination import Folder
 from collect.loop import Loop, Snapshot, State
 from collect.members import Member, members
 from collect.models import MODELS
-from collect.recorder import Recorder, check_destination, describe_leaves, is_finished
+from collect.recorder import Recorder, describe_leaves
 from collect.stop import Stop
 from collect.tasks import Classification
 from collect.workers import side_by_side
+from nowcast.types import UserError
 
 
 def make_task(
@@ -44,11 +46,13 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
     Raises:
         UserError: Anything wrong with the configuration or the corpus.
     """
-    check_destination(Path(config.corpus))
+    into = destination.make(places.at(config.corpus))
+    into.check()
     groups = _groups(config, command)
     total = sum(len(group.members) * group.snapshots for group in groups)
-    with Stop(config.max_minutes) as stop, tqdm(total=total, unit="snapshot", desc=groups[0].task.name) as bar:
-        outcomes = Counter(outcome for group in groups for outcome in group.record(stop, bar))
+    name = groups[0].task.name
+    with into, Stop(config.max_minutes) as stop, tqdm(total=total, unit="snapshot", desc=name) as bar:
+        outcomes = Counter(outcome for group in groups for outcome in group.record(into, stop, bar))
         counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
         reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
     return counts | {"left": outcomes[""], "stopped": reason, "exit_code": code}
@@ -70,12 +74,17 @@ class Group:
         self.steps = config.epochs * self.task.steps_per_epoch
         self.every = config.record_every or self.task.steps_per_epoch
         self.snapshots = -(-self.steps // self.every) + 1
-        self.leaves = describe_leaves(self.task.init(0)[0], self.task.labels)
+        params, extra = self.task.init(0)
+        self.leaves = describe_leaves(params, self.task.labels)
+        self.statistics = describe_leaves(extra, jax.tree.map(lambda _: "norm", extra)) if config.batch_stats else None
+        if self.statistics == []:
+            raise UserError(f"batch_stats=true: {config.model.name} has no BatchNorm; leave this key out")
 
-    def record(self, stop: Stop, bar: tqdm) -> list[str]:
+    def record(self, into: Folder, stop: Stop, bar: tqdm) -> list[str]:
         """Train and record every member; what became of each: ``complete``, ``diverged``, ``already``, or nothing."""
-        self._stop, self._bar = stop, bar
-        todo = [m for m in self.members if not is_finished(Path(self.config.corpus), _run_id(self._describe(m)))]
+        self._into, self._stop, self._bar = into, stop, bar
+        finished = into.finished([_run_id(self._describe(member)) for member in self.members])
+        todo = [member for member in self.members if _run_id(self._describe(member)) not in finished]
         already = len(self.members) - len(todo)
         self._bar.update(already * self.snapshots)
         outcomes = ["already"] * already
@@ -145,7 +154,14 @@ class Group:
                     continue
                 metrics = self.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
                 row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
-                recorder.append(index, snapshot.state.params, row, snapshot.state, checkpoint=stopping)
+                recorder.append(
+                    index,
+                    snapshot.state.params,
+                    row,
+                    snapshot.state,
+                    checkpoint=stopping,
+                    statistics=snapshot.state.extra,
+                )
                 self._bar.update()
                 if snapshot.step and not np.isfinite(snapshot.train_loss):
                     self._bar.update(self.snapshots - 1 - index)
@@ -168,12 +184,13 @@ class Group:
             "task": self.task.name, "seed": member.seed, "model": asdict(self.config.model),
             "data": self.config.data.identity, "optimizer": asdict(member.optimizer), "augment": self.config.augment.name,
             "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
+            **({"batch_stats": True} if self.config.batch_stats else {}),
         }  # fmt: skip
 
     def _recorder(self, member: Member) -> Recorder:
         described = self._describe(member)
-        return Recorder(
-            Path(self.config.corpus), _run_id(described), config=described, leaves=self.leaves,
+        return self._into.recorder(
+            _run_id(described), config=described, leaves=self.leaves, statistics=self.statistics,
             snapshots=self.snapshots, command=self._command,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ with the same numbers.
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -22,6 +23,8 @@ import tensorstore as ts
 from orbax.checkpoint import v1 as ocp
 
 from collect import corpus as store
+from collect.corpus import DIGESTS
+from collect.places import CONTEXT, first_line
 from nowcast.ops import path_name
 from nowcast.paths import check_writable, replace
 from nowcast.types import PyTree, UserError
@@ -32,6 +35,9 @@ CHECKPOINT_SHARE = 0.05
 
 ORBAX = threading.Lock()
 """Orbax numbers its operations per process: two at a time, from two threads, mix up their folders."""
+
+INDEX_PACE = 1e-5
+"""Seconds to wait, per byte of the manifest, until it is written anew: some 50 times what writing it takes."""
 
 
 def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
@@ -48,11 +54,12 @@ class Recorder:
     """Records one run; use as a context manager.
 
     Args:
-        corpus: The corpus's folder; made when missing.
+        corpus: The corpus's folder, made when missing; see :func:`check_destination`.
         run_id: Name of the run in it.
         config: What determines the run, as JSON.
         leaves: From :func:`describe_leaves`.
         snapshots: How many the finished run will have.
+        statistics: What the run carries beside its weights, described like the leaves; None: it is not recorded.
         command: The command that makes it, for those who want to make it again.
     """
 
@@ -64,22 +71,28 @@ class Recorder:
         config: dict[str, Any],
         leaves: list[dict[str, Any]],
         snapshots: int,
+        statistics: list[dict[str, Any]] | None = None,
         command: str | None = None,
     ):
         self.corpus, self.path = corpus, corpus / "runs" / run_id
-        self._planned, self._scalars = snapshots, store.scalars(leaves)
-        self._info = {
+        self._planned = snapshots
+        self._info: dict[str, Any] = {
             "config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves, "command": command,
         }  # fmt: skip
-        self._digests: list[str] = []
+        self._widths = {"weights": store.scalars(leaves)}
+        if statistics is not None:
+            self._info["statistics"] = {"leaves": statistics, "sha256": None}
+            self._widths["statistics"] = store.scalars(statistics)
+        self._digests: dict[str, list[str]] = {name: [] for name in self._widths}
         self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
 
     def __enter__(self) -> "Recorder":
-        check_destination(self.corpus)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(self._lock.fileno()).st_nlink:
+                raise BlockingIOError("its owner removed it meanwhile")
         except OSError:
             self._lock.close()
             raise UserError(
@@ -92,11 +105,7 @@ class Recorder:
             self._write_info()
         if self.finished:
             return self
-        try:
-            self._weights = _open_weights(self.path / "weights", (self._planned, self._scalars))
-        except ValueError as error:
-            reason = store.first_line(error)
-            raise UserError(f"corpus: cannot open {self.path}/weights ({reason}); remove that run's folder") from None
+        self._arrays = {name: self._open(name, width) for name, width in self._widths.items()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,12 +123,12 @@ class Recorder:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
         rows = store.read_metrics(self.path)[: found[0] + 1]
-        if len(rows) < found[0] + 1 or any("sha256" not in row for row in rows):
+        if len(rows) < found[0] + 1 or any(DIGESTS[name] not in row for row in rows for name in self._digests):
             raise UserError(
                 f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
             )
         replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        self._digests = [row["sha256"] for row in rows]
+        self._digests = {name: [row[DIGESTS[name]] for row in rows] for name in self._digests}
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         try:
             abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
@@ -128,33 +137,47 @@ class Recorder:
             if _digest(state) != folder.with_suffix(".sha256").read_text():
                 raise ValueError("its content is not what was saved")
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
-            reason = store.first_line(error)
+            reason = first_line(error)
             raise UserError(f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}") from None
         return found[0], state
 
     def append(
-        self, snapshot: int, params: PyTree, metrics: dict[str, float], state: PyTree, *, checkpoint: bool
+        self,
+        snapshot: int,
+        params: PyTree,
+        metrics: dict[str, float],
+        state: PyTree,
+        *,
+        checkpoint: bool,
+        statistics: PyTree = None,
     ) -> None:
         """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold."""
-        row = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(params)])
-        try:
-            self._weights[snapshot].write(row).result()
-        except ValueError as error:
-            reason = store.first_line(error)
-            raise UserError(
-                f"corpus: cannot write to {self.path} ({reason}); make room and give the command again"
-            ) from None
-        self._digests.append(hashlib.sha256(row.tobytes()).hexdigest())
+        digests = {}
+        for name, tree in zip(self._arrays, (params, statistics), strict=False):
+            row = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(tree)])
+            try:
+                self._arrays[name][snapshot].write(row).result()
+            except ValueError as error:
+                reason = first_line(error)
+                raise UserError(
+                    f"corpus: cannot write to {self.path} ({reason}); make room and give the command again"
+                ) from None
+            digests[DIGESTS[name]] = hashlib.sha256(row.tobytes()).hexdigest()
+            self._digests[name].append(digests[DIGESTS[name]])
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"snapshot": snapshot, **metrics, "sha256": self._digests[-1]}) + "\n")
+            file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
         since = time.monotonic() - self._checkpointed
         if checkpoint or since * CHECKPOINT_SHARE > self._checkpoint_cost:
             self._checkpoint(snapshot, state)
 
     def finish(self, status: str) -> None:
         """Declare the run ``complete`` or ``diverged``: from now on readers see it."""
-        digest = hashlib.sha256("\n".join(self._digests).encode()).hexdigest()
-        self._info |= {"status": status, "snapshots": len(self._digests), "sha256": digest}
+        whole = {
+            name: hashlib.sha256("\n".join(digests).encode()).hexdigest() for name, digests in self._digests.items()
+        }
+        self._info |= {"status": status, "snapshots": len(self._digests["weights"]), "sha256": whole["weights"]}
+        if "statistics" in whole:
+            self._info["statistics"] |= {"sha256": whole["statistics"]}
         self._write_info()
         shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
 
@@ -167,7 +190,7 @@ class Recorder:
             with ORBAX:
                 ocp.save(folder / str(snapshot), state)
         except Exception as error:  # whatever a full disk makes Orbax say
-            reason = store.first_line(error)
+            reason = first_line(error)
             raise UserError(f"corpus: cannot write {folder} ({reason}); make room and give the command again") from None
         for old in folder.glob("*"):
             if old.stem != str(snapshot):
@@ -177,7 +200,14 @@ class Recorder:
 
     def _write_info(self) -> None:
         replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
-        _index(self.corpus)
+        index(self.corpus, wait=True)
+
+    def _open(self, name: str, width: int) -> Any:
+        try:
+            return _open_array(self.path / name, (self._planned, width))
+        except ValueError as error:
+            reason = first_line(error)
+            raise UserError(f"corpus: cannot open {self.path}/{name} ({reason}); remove that run's folder") from None
 
 
 def _digest(state: PyTree) -> str:
@@ -198,31 +228,47 @@ def check_destination(corpus: Path) -> None:
     """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
     check_writable(f"corpus={str(corpus)!r}", corpus)
     if (corpus / "manifest.json").exists():
-        store.check_schema(corpus)
+        store.read_manifest(corpus)
     elif corpus.exists() and any(item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()):
         raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
 
 
-def _index(corpus: Path) -> None:
-    """Rewrite the manifest from what every ``run.json`` says; one process at a time."""
+def index(corpus: Path, *, wait: bool = False) -> None:
+    """Bring the manifest up to what every ``run.json`` says; one process at a time.
+
+    Args:
+        corpus: The corpus's folder.
+        wait: Leave a manifest as it is that was written a short while ago, measured by its length: with many runs,
+            reading them all at the end of each would take longer than training them.
+    """
+    manifest = corpus / "manifest.json"
+    if wait and manifest.exists():
+        stat = manifest.stat()
+        if time.time() - stat.st_mtime < INDEX_PACE * stat.st_size:
+            return
     with (corpus / "runs" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = {}
-        for file in sorted((corpus / "runs").glob("*/run.json")):
-            info = store.read_json(file)
-            config = info["config"]
-            runs[file.parent.name] = {
-                "task": config["task"], "seed": config["seed"], "status": info["status"],
-                "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
-            }  # fmt: skip
-        versions = {
-            name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")
-        }
-        manifest = {"schema": store.SCHEMA, "versions": versions, "runs": runs}
-        replace(corpus / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+        runs = {file.parent.name: entry(store.read_json(file)) for file in sorted((corpus / "runs").glob("*/run.json"))}
+        if not manifest.exists() or store.read_json(manifest).get("runs") != runs:
+            replace(manifest, manifest_text(runs))
 
 
-def _open_weights(path: Path, shape: tuple[int, int]) -> Any:
+def entry(info: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says about a run."""
+    config = info["config"]
+    return {
+        "task": config["task"], "seed": config["seed"], "status": info["status"],
+        "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
+    }  # fmt: skip
+
+
+def manifest_text(runs: dict[str, Any]) -> str:
+    """A manifest that lists these runs."""
+    versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
+    return json.dumps({"schema": store.SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"
+
+
+def _open_array(path: Path, shape: tuple[int, int]) -> Any:
     return ts.open(
         {
             "driver": "zarr3",
@@ -247,4 +293,5 @@ def _open_weights(path: Path, shape: tuple[int, int]) -> Any:
         },
         open=True,
         create=True,
+        context=CONTEXT,
     ).result()

@@ -7,7 +7,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it
 
 from tqdm import tqdm
 
-from collect import corpus, inspection
+from collect import corpus, inspection, places
 from collect.config import InspectCorpusConfig
 from nowcast.evaluation.report import align
 from nowcast.paths import check_writable
@@ -16,9 +16,11 @@ from scripts.cli import argument, command
 
 
 def main(config: InspectCorpusConfig) -> None:
-    pictures = Path(config.pictures or f"{config.corpus.rstrip('/')}-pictures")
+    place = places.at(config.corpus)
+    beside = place.parent if isinstance(place, Path) else Path()
+    pictures = Path(config.pictures or beside / f"{str(place).rsplit('/')[-1]}-pictures")
     check_writable(f"pictures={str(pictures)!r}", pictures)
-    opened = corpus.open(config.corpus)
+    opened = corpus.open(place)
     if not opened.runs:
         raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")
     print(*align(inspection.table(opened)), sep="\n")

@@ -66,8 +66,9 @@ def collect_until_killed(monkeypatch):
     append = Recorder.append
 
     def collect(config, last, checkpoint=lambda folder, snapshot: True):
-        def append_until_killed(self, snapshot, params, metrics, state, **_):
-            append(self, snapshot, params, metrics, state, checkpoint=checkpoint(self.path, snapshot))
+        def append_until_killed(self, snapshot, params, metrics, state, **more):
+            more |= {"checkpoint": checkpoint(self.path, snapshot)}
+            append(self, snapshot, params, metrics, state, **more)
             if snapshot == last:
                 raise Killed
 

@@ -39,7 +39,8 @@ COLLECT = [
     ("epochs=${nope}", "nope"), ("epochs", "epochs"), ("vary.learning_rate=[0.1", "[0.1"),
     ("~corpus", "corpus"), ("corpus=???", "corpus"), ("corpus=", "corpus"), ("corpus=null", "corpus"),
     ("corpus={file}", "{file}"), ("corpus={folder}", "{folder}"), ("corpus={file}/below", "{file}"),
-    ("corpus={other_schema}", "corpus/99"),
+    ("corpus={other_schema}", "corpus/99"), ("batch_stats=true", "mlp has no BatchNorm"), ("batch_stats=some", "some"),
+    ("corpus=ftp://host/mine", "ftp"), ("corpus=gs://", "gs://"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
 ]  # fmt: skip
 META_TRAIN = [
     ("corpus={folder}/nowhere", "{folder}/nowhere"), ("corpus={folder}", "{folder}"),
@@ -73,6 +74,7 @@ EVALUATE = [
 ]  # fmt: skip
 INSPECT = [
     ("corpus={folder}", "{folder}"), ("corpus={other_schema}", "corpus/99"), ("corpus=", "corpus"),
+    ("corpus=ftp://host/mine", "ftp"), ("corpus=file://{folder}", "no corpus there"),
     ("pictures={file}", "{file}"), ("weights=0", "weights=0"),
     ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
 ]  # fmt: skip

@@ -231,5 +231,5 @@ def test_a_boolean_mask_picks_columns_as_in_numpy(run):
 
 def test_a_description_that_does_not_fit_the_weights_is_refused(copied):
     change(first_run(copied) / "run.json", snapshots=1000)
-    with pytest.raises(nowcast.UserError, match="does not fit"):
-        corpus.open(copied)
+    with pytest.raises(nowcast.UserError, match="does not fit its weights"):
+        _ = corpus.open(copied).runs[0].weights

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, optimizers, pace, population
+from collect import corpus, optimizers, pace
 from collect.config import DataConfig, ModelConfig, VaryConfig
+from collect.destination import Folder
 from collect.estimate import estimate
 from collect.loop import Loop
 from collect.members import members
@@ -70,14 +71,14 @@ def test_a_run_that_another_process_finished_meanwhile_is_left_as_it_is(tmp_path
     config = corpus_config(tmp_path / "corpus", runs=2, epochs=3, together=together)
     one = dataclasses.replace(config, runs=1)
 
-    def is_finished(*_):  # not yet when it is asked, and then
+    def finished(*_):  # not yet when it is asked, and then
         if not (tmp_path / "corpus").exists():
             with monkeypatch.context() as patch:
-                patch.setattr(population, "is_finished", lambda *_: False)
+                patch.setattr(Folder, "finished", lambda *_: set())
                 assert collect_population(one)["complete"] == 1
-        return False
+        return set()
 
-    monkeypatch.setattr(population, "is_finished", is_finished)
+    monkeypatch.setattr(Folder, "finished", finished)
     counts = collect_population(config)
     assert (counts["already"], counts["complete"]) == (1, 1)
     assert [len(run.metrics["loss"]) for run in corpus.open(config.corpus)] == [4, 4]

@@ -1,0 +1,157 @@
+"""Where a collection writes: into a folder, or, run by run, into a store.
+
+A store has no locks and cannot be appended to, so a run is recorded in a working folder and copied when it is finished:
+its arrays and metrics into a folder of their own, named after their content, then ``run.json``, then the manifest.
+Readers never see half a run, and a copy that was cut short is made again. Of collectors on several machines that finish
+the same run the first one wins.
+"""
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from collect import corpus
+from collect.cache import cache_root
+from collect.places import Place, Remote
+from collect.recorder import INDEX_PACE, Recorder, check_destination, entry, index, is_finished, manifest_text
+
+MOST_OFTEN = 1.0
+"""Seconds between two writes of a store's manifest: stores refuse to replace an object more often."""
+
+
+def make(place: Place) -> "Folder":
+    """The destination that a place is."""
+    return Store(place) if isinstance(place, Remote) else Folder(place)
+
+
+class Folder:
+    """A corpus in a folder. A context in which runs are recorded; at its end the manifest lists them all."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> "Folder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if (self.path / "runs").is_dir():
+            index(self.path)
+
+    def check(self) -> None:
+        """Refuse a place where no corpus can be written."""
+        check_destination(self.path)
+
+    def finished(self, runs: Sequence[str]) -> set[str]:
+        """Those of the named runs that are there, whole."""
+        return {name for name in runs if is_finished(self.path, name)}
+
+    def recorder(self, name: str, **about: Any) -> Recorder:
+        """What records the run of this name."""
+        return Recorder(self.path, name, **about)
+
+
+class Store(Folder):
+    """A corpus in a store."""
+
+    def __init__(self, place: Remote):
+        self.corpus = place
+        working = hashlib.sha256(str(place).encode()).hexdigest()[:16]
+        super().__init__(cache_root() / "corpora" / working)
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._lock, self._due = threading.Lock(), 0.0
+
+    def __enter__(self) -> "Store":
+        self._list()  # makes a manifest where there is none: now we know that we may write
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._list()
+
+    def check(self) -> None:
+        """Refuse a store that cannot be reached, and a corpus of another schema."""
+        super().check()
+        if (self.corpus / "manifest.json").is_file():
+            corpus.read_manifest(self.corpus)
+
+    def finished(self, runs: Sequence[str]) -> set[str]:
+        """Those of the named runs that the store holds."""
+        found = {
+            name: info
+            for name, (_, info) in corpus.read_descriptions(self.corpus, runs).items()
+            if info.get("status") in corpus.FINISHED
+        }
+        with self._lock:
+            self._entries |= {name: entry(info) for name, info in found.items()}
+        return set(found)
+
+    def recorder(self, name: str, **about: Any) -> "Recorder":
+        """Records in the working folder; what is finished is copied."""
+        return _Copying(self, name, **about)
+
+    def publish(self, run: Path) -> None:
+        """Copy a finished run, unless another machine was faster, and remove it here."""
+        info = corpus.read_json(run / "run.json")
+        folder = hashlib.sha256("".join(corpus.hashes(info)).encode()).hexdigest()[:16]
+        there = self.corpus / "runs" / run.name
+        files = [file for name in ("weights", "statistics") for file in (run / name).rglob("*") if file.is_file()]
+        files.append(run / "metrics.jsonl")
+        (there / folder).write_all({str(file.relative_to(run)): file for file in files})
+        ours = info | {"folder": folder, "bytes": sum(file.stat().st_size for file in files)}
+        if self._declare(there, ours).get("folder") != folder:
+            (there / folder).remove()
+        shutil.rmtree(run)
+        if time.monotonic() >= self._due:
+            self._list()
+
+    def _declare(self, run: Remote, ours: dict[str, Any]) -> dict[str, Any]:
+        """Write a run's ``run.json`` if the store has none of it finished; the one that then is there."""
+        place = run / "run.json"
+        while True:
+            content, generation = place.read()
+            there = {} if content is None else corpus.parse(place, content)
+            if there.get("status") in corpus.FINISHED:
+                with self._lock:
+                    self._entries[run.name] = entry(there)
+                return there
+            place.replace(json.dumps(ours, indent=1) + "\n", generation)
+
+    def _list(self) -> None:
+        """Add the runs that we know to be finished to the manifest, which other machines may write too."""
+        place = self.corpus / "manifest.json"
+        with self._lock:
+            written = False
+            while not written:
+                content, generation = place.read()
+                runs = {} if content is None else corpus.check_schema(self.corpus, corpus.parse(place, content))["runs"]
+                text = manifest_text(runs | self._entries)
+                unchanged = content is not None and runs | self._entries == runs
+                written = unchanged or place.replace(text, generation)
+            self._due = time.monotonic() + max(MOST_OFTEN, INDEX_PACE * len(text))
+
+
+class _Copying(Recorder):
+    """Records in a store's working folder; a run that is finished, now or by another machine, leaves it."""
+
+    def __init__(self, store: Store, name: str, **about: Any):
+        super().__init__(store.path, name, **about)
+        self._store = store
+
+    def __enter__(self) -> "Recorder":
+        super().__enter__()
+        if self._store.finished([self.path.name]):
+            self._info["status"] = "complete"
+            shutil.rmtree(self.path)
+        elif self.finished:
+            self._store.publish(self.path)
+        return self
+
+    def finish(self, status: str) -> None:
+        """Declare the run ``complete`` or ``diverged``, and copy it."""
+        super().finish(status)
+        self._store.publish(self.path)

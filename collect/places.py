@@ -1,0 +1,151 @@
+"""Where a corpus lies: in a folder, or in a store that tensorstore opens by its URL.
+
+A :class:`Remote` has those methods of :class:`pathlib.Path` that reading a corpus takes, so that readers need not know
+which of the two they have. Whatever a store refuses is a :class:`UserError` of one line.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tensorstore as ts
+
+from nowcast.types import UserError
+
+SCHEMES = "gs://, s3://, http://, https://, file:// or memory://"
+AT_ONCE = 64
+"""Objects that are written side by side, so that memory stays bounded."""
+_RETRIES = {"max_retries": 4, "initial_delay": "0.5s", "max_delay": "4s"}
+CONTEXT = ts.Context({f"{kind}_request_retries": _RETRIES for kind in ("gcs", "http", "s3")})
+"""Connections, shared by all of this process; it also holds what lies at memory://."""
+_ERRORS = (ValueError, NotImplementedError, TimeoutError, OSError)
+_UNREACHABLE = ("ABORTED", "UNAVAILABLE", "DEADLINE", "UNAUTHENTICATED", "PERMISSION", "INTERNAL", "RESOURCE")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A place in a store: the corpus's URL, and the rest of the way."""
+
+    root: str
+    key: str = ""
+
+    def __truediv__(self, part: str) -> "Remote":
+        return Remote(self.root, f"{self.key}/{part}".lstrip("/"))
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.key}".rstrip("/")
+
+    @property
+    def name(self) -> str:
+        """The last part of its key."""
+        return self.key.rsplit("/", 1)[-1]
+
+    def is_file(self) -> bool:
+        """Whether an object is there."""
+        return self.read()[0] is not None
+
+    def read_bytes(self) -> bytes:
+        """The object's content; FileNotFoundError where there is none."""
+        content, _ = self.read()
+        if content is None:
+            raise FileNotFoundError(f"no {self}")
+        return content
+
+    def read(self) -> tuple[bytes | None, bytes]:
+        """The object's content, or None where there is none, and its generation, for :meth:`replace`."""
+        found = ask(self, _store(self).read(self.key))
+        return (found.value if found.state == "value" else None), found.stamp.generation
+
+    def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """The content of the objects of these names below this place, read side by side; None where there is none."""
+        store = _store(self)
+        reads = [ask(self, read) for read in [store.read((self / name).key) for name in names]]
+        return [read.value if read.state == "value" else None for read in reads]
+
+    def replace(self, content: str, generation: bytes) -> bool:
+        """Write the object if it is still of this generation; whether it was."""
+        done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
+        return bool(done.generation)
+
+    def write_all(self, files: Mapping[str, Path]) -> None:
+        """Copy files to the objects of these names below this place, side by side."""
+        store, names = _store(self), list(files)
+        for some in (names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE)):
+            for write in [store.write((self / name).key, files[name].read_bytes()) for name in some]:
+                ask(self, write)
+
+    def remove(self) -> None:
+        """Remove everything below this place."""
+        ask(self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))  # "0" follows "/"
+
+
+Place = Path | Remote
+
+
+def at(place: str | Place) -> Place:
+    """The place that a path or a URL names."""
+    if not isinstance(place, str) or "://" not in place:
+        return Path(place) if isinstance(place, str) else place
+    scheme, _, rest = place.partition("://")
+    remote = Remote(f"{scheme}://{rest.rstrip('/')}")
+    _spec(remote.root)
+    return remote
+
+
+def kvstore(place: Place) -> Any:
+    """Tensorstore's view of a folder."""
+    if isinstance(place, Remote):
+        return _store(place) / f"{place.key}/"
+    return ask(place, ts.KvStore.open({"driver": "file", "path": f"{place}/"}, context=CONTEXT))
+
+
+def ask(place: Place, future: Any) -> Any:
+    """What a store answers."""
+    try:
+        return future.result()
+    except NotImplementedError:
+        raise UserError(f"corpus: {place} can be read but not written; collect into a folder, gs:// or s3://") from None
+    except _ERRORS as error:
+        raise unreachable(place, error) from None
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether an error of tensorstore's is about the way to the store, and not about what lies there."""
+    return str(error).startswith(_UNREACHABLE)
+
+
+def unreachable(place: Place, error: Exception) -> UserError:
+    """The line that says so."""
+    return UserError(
+        f"corpus: {place} cannot be reached ({first_line(error)}); check the address, the network and your rights "
+        "(gs: gcloud auth application-default login; s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, without the library's inner details."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(" [")[0]
+
+
+def _store(place: Remote) -> Any:
+    return ask(place, _connect(json.dumps(_spec(place.root))))
+
+
+@cache
+def _connect(spec: str) -> Any:
+    return ts.KvStore.open(json.loads(spec), context=CONTEXT)
+
+
+def _spec(root: str) -> dict[str, Any]:
+    """Tensorstore's description of a corpus's URL; an S3 of one's own is named by AWS_ENDPOINT_URL, as everywhere."""
+    try:
+        spec = ts.KvStore.Spec(f"{root}/").to_json()
+    except ValueError as error:
+        reason = first_line(error).rsplit('": ', 1)[-1]
+        raise UserError(f"corpus={root!r}: {reason}; give a folder's path, or a URL with {SCHEMES}") from None
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    return spec | ({"endpoint": endpoint} if spec["driver"] == "s3" and endpoint else {})
