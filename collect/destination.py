@@ -3,7 +3,9 @@
 A store has no locks and cannot be appended to, so a run is recorded in a working folder and copied when it is finished:
 its arrays and metrics into a folder of their own, named after their content, then ``run.json``, then the manifest.
 Readers never see half a run, and a copy that was cut short is made again. Of collectors on several machines that finish
-the same run the first one wins.
+the same run the first one wins. Replacing an object only if nobody else has is one step in Google's stores and two in
+S3's driver: of two manifests written there in the same few milliseconds one may lack the other's runs, until either
+collector writes it again, or is given its command again.
 """
 
 import hashlib
@@ -125,13 +127,13 @@ class Store(Folder):
         """Add the runs that we know to be finished to the manifest, which other machines may write too."""
         place = self.corpus / "manifest.json"
         with self._lock:
-            written = False
-            while not written:
+            while True:  # until we read what we wrote
                 content, generation = place.read()
                 runs = {} if content is None else corpus.check_schema(self.corpus, corpus.parse(place, content))["runs"]
                 text = manifest_text(runs | self._entries)
-                unchanged = content is not None and runs | self._entries == runs
-                written = unchanged or place.replace(text, generation)
+                if content is not None and runs | self._entries == runs:
+                    break
+                place.replace(text, generation)
             self._due = time.monotonic() + max(MOST_OFTEN, INDEX_PACE * len(text))
 
 

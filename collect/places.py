@@ -66,10 +66,11 @@ class Remote:
         reads = [ask(self, read) for read in [store.read((self / name).key) for name in names]]
         return [read.value if read.state == "value" else None for read in reads]
 
-    def replace(self, content: str, generation: bytes) -> bool:
-        """Write the object if it is still of this generation; whether it was."""
+    def replace(self, content: str, generation: bytes) -> None:
+        """Write the object if it is still of this generation; who must know whether it was reads it again."""
         done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
-        return bool(done.generation)
+        if not done.generation and self.read()[1] == generation:  # S3's answer where there is no such bucket
+            raise UserError(f"corpus: {self} cannot be written; check that the bucket exists, and your rights")
 
     def write_all(self, files: Mapping[str, Path]) -> None:
         """Copy files to the objects of these names below this place, side by side."""

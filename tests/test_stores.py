@@ -264,15 +264,38 @@ def test_a_run_that_the_manifest_lost_is_listed_again(url, corpus_config):
     collect_population(config)
     manifest = places.at(url) / "manifest.json"
     content, generation = manifest.read()
-    assert manifest.replace(json.dumps(json.loads(content) | {"runs": {}}), generation)
+    manifest.replace(json.dumps(json.loads(content) | {"runs": {}}), generation)
     assert len(corpus.open(url)) == 0
     assert collect_population(config)["already"] == 1
     assert len(corpus.open(url)) == 1
 
 
+def test_only_what_one_has_seen_is_replaced(url):
+    place = places.at(url) / "one"
+    unseen = place.read()[1]
+    place.replace("first", unseen)
+    place.replace("second", unseen)
+    assert place.read_bytes() == b"first"
+    place.replace("second", place.read()[1])
+    assert place.read_bytes() == b"second"
+
+
+def test_a_store_that_takes_nothing_is_named(url, monkeypatch):
+    class Deaf:  # as S3 is, without the bucket
+        def __getattr__(self, _):
+            return lambda *_, **__: self
+
+        state, generation, stamp = "missing", b"", type("Stamp", (), {"generation": b"none"})
+        result = lambda self: self  # noqa: E731
+
+    monkeypatch.setattr(places, "_connect", lambda _: Deaf())
+    with pytest.raises(nowcast.UserError, match=r"manifest\.json cannot be written; check that the bucket exists"):
+        destination.make(places.at(url)).__enter__()
+
+
 def test_a_store_of_another_schema_is_refused(url, corpus_config):
     manifest = places.at(url) / "manifest.json"
-    assert manifest.replace('{"schema": "corpus/99"}', manifest.read()[1])
+    manifest.replace('{"schema": "corpus/99"}', manifest.read()[1])
     with pytest.raises(nowcast.UserError, match="corpus/99"):
         collect_population(corpus_config(url))
 
@@ -286,6 +309,7 @@ def test_an_address_that_cannot_be_is_refused_with_those_that_can(url):
 
 
 def test_an_s3_of_ones_own_is_named_by_the_environment(monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     assert "endpoint" not in places._spec("s3://bucket/mine")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     assert places._spec("s3://bucket/mine")["endpoint"] == "http://127.0.0.1:9000"
