@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,7 +211,7 @@ def open(path: str | Place) -> Corpus:
         )
     runs = [Run(place, info) for place, info in _descriptions(path, read_manifest(path))]
     for run in runs:
-        _check_description(run)
+        check_description(run)
     return Corpus(path, [run for run in runs if run.status in FINISHED])
 
 
@@ -232,7 +233,14 @@ def read_descriptions(path: Remote, runs: Sequence[str]) -> dict[str, tuple[Plac
     }
 
 
-def _check_description(run: Run) -> None:
+def read_run(folder: Path) -> Run:
+    """The run in a folder; one whose description is damaged is refused."""
+    run = Run(folder, read_json(folder / "run.json"))
+    check_description(run)
+    return run
+
+
+def check_description(run: Run) -> None:
     """A ``run.json`` must say everything, in the form that readers rely on."""
     missing = {"config", "status", "leaves", "snapshots", "sha256"} - run.info.keys()
     if missing:
@@ -309,7 +317,7 @@ def check_schema(path: Place, manifest: dict[str, Any]) -> dict[str, Any]:
             f"corpus={str(path)!r} has schema {manifest.get('schema')!r}, and this version reads {SCHEMA!r}; collect into another folder"
         )
     if not isinstance(manifest.get("runs"), dict):
-        raise UserError(f"corpus: {path}/manifest.json is damaged (it lists no runs); collect into another folder")
+        raise UserError(f"corpus: {path}/manifest.json is damaged (it lists no runs); {_cure(path / 'manifest.json')}")
     return manifest
 
 
@@ -326,12 +334,16 @@ def parse(path: Place, content: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"corpus: {path} is damaged ({first_line(error)}); remove its folder and collect it again"
-        ) from None
+        raise UserError(f"corpus: {path} is damaged ({first_line(error)}); {_cure(path)}") from None
     if not isinstance(parsed, dict):
-        raise UserError(f"corpus: {path} is damaged (not a JSON object); remove its folder and collect it again")
+        raise UserError(f"corpus: {path} is damaged (not a JSON object); {_cure(path)}")
     return parsed
+
+
+def _cure(path: Place) -> str:
+    if path.name == "manifest.json":
+        return "remove this file alone: scripts/collect.py, given its command again, writes it anew from the runs"
+    return "remove its folder and collect it again"
 
 
 def read_metrics(run: Place) -> list[dict[str, Any]]:

@@ -78,6 +78,8 @@ class Store(Folder):
     def check(self) -> None:
         """Refuse a store that cannot be reached, and a corpus of another schema."""
         super().check()
+        if folder := self.corpus.folder:
+            check_destination(folder)
         if (self.corpus / "manifest.json").is_file():
             corpus.read_manifest(self.corpus)
 
@@ -144,14 +146,13 @@ class _Copying(Recorder):
         super().__init__(store.path, name, **about)
         self._store = store
 
-    def __enter__(self) -> "Recorder":
-        super().__enter__()
+    def _begin(self) -> None:
+        super()._begin()
         if self._store.finished([self.path.name]):
             self._info["status"] = "complete"
             shutil.rmtree(self.path)
         elif self.finished:
             self._store.publish(self.path)
-        return self
 
     def finish(self, status: str) -> None:
         """Declare the run ``complete`` or ``diverged``, and copy it."""

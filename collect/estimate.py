@@ -29,7 +29,9 @@ class Estimate(NamedTuple):
 
     def __str__(self) -> str:
         sizes = f"{self.runs:,} runs, {self.epochs:,} epochs, {self.snapshots:,} snapshots"
-        return f"{sizes}: {self.bytes / 2**30:,.2f} GiB at most, {self.hours:,.2f} hours"
+        size = f"{self.bytes / 2**30:,.2f} GiB" if self.bytes >= 2**30 else f"{self.bytes / 2**20:,.1f} MiB"
+        time = f"{self.hours:,.2f} hours" if self.hours >= 1 else f"{60 * self.hours:,.1f} minutes"
+        return f"{sizes}: {size} at most, {time}"
 
 
 class Program(NamedTuple):

@@ -16,7 +16,11 @@ import tensorstore as ts
 
 from nowcast.types import UserError
 
-SCHEMES = "gs://, s3://, http://, https://, file:// or memory://"
+SCHEMES = "gs://, s3://, http://, https:// or file://"
+RIGHTS = {
+    "gs://": "gcloud auth application-default login",
+    "s3://": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+}
 AT_ONCE = 64
 """Objects that are written side by side, so that memory stays bounded."""
 _RETRIES = {"max_retries": 4, "initial_delay": "0.5s", "max_delay": "4s"}
@@ -38,6 +42,12 @@ class Remote:
 
     def __str__(self) -> str:
         return f"{self.root}/{self.key}".rstrip("/")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that a ``file://`` URL names."""
+        spec = _spec(self.root)
+        return Path(spec["path"]) / self.key if spec["driver"] == "file" else None
 
     @property
     def name(self) -> str:
@@ -121,9 +131,9 @@ def is_unreachable(error: Exception) -> bool:
 
 def unreachable(place: Place, error: Exception) -> UserError:
     """The line that says so."""
+    rights = next((f" ({how})" for scheme, how in RIGHTS.items() if str(place).startswith(scheme)), "")
     return UserError(
-        f"corpus: {place} cannot be reached ({first_line(error)}); check the address, the network and your rights "
-        "(gs: gcloud auth application-default login; s3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        f"corpus: {place} cannot be reached ({first_line(error)}); check the address, the network and your rights{rights}"
     )
 
 

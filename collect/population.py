@@ -23,7 +23,6 @@ from collect.recorder import Recorder, describe_leaves
 from collect.stop import Stop
 from collect.tasks import Classification
 from collect.workers import side_by_side
-from nowcast.types import UserError
 
 
 def make_task(
@@ -76,9 +75,8 @@ class Group:
         self.snapshots = -(-self.steps // self.every) + 1
         params, extra = self.task.init(0)
         self.leaves = describe_leaves(params, self.task.labels)
-        self.statistics = describe_leaves(extra, jax.tree.map(lambda _: "norm", extra)) if config.batch_stats else None
-        if self.statistics == []:
-            raise UserError(f"batch_stats=true: {config.model.name} has no BatchNorm; leave this key out")
+        recorded = describe_leaves(extra, jax.tree.map(lambda _: "norm", extra)) if config.batch_stats else []
+        self.statistics = recorded or None  # not every network has some
 
     def record(self, into: Folder, stop: Stop, bar: tqdm) -> list[str]:
         """Train and record every member; what became of each: ``complete``, ``diverged``, ``already``, or nothing."""
@@ -184,7 +182,7 @@ class Group:
             "task": self.task.name, "seed": member.seed, "model": asdict(self.config.model),
             "data": self.config.data.identity, "optimizer": asdict(member.optimizer), "augment": self.config.augment.name,
             "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
-            **({"batch_stats": True} if self.config.batch_stats else {}),
+            **({"batch_stats": True} if self.statistics else {}),
         }  # fmt: skip
 
     def _recorder(self, member: Member) -> Recorder:

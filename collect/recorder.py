@@ -87,26 +87,23 @@ class Recorder:
         self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
 
     def __enter__(self) -> "Recorder":
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / "lock").open("w")
+        self._lock = _locked(self.path)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(self._lock.fileno()).st_nlink:
-                raise BlockingIOError("its owner removed it meanwhile")
-        except OSError:
+            self._begin()
+        except BaseException:
             self._lock.close()
-            raise UserError(
-                f"corpus: run {self.path} is being recorded by another process; wait for it or stop it"
-            ) from None
+            raise
+        return self
+
+    def _begin(self) -> None:
+        """Find out what is there."""
         info = self.path / "run.json"
         if info.exists():
-            self._info = {**store.read_json(info), "leaves": self._info["leaves"]}
+            self._info = {**store.read_run(self.path).info, "leaves": self._info["leaves"]}
         else:
             self._write_info()
-        if self.finished:
-            return self
-        self._arrays = {name: self._open(name, width) for name, width in self._widths.items()}
-        return self
+        if not self.finished:
+            self._arrays = {name: self._open(name, width) for name, width in self._widths.items()}
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
@@ -221,14 +218,14 @@ def _digest(state: PyTree) -> str:
 def is_finished(corpus: Path, run_id: str) -> bool:
     """Whether a corpus holds this run, whole."""
     info = corpus / "runs" / run_id / "run.json"
-    return info.exists() and store.read_json(info).get("status") in store.FINISHED
+    return info.exists() and store.read_run(info.parent).status in store.FINISHED
 
 
 def check_destination(corpus: Path) -> None:
     """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
     check_writable(f"corpus={str(corpus)!r}", corpus)
     if (corpus / "manifest.json").exists():
-        store.read_manifest(corpus)
+        store.open(corpus)
     elif corpus.exists() and any(item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()):
         raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
 
@@ -248,7 +245,10 @@ def index(corpus: Path, *, wait: bool = False) -> None:
             return
     with (corpus / "runs" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = {file.parent.name: entry(store.read_json(file)) for file in sorted((corpus / "runs").glob("*/run.json"))}
+        runs = {
+            file.parent.name: entry(store.read_run(file.parent).info)
+            for file in sorted((corpus / "runs").glob("*/run.json"))
+        }
         if not manifest.exists() or store.read_json(manifest).get("runs") != runs:
             replace(manifest, manifest_text(runs))
 
@@ -257,7 +257,7 @@ def entry(info: dict[str, Any]) -> dict[str, Any]:
     """What the manifest says about a run."""
     config = info["config"]
     return {
-        "task": config["task"], "seed": config["seed"], "status": info["status"],
+        "task": config["task"], "seed": config.get("seed"), "status": info["status"],
         "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
     }  # fmt: skip
 
@@ -266,6 +266,28 @@ def manifest_text(runs: dict[str, Any]) -> str:
     """A manifest that lists these runs."""
     versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
     return json.dumps({"schema": store.SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"
+
+
+def _locked(folder: Path) -> Any:
+    """An open file that only one process has at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = None
+    try:
+        lock = (folder / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        raise BlockingIOError("its owner removed it meanwhile")
+    except OSError as error:
+        if lock:
+            lock.close()
+        if isinstance(error, BlockingIOError | FileNotFoundError):
+            raise UserError(
+                f"corpus: run {folder} is being recorded by another process; wait for it or stop it"
+            ) from None
+        raise UserError(
+            f"corpus: {folder} cannot be locked ({error.strerror}); collect on a file system that has locks and room"
+        ) from None
 
 
 def _open_array(path: Path, shape: tuple[int, int]) -> Any:

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.types import UserError
-from scripts.jobs import ROOT, STOPPED, Failed, end, is_here, share_cores
+from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 
 CONFIGS = str(Path(ROOT, "configs"))
 _WRONG = (UserError, OmegaConfBaseException, OSError)
@@ -38,21 +38,24 @@ def command(
 
     def job(config: Any) -> Any:
         _quieten()
-        if is_here():
+        if HydraConfig.get().mode == RunMode.RUN:
             try:  # here, before Hydra adds a line of its own
+                if not are_here(HydraConfig.get().launcher):
+                    raise UserError("hydra/launcher is for the jobs of -m: add -m, or leave it out")
                 returned = _checked(config, schema, body)
             except _WRONG as error:
                 _fail(error)
-            if HydraConfig.get().mode == RunMode.RUN:
-                end([returned], conclude)
+            end([returned], conclude)
             return returned
-        share_cores()
+        elsewhere = not are_here(HydraConfig.get().launcher)
+        if elsewhere:
+            share_cores()
         try:
             return _checked(config, schema, body)
         except _WRONG as error:
             return Failed(_line(error), 2)
         except SystemExit as ended:
-            if ended.code not in STOPPED:  # the launcher's own
+            if not elsewhere or ended.code not in STOPPED:  # meant for all jobs, or the launcher's own
                 raise
             return Failed("stopped; give the same command again", ended.code)
 

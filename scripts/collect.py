@@ -15,6 +15,7 @@ from typing import NamedTuple
 from collect.config import CollectConfig
 from collect.estimate import Estimate, estimate, total
 from collect.population import collect_population
+from nowcast.types import UserError
 from scripts.cli import argument, command, command_line
 
 
@@ -26,6 +27,10 @@ class Collected(NamedTuple):
 
 
 def main(config: CollectConfig) -> Estimate | Collected:
+    if config.corpus.startswith("memory://"):
+        raise UserError(
+            f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder or a store"
+        )
     what = f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
     if config.dry_run:
         would = estimate(config)
@@ -44,8 +49,9 @@ def main(config: CollectConfig) -> Estimate | Collected:
 def conclude(jobs: list[Estimate | Collected]) -> None:
     """Once, after all jobs."""
     if isinstance(jobs[0], Estimate):
-        print(f"{len(jobs)} jobs: {total(jobs)}")
-        print("hours are this machine's, for training alone: evaluating and writing are not counted")
+        if len(jobs) > 1:
+            print(f"{len(jobs)} jobs: {total(jobs)}")
+        print("the time is this machine's, for training alone: evaluating and writing are not counted")
         print("next: the same command without dry_run=true")
         return
     for path in dict.fromkeys(job.corpus for job in jobs):

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any, NamedTuple
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from nowcast.types import UserError
 
@@ -32,20 +30,16 @@ def are_here(launcher: Any) -> bool:
     return launcher._target_.endswith(".BasicLauncher")
 
 
-def is_here() -> bool:
-    """Whether this job runs in the process of the command."""
-    config = HydraConfig.get()
-    return config.mode == RunMode.RUN or are_here(config.launcher)
-
-
 def require_extra(launcher: Any) -> None:
     """Raises:
-    UserError: The launcher's plugin is not installed.
+    UserError: The launcher's plugin is not installed, or there is no Slurm for it.
     """
     plugin = launcher._target_.split(".")[1]
     if plugin in EXTRAS and find_spec(f"hydra_plugins.{plugin}") is None:
         extra = EXTRAS[plugin]
         raise UserError(f"hydra/launcher: {plugin} is not installed; pip install -e '.[{extra}]'")
+    if launcher._target_.endswith(".SlurmLauncher") and not which("srun"):
+        raise UserError("hydra/launcher: this machine has no Slurm (no srun); here joblib and submitit_local work")
 
 
 @contextmanager

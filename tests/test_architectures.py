@@ -191,6 +191,13 @@ def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, 
     assert ("conv_general_dilated" not in str(traced)) == (other_code and jax.default_backend() == "cpu")
 
 
+def test_convolve_heeds_options_that_its_own_code_does_not_know():
+    x, k = jax.random.normal(jax.random.key(0), (2, 8, 8, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    given = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "rhs_dilation": (2, 2)}
+    mine, other = (f(x, k, (1, 1), "SAME", **given) for f in (convolve, lax.conv_general_dilated))
+    np.testing.assert_allclose(mine, other, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 5, 7, 2)])
 def test_mean_pool_is_flax_avg_pool(shape):
     x = jax.random.normal(jax.random.key(0), shape)

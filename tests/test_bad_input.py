@@ -39,8 +39,10 @@ COLLECT = [
     ("epochs=${nope}", "nope"), ("epochs", "epochs"), ("vary.learning_rate=[0.1", "[0.1"),
     ("~corpus", "corpus"), ("corpus=???", "corpus"), ("corpus=", "corpus"), ("corpus=null", "corpus"),
     ("corpus={file}", "{file}"), ("corpus={folder}", "{folder}"), ("corpus={file}/below", "{file}"),
-    ("corpus={other_schema}", "corpus/99"), ("batch_stats=true", "mlp has no BatchNorm"), ("batch_stats=some", "some"),
-    ("corpus=ftp://host/mine", "ftp"), ("corpus=gs://", "gs://"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
+    ("corpus={other_schema}", "corpus/99"), ("batch_stats=some", "some"),
+    ("corpus=ftp://host/mine", "ftp"), ("corpus=gs://", "gs://"), ("corpus=memory://mine", "memory"),
+    ("corpus=file://{folder}", "is no corpus"), ("corpus={damaged_manifest}", "remove this file alone"), ("corpus={empty_run}", "run.json lacks config"),
+    ("hydra/launcher=joblib", "add -m"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
 ]  # fmt: skip
 META_TRAIN = [
     ("corpus={folder}/nowhere", "{folder}/nowhere"), ("corpus={folder}", "{folder}"),
@@ -89,11 +91,12 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     (root / "file").write_text("dear")
     (root / "folder").mkdir()
     (root / "folder" / "chapter1.tex").write_text("dear")
-    names = ("other_schema", "damaged_manifest", "damaged_run", "damaged_chunk")
+    names = ("other_schema", "damaged_manifest", "damaged_run", "empty_run", "damaged_chunk")
     copies = {name: shutil.copytree(corpus_path, root / name) for name in names}
     (copies["other_schema"] / "manifest.json").write_text('{"schema": "corpus/99"}')
     (copies["damaged_manifest"] / "manifest.json").write_text('{"sch')
     (copies["damaged_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text('{"con')
+    (copies["empty_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text("{}")
     for chunk in copies["damaged_chunk"].glob("runs/*/weights/c/3/0"):
         chunk.write_bytes(chunk.read_bytes()[:-9] + b"\0" * 9)
     copies["damaged_bundle"] = shutil.copytree(bundle_path, root / "damaged_bundle")

@@ -194,7 +194,7 @@ def test_lost_weights_are_named(copied):
 
 def test_two_recorders_cannot_write_the_same_run(tmp_path):
     leaves = [{"path": "w", "shape": [3], "op": "bias"}]
-    config = {"task": "t", "seed": 0}
+    config = {"task": "t", "seed": 0, "record_every": 1}
     make = lambda: Recorder(tmp_path / "corpus", "one", config=config, leaves=leaves, snapshots=2)  # noqa: E731
     with make(), pytest.raises(nowcast.UserError, match="another process"), make():
         pass

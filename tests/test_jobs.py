@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,22 +48,25 @@ def test_a_command_of_many_jobs_ends_once(one_after_another):
     )
 
 
-def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, tmp_path):
-    wrong = ["-m", *TINY, "runs=1", "epochs=1", "model.width=0.05,100", "corpus=corpus"]
-    done = script("collect", *wrong, "hydra/launcher=joblib", cwd=tmp_path)
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib"]], ids=["one after another", "joblib"])
+def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, tmp_path, launcher):
+    wrong = ["-m", *TINY, "runs=1", "epochs=1", "model.width=100,0.05", "corpus=corpus"]
+    done = script("collect", *wrong, *launcher, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: model.width=100.0")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.splitlines()[-1].startswith("error: model.width=100.0")
+    assert done.stderr.count("error: ") == 1
+    if launcher:
+        assert done.stderr.count("\n") == 1  # no bars
     assert "next: " not in done.stdout
     assert len(corpus.open(tmp_path / "corpus")) == 1
 
 
-def test_one_after_another_wrong_input_ends_the_command(script, tmp_path):
-    done = script("collect", "-m", *TINY, "epochs=1", "model.width=100,0.05", "corpus=corpus", cwd=tmp_path)
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="this machine has Slurm")
+def test_where_there_is_no_slurm_one_line_says_so(script, tmp_path):
+    done = script("collect", "-m", *TINY, "hydra/launcher=slurm", "corpus=corpus", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: model.width=100.0")
+    assert done.stderr.startswith("error: hydra/launcher: this machine has no Slurm")
     assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "corpus").exists()
 
 
 def test_max_minutes_is_each_jobs_own(script, tmp_path):
@@ -80,9 +84,9 @@ def test_the_total_of_a_dry_run_is_the_sum_of_its_jobs(script, tmp_path):
     numbers = [[float(n) for n in re.findall(r"[\d.]+", line.split(":", 1)[1])] for line in [*jobs, total]]
     assert total.startswith("2 jobs: ")
     assert numbers[-1][:3] == [4, 40000, 16004]  # runs, epochs, snapshots: 20,000 steps, every fifth, and the start
-    for one, other, both in zip(*numbers, strict=True):
+    for one, other, both in list(zip(*numbers, strict=True))[:3]:  # what follows may be in MiB or GiB, minutes or hours
         assert one > 0
-        assert one + other == pytest.approx(both, abs=0.011)  # GiB and hours are rounded
+        assert one + other == both
     assert not (tmp_path / "corpus").exists()
 
 

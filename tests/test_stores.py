@@ -220,7 +220,7 @@ def test_of_two_machines_that_finish_a_run_the_first_wins(url, machine, monkeypa
     second = destination.make(places.at(url))
     with first, second:
         if moment == "before":
-            with second.recorder("run", config={"task": "t", "seed": 0}, leaves=LEAVES, snapshots=2):
+            with second.recorder("run", config={"task": "t", "seed": 0, "record_every": 1}, leaves=LEAVES, snapshots=2):
                 record(first, "run", 1.0)
             record(second, "run", 2.0)
         else:

@@ -18,6 +18,7 @@ CHUNK = 4
 """Images whose products stay in a core's cache."""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+UNUSUAL = ("lhs_dilation", "rhs_dilation", "batch_group_count", "precision", "preferred_element_type")
 Pads = Sequence[tuple[int, int]]
 fence = lax.optimization_barrier
 
@@ -41,7 +42,8 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     def plain(x: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
-    if jax.default_backend() != "cpu":
+    unusual = any(options.get(name) not in (None, 1, (1, 1)) for name in UNUSUAL)
+    if jax.default_backend() != "cpu" or unusual or options.get("dimension_numbers", LAYOUT) != LAYOUT:
         return plain(x, kernel)
     shape = jax.eval_shape(plain, x, kernel).shape
     size, groups = kernel.shape[:2], options.get("feature_group_count", 1)

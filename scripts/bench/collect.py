@@ -220,7 +220,7 @@ def recording(args: argparse.Namespace) -> None:
             plain = ours.seconds(args.epochs * EPOCH, EPOCH)
             with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
                 begun = time.perf_counter()
-                config = {"task": loop.task.name, "seed": 0}
+                config = {"task": loop.task.name, "seed": 0, "record_every": EPOCH}
                 recorders = [
                     stack.enter_context(
                         Recorder(
