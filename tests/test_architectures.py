@@ -13,7 +13,7 @@ from jax import lax
 import nowcast
 from collect.models import MODELS
 from collect.models.convolution import convolve
-from collect.models.layers import mean_pool
+from collect.models.layers import ConvNorm, mean_pool
 
 SMALL = {
     "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "resnet18": {}, "shufflenet_v2": {},
@@ -189,6 +189,12 @@ def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, 
     x, k = jnp.zeros((1, size, size, 4)), jnp.zeros((kernel, kernel, 4 // groups, outputs))
     traced = jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", groups))(x, k)
     assert ("conv_general_dilated" not in str(traced)) == (other_code and jax.default_backend() == "cpu")
+
+
+def test_the_layers_of_the_networks_use_that_code():
+    layer = ConvNorm(4, 8, rngs=nnx.Rngs(0))
+    traced = str(jax.make_jaxpr(layer.conv)(jnp.zeros((1, 8, 8, 4))))
+    assert ("conv_general_dilated" not in traced) == (jax.default_backend() == "cpu")
 
 
 def test_convolve_heeds_options_that_its_own_code_does_not_know():

@@ -43,7 +43,11 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
     unusual = any(options.get(name) not in (None, 1, (1, 1)) for name in UNUSUAL)
-    if jax.default_backend() != "cpu" or unusual or options.get("dimension_numbers", LAYOUT) != LAYOUT:
+    layout, usual = (
+        lax.conv_dimension_numbers(x.shape, kernel.shape, numbers)
+        for numbers in (options.get("dimension_numbers", LAYOUT), LAYOUT)
+    )
+    if jax.default_backend() != "cpu" or unusual or layout != usual:
         return plain(x, kernel)
     shape = jax.eval_shape(plain, x, kernel).shape
     size, groups = kernel.shape[:2], options.get("feature_group_count", 1)
