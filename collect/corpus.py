@@ -209,17 +209,19 @@ def open(path: str | Place) -> Corpus:
         raise UserError(
             f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py corpus={path} makes one"
         )
-    runs = [Run(place, info) for place, info in _descriptions(path, read_manifest(path))]
-    for run in runs:
-        check_description(run)
+    manifest = read_manifest(path)
+    if isinstance(path, Remote):
+        runs = [Run(*described) for described in read_descriptions(path, sorted(manifest["runs"])).values()]
+        for run in runs:
+            check_description(run)
+    else:
+        runs = read_runs(path)
     return Corpus(path, [run for run in runs if run.status in FINISHED])
 
 
-def _descriptions(path: Place, manifest: Mapping[str, Any]) -> list[tuple[Place, dict[str, Any]]]:
-    """Where every run lies, and its ``run.json``."""
-    if isinstance(path, Remote):
-        return list(read_descriptions(path, sorted(manifest["runs"])).values())
-    return [(file.parent, read_json(file)) for file in sorted((path / "runs").glob("*/run.json"))]
+def read_runs(corpus: Path) -> list[Run]:
+    """All runs in a corpus's folder, finished or not."""
+    return [read_run(file.parent) for file in sorted((corpus / "runs").glob("*/run.json"))]
 
 
 def read_descriptions(path: Remote, runs: Sequence[str]) -> dict[str, tuple[Place, dict[str, Any]]]:

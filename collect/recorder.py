@@ -245,10 +245,7 @@ def index(corpus: Path, *, wait: bool = False) -> None:
             return
     with (corpus / "runs" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = {
-            file.parent.name: entry(store.read_run(file.parent).info)
-            for file in sorted((corpus / "runs").glob("*/run.json"))
-        }
+        runs = {run.id: entry(run.info) for run in store.read_runs(corpus)}
         if not manifest.exists() or store.read_json(manifest).get("runs") != runs:
             replace(manifest, manifest_text(runs))
 

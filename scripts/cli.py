@@ -38,24 +38,24 @@ def command(
 
     def job(config: Any) -> Any:
         _quieten()
+        here = are_here(HydraConfig.get().launcher)
         if HydraConfig.get().mode == RunMode.RUN:
             try:  # here, before Hydra adds a line of its own
-                if not are_here(HydraConfig.get().launcher):
+                if not here:
                     raise UserError("hydra/launcher is for the jobs of -m: add -m, or leave it out")
                 returned = _checked(config, schema, body)
             except _WRONG as error:
                 _fail(error)
             end([returned], conclude)
             return returned
-        elsewhere = not are_here(HydraConfig.get().launcher)
-        if elsewhere:
+        if not here:
             share_cores()
         try:
             return _checked(config, schema, body)
         except _WRONG as error:
             return Failed(_line(error), 2)
         except SystemExit as ended:
-            if not elsewhere or ended.code not in STOPPED:  # meant for all jobs, or the launcher's own
+            if here or ended.code not in STOPPED:  # meant for all jobs, or the launcher's own
                 raise
             return Failed("stopped; give the same command again", ended.code)
 

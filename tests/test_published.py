@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,6 @@ import nowcast
 from nowcast import published
 from nowcast.forecasters import wnn
 
-h5py = pytest.importorskip("h5py")
 FOLDER = Path(__file__).resolve().parent.parent.parent / "shared" / "reference" / "wnn"
 needs_authors = pytest.mark.skipif(
     not FOLDER.exists(), reason="the authors' files lie outside the project, in ../shared"

@@ -21,6 +21,7 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 UNUSUAL = ("lhs_dilation", "rhs_dilation", "batch_group_count", "precision", "preferred_element_type")
 Pads = Sequence[tuple[int, int]]
 fence = lax.optimization_barrier
+plain = partial(lax.conv_general_dilated, dimension_numbers=LAYOUT)
 
 
 def compiler_options() -> dict[str, str]:
@@ -38,24 +39,21 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
       slower than for 3×3. We multiply patches with the kernel, as a matrix.
     """
-
-    def plain(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-
+    asked = partial(plain, window_strides=strides, padding=padding, **options)
     unusual = any(options.get(name) not in (None, 1, (1, 1)) for name in UNUSUAL)
     layout, usual = (
         lax.conv_dimension_numbers(x.shape, kernel.shape, numbers)
         for numbers in (options.get("dimension_numbers", LAYOUT), LAYOUT)
     )
     if jax.default_backend() != "cpu" or unusual or layout != usual:
-        return plain(x, kernel)
-    shape = jax.eval_shape(plain, x, kernel).shape
+        return asked(x, kernel)
+    shape = jax.eval_shape(asked, x, kernel).shape
     size, groups = kernel.shape[:2], options.get("feature_group_count", 1)
     pads = lax.padtype_to_pads(x.shape[1:3], size, strides, padding) if isinstance(padding, str) else padding
     if 1 < groups == x.shape[-1] == kernel.shape[-1]:
         return fence(_depthwise(x, kernel, tuple(strides), tuple(map(tuple, pads))))
     if groups > 1:
-        return fence(plain(fence(x), kernel))
+        return fence(asked(fence(x), kernel))
     if size == (1, 1) or (2, 2) in (x.shape[1:3], shape[1:3]):
         patches = jnp.concatenate([*_parts(_pad(x, pads), size, strides)], axis=-1)
         product = fence(patches.reshape(-1, patches.shape[-1])) @ kernel.reshape(-1, kernel.shape[-1])
@@ -83,7 +81,7 @@ def _sum(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _dense(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
-    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=LAYOUT)
+    return plain(x, kernel, strides, pads)
 
 
 def _dense_backward(
@@ -98,10 +96,8 @@ def _dense_backward(
         )
     ]
     turned = fence(x.transpose(3, 1, 2, 0)), fence(above.transpose(1, 2, 0, 3))
-    gradient = lax.conv_general_dilated(*turned, (1, 1), wide, rhs_dilation=strides, dimension_numbers=LAYOUT)
-    inputs = jax.vjp(lambda x: lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=LAYOUT), x)[1](
-        above
-    )[0]
+    gradient = plain(*turned, (1, 1), wide, rhs_dilation=strides)
+    inputs = jax.vjp(lambda x: plain(x, kernel, strides, pads), x)[1](above)[0]
     return inputs, gradient.transpose(1, 2, 0, 3)
 
 
