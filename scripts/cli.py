@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sys
 import threading
@@ -108,16 +109,18 @@ def _cause(error: BaseException) -> str:
         key = str(error).split("missing mandatory value: ")[-1].split()[0]
         return f"{key} is missing: give {key}=…; --help explains every key"
     if error.__cause__ is not None and "Error merging override" in str(error):
+        override = str(error).split("Error merging override ")[-1].strip()
+        if "is not a ListConfig, list or tuple" in str(error.__cause__):
+            return f"{override}: this key takes a list: {override.replace('=', '=[')}]"
         return f"{error}: {_cause(error.__cause__)}"
     if "To append to your config use +" in str(error):
-        return f"{str(error).splitlines()[0]}; --help lists every key"
-    if "Could not find 'data/" in str(error):  # Hydra only knows the sets that have a file
-        available = str(error).split("Available options in 'data':")[-1].split("Config search path")[0].split()
-        named = str(error).split("Could not find 'data/")[1].split("'")[0]
-        return (
-            f"data={named}: configs/data has no such file, but {', '.join(available)}; "
-            f"any image classification set of TensorFlow Datasets goes by data.name={named}"
-        )
+        return f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists every one"
+    missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", str(error))
+    if missing and (folder := Path(CONFIGS) / missing[1]).is_dir():
+        group, named = missing.groups()
+        there = ", ".join(sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")))
+        also = f"; any image classification set of TensorFlow Datasets goes by data.name={named}" * (group == "data")
+        return f"{group}={named}: there is no such one, but {there}{also}"
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]
     noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
     return " ".join(line for line in lines if line and not line.startswith(noise))

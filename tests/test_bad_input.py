@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 
 COLLECT = [
     # what is added to a good command line, and what the message must name
-    ("model=lenett", "lenett"), ("model.name=lenett", "lenett"), ("data=mnits", "mnits"),
+    ("model=lenett", "small/resnet20"), ("hydra/launcher=sloorm", "but joblib, ray, slurm, submitit_local"), ("model.name=lenett", "lenett"), ("data=mnits", "mnits"),
     ("data.name=mnits", "mnits"), ("data.name=../mnist", "../mnist"), ("data.name=", "data.name"),
     ("data.name=null", "data.name"), ("data.dir=", "data.dir"), ("data=cifar10 data.dir={file}", "{file}"),
     ("augment=flip", "flip"), ("augment.name=flip", "flip"), ("augment.angle=3", "angle"), ("optimizer=addam", "addam"), ("optimizer.name=addam", "addam"),
@@ -32,7 +32,7 @@ COLLECT = [
     ("model=resnet20 model.depth=21", "depth=21"), ("model=resnet20 model.depth=-4", "depth=-4"),
     ("model=mlp model.depth=3", "depth"), ("seed=-1", "seed=-1"), ("seed=2147483648", "2147483648"),
     ("vary.learning_rate=[0.1]", "[0.1]"), ("vary.learning_rate=[0.1,0.01]", "0.01"),
-    ("vary.learning_rate=[0,1]", "0"), ("vary.learning_rate=fast", "fast"),
+    ("vary.learning_rate=[0,1]", "0"), ("vary.learning_rate=fast", "vary.learning_rate=[fast]"),
     ("vary.schedule=[linear]", "linear"), ("vary.batch_size=[]", "vary.batch_size"), ("vary.batch_size=[64,0]", "0"),
     ("optimizer.warmup=1", "warmup=1"), ("together=maybe", "maybe"), ("at_once=0", "at_once=0"), ("vary.schedule=[]", "vary.schedule"), ("epoch=3", "epoch"),
     ("+extra=3", "extra"), ("++extra=3", "extra"), ("+model.extra=3", "extra"),
