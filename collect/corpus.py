@@ -29,7 +29,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from collect.places import CONTEXT, Place, Remote, at, first_line, is_unreachable, kvstore, unreachable
+from collect.places import CACHED, CONTEXT, Place, Remote, at, first_line, is_unreachable, kvstore, unreachable
 from nowcast.types import OPERATIONS, UserError
 
 SCHEMA = "weight-nowcaster/corpus/1"
@@ -64,9 +64,10 @@ class Trajectory:
 
     def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
         self._path = path
-        spec = {"driver": "zarr3", "fill_missing_data_reads": False}
+        spec = {"driver": "zarr3", "fill_missing_data_reads": False, "recheck_cached_data": "open"}
+        context = CACHED if isinstance(path, Remote) else CONTEXT
         try:
-            self._store = ts.open(spec, kvstore=kvstore(path), read=True, context=CONTEXT).result()
+            self._store = ts.open(spec, kvstore=kvstore(path), read=True, context=context).result()
         except ValueError as error:
             raise self._refused("cannot open", error) from None
         self.leaves = leaves

@@ -26,6 +26,8 @@ AT_ONCE = 64
 _RETRIES = {"max_retries": 4, "initial_delay": "0.5s", "max_delay": "4s"}
 CONTEXT = ts.Context({f"{kind}_request_retries": _RETRIES for kind in ("gcs", "http", "s3")})
 """Connections, shared by all of this process; it also holds what lies at memory://."""
+CACHED = ts.Context({"cache_pool": {"total_bytes_limit": 1 << 28}}, parent=CONTEXT)
+"""The same, for arrays that are read from afar: chunks are kept, up to 256 MiB of them, decoded."""
 _ERRORS = (ValueError, NotImplementedError, TimeoutError, OSError)
 _UNREACHABLE = ("ABORTED", "UNAVAILABLE", "DEADLINE", "UNAUTHENTICATED", "PERMISSION", "INTERNAL", "RESOURCE")
 

@@ -1,34 +1,126 @@
 """What a meta-training is made of. Every key stands in ``python scripts/meta_train.py --help``."""
 
-from dataclasses import dataclass
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from collect.config import check_rate, check_seed, one_of, require
-from nowcast.forecasters import LEARNED
+from collect.models import MODELS
+from meta_train.loader import SLOTS
+from meta_train.log import LOGS
+from meta_train.trainer import Settings
+from meta_train.windows import SAMPLING, Rule
+from nowcast.forecasters import LEARNED, Learned
+from nowcast.types import OPERATIONS
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "wnn": {},
+    "wnn_multi": {},
+    "introspection": {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4},
+    "introspection_linear": {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4},
+}
+"""What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``."""
+COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
 
 
 @dataclass
 class MetaTrainConfig:
-    """One fit: a corpus in, a bundle out."""
+    """One fit: corpora in, a bundle out. Where a key may be None, it is the forecaster's own; see ``RECIPES``."""
 
-    corpus: str
+    corpus: Any
     bundle: str
     forecaster: str = "wnn"
-    window: int = 5
-    horizon: int = 5
-    windows_per_run: int = 20_000
+    window: int | None = None
+    horizon: int | None = None
+    served_by: Any = None
+    sampling: str | None = None
+    keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
     validation_share: float = 0.2
-    steps: int = 4000
-    batch_size: int = 1024
-    learning_rate: float = 2e-3
+    steps: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    patience: int = 10
     seed: int = 0
+    log: str | None = None
+    max_minutes: float | None = None
+    processes: Any = 1
+    process: int = 0
+    coordinator: str | None = None
 
     def __post_init__(self) -> None:
         one_of("forecaster", self.forecaster, LEARNED)
-        require(bool(self.bundle), "bundle", repr(self.bundle), "must be a folder's path")
-        require(2 <= self.window <= 1000, "window", self.window, "must be 2 to 1000 snapshots; the paper's is 5")
-        require(1 <= self.horizon <= 100_000, "horizon", self.horizon, "must be 1 snapshot or more; the paper's is 5")
-        for key, most in (("windows_per_run", 10**7), ("steps", 10**9), ("batch_size", 10**6)):
+        own = {item.name: item.default for item in dataclasses.fields(self.kind)}
+        recipe = COMMON | RECIPES.get(self.forecaster, {}) | {key: own[key] for key in ("window", "horizon")}
+        for key, value in recipe.items():
+            setattr(self, key, value if getattr(self, key) is None else getattr(self, key))
+        self.corpus = [self.corpus] if isinstance(self.corpus, str) else self.corpus
+        paths = isinstance(self.corpus, list) and self.corpus and all(isinstance(c, str) and c for c in self.corpus)
+        require(bool(paths), "corpus", self.corpus, "must be a corpus's path, or a list of them: corpus=[a,b]")
+        require(bool(self.bundle) and "://" not in self.bundle, "bundle", repr(self.bundle), "must be a folder's path")
+        for name in self.keep_out:
+            known = name in MODELS or re.sub(r"\d+$", "", name) in MODELS
+            require(
+                known, "keep_out", name, f"no architecture; there are {', '.join(MODELS)}, and resnet32 and the like"
+            )
+        require(3 <= self.rule.window <= 1000, "window", self.window, "must be 3 to 1000 snapshots; the paper's is 5")
+        require(
+            1 <= self.rule.horizon <= 10**5, "horizon", self.horizon, "must be 1 snapshot or more; the paper's is 5"
+        )
+        self._check_served_by()
+        one_of("sampling", str(self.sampling), SAMPLING)
+        for key, most in (("steps", 10**9), ("patience", 10**9)):
             require(1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}")
+        size = self.settings.batch_size
+        fits = 1 <= size <= 10**6 and size % SLOTS == 0
+        require(
+            fits,
+            "batch_size",
+            size,
+            f"must be a multiple of {SLOTS}, up to a million: {SLOTS} places give equally many",
+        )
         require(0 < self.validation_share < 1, "validation_share", self.validation_share, "must be between 0 and 1")
         check_seed("seed", self.seed)
-        check_rate("learning_rate", self.learning_rate)
+        check_rate("learning_rate", self.settings.learning_rate)
+        if self.log is not None:
+            one_of("log", self.log, LOGS)
+        if self.max_minutes is not None:
+            require(self.max_minutes > 0, "max_minutes", self.max_minutes, "must be above 0, or null")
+        if self.processes != "auto":
+            self._check_processes()
+
+    def _check_served_by(self) -> None:
+        changes = {} if self.served_by is None else self.served_by
+        cure = "must say which network serves an operation: served_by={norm:norm,bias:null}"
+        require(isinstance(changes, dict), "served_by", changes, cure)
+        for operation, network in changes.items():
+            one_of("served_by", operation, OPERATIONS)
+            named = isinstance(network, str) and network.isidentifier()
+            require(network is None or named, "served_by", changes, cure)
+        self.asked = {network for network in changes.values() if network}
+        self.served_by = {**self.kind.mapping, **changes}
+        require(any(self.served_by.values()), "served_by", self.served_by, "leaves nothing to forecast")
+
+    def _check_processes(self) -> None:
+        count = self.processes if isinstance(self.processes, int) else 0
+        require(count >= 1, "processes", self.processes, "must be 1 or more, or auto: as Slurm or a TPU pod says")
+        require(0 <= self.process < count, "process", self.process, f"must be 0 to {count - 1}: processes={count}")
+        cure = "several processes need the address of the first, such as coordinator=10.0.0.1:12345"
+        host, _, port = (self.coordinator or "").rpartition(":")
+        require(count == 1 or (bool(host) and port.isdigit()), "coordinator", self.coordinator, cure)
+
+    @property
+    def kind(self) -> type[Learned]:
+        """The forecaster to fit."""
+        return LEARNED[self.forecaster]
+
+    @property
+    def rule(self) -> Rule:
+        """What its windows are."""
+        return Rule(cast(int, self.window), cast(int, self.horizon), self.kind.many, self.kind.from_start)
+
+    @property
+    def settings(self) -> Settings:
+        """How it is fitted."""
+        steps, size, rate = cast(tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate))
+        return Settings(steps, size, rate, self.seed, self.patience)

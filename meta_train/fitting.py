@@ -1,82 +1,195 @@
-"""From a corpus to a bundle: sample, fit, validate, save."""
+"""From corpora to a bundle: draw, fit, validate, save."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import matplotlib
-from matplotlib.figure import Figure
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
 
 import nowcast
 from collect import corpus
-from meta_train import trainer, validate, windows
+from collect.corpus import Corpus, Run
+from collect.stop import Stop
+from meta_train import log, processes, trainer, validate
 from meta_train.config import MetaTrainConfig
+from meta_train.picture import picture
+from meta_train.restart import Checkpoint
+from meta_train.trainer import Progress
+from meta_train.windows import Windows
 from nowcast import bundle
-from nowcast.evaluation.pictures import PLAIN, png
-from nowcast.forecasters import wnn
+from nowcast.evaluation.pictures import png
+from nowcast.forecasters import Learned
 from nowcast.paths import replace
 from nowcast.types import UserError
 
+SCORED, WATCHED = 200_000, 16_384
+"""Windows that the scores of an operation are from, and that decide when to stop, over all runs: about so many."""
+NOT_OF_THE_FIT = ("bundle", "corpus", "log", "max_minutes", "processes", "process", "coordinator")
 
-def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str, Any]:
-    """Fit a forecaster to a corpus and write its bundle, with ``loss.png`` beside the card; ``command`` is noted in it.
 
-    Returns:
-        The bundle's card: what it is, on which corpus (by hash), scores on the runs kept out, versions, command.
+class Outcome(NamedTuple):
+    """What became of a meta-training."""
+
+    card: dict[str, Any] | None
+    """The bundle's card: what it is, on which corpora (by hash), scores, versions, command; None: the fit was stopped."""
+    stopped: str = ""
+    exit_code: int = 0
+
+
+class Data(NamedTuple):
+    """What a fit is fed with."""
+
+    networks: list[str]
+    train: Windows
+    watched: dict[str, Any]
+    """Validation windows by network: they decide what is kept, and when to stop."""
+    validation: validate.Drawn
+    held_out: validate.Drawn
+    about: dict[str, Any]
+    """What the card says of it."""
+
+
+def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
+    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card; ``command`` is noted in it.
+
+    A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and ends in the same parameters.
     """
+    processes.join(config)
     bundle.check_destination(config.bundle)
-    opened = corpus.open(config.corpus)
-    if not opened.runs:
-        raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")
-    fitted, kept = validate.split(opened.runs, config.validation_share, config.seed)
-    if not fitted:
-        raise UserError(
-            f"corpus={config.corpus!r} has {len(opened)} run(s), and one of each task is kept out for validation; collect 2 or more per task"
-        )
-    draw: Any = {"window": config.window, "horizon": config.horizon}
-    train = windows.sample(fitted, wnn.SERVES, **draw, per_run=config.windows_per_run, seed=config.seed)
-    held_out = windows.sample(kept, wnn.SERVES, **draw, per_run=config.windows_per_run, seed=config.seed + 1)
-    fit = trainer.fit(
-        train,
-        held_out,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-    )
-    forecaster = wnn.WNN(params=fit.params, **draw)
+    data = read(config)
+    identity = {key: value for key, value in asdict(config).items() if key not in NOT_OF_THE_FIT}
+    hashes = sorted({part["hash"] for part in data.about["parts"]})
+    with Checkpoint(config.bundle, identity | {"corpora": hashes}) as checkpoint, Stop(config.max_minutes) as stop:
+        progress = fit(config, data, checkpoint, stop)
+    if not progress.ended(config.settings):
+        return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
+    forecaster = assemble(config, data.networks, progress)
     card = {
         "command": command,
         "configuration": asdict(config),
-        "corpus": {
-            "path": config.corpus, "hash": opened.hash, "runs": len(opened),
-            "tasks": sorted({run.config["task"] for run in opened}),
-            "commands": list(dict.fromkeys(run.info.get("command") for run in opened if run.info.get("command"))),
-            "validation_runs": [run.id for run in kept],
-            "snapshot_steps": sorted({run.config["record_every"] for run in opened}),
-        },
-        "validation": validate.scores(forecaster, held_out),
-        "windows": {name: len(batch) for name, batch in train.items()},
-        "curves": fit.curves,
+        "corpus": data.about,
+        "validation": validate.scores(forecaster, data.validation),
+        "held_out": validate.scores(forecaster, data.held_out),
+        "steps": progress.step,
+        "curves": progress.curves,
         "versions": {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")},
-    }  # fmt: skip
-    written = nowcast.save(forecaster, config.bundle, card)
-    replace(Path(config.bundle) / "loss.png", png(picture(written)))
-    return written
+    }
+    if processes.is_first():
+        card = nowcast.save(forecaster, config.bundle, card)
+        replace(Path(config.bundle) / "loss.png", png(picture(card)))
+    checkpoint.remove()
+    return Outcome(card)
 
 
-def picture(card: dict[str, Any]) -> Figure:
-    """The loss curves of a bundle, a panel per network, with the last value and the linear fit as lines."""
-    curves, names = card["curves"], list(card["validation"])
-    with matplotlib.rc_context(PLAIN):
-        figure = Figure(figsize=(4 * len(names), 3.4), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            axes.plot(curves["step"], curves[f"train/{name}"], label="training runs")
-            axes.plot(curves["step"], curves[f"validation/{name}"], label="runs kept out")
-            for rival, style in (("last_value", ":"), ("linear", "--")):
-                axes.axhline(card["validation"][name][rival]["normalised"], color="grey", ls=style, lw=1, label=rival)
-            axes.set(title=name, xlabel="step", ylim=(0, None))
-        figure.axes[0].set_ylabel("L1 error, normalised")
-        figure.axes[-1].legend(fontsize=8)
-    return figure
+def read(config: MetaTrainConfig) -> Data:
+    """Open the corpora, split their runs, and draw what the scores are from."""
+    named = f"corpus={', '.join(config.corpus)}"
+    corpora = [corpus.open(path) for path in config.corpus]
+    runs = distinct(corpora)
+    if not runs:
+        raise UserError(f"{named} holds no finished run; let scripts/collect.py finish one")
+    parts = validate.split(runs, config.validation_share, config.keep_out, config.seed)
+    longest = max((run.weights.shape[0] - config.rule.shortest + 1 for run in parts.training), default=0)
+    if config.kind.many and parts.training and config.rule.horizon > longest:
+        raise UserError(
+            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
+            f"give horizon={longest}, or collect longer runs"
+        )
+    if not parts.training or not parts.validation:
+        raise UserError(
+            f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for validation, besides {len(parts.held_out)} "
+            f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task"
+        )
+    train, checked = (Windows(some, config.served_by, config.rule, config.sampling) for some in parts[:2])
+    networks = _networks(config, train, checked)
+    watched = validate.draw(checked, networks, WATCHED, config.seed)
+    each = {operation: operation for operation, network in config.served_by.items() if network in networks}
+    validation, held_out = (
+        validate.draw(Windows(some, each, config.rule, config.sampling), list(each), SCORED, config.seed)
+        for some in parts[1:]
+    )
+    joined = {name: np.concatenate(windows) for name, windows in watched.items()}
+    return Data(networks, train, joined, validation, held_out, _described(config, corpora, parts))
+
+
+def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop) -> Progress:
+    """Fit from the checkpoint on, to the end or to where it is stopped."""
+    rule, settings = config.rule, config.settings
+    fresh = trainer.start(config.kind, data.networks, rule.window, rule.horizon, settings)
+    begun = progress = checkpoint.load(fresh) or fresh
+    write = log.start(config.log if processes.is_first() else None, config.bundle)
+    going: dict[str, Any] = {"initial": begun.step, "desc": f"meta-train {config.forecaster}", "unit": "step"}
+    with tqdm(total=settings.steps, disable=not processes.is_first(), **going) as bar:
+        try:
+            for progress in trainer.fit(config.kind, data.networks, data.train, data.watched, settings, begun):
+                bar.update(progress.step - bar.n)
+                lowest = zip(data.networks, progress.lowest, strict=True)
+                bar.set_postfix_str(" ".join(f"{name} {error:.4f}" for name, error in lowest))
+                checkpoint.save(progress)
+                write(progress.curves)
+                if processes.anywhere(bool(stop.reason)):
+                    break
+        except trainer.NotFinite as error:
+            good = f"the last good checkpoint is step {progress.step}; remove {checkpoint.folder} and"
+            raise UserError(
+                f"meta-training: {error}; {good if progress.step else 'no checkpoint yet;'} lower learning_rate={config.learning_rate:g}"
+            ) from None
+    return progress
+
+
+def distinct(corpora: Sequence[Corpus]) -> list[Run]:
+    """All runs, in an order of their own; one that lies in several corpora is taken once, or it could be fitted to and validated on."""
+    found = {json.dumps(run.config, sort_keys=True): run for opened in corpora for run in opened}
+    return [found[key] for key in sorted(found)]
+
+
+def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progress) -> Learned:
+    """The forecaster with the best parameters of each network."""
+    best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
+    params = {name: jax.tree.map(lambda p, k=k: p[k], best) for k, name in enumerate(networks)}
+    served = {operation: name if name in networks else None for operation, name in config.served_by.items()}
+    return config.kind(params=params, window=config.rule.window, horizon=config.rule.horizon, served_by=served)
+
+
+def _networks(config: MetaTrainConfig, train: Windows, checked: Windows) -> list[str]:
+    """Those that there are weights for, in the runs to fit and in those for validation."""
+    found = sorted(train.runs)
+    if found != sorted(checked.runs):
+        raise UserError(
+            f"corpus: training runs have weights for {found}, validation runs for {sorted(checked.runs)}; collect more runs"
+        )
+    if not found or not config.asked <= set(found):
+        missing = ", ".join(sorted(config.asked - set(found)) or ["any of these"])
+        raise UserError(
+            f"served_by={config.served_by}: no run has weights for {missing}; "
+            "collect other architectures, or leave these networks out"
+        )
+    return found
+
+
+def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts) -> dict[str, Any]:
+    """What the card says about where the windows come from."""
+    each = [
+        {"path": path, "hash": opened.hash, "runs": len(opened)}
+        for path, opened in zip(config.corpus, corpora, strict=True)
+    ]
+    runs, hashes = [run for some in parts for run in some], sorted(opened.hash for opened in corpora)
+    return {
+        "path": ", ".join(config.corpus),
+        "hash": hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
+        "parts": each,
+        "runs": len(runs),
+        "tasks": sorted({run.config["task"] for run in parts.training}),
+        "commands": list(dict.fromkeys(run.info.get("command") for run in runs if run.info.get("command"))),
+        "training_runs": len(parts.training),
+        "validation_runs": [run.id for run in parts.validation],
+        "held_out_runs": [run.id for run in parts.held_out],
+        "snapshot_steps": sorted({run.config["record_every"] for run in runs}),
+    }

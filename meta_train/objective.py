@@ -1,28 +1,42 @@
-"""What a forecaster is fitted to: L1 error in units of each window's own range, as WNN (Jang et al., ICML 2023)."""
+"""What a forecaster is fitted to: L1 error in the units of its network's output."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nowcast.forecasters import wnn
+from nowcast.forecasters import Learned
 from nowcast.types import PyTree
 
 
-def examples(windows: Float[Array, "N columns"]) -> tuple[Float[Array, "N W"], Float[Array, "N"]]:
-    """``(network input, increment it should give)`` of windows with their targets as last column.
+def examples(
+    kind: type[Learned], windows: Float[Array, "N columns"], window: int
+) -> tuple[Float[Array, "N I"], Float[Array, "N outputs"]]:
+    """``(network inputs, outputs it should give)`` of windows with their targets as last columns; NaN where there is none.
 
-    Increments are clipped to ±1, the range of the network's tanh. Under an L1 loss that changes no gradient, but a few
-    weights that stood still and then moved (their unit is 2e-5) no longer drown all others in the mean.
+    Outputs are clipped to what the network can give (±1 for WNN's tanh). Under an L1 loss that changes no gradient,
+    but a few weights that stood still and then moved (their unit is 2e-5) no longer drown all others in the mean.
     """
-    inputs, scale = wnn.normalise(windows[:, :-1])
-    return inputs, jnp.clip((windows[:, -1] - windows[:, -2]) / scale, -1, 1)
+    inputs, base, scale = kind.normalise(windows[:, :window])
+    target = (windows[:, window:] - base[:, None]) / scale[:, None]
+    return inputs, jnp.clip(target, -kind.limit, kind.limit)
 
 
-def loss(params: PyTree, inputs: Float[Array, "N W"], target: Float[Array, "N"]) -> Float[Array, ""]:
-    """Mean absolute error plus WNN's regulariser, for one network."""
-    return jnp.mean(jnp.abs(wnn.network(params, inputs) - target)) + wnn.penalty(params)
+def error(
+    kind: type[Learned], params: PyTree, inputs: Float[Array, "N I"], target: Float[Array, "N outputs"]
+) -> Float[Array, ""]:
+    """Mean absolute error of one network over the targets that there are."""
+    there = jnp.isfinite(target)
+    wrong = jnp.abs(kind.network(params, inputs) - jnp.where(there, target, 0))
+    return jnp.sum(jnp.where(there, wrong, 0)) / jnp.maximum(jnp.sum(there), 1)
 
 
-def loss_of_all(params: PyTree, inputs: Float[Array, "K N W"], target: Float[Array, "K N"]) -> Float[Array, ""]:
-    """The same for K networks at once; their gradients are independent, so the sum trains each on its own."""
-    return jnp.sum(jax.vmap(loss)(params, inputs, target))
+def losses(kind: type[Learned], params: PyTree, windows: Float[Array, "K N columns"], window: int) -> Float[Array, "K"]:
+    """Error and regulariser of each of K networks. Their gradients are independent, so the sum trains each on its own."""
+
+    each = (jax.tree.map(lambda p, k=k: p[k], params) for k in range(len(windows)))  # faster than vmap on CPUs
+    return jnp.stack(
+        [
+            error(kind, own, *examples(kind, some, window)) + kind.penalty(own)
+            for own, some in zip(each, windows, strict=True)
+        ]
+    )

@@ -1,113 +1,196 @@
-"""Fitting: a corpus in, a bundle out."""
+"""Fitting: windows in, networks out; jitted, data-parallel over every device of every process.
 
-from collections.abc import Mapping
+``jit`` with shardings is what ``pmap`` was: windows are split over the devices, parameters are everywhere, and the compiler
+adds the one sum over devices that the gradient needs.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
-from tqdm import tqdm
+from jaxtyping import Array, Float
 
-from meta_train import objective
-from nowcast.forecasters import wnn
+from meta_train import loader, objective
+from meta_train.windows import Windows
+from nowcast.forecasters import Learned
 from nowcast.types import PyTree, UserError
 
+LONGEST = 1000
+"""Steps between two evaluations at most."""
 
-class Fit(NamedTuple):
-    """The best networks, and how the fit went."""
 
-    params: dict[str, PyTree]
+class Settings(NamedTuple):
+    """How to fit."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    patience: int
+    """Evaluations without a better network after which the fit ends."""
+    evaluations: int = 40
+    handful: int = 512
+    """Windows drawn from one place of one run."""
+    pool_steps: int = 2000
+    """Steps between two new parts of the pool (:mod:`meta_train.loader`)."""
+
+
+class Progress(NamedTuple):
+    """All that a fit needs to go on."""
+
+    step: int
+    params: PyTree
+    optimizer: PyTree
+    best: PyTree
+    """Of each network the best parameters so far, on validation."""
+    lowest: list[float]
+    """Their errors."""
+    waited: int
+    """Evaluations since any network became better."""
     curves: dict[str, list[float]]
-    """``step``, ``train/NETWORK`` and ``validation/NETWORK``: L1 in normalised units, at every evaluation."""
+    """``step``, ``loss/NETWORK`` (with the regulariser, mean since the last evaluation) and ``validation/NETWORK`` (L1)."""
+
+    def ended(self, settings: Settings) -> bool:
+        """Whether the fit is over."""
+        return self.step >= settings.steps or self.waited >= settings.patience
+
+
+class NotFinite(UserError):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, networks: Sequence[str], values: Sequence[float] | Array, step: int):
+        wrong = [name for name, value in zip(networks, np.asarray(values), strict=True) if not np.isfinite(value)]
+        super().__init__(f"the loss of {', '.join(wrong)} is not finite at step {step}")
+
+
+def start(kind: type[Learned], networks: Sequence[str], window: int, horizon: int, settings: Settings) -> Progress:
+    """Before the first step."""
+    keys = jax.random.split(jax.random.key(settings.seed), len(networks))
+    outputs = horizon if kind.many else 1
+    params = jax.vmap(lambda key: kind.init_network(key, window, outputs))(keys)
+    curves: dict[str, list[float]] = {f"{what}/{name}": [] for what in ("loss", "validation") for name in networks}
+    state = _optimizer(settings).init(params)
+    return Progress(0, params, state, params, [float("inf")] * len(networks), 0, {"step": [], **curves})
 
 
 def fit(
-    train: Mapping[str, Float[np.ndarray, "N columns"]],
+    kind: type[Learned],
+    networks: Sequence[str],
+    source: Windows,
     validation: Mapping[str, Float[np.ndarray, "M columns"]],
-    *,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    evaluations: int = 40,
-) -> Fit:
-    """Fit one WNN per operation, all in one compiled step; of each network the best parameters on validation are kept.
-
-    Adam with a cosine schedule down to 0.
+    settings: Settings,
+    progress: Progress,
+) -> Generator[Progress]:
+    """Fit one network per operation, all in one compiled step, with Adam and a cosine schedule down to 0.
 
     Args:
-        train: Windows with targets, per network (:func:`meta_train.windows.sample`).
-        validation: The same, from other runs.
-        steps: Optimizer steps.
-        batch_size: Windows a step, per network.
-        learning_rate: Of the first step.
-        seed: Of the initial parameters and of the batches.
-        evaluations: How often validation is looked at.
+        kind: The forecaster.
+        networks: Their names.
+        source: Training windows.
+        validation: Windows of other runs, per network: they decide which parameters are kept, and when to stop.
+        settings: How.
+        progress: Where to begin, or to go on from.
+
+    Yields:
+        The progress at every evaluation.
+
+    Raises:
+        NotFinite: The loss became NaN or infinite.
     """
-    networks = sorted(train)
-    if networks != sorted(validation):
-        raise UserError(
-            f"corpus: training runs have weights for {networks}, validation runs for {sorted(validation)}; collect more runs"
-        )
-    window = train[networks[0]].shape[1] - 1
-    prepared = [objective.examples(jnp.asarray(train[name])) for name in networks]
-    held_out = [objective.examples(jnp.asarray(validation[name])) for name in networks]
-    keys = jax.random.split(jax.random.key(seed), len(networks))
-    params = jax.vmap(lambda key: wnn.init_network(key, window))(keys)
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    every = max(1, steps // evaluations)
+    if progress.ended(settings):
+        return
+    every = max(1, min(settings.steps // settings.evaluations, LONGEST))
+    split = loader.sharding()
+    everywhere = jax.sharding.NamedSharding(split.mesh, jax.sharding.PartitionSpec())
+    advance = jax.jit(_advance(kind, source.rule.window, settings), out_shardings=everywhere)
 
     @jax.jit
-    def advance(params: PyTree, state: PyTree, key: jax.Array, inputs: Any, targets: Any) -> Any:
-        """``every`` steps."""
+    def errors(params: PyTree, windows: Sequence[Array]) -> list[Array]:
+        each = [jax.tree.map(lambda p, k=k: p[k], params) for k in range(len(networks))]
+        return [
+            objective.error(kind, own, *objective.examples(kind, some, source.rule.window))
+            for own, some in zip(each, windows, strict=True)
+        ]
 
-        def one(carry: Any, key: jax.Array) -> Any:
-            params, state = carry
-            picks = [
-                jax.random.randint(k, (batch_size,), 0, len(t))
-                for k, t in zip(jax.random.split(key, len(targets)), targets, strict=True)
-            ]
-            x = jnp.stack([i[p] for i, p in zip(inputs, picks, strict=True)])
-            y = jnp.stack([t[p] for t, p in zip(targets, picks, strict=True)])
-            value, grads = jax.value_and_grad(objective.loss_of_all)(params, x, y)
+    held_out = jax.device_put([validation[name] for name in networks], everywhere)
+    params, state, best = jax.device_put((progress.params, progress.optimizer, progress.best), everywhere)
+    progress = progress._replace(params=params, optimizer=state, best=best)
+    first = progress.step // settings.pool_steps
+    pools = loader.pools(source, networks, size=settings.handful, seed=settings.seed, first=first)
+    pool, total = next(pools), np.zeros(len(networks))
+    while not progress.ended(settings):
+        step, params, state = progress.step, progress.params, progress.optimizer
+        until = min(settings.steps, (step // every + 1) * every)
+        total = np.zeros(len(networks))
+        while step < until:
+            end = min(until, (step // settings.pool_steps + 1) * settings.pool_steps)
+            params, state, summed, bad = advance(params, state, pool, step, end)
+            if int(bad) >= 0:
+                raise NotFinite(networks, summed, int(bad))
+            step, total = end, total + np.asarray(summed)
+            if step % settings.pool_steps == 0 and step < settings.steps:
+                pool = next(pools)
+        losses, checked = total / (step - progress.step), [float(error) for error in errors(params, held_out)]
+        if not np.isfinite(checked).all():
+            raise NotFinite(networks, checked, step)
+        progress = progress._replace(step=step, params=params, optimizer=state)
+        progress = _evaluated(progress, networks, losses, checked)
+        yield progress
+
+
+def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
+    optimizer, each = _optimizer(settings), settings.batch_size // loader.SLOTS
+
+    def advance(params: PyTree, state: PyTree, pool: loader.Pool, first: Array, end: Array) -> Any:
+        """The steps from ``first`` to ``end``, or up to the first whose loss is not finite.
+
+        Returns:
+            Parameters, optimizer state, the sum of the losses (K,), and the step that was not finite, or −1.
+        """
+        windows = jnp.concatenate(pool, axis=2)  # (K, slots, windows, columns)
+
+        def one(carry: Any) -> Any:
+            params, state, step, total, _ = carry
+            key = jax.random.fold_in(jax.random.key(settings.seed + 1), step)
+            picks = jax.random.randint(key, (*windows.shape[:2], each), 0, windows.shape[2])
+            batch = jnp.take_along_axis(windows, picks[..., None], axis=2).reshape(len(windows), -1, windows.shape[-1])
+
+            def objectives(params: PyTree) -> tuple[Array, Float[Array, "K"]]:
+                every = objective.losses(kind, params, batch, window)
+                return jnp.sum(every), every
+
+            (_, every), grads = jax.value_and_grad(objectives, has_aux=True)(params)
             updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), value
+            bad = jnp.where(jnp.isfinite(every).all(), -1, step)
+            return optax.apply_updates(params, updates), state, step + 1, total + every, bad
 
-        (params, state), values = jax.lax.scan(one, (params, state), jax.random.split(key, every))
-        return params, state, values
+        carry = (params, state, jnp.int32(first), jnp.zeros(len(windows)), jnp.int32(-1))
+        params, state, _, total, bad = jax.lax.while_loop(lambda c: (c[2] < end) & (c[4] < 0), one, carry)
+        return params, state, total, bad
 
-    @jax.jit
-    def errors(params: PyTree, inputs: Any, targets: Any) -> list[jax.Array]:
-        each = [jax.tree.map(lambda p, k=k: p[k], params) for k in range(len(targets))]
-        return [jnp.mean(jnp.abs(wnn.network(p, x) - y)) for p, x, y in zip(each, inputs, targets, strict=True)]
+    return advance
 
-    inputs, targets = zip(*prepared, strict=True)
-    val_inputs, val_targets = zip(*held_out, strict=True)
-    thin = [max(1, len(y) // len(v)) for y, v in zip(targets, val_targets, strict=True)]
-    sample = [x[::n] for x, n in zip(inputs, thin, strict=True)], [y[::n] for y, n in zip(targets, thin, strict=True)]
-    best = [(np.inf, params)] * len(networks)
-    curves: dict[str, list[float]] = {"step": []}
-    state = optimizer.init(params)
-    rounds = -(-steps // every)
-    with tqdm(total=rounds * every, unit="step", desc="meta-train wnn") as bar:
-        for i in range(rounds + 1):
-            if i:
-                params, state, values = advance(params, state, jax.random.fold_in(keys[0], i), inputs, targets)
-                if not np.isfinite(values).all():
-                    raise UserError(
-                        f"meta-training: the loss is not finite at step {i * every}; lower learning_rate={learning_rate:g}"
-                    )
-                bar.update(every)
-            fitted = errors(params, *sample)
-            checked = errors(params, val_inputs, val_targets)
-            curves["step"].append(i * every)
-            for k, name in enumerate(networks):
-                curves.setdefault(f"train/{name}", []).append(float(fitted[k]))
-                curves.setdefault(f"validation/{name}", []).append(float(checked[k]))
-                if float(checked[k]) < best[k][0]:
-                    best[k] = (float(checked[k]), params)
-            bar.set_postfix_str(" ".join(f"{name} {float(checked[k]):.4f}" for k, name in enumerate(networks)))
-    chosen = {name: jax.tree.map(lambda p, k=k: p[k], best[k][1]) for k, name in enumerate(networks)}
-    return Fit(chosen, curves)
+
+def _evaluated(
+    progress: Progress, networks: Sequence[str], losses: Float[np.ndarray, "K"], now: list[float]
+) -> Progress:
+    better = np.array(now) < progress.lowest
+    best = jax.tree.map(
+        lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), progress.best, progress.params
+    )
+    points: dict[str, float] = {"step": progress.step}
+    for name, loss, error in zip(networks, losses, now, strict=True):
+        points |= {f"loss/{name}": float(loss), f"validation/{name}": error}
+    return progress._replace(
+        best=best,
+        lowest=np.where(better, now, progress.lowest).tolist(),
+        waited=0 if better.any() else progress.waited + 1,
+        curves={name: [*curve, points[name]] for name, curve in progress.curves.items()},
+    )
+
+
+def _optimizer(settings: Settings) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.steps))

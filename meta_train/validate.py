@@ -1,60 +1,164 @@
-"""How good a forecaster is on runs it was not fitted to, beside the last value and the linear fit."""
+"""How good a forecaster is on runs it was not fitted to, beside those that need no learning; and which runs those are."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
 from collect.corpus import Run
-from nowcast.forecasters import Forecaster, LastValue, Linear
+from meta_train.windows import Windows
+from nowcast.evaluation.statistics import mean_interval
+from nowcast.forecasters import Forecaster, LastValue, Learned, Linear, Quadratic
 from nowcast.forecasters.wnn import normalise
 
-Scores = dict[str, dict[str, dict[str, float]]]
+HORIZONS = (1, 2, 5, 10, 20, 40)
+"""Those of a forecaster with many that are looked at, beside its last."""
+PLACES = 16
+"""Handfuls taken of each run."""
+AT_ONCE = 16_384
+"""Windows that are forecast at once, so that memory stays bounded."""
+
+Drawn = dict[str, list[Float[np.ndarray, "N columns"]]]
+"""By network, or by operation, the windows of each run."""
+Scores = dict[str, dict[str, Any]]
 
 
-def scores(forecaster: Forecaster, drawn: Mapping[str, Float[np.ndarray, "N columns"]]) -> Scores:
-    """Mean absolute errors per network and forecaster.
+class Parts(NamedTuple):
+    """Whole runs, apart."""
 
-    Returns:
-        ``{network: {forecaster: {"normalised": …, "weight": …}}}``: in units of each window's own scale ``s`` and cut
-        off at 1 (see :mod:`meta_train.objective`), and in units of the weights.
+    training: list[Run]
+    validation: list[Run]
+    held_out: list[Run]
+
+
+def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int) -> Parts:
+    """Take runs apart: those of the architectures to keep out; a share of every other task's for validation.
+
+    The share is at least one, of every task that has two complete runs or more; a name without its depth, ``vgg``, keeps all depths out. Runs that diverged are neither for validation nor held out: those
+    of an architecture to keep out are not used at all.
     """
-    rivals = (
-        LastValue(window=forecaster.window, horizon=forecaster.horizon),
-        Linear(window=forecaster.window, horizon=forecaster.horizon),
-        forecaster,
-    )
-    table: Scores = {}
-    for network, batch in drawn.items():
-        history, target = jnp.asarray(batch[:, :-1].T), jnp.asarray(batch[:, -1])
-        _, scale = normalise(jnp.asarray(batch[:, :-1]))
-        table[network] = {}
-        for rival in rivals:
-            error = jnp.abs(rival.leaf(history, network, rival.horizon) - target)
-            normalised = jnp.mean(jnp.minimum(error / scale, 1))
-            table[network][rival.name] = {"normalised": float(normalised), "weight": float(jnp.mean(error))}
-    return table
 
+    def kept_out(run: Run) -> bool:
+        name = architecture(run)
+        return name in keep_out or re.sub(r"\d+$", "", name) in keep_out
 
-def split(runs: Sequence[Run], share: float, seed: int) -> tuple[list[Run], list[Run]]:
-    """``(training, validation)``: of every task a share of the runs, at least one, is kept out whole."""
+    held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
+    others = [run for run in runs if not kept_out(run)]
     by_task: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in others:
         by_task.setdefault(run.config["task"], []).append(run)
     kept: list[Run] = []
     for task, group in sorted(by_task.items()):
+        whole = [run for run in group if run.status == "complete"]
+        count = min(len(whole) - 1, max(1, round(share * len(group))))  # one that is whole stays to be fitted to
         rng = np.random.default_rng((seed, sum(task.encode())))
-        kept += [group[i] for i in sorted(rng.permutation(len(group))[: max(1, round(share * len(group)))])]
-    names = {run.id for run in kept}
-    return [run for run in runs if run.id not in names], kept
+        kept += [whole[i] for i in sorted(rng.permutation(len(whole))[: max(0, count)])]
+    apart = {id(run) for run in kept}
+    return Parts([run for run in others if id(run) not in apart], kept, held_out)
+
+
+def architecture(run: Run) -> str:
+    """The part of a run's task that names its architecture, with its depth: ``resnet32``."""
+    return run.config["task"].rsplit("-", 1)[0]
+
+
+def draw(source: Windows, networks: Sequence[str], most: int, seed: int) -> Drawn:
+    """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per network."""
+    runs = {network: [run for same in source.runs.get(network, {}).values() for run in same] for network in networks}
+    return {
+        network: [
+            np.concatenate(
+                [
+                    source.handful(network, max(16, most // (PLACES * len(some))), (seed, number, place), run)
+                    for place in range(PLACES)
+                ]
+            )
+            for number, run in enumerate(some)
+        ]
+        for network, some in runs.items()
+        if some
+    }
+
+
+def thinned(windows: Sequence[Float[np.ndarray, "N columns"]], most: int) -> Float[np.ndarray, "M columns"]:
+    """Those of all runs, or every so many of them."""
+    whole = np.concatenate(windows)
+    return whole[:: -(-len(whole) // most)]
+
+
+def scores(forecaster: Learned, drawn: Drawn) -> Scores:
+    """Mean absolute errors per operation, horizon and forecaster, and the skill over the linear fit.
+
+    Args:
+        forecaster: The one to score; windows are of its rule.
+        drawn: The windows of each run, by operation.
+
+    Returns:
+        ``{operation: {horizon: {forecaster: {"normalised": …, "weight": …}, "skill": {"value", "low", "high", "runs"}}}}``: errors
+        in units of each window's own scale ``s`` (WNN's) and cut off at 1, and in units of the weights; both are means over runs.
+        The skill is 1 − error / error of the linear fit, of normalised errors, and 0 is the linear fit: the mean over runs with
+        its 95 % bootstrap interval over runs. Of many horizons, those are there that some run is long enough for.
+    """
+    horizons = [h for h in HORIZONS if forecaster.many and h < forecaster.horizon] + [forecaster.horizon]
+    table: Scores = {}
+    for operation, runs in drawn.items():
+        table[operation] = {}
+        for horizon in horizons:
+            same: Any = {"window": forecaster.window, "horizon": horizon}
+            rivals = (LastValue(**same), Linear(**same), Quadratic(**same), forecaster)
+            column = forecaster.window + (horizon - 1 if forecaster.many else 0)
+            each = {
+                rival.name: np.array([_errors(rival, operation, horizon, windows, column) for windows in runs])
+                for rival in rivals
+            }
+            there = np.isfinite(each["last_value"][:, 0])
+            if not there.any():
+                continue
+            skill = 1 - each[forecaster.name][there, 0] / np.maximum(each["linear"][there, 0], 1e-12)
+            table[operation][str(horizon)] = {
+                **{name: dict(zip(("normalised", "weight"), error[there].mean(axis=0).tolist(), strict=True))
+                   for name, error in each.items()},
+                "skill": {**{name: value if np.isfinite(value) else None  # one run has no interval
+                             for name, value in mean_interval(skill)._asdict().items()}, "runs": int(there.sum())},
+            }  # fmt: skip
+    return table
+
+
+def _errors(
+    rival: Forecaster, operation: str, horizon: int, windows: Float[np.ndarray, "N columns"], column: int
+) -> tuple[float, float]:
+    """Normalised, and in units of the weights; NaN without a target."""
+    parts = np.array_split(windows, -(-len(windows) // AT_ONCE))
+    sums = [_sums(rival, operation, horizon, part[:, : rival.window], part[:, column]) for part in parts]
+    normalised, weight, count = np.sum(sums, axis=0)
+    return (float(normalised / count), float(weight / count)) if count else (float("nan"), float("nan"))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _sums(
+    rival: Forecaster, operation: str, horizon: int, history: Float[Array, "N W"], target: Float[Array, "N"]
+) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
+    there = jnp.isfinite(target)
+    error = jnp.where(there, jnp.abs(rival.leaf(history.T, operation, horizon) - target), 0)
+    return jnp.sum(jnp.minimum(error / normalise(history).scale, 1)), jnp.sum(error), jnp.sum(there)
 
 
 def table(scored: Scores) -> str:
     """The scores as text, for the terminal."""
-    lines = [f"{'network':10} {'forecaster':12} {'L1 (normalised)':>16} {'L1 (weights)':>14}"]
-    for network, rows in scored.items():
-        lines += [
-            f"{network:10} {name:12} {row['normalised']:16.4f} {row['weight']:14.3e}" for name, row in rows.items()
-        ]
+    lines = [f"{'operation':14} {'horizon':>7} {'forecaster':20} {'L1 (normalised)':>16} {'L1 (weights)':>14}"]
+    for operation, horizons in scored.items():
+        for horizon, rows in horizons.items():
+            errors = {name: row for name, row in rows.items() if name != "skill"}
+            lines += [
+                f"{operation:14} {horizon:>7} {name:20} {row['normalised']:16.4f} {row['weight']:14.3e}"
+                for name, row in errors.items()
+            ]
+            skill = rows["skill"]
+            between = "" if skill["low"] is None else f" [{skill['low']:+.3f}, {skill['high']:+.3f}]"
+            lines[-1] += f"   skill {skill['value']:+.3f}{between}, {skill['runs']} run(s)"
     return "\n".join(lines)

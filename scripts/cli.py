@@ -78,7 +78,9 @@ def _checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
 
 def _quieten() -> None:
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it then raises,
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     threading.excepthook = lambda _: None  # and its threads print it once more
+    sys.unraisablehook = lambda _: None
 
 
 def command_line(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Fit a forecaster to a corpus of weight trajectories: corpus → bundle."""
+"""Fit a forecaster to corpora of weight trajectories: corpora → bundle."""
 
 import sys
 from pathlib import Path
@@ -10,16 +10,36 @@ from scripts.memory import large_pages
 if __name__ == "__main__":
     large_pages()
 
-from meta_train import validate
+from meta_train import processes, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
+from nowcast.types import UserError
 from scripts.cli import argument, command, command_line
 
 
 def main(config: MetaTrainConfig) -> None:
-    card = meta_train(config, command_line("meta_train"))
+    try:
+        card, stopped, code = meta_train(config, command_line("meta_train"))
+    except UserError as error:
+        processes.leave(error)
+        raise
+    if processes.is_first():
+        if card is None:
+            print(f"stopped: {stopped}\nnext: the same command goes on where this one stopped")
+        else:
+            show(config, card)
+    if code:
+        sys.exit(code)
+
+
+def show(config: MetaTrainConfig, card: dict) -> None:
     print(f"errors on {len(card['corpus']['validation_runs'])} runs kept out:")
     print(validate.table(card["validation"]))
+    if card["held_out"]:
+        print(f"errors on {len(card['corpus']['held_out_runs'])} runs of architectures kept out:")
+        print(validate.table(card["held_out"]))
+    else:
+        print(f"no run is of an architecture kept out ({', '.join(config.keep_out)})")
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
     print(
         f"next: python scripts/evaluate.py {argument('forecaster', config.bundle)} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"

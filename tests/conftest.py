@@ -84,7 +84,7 @@ def collect_until_killed(monkeypatch):
 def bundle_path(tmp_path_factory, corpus_path):
     """A bundle fitted to that corpus in a few steps. Read it, do not change it."""
     path = tmp_path_factory.mktemp("fitted") / "bundle"
-    config = MetaTrainConfig(str(corpus_path), str(path), windows_per_run=500, steps=40, batch_size=64)
+    config = MetaTrainConfig(str(corpus_path), str(path), steps=40, batch_size=64)
     meta_train(config, command=f"python scripts/meta_train.py corpus={corpus_path} bundle={path}")
     return path
 

@@ -53,7 +53,13 @@ META_TRAIN = [
     ("bundle={folder}", "{folder}"), ("forecaster=linear", "linear"),
     ("forecaster=crystal_ball", "crystal_ball"), ("window=1", "window=1"), ("window=50", "50"),
     ("window=five", "five"), ("horizon=0", "horizon=0"), ("horizon=50", "50"), ("steps=0", "steps=0"),
-    ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("windows_per_run=-1", "-1"), ("windows_per_run=1000000000", "1000000000"),
+    ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("batch_size=12", "batch_size=12"), ("patience=0", "patience=0"),
+    ("sampling=random", "random"), ("served_by=norm", "served_by"), ("served_by={{norm:1}}", "served_by"), ("served_by={{gru:norm}}", "gru"),
+    ("served_by={{conv:null,depthwise_conv:null,fc:null,bias:null}}", "nothing to forecast"), ("keep_out=mlp", "keep_out=[mlp]"), ("keep_out=[mlp]", "keep_out"),
+    ("corpus=[]", "corpus=[a,b]"), ("corpus=[{folder},{file}]", "{folder}"), ("log=paper", "csv, tensorboard"), ("max_minutes=0", "max_minutes=0"),
+    ("processes=0", "processes=0"), ("processes=many", "auto"), ("processes=2", "coordinator"), ("processes=2 process=2", "process=2"), ("processes=2 coordinator=nonsense", "nonsense"),
+    ("served_by={{norm:true}}", "served_by"), ("keep_out=[resnet_32]", "resnet_32"), ("window=2", "window=2"), ("forecaster=wnn_multi", "give horizon=9"),
+    ("bundle=s3://bucket/mine", "s3://bucket/mine"),
     ("validation_share=0", "validation_share=0"), ("validation_share=1", "share=1"),
     ("validation_share=nan", "nan"), ("learning_rate=-1", "-1"), ("learning_rate=inf", "inf"),
     ("seed=-1", "seed=-1"), ("stepz=3", "stepz"), ("+extra=3", "extra"), ("steps=${nope}", "nope"),
@@ -120,7 +126,7 @@ def finished(tmp_path_factory, places, corpus_path, bundle_path):
     small = ["model=mlp", "model.width=0.1"]
     good = {
         "collect": [*small, "epochs=1", "runs=1"],
-        "meta_train": [f"corpus={corpus_path}", "windows_per_run=50", "steps=2", "batch_size=8"],
+        "meta_train": [f"corpus={corpus_path}", "steps=2", "batch_size=64"],
         "evaluate": [*small, f"forecaster={bundle_path}", "epochs=5", "seeds=2"],
         "inspect_corpus": [f"corpus={corpus_path}"],
     }

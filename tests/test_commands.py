@@ -79,7 +79,7 @@ def pipeline(tmp_path_factory, script):
         ),
         "meta_train": script(
             "meta_train", "corpus=corpora/mine", "forecaster=wnn", "bundle=bundles/mine",
-            "windows_per_run=200", "steps=20", cwd=cwd,
+            "steps=20", cwd=cwd,
         ),
         "evaluate": script(
             "evaluate", "forecaster=bundles/mine", "model=mlp", "seeds=2", "epochs=6", "report=reports/mine",

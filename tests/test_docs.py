@@ -22,9 +22,12 @@ from omegaconf import OmegaConf
 import nowcast
 from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig
 from meta_train.config import MetaTrainConfig
+from meta_train.fitting import meta_train
+from nowcast.forecasters import LEARNED
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SCHEMAS = {
     "collect": CollectConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
     "evaluate": EvaluateConfig,
@@ -63,16 +66,17 @@ def jobs(name, overrides):
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated:UserWarning")
-def test_every_command_in_the_readme_composes(register):
-    assert README.is_file(), "README.md is missing"
-    checked = 0
+@pytest.mark.parametrize(
+    ("page", "least"), [*zip(PAGES, (8, 3), strict=True)], ids=lambda page: getattr(page, "stem", "")
+)
+def test_every_command_in_the_documents_composes(register, page, least):
+    found = [
+        (n, overrides) for n, overrides in commands(page.read_text()) if n in SCHEMAS and "--help" not in overrides
+    ]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        for name, overrides in commands(README.read_text()):
-            if name not in SCHEMAS or "--help" in overrides:
-                continue
+        for name, overrides in found:
             assert jobs(name, overrides)
-            checked += 1
-    assert checked >= 8
+    assert len(found) >= least
 
 
 @pytest.mark.parametrize("name", [file.stem for file in (ROOT / "configs" / "experiment").glob("*.yaml")])
@@ -133,10 +137,23 @@ def test_every_python_example_in_the_readme_runs(bundle_path, corpus_path, tmp_p
         "optax": optax,
     }
     examples = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    examples = [code for code in examples if "LEARNED[" not in code]  # that one has a test of its own
     assert len(examples) >= 3
     for example in examples:
         exec(example, dict(given))
     assert (tmp_path / "mine" / "card.json").is_file()
+
+
+def test_the_forecaster_that_the_documents_show_is_fitted_and_loaded(corpus_path, tmp_path, monkeypatch):
+    examples = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    [example] = [code for code in examples if "LEARNED[" in code]
+    assert len(example.splitlines()) < 50
+    monkeypatch.setitem(LEARNED, "small", None)  # to be taken away again
+    exec(example, {"__name__": "__main__"})
+    card = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "small", steps=300, batch_size=64)).card
+    assert "small" in card["validation"]["fc"]["5"]
+    assert card["curves"]["loss/fc"][-1] < 0.8 * card["curves"]["loss/fc"][0]  # what can be learned is learned
+    assert nowcast.load(tmp_path / "b").name == "small"
 
 
 @pytest.mark.parametrize("fast", [True, False])

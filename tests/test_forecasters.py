@@ -7,7 +7,15 @@ import pytest
 from networks import constant_wnn, random_wnn
 
 import nowcast
-from nowcast.forecasters import LastValue, Linear
+from nowcast.forecasters import (
+    Introspection,
+    IntrospectionLinear,
+    LastValue,
+    Linear,
+    Quadratic,
+    WNNMulti,
+    introspection,
+)
 from nowcast.forecasters import wnn as module
 
 
@@ -20,13 +28,44 @@ def history():
     return jax.tree.map(lambda s: jnp.asarray(np.cumsum(s, axis=0), jnp.float32), steps)
 
 
-@pytest.mark.parametrize(("window", "horizon"), [(2, 1), (5, 5), (5, 1), (9, 40)])
-def test_linear_is_numpys_least_squares(window, horizon):
+@pytest.mark.parametrize(("window", "horizon"), [(3, 1), (5, 5), (5, 1), (9, 40)])
+@pytest.mark.parametrize("kind", [Linear, Quadratic])
+def test_fits_are_numpys_least_squares(kind, window, horizon):
     x = np.random.default_rng(0).normal(size=(window, 7, 3)).astype(np.float32)
-    slope, intercept = np.polyfit(np.arange(window), x.reshape(window, -1), 1)
-    expected = (intercept + slope * (window - 1 + horizon)).reshape(7, 3)
-    got = nowcast.forecast(Linear(window=window, horizon=horizon), {"kernel": x})["kernel"]
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    fit = np.polyfit(np.arange(window), x.reshape(window, -1).astype(float), kind.degree)
+    expected = (np.array([window - 1 + horizon]) ** np.arange(kind.degree, -1, -1) @ fit).reshape(7, 3)
+    got = nowcast.forecast(kind(window=window, horizon=horizon), {"kernel": x})["kernel"]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_introspection_is_its_paper(unchecked):
+    params = introspection.init_network(jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 241
+    params = jax.tree.map(lambda x: x + 0.1, params)
+    x = np.random.default_rng(0).normal(size=(11, 6, 2)).astype(np.float32)
+    columns = 1000 * np.stack([x[10], x[7], x[4], x[0]], axis=-1)  # t, 0.7t, 0.4t, 0
+    hidden = columns @ np.asarray(params["hidden"]["kernel"]) + np.asarray(params["hidden"]["bias"])
+    for kind, active in ((Introspection, np.maximum(hidden, 0)), (IntrospectionLinear, hidden)):
+        expected = (active @ np.asarray(params["out"]["kernel"]) + np.asarray(params["out"]["bias"]))[..., 0] / 1000
+        got = nowcast.forecast(kind(params={"all": params}), {"kernel": x}, labels={"kernel": "fc"})["kernel"]
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_many_horizons_are_the_outputs_of_one_network():
+    params = module.init_network(jax.random.key(0), 5, 7)
+    multi = WNNMulti(params={"fc": params}, horizon=7)
+    x = np.cumsum(np.random.default_rng(0).normal(size=(5, 6, 2)), axis=0).astype(np.float32)
+    inputs, base, scale = module.normalise(jnp.asarray(x.reshape(5, -1).T))
+    expected = np.asarray(base)[:, None] + np.asarray(scale)[:, None] * np.asarray(module.features(params, inputs))
+    for horizon in range(1, 8):
+        got = nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"}, horizon=horizon)["kernel"]
+        np.testing.assert_allclose(np.ravel(got), expected[:, horizon - 1], rtol=1e-5)
+    assert np.array_equal(
+        nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"})["kernel"],
+        nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"}, horizon=7)["kernel"],
+    )
+    with pytest.raises(nowcast.UserError, match="horizon=8: this wnn_multi was fitted to forecast 1 to 7 snapshots"):
+        nowcast.forecast(multi, {"kernel": x}, horizon=8)
 
 
 def test_the_horizon_of_one_call_goes_before_the_forecasters_own():
@@ -40,7 +79,7 @@ def test_last_value_is_the_last_snapshot(history):
     jax.tree.map(lambda g, h: np.testing.assert_array_equal(g, h[-1]), got, history)
 
 
-@pytest.mark.parametrize("forecaster", [LastValue(), Linear(), constant_wnn(0.0)], ids=lambda f: f.name)
+@pytest.mark.parametrize("forecaster", [LastValue(), Linear(), Quadratic(), constant_wnn(0.0)], ids=lambda f: f.name)
 def test_weights_that_stand_still_stay_bit_for_bit(forecaster):
     still = np.random.default_rng(1).normal(size=100).astype(np.float32) * np.logspace(-8, 8, 100, dtype=np.float32)
     got = nowcast.forecast(forecaster, {"bias": jnp.stack([jnp.asarray(still)] * 5)})["bias"]
@@ -56,6 +95,7 @@ def test_a_zero_increment_is_the_identity_for_every_operation(history):
     ("make", "said"),
     [
         (lambda: Linear(window=1), "window=1"),
+        (lambda: Quadratic(window=2), "window=2 is too short: it needs 3"),
         (lambda: LastValue(window=0), "window=0"),
         (lambda: Linear(horizon=0), "horizon=0"),
         (lambda: Linear(horizon=-5), "horizon=-5"),

@@ -1,5 +1,6 @@
-"""Meta-training: windows are cut from the trajectory as said, and what can be learned is learned."""
+"""Meta-training: what can be learned is learned, scores are what they say, and the bundle says where it comes from."""
 
+import csv
 import json
 import shutil
 
@@ -7,97 +8,71 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import random_wnn
 
 import nowcast
 from collect import corpus
 from collect.population import collect_population
-from meta_train import objective, trainer, validate, windows
+from meta_train import objective, trainer, validate
 from meta_train.config import MetaTrainConfig
-from meta_train.fitting import meta_train
-from nowcast.forecasters import WNN, wnn
+from meta_train.fitting import assemble, distinct, meta_train
+from meta_train.trainer import Settings
+from meta_train.windows import Rule, Windows
+from nowcast.forecasters import LEARNED, WNN, Introspection, WNNMulti, wnn
+
+RULES = {"bias": lambda x: x[:, 4] + 0.5 * (x[:, 4] - x[:, 0]), "fc": lambda x: (x[:, 0] + x[:, 4]) / 2}
+"""Two networks that have two different things to learn."""
 
 
-class Made:
-    """A run whose weight ``n`` is ``1000·number + 20·n + s`` at snapshot ``s``: a value tells its place."""
+class Fresh(Windows):
+    """Random walks, with targets by rule."""
 
-    def __init__(self, number, snapshots=12, ops=("fc", "bias", "norm"), task="made"):
-        self.id, self.config = f"run{number}", {"task": task}
-        self.leaves = [corpus.Leaf(op, (4,), op, 4 * i) for i, op in enumerate(ops)]
-        place = 20.0 * np.arange(4 * len(ops))[None] + np.arange(snapshots)[:, None]
-        self.weights = (1000.0 * number + place).astype(np.float32)
+    def __init__(self):
+        self.rule = Rule(5, 5)
 
-
-def sample(runs, **settings):
-    given = {"window": 5, "horizon": 3, "per_run": 300, "seed": 0} | settings
-    return windows.sample(runs, wnn.SERVES, **given)
+    def handful(self, network, size, key, run=None):
+        x = np.cumsum(np.random.default_rng((*key, len(network))).normal(size=(size, 5)), axis=1)
+        return np.concatenate([x, RULES[network](x)[:, None]], axis=1).astype(np.float32)
 
 
-def test_windows_are_consecutive_snapshots_of_one_weight_and_the_value_a_horizon_later(unchecked):
-    for network, first in (("fc", 0), ("bias", 4)):
-        drawn = sample([Made(0)])[network]
-        np.testing.assert_array_equal(drawn - drawn[:, :1], np.tile([0, 1, 2, 3, 4, 7], (300, 1)))
-        weight, start = np.divmod(drawn[:, 0], 20)
-        assert set(weight) == set(range(first, first + 4))  # all weights of this operation and no other
-        assert set(start) == {1, 2, 3, 4}  # all starts, but never the untrained weights, nor past the end
+HELD_OUT = {name: Fresh().handful(name, 1000, (99,)) for name in RULES}
+SETTINGS = Settings(600, 128, 5e-3, 0, 100, evaluations=10, handful=64, pool_steps=60)
 
 
-def test_weights_that_no_network_serves_are_left_out(unchecked):
-    assert set(sample([Made(0)])) == {"fc", "bias"}
-    assert set(sample([Made(0, ops=("depthwise_conv", "embedding"))])) == {"conv"}
+def begin(settings=SETTINGS):
+    return trainer.start(WNN, sorted(RULES), 5, 5, settings)
 
 
-def test_every_run_gives_equally_many_windows_and_none_crosses_runs(unchecked):
-    drawn = sample([Made(1), Made(2, snapshots=30), Made(3)], per_run=50)["fc"]
-    assert drawn.shape == (150, 6)
-    run = drawn // 1000
-    np.testing.assert_array_equal(run, np.repeat([1, 2, 3], 50)[:, None] * np.ones((1, 6)))
+def fit(settings=SETTINGS, progress=None):
+    return list(
+        trainer.fit(WNN, sorted(RULES), Fresh(), HELD_OUT, settings, begin(settings) if progress is None else progress)
+    )
 
 
-def test_the_same_seed_draws_the_same_windows(unchecked):
-    np.testing.assert_array_equal(sample([Made(0)])["fc"], sample([Made(0)])["fc"])
-    assert (sample([Made(0)])["fc"] != sample([Made(0)], seed=1)["fc"]).any()
+@pytest.fixture(scope="module")
+def fitted():
+    return fit()
 
 
-def test_windows_that_are_not_finite_are_left_out(unchecked):
-    made = Made(0)
-    made.weights[9:] = np.nan
-    drawn = sample([made])["fc"]
-    assert 0 < len(drawn) < 300
-    assert np.isfinite(drawn).all()
-    assert set(drawn[:, 0] % 20) == {1}  # ends at snapshot 5, target at 8
+@pytest.fixture(scope="module")
+def forecaster(fitted):
+    config = MetaTrainConfig("corpus", "bundle")
+    return assemble(config, sorted(RULES), fitted[-1])
 
 
-def test_large_models_are_read_block_by_block_with_the_same_result(monkeypatch, unchecked):
-    whole = sample([Made(0)])["fc"]
-    monkeypatch.setattr(windows, "BLOCK", 3)
-    np.testing.assert_array_equal(sample([Made(0)])["fc"], whole)
+def test_an_example_is_the_normalised_window_and_the_increment_in_its_unit():
+    made = jnp.asarray([[2.0, 3.0, 4.0, 5.0, 6.0, 10.0], [0.0, 0.0, 0.0, 0.0, 1.0, 9.0]])
+    inputs, target = objective.examples(WNN, made, 5)
+    np.testing.assert_allclose(inputs, [[0, 1 / 8, 2 / 8, 3 / 8, 4 / 8], [0, 0, 0, 0, 1 / 2]], rtol=1e-4)
+    np.testing.assert_allclose(target, [[4 / 8], [1]], rtol=1e-4)  # the second is clipped
+    np.testing.assert_allclose(objective.examples(WNNMulti, made, 5)[1], [[4 / 8], [4]], rtol=1e-4)  # it has no limit
 
 
-def test_windows_of_a_recorded_run_are_found_in_it(corpus_path):
-    run = corpus.open(corpus_path).runs[0]
-    columns = np.concatenate([np.r_[leaf.scalars] for leaf in run.leaves if leaf.op == "fc"])
-    trajectory = np.asarray(run.weights)[1:, columns]
-    for row in sample([run], horizon=5, per_run=40)["fc"]:
-        places = [(s, n) for s, n in np.argwhere(trajectory == row[0]) if s + 9 < len(trajectory)]
-        found = [np.append(trajectory[s : s + 5, n], trajectory[s + 9, n]) for s, n in places]
-        assert any(np.array_equal(row, candidate) for candidate in found)
-
-
-def test_a_run_that_is_too_short_is_refused_by_name(unchecked):
-    with pytest.raises(nowcast.UserError, match=r"run7 has 8 snapshots.* needs 9 or more"):
-        sample([Made(1), Made(7, snapshots=8)])
-    assert len(sample([Made(7, snapshots=9)])["fc"]) == 300
-
-
-def test_the_split_keeps_whole_runs_apart_and_one_of_every_task(unchecked):
-    runs = [Made(i, task=task) for i, task in enumerate("aaaaaaaaaabbc")]
-    fitted, kept = validate.split(runs, 0.2, 0)
-    assert sorted([run.id for run in fitted + kept]) == sorted(run.id for run in runs)
-    tasks = [run.config["task"] for run in kept]
-    assert (tasks.count("a"), tasks.count("b"), tasks.count("c")) == (2, 1, 1)
-    again = [{run.id for run in validate.split(runs, 0.2, seed)[1]} for seed in range(5)]
-    assert again[0] == {run.id for run in kept}
-    assert any(other != again[0] for other in again)
+def test_introspections_examples_are_four_values_and_the_target_times_1000():
+    made = jnp.arange(12.0)[None]
+    inputs, target = objective.examples(Introspection, made, 11)
+    np.testing.assert_allclose(inputs, [[10_000, 7_000, 4_000, 0]])
+    np.testing.assert_allclose(target, [[11_000]])
 
 
 def test_the_penalty_is_l1_on_the_main_layers_only():
@@ -107,61 +82,147 @@ def test_the_penalty_is_l1_on_the_main_layers_only():
     assert float(wnn.penalty(jax.tree.map(lambda x: -2 * x, params))) == pytest.approx(2 * float(wnn.penalty(params)))
 
 
-def test_an_example_is_the_normalised_window_and_the_increment_in_its_unit():
-    inputs, target = objective.examples(jnp.asarray([[2.0, 3.0, 4.0, 5.0, 6.0, 10.0], [0.0, 0.0, 0.0, 0.0, 1.0, 9.0]]))
-    np.testing.assert_allclose(inputs, [[0, 1 / 8, 2 / 8, 3 / 8, 4 / 8], [0, 0, 0, 0, 1 / 2]], rtol=1e-4)
-    np.testing.assert_allclose(target, [4 / 8, 1], rtol=1e-4)  # the second is clipped
+def test_losses_are_mean_absolute_errors_over_the_targets_that_there_are_and_penalties():
+    params = [wnn.init_network(jax.random.key(i), 5, 3) for i in range(2)]
+    windows = np.random.default_rng(0).normal(size=(2, 40, 8)).astype(np.float32)
+    windows[1, ::2, 6:] = np.nan
+    expected = []
+    for own, some in zip(params, windows, strict=True):
+        inputs, base, scale = wnn.normalise(jnp.asarray(some[:, :5]))
+        wrong = np.abs(np.asarray(wnn.features(own, inputs)) - (some[:, 5:] - base[:, None]) / scale[:, None])
+        expected.append(np.nanmean(wrong) + float(wnn.penalty(own)))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    got = objective.losses(WNNMulti, stacked, jnp.asarray(windows), 5)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    grads = jax.grad(lambda p: jnp.sum(objective.losses(WNNMulti, p, jnp.asarray(windows), 5)))(stacked)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-def test_the_loss_is_the_mean_absolute_error_and_the_penalty():
-    params = wnn.init_network(jax.random.key(0))
-    x, y = jnp.asarray([[0, 0.1, 0.2, 0.3, 0.4], [0, 0, 0.5, 0, 0.1]]), jnp.asarray([0.3, -0.2])
-    expected = np.abs(np.asarray(wnn.network(params, x)) - np.asarray(y)).mean() + float(wnn.penalty(params))
-    assert float(objective.loss(params, x, y)) == pytest.approx(expected, rel=1e-6)
+def test_fitting_learns_each_networks_own_rule(forecaster):
+    scores = validate.scores(forecaster, {name: [windows[:500], windows[500:]] for name, windows in HELD_OUT.items()})
+    for name in RULES:
+        rows = scores[name]["5"]
+        assert rows["wnn"]["normalised"] < 0.15 * rows["last_value"]["normalised"]
+        assert rows["wnn"]["weight"] < 0.15 * rows["last_value"]["weight"]
+        last = np.abs(HELD_OUT[name][:, 5] - HELD_OUT[name][:, 4])
+        assert rows["last_value"]["weight"] == pytest.approx(last.mean(), rel=1e-5)
+        assert 0.8 < rows["skill"]["low"] <= rows["skill"]["value"] <= rows["skill"]["high"] < 1
+        assert rows["skill"]["runs"] == 2
 
 
-def made_windows(rule, count, seed):
-    x = np.cumsum(np.random.default_rng(seed).normal(size=(count, 5)), axis=1)
-    return np.concatenate([x, rule(x)[:, None]], axis=1).astype(np.float32)
+def test_scores_are_means_over_runs_and_the_skill_is_over_the_linear_fit():
+    drawn = [np.cumsum(np.random.default_rng(i).normal(size=(300, 6)), axis=1).astype(np.float32) for i in range(3)]
+    forecaster = random_wnn()
+    rows = validate.scores(forecaster, {"fc": drawn})["fc"]["5"]
+    errors = {name: [] for name in ("wnn", "linear", "quadratic")}
+    for some in drawn:
+        scale = 2 * (np.ptp(some[:, :5], axis=1) + 1.001e-5)
+        slope = np.polyfit(np.arange(5), some[:, :5].T, 1)
+        curve = np.polyfit(np.arange(5), some[:, :5].T, 2)
+        forecasts = {
+            "linear": slope[1] + 9 * slope[0],
+            "quadratic": curve[2] + 9 * curve[1] + 81 * curve[0],
+            "wnn": np.asarray(
+                nowcast.forecast(forecaster, {"kernel": some[:, :5].T}, labels={"kernel": "fc"})["kernel"]
+            ),
+        }
+        for name, forecast in forecasts.items():
+            errors[name].append(np.minimum(np.abs(forecast - some[:, 5]) / scale, 1).mean())
+    for name, each in errors.items():
+        assert rows[name]["normalised"] == pytest.approx(np.mean(each), rel=1e-4)
+    skill = 1 - np.array(errors["wnn"]) / np.array(errors["linear"])
+    assert rows["skill"]["value"] == pytest.approx(skill.mean(), abs=1e-4)
+    assert skill.min() - 1e-4 <= rows["skill"]["low"] < rows["skill"]["high"] <= skill.max() + 1e-4
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    """Two networks that have two different rules to learn."""
-    rules = {"bias": lambda x: x[:, 4] + 0.5 * (x[:, 4] - x[:, 0]), "fc": lambda x: (x[:, 0] + x[:, 4]) / 2}
-    train = {name: made_windows(rule, 4000, 0) for name, rule in rules.items()}
-    held_out = {name: made_windows(rule, 500, 1) for name, rule in rules.items()}
-    settings = {"steps": 600, "batch_size": 128, "learning_rate": 5e-3, "seed": 0, "evaluations": 10}
-    return train, held_out, settings, trainer.fit(train, held_out, **settings)
+def test_scores_are_of_the_forecaster_that_is_given():
+    first, second = random_wnn(0), random_wnn(1)
+    assert first != second  # nothing may take one for the other, such as a cache of compiled functions
+    drawn = {"fc": [HELD_OUT["fc"]]}
+    one, two, again = (validate.scores(each, drawn)["fc"]["5"]["wnn"] for each in (first, second, first))
+    assert one == again != two
 
 
-def test_fitting_learns_each_networks_own_rule(fitted):
-    _, held_out, _, fit = fitted
-    scores = validate.scores(WNN(params=fit.params), held_out)
-    for name in ("bias", "fc"):
-        assert scores[name]["wnn"]["normalised"] < 0.15 * scores[name]["last_value"]["normalised"]
-        assert scores[name]["wnn"]["weight"] < 0.15 * scores[name]["last_value"]["weight"]
-        last = np.abs(held_out[name][:, 5] - held_out[name][:, 4])
-        assert scores[name]["last_value"]["weight"] == pytest.approx(last.mean(), rel=1e-5)
+def test_one_run_has_no_interval():
+    skill = validate.scores(random_wnn(), {"fc": [HELD_OUT["fc"]]})["fc"]["5"]["skill"]
+    assert (skill["low"], skill["high"], skill["runs"]) == (None, None, 1)
 
 
-def test_the_parameters_with_the_lowest_validation_error_are_kept(fitted):
-    _, held_out, _, fit = fitted
-    scores = validate.scores(WNN(params=fit.params), held_out)
-    for name in ("bias", "fc"):
-        lowest = min(fit.curves[f"validation/{name}"])
-        assert scores[name]["wnn"]["normalised"] == pytest.approx(lowest, rel=1e-4)
-    assert fit.curves["step"][0] == 0
-    assert fit.curves["step"][-1] == 600
+def test_a_forecaster_with_many_horizons_is_scored_at_several_where_there_are_targets():
+    like = jax.eval_shape(lambda: wnn.init_network(jax.random.key(0), 5, 12))
+    multi = WNNMulti(params={"fc": jax.tree.map(lambda x: jnp.zeros(x.shape), like)}, horizon=12)
+    windows = np.cumsum(np.random.default_rng(0).normal(size=(200, 17)), axis=1).astype(np.float32)
+    windows[:, 12:] = np.nan  # no run goes on for longer than 7 snapshots
+    scores = validate.scores(multi, {"fc": [windows, windows]})["fc"]
+    assert list(scores) == ["1", "2", "5"]
+    for horizon in scores:
+        assert scores[horizon]["wnn_multi"] == scores[horizon]["last_value"]  # its outputs are all 0
+        moved = np.abs(windows[:, 4 + int(horizon)] - windows[:, 4]).mean()
+        assert scores[horizon]["last_value"]["weight"] == pytest.approx(moved, rel=1e-5)
 
 
-def test_the_same_seed_fits_the_same_parameters(fitted):
-    train, held_out, settings, _ = fitted
-    few = settings | {"steps": 60}
-    first, again, other = (trainer.fit(train, held_out, **few | {"seed": seed}) for seed in (0, 0, 1))
+def test_the_parameters_with_the_lowest_validation_error_are_kept(fitted, forecaster):
+    last = fitted[-1]
+    assert last.curves["step"] == [progress.step for progress in fitted] == [*range(60, 601, 60)]
+    for k, name in enumerate(sorted(RULES)):
+        curve = last.curves[f"validation/{name}"]
+        assert last.lowest[k] == min(curve)
+        best = fitted[int(np.argmin(curve))].params
+        jax.tree.map(lambda a, b, k=k: np.testing.assert_array_equal(a, b[k]), forecaster.params[name], best)
+        assert last.curves[f"loss/{name}"][-1] < 0.5 * last.curves[f"loss/{name}"][0]
+
+
+def test_the_same_seed_fits_the_same_parameters_and_another_seed_others():
+    few = SETTINGS._replace(steps=60)
+    first, again, other = (fit(few._replace(seed=seed))[-1] for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
     assert first.curves == again.curves
-    assert np.abs(first.params["fc"]["head"]["kernel"] - other.params["fc"]["head"]["kernel"]).max() > 1e-3
+    assert np.abs(first.params["head"]["kernel"] - other.params["head"]["kernel"]).max() > 1e-3
+
+
+def test_a_fit_goes_on_from_any_evaluation_bit_for_bit(fitted):
+    for at in (2, 7):
+        goes_on = fit(progress=fitted[at])
+        jax.tree.map(np.testing.assert_array_equal, goes_on[-1].best, fitted[-1].best)
+        assert goes_on[-1].curves == fitted[-1].curves
+
+
+def test_a_fit_ends_when_no_network_becomes_better_for_long_enough():
+    ended = fit(SETTINGS._replace(learning_rate=1e-12, patience=3))
+    better = np.flatnonzero(np.diff([np.inf, *np.minimum.accumulate(ended[-1].curves["validation/fc"])]) < 0)
+    assert len(ended) < 10
+    assert ended[-1].waited == 3
+    assert len(ended) >= better[-1] + 4
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step():
+    with pytest.raises(trainer.NotFinite, match=r"the loss of .* is not finite at step \d+"):
+        fit(SETTINGS._replace(learning_rate=1e30))
+
+
+@pytest.mark.parametrize("forecaster", LEARNED)
+def test_every_forecaster_is_fitted_saved_and_loaded(tmp_path, corpus_config, forecaster, unchecked):
+    recorded = corpus_config(tmp_path / "corpus", epochs=24, runs=2)
+    collect_population(recorded)
+    settings = {"steps": 6, "batch_size": 64, "horizon": 8 if forecaster == "wnn_multi" else None}
+    card = meta_train(MetaTrainConfig(recorded.corpus, str(tmp_path / "bundle"), forecaster, **settings)).card
+    loaded = nowcast.load(tmp_path / "bundle")
+    assert (loaded.name, card["forecaster"]) == (forecaster, forecaster)
+    history = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(loaded.window, 3, 2)), jnp.float32)}
+    for horizon in (1, 3, 8) if forecaster == "wnn_multi" else (None,):
+        assert nowcast.forecast(loaded, history, horizon=horizon)["kernel"].shape == (3, 2)
+    assert set(card["validation"]) == {"bias", "fc"}  # by operation, whatever the networks
+
+
+def test_a_mapping_of_ones_own_gives_networks_to_other_operations(tmp_path, corpus_config):
+    recorded = corpus_config(tmp_path / "corpus", batch_size=200, runs=2)
+    recorded.model.name, recorded.model.depth, recorded.data.train_size = "resnet", 8, 200
+    collect_population(recorded)
+    given = {"steps": 2, "batch_size": 64, "served_by": {"norm": "scales", "bias": None}}
+    meta_train(MetaTrainConfig(recorded.corpus, str(tmp_path / "bundle"), **given))
+    loaded = nowcast.load(tmp_path / "bundle")
+    assert set(loaded.params) == {"conv", "fc", "scales"}
+    assert [op for op in ("conv", "fc", "norm", "bias") if loaded.serves(op)] == ["conv", "fc", "norm"]
 
 
 def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
@@ -169,13 +230,88 @@ def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
     assert card["corpus"]["hash"] == opened.hash
     assert (card["corpus"]["runs"], card["corpus"]["tasks"]) == (3, ["mlp-digits"])
     assert len(card["corpus"]["validation_runs"]) == 1
+    assert card["corpus"]["held_out_runs"] == []
     assert card["configuration"]["steps"] == 40
     assert set(card["validation"]) == {"bias", "fc"}
-    assert set(card["validation"]["fc"]) == {"last_value", "linear", "wnn"}
+    assert set(card["validation"]["fc"]["5"]) == {"last_value", "linear", "quadratic", "wnn", "skill"}
     assert (bundle_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert not bundle_path.with_name("bundle.checkpoint").exists()
     forecaster = nowcast.load(bundle_path)
     assert forecaster.serves("fc")
     assert not forecaster.serves("conv")  # an MLP has none
+
+
+def test_corpora_join_and_a_run_that_lies_in_two_is_taken_once(tmp_path, corpus_config, corpus_path):
+    other = corpus_config(tmp_path / "other", seed=2, runs=2)  # seed 2 is recorded in both
+    collect_population(other)
+    opened = [corpus.open(corpus_path), corpus.open(other.corpus)]
+    assert [len(each) for each in opened] == [3, 2]
+    assert sorted(run.config["seed"] for run in distinct(opened)) == [0, 1, 2, 3]
+    given = {"steps": 2, "batch_size": 64}
+    card = meta_train(MetaTrainConfig([str(corpus_path), other.corpus], str(tmp_path / "bundle"), **given)).card
+    assert card["corpus"]["runs"] == 4
+    assert [part["hash"] for part in card["corpus"]["parts"]] == [each.hash for each in opened]
+
+
+def test_architectures_kept_out_are_scored_and_neither_fitted_to_nor_chosen_by(tmp_path, corpus_config, corpus_path):
+    other = corpus_config(tmp_path / "other", runs=2)
+    other.model.name = "lenet"
+    collect_population(other)
+    given = {"steps": 4, "batch_size": 64, "keep_out": ["lenet"]}
+    card = meta_train(MetaTrainConfig([str(corpus_path), other.corpus], str(tmp_path / "with"), **given)).card
+    assert len(card["corpus"]["held_out_runs"]) == 2
+    assert card["corpus"]["tasks"] == ["mlp-digits"]
+    assert card["held_out"]["fc"]["5"]["skill"]["runs"] == 2
+    alone = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "without"), **given)).card
+    assert alone["held_out"] == {}
+    assert (alone["params_sha256"], alone["curves"]) == (card["params_sha256"], card["curves"])
+
+
+def test_the_order_of_corpora_does_not_matter(tmp_path, corpus_config, corpus_path):
+    other = corpus_config(tmp_path / "other", runs=2)
+    other.model.name = "lenet"
+    collect_population(other)
+    paths, cards = [str(corpus_path), other.corpus], []
+    for i, order in enumerate((paths, paths[::-1])):
+        config = MetaTrainConfig(order, str(tmp_path / str(i)), steps=4, batch_size=64)
+        cards.append(meta_train(config).card)
+    for key in ("params_sha256", "curves", "validation"):
+        assert cards[0][key] == cards[1][key]
+
+
+def test_a_horizon_that_no_run_reaches_is_refused(tmp_path, corpus_path):
+    with pytest.raises(nowcast.UserError, match=r"horizon=10: .* with 9 snapshots after them; give horizon=9"):
+        meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "wnn_multi", horizon=10))
+    card = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "wnn_multi", horizon=9, steps=2)).card
+    assert list(card["validation"]["fc"]) == ["1", "2", "5", "9"]
+
+
+def test_logs_are_refused_where_a_file_lies_and_leave_others_files_alone(tmp_path, corpus_path):
+    (tmp_path / "b.log").mkdir()
+    (tmp_path / "b.log" / "letter.txt").write_text("dear")
+    meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), steps=2, batch_size=64, log="tensorboard"))
+    assert (tmp_path / "b.log" / "letter.txt").read_text() == "dear"
+    (tmp_path / "c.log").write_text("dear")
+    with pytest.raises(nowcast.UserError, match=r"log=csv.*is a file"):
+        meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "c"), steps=2, batch_size=64, log="csv"))
+
+
+@pytest.mark.parametrize("log", ["csv", "tensorboard"])
+def test_logs_hold_every_point_of_the_curves(tmp_path, corpus_path, log):
+    card = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), steps=6, batch_size=64, log=log)).card
+    curves, folder = card["curves"], tmp_path / "b.log"
+    if log == "csv":
+        header, *rows = csv.reader((folder / "loss.csv").read_text().splitlines())
+        assert header == list(curves)
+        np.testing.assert_allclose(np.array(rows, float).T, list(curves.values()))
+        return
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    for name in curves.keys() - {"step"}:
+        points = [(e.step, e.tensor_proto.float_val[0]) for e in events.Tensors(name)]
+        np.testing.assert_allclose(points, list(zip(curves["step"], curves[name], strict=True)), rtol=1e-5)
 
 
 def test_a_corpus_without_a_finished_run_is_refused(tmp_path, corpus_path):
@@ -194,3 +330,9 @@ def test_a_corpus_of_one_run_or_of_short_ones_is_refused(tmp_path, corpus_config
         with pytest.raises(nowcast.UserError, match=said):
             meta_train(MetaTrainConfig(config.corpus, str(tmp_path / "bundle")))
     assert not (tmp_path / "bundle").exists()
+
+
+def test_an_operation_that_is_asked_for_and_has_no_windows_is_refused(tmp_path, corpus_path):
+    config = MetaTrainConfig(str(corpus_path), str(tmp_path / "bundle"), served_by={"embedding": "embedding"}, steps=2)
+    with pytest.raises(nowcast.UserError, match="embedding"):
+        meta_train(config)

@@ -92,8 +92,8 @@ def test_the_commands_read_over_http(serve, script, corpus_path, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "verified: every snapshot of 3 runs" in done.stdout
     assert len(list((tmp_path / "pictures").iterdir())) == 2
-    config = MetaTrainConfig(url, str(tmp_path / "bundle"), windows_per_run=50, steps=2, batch_size=8)
-    card = meta_train(config)
+    config = MetaTrainConfig(url, str(tmp_path / "bundle"), steps=2, batch_size=64)
+    card = meta_train(config).card
     assert card["corpus"]["hash"] == corpus.open(corpus_path).hash
 
 

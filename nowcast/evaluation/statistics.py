@@ -48,13 +48,18 @@ def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Inte
     The geometric mean of ``base/arm`` over seeds, with a 95 % percentile bootstrap over seeds. One seed has no
     interval (NaN).
     """
-    ratios = np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float))
-    value = float(np.exp(ratios.mean()))
-    if len(ratios) < 2:
-        return Interval(value, float("nan"), float("nan"))
-    picks = np.random.default_rng(seed).integers(len(ratios), size=(RESAMPLES, len(ratios)))
-    low, high = np.exp(np.quantile(ratios[picks].mean(axis=1), [0.025, 0.975]))
-    return Interval(value, float(low), float(high))
+    ratios = mean_interval(np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float)), seed)
+    return Interval(*map(float, np.exp(ratios)))
+
+
+def mean_interval(values: Sequence[float] | Float[np.ndarray, "n"], seed: int = 0) -> Interval:
+    """The mean with a 95 % percentile bootstrap; one value has no interval (NaN)."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return Interval(float(values.mean()), float("nan"), float("nan"))
+    picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def clear(base: Sequence[float], arm: Sequence[float]) -> bool:

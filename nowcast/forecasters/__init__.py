@@ -1,9 +1,13 @@
 """Forecasters, one file each: ``SIMPLE`` need no learning, ``LEARNED`` come from a bundle."""
 
 from nowcast.forecasters.base import Forecaster
+from nowcast.forecasters.introspection import Introspection, IntrospectionLinear
 from nowcast.forecasters.last_value import LastValue
+from nowcast.forecasters.learned import Learned
 from nowcast.forecasters.linear import Linear
+from nowcast.forecasters.quadratic import Quadratic
 from nowcast.forecasters.wnn import WNN
+from nowcast.forecasters.wnn_multi import WNNMulti
 
-SIMPLE: dict[str, type[Forecaster]] = {kind.name: kind for kind in (LastValue, Linear)}
-LEARNED: dict[str, type[Forecaster]] = {kind.name: kind for kind in (WNN,)}
+SIMPLE: dict[str, type[Forecaster]] = {kind.name: kind for kind in (LastValue, Linear, Quadratic)}
+LEARNED: dict[str, type[Learned]] = {kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear)}

@@ -18,22 +18,28 @@ from nowcast.types import UserError
 class Linear(Forecaster):
     """``x̂(t + h) = mean(x) + slope·(t + h − mean(t))``, slope by least squares.
 
-    Least squares is linear in the window, so the forecast is one weighted sum of the snapshots. With
-    ``t = 0 … W−1`` and ``t̄ = (W−1)/2`` the weight of snapshot ``i`` is
-    ``1/W + (W−1+h − t̄)·(i − t̄)/Σ(t − t̄)²``; the weights add up to one. Two snapshots or more are needed.
+    Least squares is linear in the window, so the forecast is one weighted sum of the snapshots: with the powers of
+    ``t = 0 … W−1`` as rows of ``V`` and those of ``W−1+h`` as ``v``, the weights are ``v·V⁺``; they add up to one.
+    Two snapshots or more are needed.
     """
 
     name: ClassVar[str] = "linear"
+    degree: ClassVar[int] = 1
+    """Of the polynomial."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window < 2:
-            raise UserError(f"linear: window={self.window} is too short: a line needs 2 snapshots or more")
+        if self.window <= self.degree:
+            raise UserError(
+                f"{self.name}: window={self.window} is too short: it needs {self.degree + 1} snapshots or more"
+            )
 
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
-        """The fitted line at ``t = W − 1 + horizon``."""
-        centred = np.arange(self.window) - (self.window - 1) / 2
-        weights = 1 / self.window + (centred[-1] + horizon) * centred / np.sum(centred**2)
+        """The fitted polynomial at ``t = W − 1 + horizon``."""
+        times = np.arange(self.window) / self.window
+        weights = np.vander([times[-1] + horizon / self.window], self.degree + 1) @ np.linalg.pinv(
+            np.vander(times, self.degree + 1)
+        )
         # Relative to the last snapshot, so that weights that stand still stay exactly where they are.
         moved = history - history[-1:]
-        return history[-1] + jnp.tensordot(jnp.asarray(weights, history.dtype), moved, axes=1)
+        return history[-1] + jnp.tensordot(jnp.asarray(weights[0], history.dtype), moved, axes=1)

@@ -1,0 +1,68 @@
+"""The windows that steps draw from, made ahead of them in a thread, each process its own share.
+
+A *pool* is what is in memory: ``DEPTH`` parts, of which the oldest is replaced every so many steps. Parts are arrays
+``(networks, slots, windows, columns)``, one handful a slot, split by slots over all devices of all processes. A step takes equally
+many windows of every slot, so that no device needs another one's, and a pool is the same whatever the number of devices.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from meta_train.windows import Windows
+from nowcast.types import UserError
+
+SLOTS = 64
+"""Handfuls per network in a part."""
+DEPTH = 8
+Pool = tuple[jax.Array, ...]
+
+
+def sharding() -> jax.sharding.NamedSharding:
+    """Of parts: by slots over all devices.
+
+    Raises:
+        UserError: They cannot be split.
+    """
+    if SLOTS % jax.device_count():
+        raise UserError(
+            f"{jax.device_count()} devices: a fit splits its windows over 1, 2, 4, 8, 16, 32 or 64; "
+            "show JAX so many of them (CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES)"
+        )
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "data"))
+
+
+def pools(source: Windows, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
+    """Pool after pool, from the ``first`` on: each is determined by seed and number.
+
+    Args:
+        source: Where windows come from.
+        networks: In this order.
+        size: Windows of a handful.
+        seed: Of all draws.
+        first: Number of the first one.
+    """
+    split = sharding()
+    shape = (len(networks), SLOTS, size, len(source.rule.offsets))
+
+    def make(number: int) -> jax.Array:
+        def share(index: Any) -> np.ndarray:
+            mine = range(*index[1].indices(SLOTS))
+            return np.stack(
+                [[source.handful(name, size, (seed, number, slot)) for name in networks] for slot in mine], axis=1
+            )
+
+        return jax.make_array_from_callback(shape, split, share)
+
+    with ThreadPoolExecutor(1) as thread:
+        parts = {number: make(number) for number in range(first, first + DEPTH)}
+        while True:
+            ahead = thread.submit(make, first + DEPTH)
+            yield tuple(parts.values())
+            del parts[first]
+            first += 1
+            parts[first + DEPTH - 1] = ahead.result()

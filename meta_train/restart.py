@@ -1,0 +1,130 @@
+"""Going on after a kill: the newest progress of a fit, beside the bundle it will become.
+
+``BUNDLE.checkpoint/`` holds Orbax checkpoints, one folder a step, and ``progress.json``, written after them, which says which one
+counts, of which configuration it is, and the curves so far. It is removed when the bundle is written.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as ocp
+
+from collect.places import first_line
+from meta_train.trainer import Progress
+from nowcast.paths import check_writable, replace
+from nowcast.types import UserError
+
+TREES = ("params", "optimizer", "best")
+
+
+class Checkpoint:
+    """The progress on disk of one fit.
+
+    Args:
+        bundle: The folder that the bundle will be.
+        configuration: What determines the fit, as JSON: a checkpoint of another one is refused.
+    """
+
+    def __init__(self, bundle: str, configuration: dict[str, Any]):
+        self.folder = Path(f"{bundle.rstrip('/')}.checkpoint")
+        self._index = self.folder / "progress.json"
+        self._configuration = json.loads(json.dumps(configuration))
+        check_writable(f"bundle {bundle!r}", self.folder)
+        ours = re.compile(r"\d+(\..*)?|\.?progress\.json.*|lock")
+        if self.folder.exists() and not all(ours.fullmatch(item.name) for item in self.folder.iterdir()):
+            raise UserError(f"{self.folder} holds something else, and checkpoints go there; choose another bundle=…")
+
+    def __enter__(self) -> "Checkpoint":
+        if jax.process_index() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / "lock").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                raise UserError(
+                    f"{self.folder}: another command is fitting this bundle; wait for it, or give another bundle="
+                ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if jax.process_index():
+            return
+        if self.folder.exists() and [item.name for item in self.folder.iterdir()] == ["lock"]:
+            self.remove()
+        self._lock.close()
+
+    def load(self, like: Progress) -> Progress | None:
+        """The newest progress, or None; ``like`` gives its structure.
+
+        Raises:
+            UserError: It is of another configuration, or damaged.
+        """
+        if not self._index.exists():
+            return None
+        try:
+            index = json.loads(self._index.read_text())
+            differs = {key for key in {*index["configuration"], *self._configuration}
+                       if index["configuration"].get(key) != self._configuration.get(key)}  # fmt: skip
+            plain = {key: index[key] for key in ("step", "lowest", "waited", "curves")}
+            if len(plain["lowest"]) != len(like.lowest) or plain["curves"].keys() != like.curves.keys():
+                raise ValueError("other networks")
+            if {type(plain["step"]), type(plain["waited"])} != {int}:
+                raise TypeError("no numbers")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._damaged("progress.json") from None
+        if differs:
+            said = ", ".join(
+                f"{key}={index['configuration'].get(key)}, now {self._configuration.get(key)}"
+                for key in sorted(differs)
+            )
+            raise UserError(
+                f"{self.folder} is of a fit with {said}; give that configuration again, or remove the folder to begin anew"
+            )
+        trees = {name: getattr(like, name) for name in TREES}
+        try:
+            loaded = ocp.load(self._path(plain["step"]), jax.tree.map(_abstract, trees))
+        except Exception as error:  # whatever a damaged checkpoint makes Orbax say
+            raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
+        return like._replace(**plain, **loaded)
+
+    def save(self, progress: Progress) -> None:
+        """Make this the newest progress. With several processes, all of them call it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self._path(progress.step)
+            if path.exists() and jax.process_index() == 0:
+                shutil.rmtree(path)  # of a fit that was killed before it was named
+            ocp.save(path, {name: getattr(progress, name) for name in TREES})
+            if jax.process_index():
+                return
+            plain = {key: getattr(progress, key) for key in ("step", "lowest", "waited", "curves")}
+            replace(self._index, json.dumps({"configuration": self._configuration, **plain}) + "\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"cannot write {self.folder} ({reason}); make room and give the command again") from None
+        for old in self.folder.iterdir():
+            if old.name not in (path.name, self._index.name, "lock"):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+    def remove(self) -> None:
+        """The fit is over."""
+        if jax.process_index() == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, step: int) -> Path:
+        return self.folder.resolve() / str(step)
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self.folder} is damaged ({what}); remove it, and the fit begins anew")
+
+
+def _abstract(leaf: Any) -> Any:
+    leaf = jnp.asarray(leaf)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -1,0 +1,71 @@
+"""Introspection (Sinha et al., ICLR 2017): from a weight's values at steps 0, 0.4t, 0.7t and t to that at 2t.
+
+One hidden layer of 40 ReLUs, 241 parameters; inputs and output ×1000, the output absolute and no residual. One snapshot
+in so many steps stands for their clock: a window of W = 11 snapshots is used at 0, 4, 7 and 10, its horizon 10 is 2t.
+Its windows begin with the untrained weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from nowcast.forecasters.learned import SERVES, Learned, Normalised, dense
+from nowcast.types import PyTree
+
+PLACES = (1.0, 0.7, 0.4, 0.0)
+HIDDEN, FACTOR = 40, 1000.0
+ALL = "all"
+"""The name of the one network."""
+
+
+def init_network(key: PRNGKeyArray, window: int = 11, outputs: int = 1) -> PyTree:
+    """Fresh parameters, from Glorot uniform; biases from 0."""
+    sizes, keys = {"hidden": (len(PLACES), HIDDEN), "out": (HIDDEN, outputs)}, jax.random.split(key)
+    return {
+        name: {"kernel": initializers.glorot_uniform()(k, shape), "bias": jnp.zeros(shape[1])}
+        for (name, shape), k in zip(sizes.items(), keys, strict=True)
+    }
+
+
+def normalise(windows: Float[Array, "N W"]) -> Normalised:
+    """The four values ×1000, the newest first."""
+    columns = jnp.array([round(place * (windows.shape[1] - 1)) for place in PLACES])
+    ones = jnp.ones(len(windows))
+    return Normalised(FACTOR * windows[:, columns], 0 * ones, ones / FACTOR)
+
+
+def network(params: PyTree, inputs: Float[Array, "N 4"]) -> Float[Array, "N outputs"]:
+    """The value at 2t, ×1000."""
+    return dense(params["out"], jax.nn.relu(dense(params["hidden"], inputs)))
+
+
+def linear_network(params: PyTree, inputs: Float[Array, "N 4"]) -> Float[Array, "N outputs"]:
+    """The same without ReLU: the paper's own check of what the nonlinearity gives."""
+    return dense(params["out"], dense(params["hidden"], inputs))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Introspection(Learned):
+    """The forecaster of the paper: one network serves all operations that jump."""
+
+    name: ClassVar[str] = "introspection"
+    from_start: ClassVar[bool] = True
+    mapping: ClassVar[Mapping[str, str | None]] = {name: ALL if network else None for name, network in SERVES.items()}
+    window: int = 11
+    horizon: int = 10
+    init_network = staticmethod(init_network)
+    normalise = staticmethod(normalise)
+    network = staticmethod(network)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IntrospectionLinear(Introspection):
+    """Without ReLU."""
+
+    name: ClassVar[str] = "introspection_linear"
+    network = staticmethod(linear_network)

@@ -1,0 +1,126 @@
+"""What meta-trained forecasters share: a small network per operation, one weight at a time.
+
+A new one is a file with four functions and a class that names them; ``introspection.py`` is a short example. Then add it to
+:data:`nowcast.forecasters.LEARNED`: collecting windows, fitting, bundles and jumps are the same for all.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from nowcast.forecasters.base import Forecaster
+from nowcast.types import PyTree, UserError
+
+SERVES = {
+    "conv": "conv", "depthwise_conv": "conv", "fc": "fc", "bias": "bias",
+    "norm": None, "embedding": None, "other": None,
+}  # fmt: skip
+"""Which network serves which operation; None: weights that never jump (the published WNN skips BatchNorm)."""
+
+
+class Normalised(NamedTuple):
+    """What a network sees of windows, and what its output means: the forecast is ``base + scale · output``."""
+
+    inputs: Float[Array, "N I"]
+    base: Float[Array, "N"]
+    scale: Float[Array, "N"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learned(Forecaster):
+    """A meta-trained forecaster; ``params`` holds the parameters of one network per operation."""
+
+    learned: ClassVar[bool] = True
+    many: ClassVar[bool] = False
+    """Whether a network has an output for each of the horizons 1, 2, …, ``horizon``, or one for ``horizon`` alone."""
+    from_start: ClassVar[bool] = False
+    """Whether its windows begin with the untrained weights and span any time, or begin anywhere, snapshot after snapshot."""
+    limit: ClassVar[float] = math.inf
+    """The largest output that a network can give."""
+
+    mapping: ClassVar[Mapping[str, str | None]] = SERVES
+    """Which network serves which operation, where nothing else is said."""
+
+    __eq__ = object.__eq__  # not that of Forecaster, by window and horizon alone: two with other parameters differ
+    __hash__ = object.__hash__
+
+    params: Mapping[str, PyTree]
+    served_by: Mapping[str, str | None] | None = None
+    """None: as in :attr:`mapping`."""
+
+    @staticmethod
+    def init_network(key: PRNGKeyArray, window: int, outputs: int) -> PyTree:
+        """Fresh parameters of one network: a dict of layers, each a dict of arrays."""
+        raise NotImplementedError
+
+    @staticmethod
+    def normalise(windows: Float[Array, "N W"]) -> Normalised:
+        """What the network sees, one row per weight, and what its output means."""
+        raise NotImplementedError
+
+    @staticmethod
+    def network(params: PyTree, inputs: Float[Array, "N I"]) -> Float[Array, "N outputs"]:
+        """The outputs, in units of the scale."""
+        raise NotImplementedError
+
+    @staticmethod
+    def penalty(params: PyTree) -> Float[Array, ""]:
+        """The regulariser that meta-training adds to the loss."""
+        return jnp.zeros([])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.served_by is None:
+            object.__setattr__(self, "served_by", dict(self.mapping))
+        if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(self.params):
+            raise UserError(
+                f"{self.name}: served_by={self.served_by!r} names none of the networks {', '.join(self.params)}"
+            )
+        wanted = jax.eval_shape(lambda: self.init_network(jax.random.key(0), self.window, self.outputs))
+        for name, found in self.params.items():
+            for path, leaf in jax.tree.flatten_with_path(wanted)[0]:
+                layer, kind = (key.key for key in path)
+                shape = np.shape(found.get(layer, {}).get(kind))
+                if shape != leaf.shape:
+                    raise UserError(
+                        f"{self.name}, window={self.window}: {name}/{layer}/{kind} has shape {shape}, not {leaf.shape}"
+                    )
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives."""
+        return self.horizon if self.many else 1
+
+    def serves(self, operation: str) -> bool:
+        """Whether a network of this bundle serves the operation."""
+        return self.serving(operation) in self.params
+
+    def serving(self, operation: str) -> str | None:
+        """The network that serves this operation."""
+        return (self.served_by or {}).get(operation)
+
+    def check_horizon(self, horizon: int | None) -> int:
+        """One of those it was fitted to."""
+        horizon = super().check_horizon(horizon)
+        if horizon > self.horizon or (horizon != self.horizon and not self.many):
+            which = f"1 to {self.horizon}" if self.many else f"{self.horizon}"
+            raise UserError(f"horizon={horizon}: this {self.name} was fitted to forecast {which} snapshots ahead only")
+        return horizon
+
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+        """Forecast one leaf with the network that serves its operation."""
+        windows = history.reshape(history.shape[0], -1).T
+        inputs, base, scale = self.normalise(windows)
+        output = self.network(self.params[self.serving(operation) or ""], inputs)
+        return (base + scale * output[:, horizon - 1 if self.many else 0]).reshape(history.shape[1:])
+
+
+def dense(layer: Mapping[str, Array], x: Float[Array, "N I"]) -> Float[Array, "N O"]:
+    """A fully connected layer: ``{"kernel": (I, O), "bias": (O,)}``."""
+    return x @ layer["kernel"] + layer["bias"][None, :]

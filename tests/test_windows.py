@@ -1,0 +1,180 @@
+"""Windows are cut from trajectories as said, balanced as said, and never across runs."""
+
+from collections import Counter
+from itertools import islice, pairwise
+
+import jax
+import numpy as np
+import pytest
+
+import nowcast
+from collect import corpus
+from meta_train import loader, validate, windows
+from meta_train.windows import Rule, Windows
+from nowcast.forecasters.learned import SERVES
+
+
+class Made:
+    """A run whose weight ``n`` is ``10000·number + 100·n + s`` at snapshot ``s``: a value tells its place."""
+
+    def __init__(self, number, snapshots=12, ops=("fc", "bias", "norm"), task="made-up", each=4):
+        self.id = self.path = f"run{number}"
+        self.config = {"task": task, "number": number}
+        self.leaves = [corpus.Leaf(op, (each,), op, each * i) for i, op in enumerate(ops)]
+        self.status = "complete"
+        place = 100.0 * np.arange(each * len(ops))[None] + np.arange(snapshots)[:, None]
+        self.weights = (10000.0 * number + place).astype(np.float32)
+
+
+RULE = Rule(5, 3)
+
+
+def draw(runs, rule=RULE, network="fc", count=40, size=50, **settings):
+    source = Windows(runs, SERVES, rule, **settings)
+    return np.concatenate([source.handful(network, size, (0, i)) for i in range(count)])
+
+
+def places(drawn):
+    """``(run, weight, snapshots)`` that the values come from."""
+    return drawn // 10000, drawn % 10000 // 100, drawn % 100
+
+
+@pytest.mark.parametrize(("network", "first"), [("fc", 0), ("bias", 4)])
+def test_windows_are_consecutive_snapshots_of_one_weight_and_the_value_a_horizon_later(unchecked, network, first):
+    drawn = draw([Made(0)], network=network)
+    _, weight, snapshot = places(drawn)
+    np.testing.assert_array_equal(snapshot - snapshot[:, :1], np.tile([0, 1, 2, 3, 4, 7], (2000, 1)))
+    assert (weight == weight[:, :1]).all()
+    assert set(weight[:, 0]) == set(range(first, first + 4))  # all weights of this operation and no other
+    assert set(snapshot[:, 0]) == {1, 2, 3, 4}  # all moments, but never the untrained weights, nor past the end
+
+
+@pytest.mark.parametrize("snapshots", [12, 40])
+def test_every_weight_and_moment_is_as_likely_as_any_other(unchecked, snapshots):
+    _, weight, snapshot = places(draw([Made(0, snapshots)], count=3000, size=10))
+    for seen, kinds in ((weight[:, 0], 4), (snapshot[:, 0], snapshots - 8)):
+        shares = np.array([*Counter(seen).values()]) / len(seen)
+        assert len(shares) == kinds
+        assert shares.max() / shares.min() < 1.6
+
+
+def test_many_horizons_end_with_the_run(unchecked):
+    drawn = draw([Made(0)], Rule(5, 6, many=True))
+    _, _, snapshot = places(drawn)
+    first = snapshot[:, :1]
+    expected = np.where(first + np.arange(11) < 12, first + np.arange(11), np.nan)
+    np.testing.assert_array_equal(snapshot, expected)
+    assert set(first[:, 0]) == {1, 2, 3, 4, 5, 6}  # to the last that has one target
+
+
+def test_windows_from_the_start_stretch_over_any_time(unchecked):
+    _, _, snapshot = places(draw([Made(0, snapshots=50)], Rule(11, 10, from_start=True)))
+    assert set(snapshot[:, 1]) == {1, 2}  # every snapshot, or every second
+    np.testing.assert_array_equal(snapshot, snapshot[:, 1:2] * np.array([*range(11), 20]))
+
+
+def test_weights_that_no_network_serves_are_left_out(unchecked):
+    assert set(Windows([Made(0)], SERVES, Rule(5, 3)).runs) == {"fc", "bias"}
+    assert set(Windows([Made(0, ops=("depthwise_conv", "embedding"))], SERVES, Rule(5, 3)).runs) == {"conv"}
+    own = {"norm": "scales", "fc": None}
+    assert set(Windows([Made(0)], own, Rule(5, 3)).runs) == {"scales"}
+
+
+def test_tasks_are_balanced_and_runs_within_each(unchecked):
+    runs = [Made(i, task="a-x") for i in range(6)] + [Made(i, snapshots=30, task="b-x") for i in range(6, 8)]
+    run, _, _ = places(draw(runs, count=2000, size=1))
+    assert (run == run[:, :1]).all()  # no window crosses runs
+    counts = Counter(run[:, 0].astype(int))
+    for number in range(8):
+        assert counts[number] == pytest.approx(2000 / (12 if number < 6 else 4), rel=0.3)
+
+
+def test_movement_takes_half_from_the_half_that_moved_most(unchecked):
+    made = Made(0, ops=("fc",), each=40)
+    speed = np.random.default_rng(0).permutation(40)
+    made.weights = (made.weights // 100 * 100 + speed * np.arange(12)[:, None] / 20).astype(np.float32)
+    _, weight, _ = places(draw([made], Rule(5, 3), count=200, sampling="movement"))
+    rank = 39 - speed[weight[:, 0].astype(int)]
+    shares = [np.mean(rank < 20), np.mean((rank >= 20) & (rank < 30)), np.mean(rank >= 30)]
+    np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.02)
+    _, weight, _ = places(draw([made], Rule(5, 3), count=200))
+    assert np.mean(39 - speed[weight[:, 0].astype(int)] < 20) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_same_key_draws_the_same_windows(unchecked):
+    source = Windows([Made(0), Made(1)], SERVES, Rule(5, 3))
+    first = source.handful("fc", 20, (3, 1))
+    np.testing.assert_array_equal(first, source.handful("fc", 20, (3, 1)))
+    assert (first != source.handful("fc", 20, (3, 2))).any()
+
+
+def test_windows_that_are_not_finite_are_left_out(unchecked):
+    made = Made(0)
+    made.weights[9:] = np.nan
+    drawn = draw([made])
+    assert set(drawn[:, 0] % 100) == {1}  # ends at snapshot 5, target at 8
+    made.weights[:] = np.inf
+    with pytest.raises(nowcast.UserError, match="no finite windows for fc"):
+        draw([made])
+
+
+def test_leaves_beyond_the_first_stored_chunk_are_drawn_too(unchecked, monkeypatch):
+    monkeypatch.setattr(windows, "CHUNK", 3)
+    _, weight, _ = places(draw([Made(0, ops=("fc", "bias", "fc"))], count=300))
+    shares = np.array([count for _, count in sorted(Counter(weight[:, 0]).items())]) / len(weight)
+    np.testing.assert_allclose(shares, np.full(8, 1 / 8), atol=0.03)
+
+
+def test_windows_of_a_recorded_run_are_found_in_it(corpus_path):
+    run = corpus.open(corpus_path).runs[0]
+    columns = np.concatenate([np.r_[leaf.scalars] for leaf in run.leaves if leaf.op == "fc"])
+    trajectory = np.asarray(run.weights)[1:, columns]
+    for row in draw([run], Rule(5, 5), count=4, size=10):
+        found = [(s, n) for s, n in np.argwhere(trajectory == row[0]) if s + 9 < len(trajectory)]
+        candidates = [np.append(trajectory[s : s + 5, n], trajectory[s + 9, n]) for s, n in found]
+        assert any(np.array_equal(row, candidate) for candidate in candidates)
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs"), [(Rule(5, 3), 9), (Rule(5, 40, many=True), 7), (Rule(11, 10, from_start=True), 21)]
+)
+def test_a_run_that_is_too_short_is_refused_by_name(unchecked, rule, needs):
+    with pytest.raises(nowcast.UserError, match=rf"run7 has {needs - 1} snapshots.* needs {needs};"):
+        Windows([Made(1, 50), Made(7, needs - 1)], SERVES, rule)
+    assert len(draw([Made(7, needs)], rule, count=1)) == 50
+
+
+def test_the_split_keeps_whole_runs_apart_and_architectures_out(unchecked):
+    tasks = [*["a-x"] * 10, *["b-x"] * 2, "c-x", *["b32-x"] * 2, "d-x"]
+    runs = [Made(i, task=task) for i, task in enumerate(tasks)]
+    fitted, kept, held_out = validate.split(runs, 0.2, ["b32", "d", "absent"], 0)
+    assert sorted([run.id for run in fitted + kept + held_out]) == sorted(run.id for run in runs)
+    assert [run.config["task"] for run in held_out] == ["b32-x", "b32-x", "d-x"]
+    by_task = Counter(run.config["task"] for run in kept)
+    assert by_task == {"a-x": 2, "b-x": 1}  # the only run of c is fitted to
+    again = [{run.id for run in validate.split(runs, 0.2, [], seed).validation} for seed in range(5)]
+    assert any(other != again[0] for other in again)
+
+
+def test_runs_that_diverged_are_fitted_to_alone(unchecked):
+    runs = [Made(i, task=task) for i, task in enumerate(["a-x", "a-x", "b-x", "b-x", "c-x", "c-x"])]
+    for i in (1, 2, 3, 4):
+        runs[i].status = "diverged"
+    fitted, kept, held_out = validate.split(runs, 0.2, ["c"], 0)
+    assert [[run.id for run in part] for part in (fitted, kept, held_out)] == [
+        ["run0", "run1", "run2", "run3"], [], ["run5"],
+    ]  # fmt: skip
+
+
+def test_pools_replace_their_oldest_part_and_are_determined_by_seed_and_number(unchecked):
+    source = Windows([Made(0), Made(1)], SERVES, Rule(5, 3))
+    settings = {"size": 4, "seed": 5}
+    whole = list(islice(loader.pools(source, ["bias", "fc"], **settings), 12))
+    assert {len(pool) for pool in whole} == {loader.DEPTH}
+    assert whole[0][0].shape == (2, 64, 4, 6)
+    assert len(whole[0][0].sharding.device_set) == jax.device_count()
+    for older, newer in pairwise(whole):
+        jax.tree.map(np.testing.assert_array_equal, older[1:], newer[:-1])
+    later = next(loader.pools(source, ["bias", "fc"], **settings, first=11))
+    jax.tree.map(np.testing.assert_array_equal, later, whole[11])
+    assert (np.asarray(whole[0][0]) != np.asarray(whole[0][1])).any()
