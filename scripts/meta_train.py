@@ -40,6 +40,9 @@ def show(config: MetaTrainConfig, card: dict) -> None:
         print(validate.table(card["held_out"]))
     else:
         print(f"no run is of an architecture kept out ({', '.join(config.keep_out)})")
+    absent = [name for name, network in config.served_by.items() if network and not card["served_by"][name]]
+    if absent:
+        print(f"no run has weights of {', '.join(absent)}: with this bundle they never jump")
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
     print(
         f"next: python scripts/evaluate.py {argument('forecaster', config.bundle)} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"
