@@ -21,8 +21,11 @@ jaxtyping.install_import_hook(["nowcast", "collect", "meta_train"], "typecheck.c
 from collect.config import CollectConfig, ModelConfig, OptimizerConfig, VaryConfig
 from collect.population import collect_population
 from collect.recorder import Recorder
+from meta_train import fitting, loader
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
+
+fitting.SCORED, loader.DEPTH = 4_000, 2  # fits in this process draw fewer windows; those of the commands draw all
 
 
 @pytest.fixture
