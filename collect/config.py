@@ -166,6 +166,11 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
         record_every,
         "must be 1 step or more; null: an epoch",
     )
+    check_minutes(max_minutes)
+
+
+def check_minutes(max_minutes: float | None) -> None:
+    """A limit on a command's time."""
     require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")
 
 

@@ -9,7 +9,6 @@ with the same numbers.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import threading
 import time
@@ -26,7 +25,7 @@ from collect import corpus as store
 from collect.corpus import DIGESTS
 from collect.places import CONTEXT, first_line
 from nowcast.ops import path_name
-from nowcast.paths import check_writable, replace
+from nowcast.paths import check_writable, lock, replace
 from nowcast.types import PyTree, UserError
 
 CHECKPOINT_SHARE = 0.05
@@ -87,7 +86,12 @@ class Recorder:
         self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
 
     def __enter__(self) -> "Recorder":
-        self._lock = _locked(self.path)
+        self._lock = lock(
+            self.path,
+            "corpus",
+            taken=f"corpus: run {self.path} is being recorded by another process; wait for it or stop it",
+            cure="collect on a file system that has locks and room",
+        )
         try:
             self._begin()
         except BaseException:
@@ -263,28 +267,6 @@ def manifest_text(runs: dict[str, Any]) -> str:
     """A manifest that lists these runs."""
     versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
     return json.dumps({"schema": store.SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"
-
-
-def _locked(folder: Path) -> Any:
-    """An open file that only one process has at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = None
-    try:
-        lock = (folder / "lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(lock.fileno()).st_nlink:
-            return lock
-        raise BlockingIOError("its owner removed it meanwhile")
-    except OSError as error:
-        if lock:
-            lock.close()
-        if isinstance(error, BlockingIOError | FileNotFoundError):
-            raise UserError(
-                f"corpus: run {folder} is being recorded by another process; wait for it or stop it"
-            ) from None
-        raise UserError(
-            f"corpus: {folder} cannot be locked ({error.strerror}); collect on a file system that has locks and room"
-        ) from None
 
 
 def _open_array(path: Path, shape: tuple[int, int]) -> Any:

@@ -1,24 +1,22 @@
 """What a meta-training is made of. Every key stands in ``python scripts/meta_train.py --help``."""
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from collect.config import check_rate, check_seed, one_of, require
+from collect.config import check_minutes, check_rate, check_seed, one_of, require
 from collect.models import MODELS
 from meta_train.loader import SLOTS
 from meta_train.log import LOGS
 from meta_train.trainer import Settings
+from meta_train.validate import family
 from meta_train.windows import SAMPLING, Rule
 from nowcast.forecasters import LEARNED, Learned
 from nowcast.types import OPERATIONS
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "wnn": {},
-    "wnn_multi": {},
-    "introspection": {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4},
-    "introspection_linear": {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4},
+    name: {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4}
+    for name in ("introspection", "introspection_linear")
 }
 """What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
@@ -59,7 +57,7 @@ class MetaTrainConfig:
         require(bool(paths), "corpus", self.corpus, "must be a corpus's path, or a list of them: corpus=[a,b]")
         require(bool(self.bundle) and "://" not in self.bundle, "bundle", repr(self.bundle), "must be a folder's path")
         for name in self.keep_out:
-            known = name in MODELS or re.sub(r"\d+$", "", name) in MODELS
+            known = name in MODELS or family(name) in MODELS
             require(
                 known, "keep_out", name, f"no architecture; there are {', '.join(MODELS)}, and resnet32 and the like"
             )
@@ -84,8 +82,7 @@ class MetaTrainConfig:
         check_rate("learning_rate", self.settings.learning_rate)
         if self.log is not None:
             one_of("log", self.log, LOGS)
-        if self.max_minutes is not None:
-            require(self.max_minutes > 0, "max_minutes", self.max_minutes, "must be above 0, or null")
+        check_minutes(self.max_minutes)
         if self.processes != "auto":
             self._check_processes()
 

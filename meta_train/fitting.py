@@ -17,10 +17,10 @@ import nowcast
 from collect import corpus
 from collect.corpus import Corpus, Run
 from collect.stop import Stop
-from meta_train import log, processes, trainer, validate
+from meta_train import log, objective, processes, trainer, validate
+from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.picture import picture
-from meta_train.restart import Checkpoint
 from meta_train.trainer import Progress
 from meta_train.windows import Windows
 from nowcast import bundle
@@ -96,16 +96,16 @@ def read(config: MetaTrainConfig) -> Data:
     if not runs:
         raise UserError(f"{named} holds no finished run; let scripts/collect.py finish one")
     parts = validate.split(runs, config.validation_share, config.keep_out, config.seed)
-    longest = max((run.weights.shape[0] - config.rule.shortest + 1 for run in parts.training), default=0)
-    if config.kind.many and parts.training and config.rule.horizon > longest:
-        raise UserError(
-            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
-            f"give horizon={longest}, or collect longer runs"
-        )
     if not parts.training or not parts.validation:
         raise UserError(
             f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for validation, besides {len(parts.held_out)} "
             f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task"
+        )
+    longest = max(run.weights.shape[0] for run in parts.training) - config.rule.shortest + 1
+    if config.kind.many and config.rule.horizon > longest:
+        raise UserError(
+            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
+            f"give horizon={longest}, or collect longer runs"
         )
     train, checked = (Windows(some, config.served_by, config.rule, config.sampling) for some in parts[:2])
     networks = _networks(config, train, checked)
@@ -153,7 +153,7 @@ def distinct(corpora: Sequence[Corpus]) -> list[Run]:
 def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progress) -> Learned:
     """The forecaster with the best parameters of each network."""
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
-    params = {name: jax.tree.map(lambda p, k=k: p[k], best) for k, name in enumerate(networks)}
+    params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
     served = {operation: name if name in networks else None for operation, name in config.served_by.items()}
     return config.kind(params=params, window=config.rule.window, horizon=config.rule.horizon, served_by=served)
 

@@ -33,10 +33,14 @@ def error(
 def losses(kind: type[Learned], params: PyTree, windows: Float[Array, "K N columns"], window: int) -> Float[Array, "K"]:
     """Error and regulariser of each of K networks. Their gradients are independent, so the sum trains each on its own."""
 
-    each = (jax.tree.map(lambda p, k=k: p[k], params) for k in range(len(windows)))  # faster than vmap on CPUs
     return jnp.stack(
         [
             error(kind, own, *examples(kind, some, window)) + kind.penalty(own)
-            for own, some in zip(each, windows, strict=True)
+            for own, some in zip(apart(params, len(windows)), windows, strict=True)
         ]
     )
+
+
+def apart(params: PyTree, count: int) -> list[PyTree]:
+    """The parameters of each of so many networks, which lie along the first axis; looping over them beats vmap on CPUs."""
+    return [jax.tree.map(lambda p, k=k: p[k], params) for k in range(count)]

@@ -109,10 +109,9 @@ def fit(
 
     @jax.jit
     def errors(params: PyTree, windows: Sequence[Array]) -> list[Array]:
-        each = [jax.tree.map(lambda p, k=k: p[k], params) for k in range(len(networks))]
         return [
             objective.error(kind, own, *objective.examples(kind, some, source.rule.window))
-            for own, some in zip(each, windows, strict=True)
+            for own, some in zip(objective.apart(params, len(networks)), windows, strict=True)
         ]
 
     held_out = jax.device_put([validation[name] for name in networks], everywhere)
@@ -120,7 +119,7 @@ def fit(
     progress = progress._replace(params=params, optimizer=state, best=best)
     first = progress.step // settings.pool_steps
     pools = loader.pools(source, networks, size=settings.handful, seed=settings.seed, first=first)
-    pool, total = next(pools), np.zeros(len(networks))
+    pool = next(pools)
     while not progress.ended(settings):
         step, params, state = progress.step, progress.params, progress.optimizer
         until = min(settings.steps, (step // every + 1) * every)

@@ -39,13 +39,12 @@ class Parts(NamedTuple):
 def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int) -> Parts:
     """Take runs apart: those of the architectures to keep out; a share of every other task's for validation.
 
-    The share is at least one, of every task that has two complete runs or more; a name without its depth, ``vgg``, keeps all depths out. Runs that diverged are neither for validation nor held out: those
-    of an architecture to keep out are not used at all.
+    The share is at least one, of every task that has two complete runs or more; a name without its depth, ``vgg``, keeps all depths
+    out. Runs that diverged are neither for validation nor held out: those of an architecture to keep out are not used at all.
     """
 
     def kept_out(run: Run) -> bool:
-        name = architecture(run)
-        return name in keep_out or re.sub(r"\d+$", "", name) in keep_out
+        return not {architecture(run), family(architecture(run))}.isdisjoint(keep_out)
 
     held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
     others = [run for run in runs if not kept_out(run)]
@@ -67,6 +66,11 @@ def architecture(run: Run) -> str:
     return run.config["task"].rsplit("-", 1)[0]
 
 
+def family(name: str) -> str:
+    """An architecture's name without its depth: ``resnet`` of ``resnet32``."""
+    return re.sub(r"\d+$", "", name)
+
+
 def draw(source: Windows, networks: Sequence[str], most: int, seed: int) -> Drawn:
     """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per network."""
     runs = {network: [run for same in source.runs.get(network, {}).values() for run in same] for network in networks}
@@ -83,12 +87,6 @@ def draw(source: Windows, networks: Sequence[str], most: int, seed: int) -> Draw
         for network, some in runs.items()
         if some
     }
-
-
-def thinned(windows: Sequence[Float[np.ndarray, "N columns"]], most: int) -> Float[np.ndarray, "M columns"]:
-    """Those of all runs, or every so many of them."""
-    whole = np.concatenate(windows)
-    return whole[:: -(-len(whole) // most)]
 
 
 def scores(forecaster: Learned, drawn: Drawn) -> Scores:

@@ -1,7 +1,9 @@
-"""Places to write to: checked before the work whose result they will hold, and written whole or not at all."""
+"""Places to write to: checked before the work whose result they will hold, one's own meanwhile, and written whole or not at all."""
 
+import fcntl
 import os
 from pathlib import Path
+from typing import TextIO
 
 from nowcast.types import UserError
 
@@ -18,6 +20,31 @@ def check_writable(what: str, folder: Path) -> None:
         raise UserError(f"{what}: {str(nearest)!r} is a file; choose another path")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{what}: no right to write in {str(nearest)!r}; choose another path")
+
+
+def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
+    """A file in a folder, which is made, that only one process has open at a time; it is let go when closed.
+
+    Args:
+        folder: The folder.
+        what: What it is for, such as ``corpus``.
+        taken: The message when another process has it.
+        cure: What to do where no file can be locked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = None
+    try:
+        file = (folder / "lock").open("w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        raise BlockingIOError("its owner removed it meanwhile")
+    except OSError as error:
+        if file:
+            file.close()
+        if isinstance(error, BlockingIOError | FileNotFoundError):
+            raise UserError(taken) from None
+        raise UserError(f"{what}: {folder} cannot be locked ({error.strerror}); {cure}") from None
 
 
 def replace(path: Path, content: str | bytes) -> None:

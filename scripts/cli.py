@@ -77,10 +77,9 @@ def _checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
 
 
 def _quieten() -> None:
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it then raises,
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    threading.excepthook = lambda _: None  # and its threads print it once more
-    sys.unraisablehook = lambda _: None
+    for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    threading.excepthook = sys.unraisablehook = lambda _: None  # and its threads print it once more
 
 
 def command_line(name: str) -> str:

@@ -12,9 +12,9 @@ import pytest
 
 import nowcast
 from meta_train import trainer
+from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
-from meta_train.restart import Checkpoint
 
 
 class Killed(BaseException):
@@ -44,7 +44,7 @@ def kill_at(monkeypatch, number, *, before_index):
     def dying(self, progress):
         saves.append(progress)
         if len(saves) == number and before_index:
-            monkeypatch.setattr("meta_train.restart.replace", lambda *_: (_ for _ in ()).throw(Killed))
+            monkeypatch.setattr("meta_train.checkpoint.replace", lambda *_: (_ for _ in ()).throw(Killed))
         save(self, progress)
         if len(saves) == number:
             raise Killed

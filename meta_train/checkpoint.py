@@ -4,7 +4,6 @@
 counts, of which configuration it is, and the curves so far. It is removed when the bundle is written.
 """
 
-import fcntl
 import json
 import re
 import shutil
@@ -16,8 +15,9 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from collect.places import first_line
+from meta_train.processes import is_first
 from meta_train.trainer import Progress
-from nowcast.paths import check_writable, replace
+from nowcast.paths import check_writable, lock, replace
 from nowcast.types import UserError
 
 TREES = ("params", "optimizer", "best")
@@ -41,20 +41,17 @@ class Checkpoint:
             raise UserError(f"{self.folder} holds something else, and checkpoints go there; choose another bundle=…")
 
     def __enter__(self) -> "Checkpoint":
-        if jax.process_index() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / "lock").open("w")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.close()
-                raise UserError(
-                    f"{self.folder}: another command is fitting this bundle; wait for it, or give another bundle="
-                ) from None
+        if is_first():
+            self._lock = lock(
+                self.folder,
+                "bundle",
+                taken=f"{self.folder}: another command is fitting this bundle; wait for it, or give another bundle=",
+                cure="fit on a file system that has locks and room",
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
-        if jax.process_index():
+        if not is_first():
             return
         if self.folder.exists() and [item.name for item in self.folder.iterdir()] == ["lock"]:
             self.remove()
@@ -99,10 +96,10 @@ class Checkpoint:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self._path(progress.step)
-            if path.exists() and jax.process_index() == 0:
+            if path.exists() and is_first():
                 shutil.rmtree(path)  # of a fit that was killed before it was named
             ocp.save(path, {name: getattr(progress, name) for name in TREES})
-            if jax.process_index():
+            if not is_first():
                 return
             plain = {key: getattr(progress, key) for key in ("step", "lowest", "waited", "curves")}
             replace(self._index, json.dumps({"configuration": self._configuration, **plain}) + "\n")
@@ -115,7 +112,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The fit is over."""
-        if jax.process_index() == 0:
+        if is_first():
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, step: int) -> Path:
