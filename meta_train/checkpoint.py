@@ -15,12 +15,13 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from collect.places import first_line
-from meta_train.processes import is_first
+from meta_train.loader import everywhere
+from meta_train.processes import check_alike, is_first, together
 from meta_train.trainer import Progress
 from nowcast.paths import check_writable, lock, replace
 from nowcast.types import UserError
 
-TREES = ("params", "optimizer", "best")
+TREES, PLAIN = ("params", "optimizer", "best"), ("step", "lowest", "waited", "curves")
 
 
 class Checkpoint:
@@ -41,13 +42,7 @@ class Checkpoint:
             raise UserError(f"{self.folder} holds something else, and checkpoints go there; choose another bundle=…")
 
     def __enter__(self) -> "Checkpoint":
-        if is_first():
-            self._lock = lock(
-                self.folder,
-                "bundle",
-                taken=f"{self.folder}: another command is fitting this bundle; wait for it, or give another bundle=",
-                cure="fit on a file system that has locks and room",
-            )
+        together(self._take)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,13 +58,64 @@ class Checkpoint:
         Raises:
             UserError: It is of another configuration, or damaged.
         """
+        plain = together(lambda: self._described(like))
+        step = plain and plain["step"]
+        cure = f"{self.folder} must lie on a file system that all share"
+        check_alike("the step to go on from", str(step), cure)
+        if plain is None:
+            return None
+        trees = {name: getattr(like, name) for name in TREES}
+        try:
+            loaded = ocp.load(self._path(plain["step"]), jax.tree.map(_everywhere, trees))
+        except Exception as error:  # whatever a damaged checkpoint makes Orbax say
+            raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
+        return like._replace(**plain, **loaded)
+
+    def save(self, progress: Progress) -> None:
+        """Make this the newest progress. With several processes, all of them call it."""
+        path = self._path(progress.step)
+        if is_first():
+            shutil.rmtree(path, ignore_errors=True)  # of a fit that was killed before it was named
+        together(lambda: self._write(path, progress))
+
+    def _write(self, path: Path, progress: Progress) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            ocp.save(path, {name: getattr(progress, name) for name in TREES})
+            if not is_first():
+                return
+            plain = {key: getattr(progress, key) for key in PLAIN}
+            replace(self._index, json.dumps({"configuration": self._configuration, **plain}) + "\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"cannot write {self.folder} ({reason}); make room and give the command again") from None
+        for old in self.folder.iterdir():
+            if old.name not in (path.name, self._index.name, "lock"):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+    def remove(self) -> None:
+        """The fit is over."""
+        if is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _take(self) -> None:
+        if is_first():
+            self._lock = lock(
+                self.folder,
+                "bundle",
+                taken=f"{self.folder}: another command is fitting this bundle; wait for it, or give another bundle=",
+                cure="fit on a file system that has locks and room",
+            )
+
+    def _described(self, like: Progress) -> dict[str, Any] | None:
+        """What ``progress.json`` says of the newest progress, if there is one."""
         if not self._index.exists():
             return None
         try:
             index = json.loads(self._index.read_text())
             differs = {key for key in {*index["configuration"], *self._configuration}
                        if index["configuration"].get(key) != self._configuration.get(key)}  # fmt: skip
-            plain = {key: index[key] for key in ("step", "lowest", "waited", "curves")}
+            plain = {key: index[key] for key in PLAIN}
             if len(plain["lowest"]) != len(like.lowest) or plain["curves"].keys() != like.curves.keys():
                 raise ValueError("other networks")
             if {type(plain["step"]), type(plain["waited"])} != {int}:
@@ -84,36 +130,7 @@ class Checkpoint:
             raise UserError(
                 f"{self.folder} is of a fit with {said}; give that configuration again, or remove the folder to begin anew"
             )
-        trees = {name: getattr(like, name) for name in TREES}
-        try:
-            loaded = ocp.load(self._path(plain["step"]), jax.tree.map(_abstract, trees))
-        except Exception as error:  # whatever a damaged checkpoint makes Orbax say
-            raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
-        return like._replace(**plain, **loaded)
-
-    def save(self, progress: Progress) -> None:
-        """Make this the newest progress. With several processes, all of them call it."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self._path(progress.step)
-            if path.exists() and is_first():
-                shutil.rmtree(path)  # of a fit that was killed before it was named
-            ocp.save(path, {name: getattr(progress, name) for name in TREES})
-            if not is_first():
-                return
-            plain = {key: getattr(progress, key) for key in ("step", "lowest", "waited", "curves")}
-            replace(self._index, json.dumps({"configuration": self._configuration, **plain}) + "\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or first_line(error)
-            raise UserError(f"cannot write {self.folder} ({reason}); make room and give the command again") from None
-        for old in self.folder.iterdir():
-            if old.name not in (path.name, self._index.name, "lock"):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-
-    def remove(self) -> None:
-        """The fit is over."""
-        if is_first():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        return plain
 
     def _path(self, step: int) -> Path:
         return self.folder.resolve() / str(step)
@@ -122,6 +139,6 @@ class Checkpoint:
         return UserError(f"{self.folder} is damaged ({what}); remove it, and the fit begins anew")
 
 
-def _abstract(leaf: Any) -> Any:
+def _everywhere(leaf: Any) -> Any:
     leaf = jnp.asarray(leaf)
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere())

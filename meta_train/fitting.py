@@ -62,11 +62,15 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and ends in the same parameters.
     """
     processes.join(config)
-    bundle.check_destination(config.bundle)
-    data = read(config)
+    data = processes.together(lambda: read(config))
     identity = {key: value for key, value in asdict(config).items() if key not in NOT_OF_THE_FIT}
     hashes = sorted({part["hash"] for part in data.about["parts"]})
-    with Checkpoint(config.bundle, identity | {"corpora": hashes}) as checkpoint, Stop(config.max_minutes) as stop:
+    identity |= {"corpora": hashes}
+    processes.check_alike("what to fit", json.dumps(identity), "give all of them the same command and the same corpora")
+    with (
+        processes.together(lambda: Checkpoint(config.bundle, identity)) as checkpoint,
+        Stop(config.max_minutes) as stop,
+    ):
         progress = fit(config, data, checkpoint, stop)
     if not progress.ended(config.settings):
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
@@ -89,7 +93,8 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
 
 
 def read(config: MetaTrainConfig) -> Data:
-    """Open the corpora, split their runs, and draw what the scores are from."""
+    """Check the bundle's place, open the corpora, split their runs, and draw what the scores are from."""
+    bundle.check_destination(config.bundle)
     named = f"corpus={', '.join(config.corpus)}"
     corpora = [corpus.open(path) for path in config.corpus]
     runs = distinct(corpora)

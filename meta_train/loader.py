@@ -36,6 +36,11 @@ def sharding() -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "data"))
 
 
+def everywhere() -> jax.sharding.NamedSharding:
+    """Of parameters: all of them on every device."""
+    return jax.sharding.NamedSharding(sharding().mesh, jax.sharding.PartitionSpec())
+
+
 def pools(source: Windows, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
     """Pool after pool, from the ``first`` on: each is determined by seed and number.
 

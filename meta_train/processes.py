@@ -1,7 +1,12 @@
-"""Several processes that fit together, each with its own devices: one program, as ``jax.distributed`` means it."""
+"""Several processes that fit together, each with its own devices: one program, as ``jax.distributed`` means it.
 
-import os
-import sys
+What each does by itself (reading, drawing windows, writing) goes through :func:`together`: where one fails, all end at once and
+say why, instead of waiting for one that is gone.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -10,6 +15,8 @@ from jax.experimental import multihost_utils
 from collect.places import first_line
 from meta_train.config import MetaTrainConfig
 from nowcast.types import UserError
+
+T = TypeVar("T")
 
 
 def join(config: MetaTrainConfig) -> None:
@@ -21,6 +28,7 @@ def join(config: MetaTrainConfig) -> None:
             jax.distributed.initialize()
         else:
             jax.distributed.initialize(config.coordinator, num_processes=config.processes, process_id=config.process)
+        jax.devices()  # all of them must show theirs
     except (RuntimeError, ValueError) as error:
         cure = (
             "say how many there are: processes=2 process=0 coordinator=HOST:PORT"
@@ -28,13 +36,6 @@ def join(config: MetaTrainConfig) -> None:
             else f"start the same command once per process, each with its own process= and coordinator={config.coordinator}"
         )
         raise UserError(f"processes={config.processes}: they did not meet ({first_line(error)}); {cure}") from None
-
-
-def leave(error: UserError) -> None:
-    """End this process where others wait for it: they are told by JAX that it is gone. Alone, do nothing."""
-    if jax.process_count() > 1:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        os._exit(2)
 
 
 def is_first() -> bool:
@@ -47,3 +48,28 @@ def anywhere(yes: bool) -> bool:
     if jax.process_count() == 1:
         return yes
     return bool(np.any(multihost_utils.process_allgather(np.array(yes))))
+
+
+def together(work: Callable[[], T]) -> T:
+    """What ``work`` gives here, once it is done in every process; all of them must call this.
+
+    Raises:
+        UserError: This process's own, or, where only others failed, one that says so.
+    """
+    result, failed = None, None
+    try:
+        result = work()
+    except UserError as error:
+        failed = error
+    if anywhere(failed is not None):
+        raise failed or UserError("another process of this fit failed; its own output says why")
+    return result  # type: ignore[return-value]
+
+
+def check_alike(what: str, here: str, cure: str) -> None:
+    """Refuse to go on where a text differs between processes; all of them must call this."""
+    if jax.process_count() > 1:
+        digest = np.frombuffer(hashlib.sha256(here.encode()).digest(), np.uint8)
+        every = multihost_utils.process_allgather(digest)
+        if (every != every[:1]).any():
+            raise UserError(f"processes differ in {what}, here {here}; {cure}")

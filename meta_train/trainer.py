@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from meta_train import loader, objective
+from meta_train import loader, objective, processes
 from meta_train.windows import Windows
 from nowcast.forecasters import Learned
 from nowcast.types import PyTree, UserError
@@ -103,8 +103,7 @@ def fit(
     if progress.ended(settings):
         return
     every = max(1, min(settings.steps // settings.evaluations, LONGEST))
-    split = loader.sharding()
-    everywhere = jax.sharding.NamedSharding(split.mesh, jax.sharding.PartitionSpec())
+    everywhere = loader.everywhere()
     advance = jax.jit(_advance(kind, source.rule.window, settings), out_shardings=everywhere)
 
     @jax.jit
@@ -119,7 +118,7 @@ def fit(
     progress = progress._replace(params=params, optimizer=state, best=best)
     first = progress.step // settings.pool_steps
     pools = loader.pools(source, networks, size=settings.handful, seed=settings.seed, first=first)
-    pool = next(pools)
+    pool = processes.together(lambda: next(pools))
     while not progress.ended(settings):
         step, params, state = progress.step, progress.params, progress.optimizer
         until = min(settings.steps, (step // every + 1) * every)
@@ -131,7 +130,7 @@ def fit(
                 raise NotFinite(networks, summed, int(bad))
             step, total = end, total + np.asarray(summed)
             if step % settings.pool_steps == 0 and step < settings.steps:
-                pool = next(pools)
+                pool = processes.together(lambda: next(pools))
         losses, checked = total / (step - progress.step), [float(error) for error in errors(params, held_out)]
         if not np.isfinite(checked).all():
             raise NotFinite(networks, checked, step)

@@ -13,16 +13,11 @@ if __name__ == "__main__":
 from meta_train import processes, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
-from nowcast.types import UserError
 from scripts.cli import argument, command, command_line
 
 
 def main(config: MetaTrainConfig) -> None:
-    try:
-        card, stopped, code = meta_train(config, command_line("meta_train"))
-    except UserError as error:
-        processes.leave(error)
-        raise
+    card, stopped, code = meta_train(config, command_line("meta_train"))
     if processes.is_first():
         if card is None:
             print(f"stopped: {stopped}\nnext: the same command goes on where this one stopped")

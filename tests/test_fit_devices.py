@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,40 @@ from nowcast import UserError
 HERE = Path(__file__).resolve().parent
 
 
-def fit(command_line, corpus_path, bundle, *, devices, processes=1):
-    """The parameters and the card of ``bundle``, fitted so."""
+def start(commands, *, devices=1):
+    """One process per command; several are told where to meet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = [f"processes={processes}", f"coordinator=127.0.0.1:{port}"] if processes > 1 else []
-    given = [f"corpus={corpus_path}", f"bundle={bundle}", "steps=40", "batch_size=64", *together]
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
-    commands = [command_line("meta_train", *given, f"process={i}") for i in range(processes)]
-    started = [
-        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for command in commands
-    ]
-    outputs = [process.communicate(timeout=300) for process in started]
-    for process, (_, err) in zip(started, outputs, strict=True):
-        assert process.returncode == 0, err
+    count = len(commands)
+    for number, command in enumerate(commands if count > 1 else []):
+        command += [f"processes={count}", f"process={number}", f"coordinator=127.0.0.1:{port}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return [subprocess.Popen(command, env=env, text=True, **pipes) for command in commands]
+
+
+def end(processes):
+    """``(exit code, stdout, stderr)`` of each."""
+    return [(process.returncode, *said) for process in processes for said in [process.communicate(timeout=300)]]
+
+
+def fit(command_line, corpus_path, bundle, *, devices, processes=1, killed_at=None):
+    """The parameters and the card of ``bundle``, fitted so; killed once at a step, and started again."""
+    given = ["meta_train", f"corpus={corpus_path}", f"bundle={bundle}", "steps=12", "batch_size=64"]
+    if killed_at:
+        started = start([command_line(*given) for _ in range(processes)], devices=devices)
+        progress = bundle.with_name("bundle.checkpoint") / "progress.json"
+        while not (progress.exists() and json.loads(progress.read_text())["step"] >= killed_at):
+            assert all(process.poll() is None for process in started)
+            time.sleep(0.01)
+        for process in started:
+            process.kill()
+            process.communicate()
+        assert not bundle.exists()
+    outputs = end(start([command_line(*given) for _ in range(processes)], devices=devices))
+    for code, _, err in outputs:
+        assert code == 0, err
     with np.load(bundle / "params.npz") as params:
         return dict(params), json.loads((bundle / "card.json").read_text()), outputs
 
@@ -41,11 +60,14 @@ def one_device(command_line, corpus_path, tmp_path_factory):
     return fit(command_line, corpus_path, tmp_path_factory.mktemp("one") / "bundle", devices=1)
 
 
-@pytest.mark.parametrize(("devices", "processes"), [(8, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("devices", "processes", "killed_at"), [(8, 1, None), (2, 2, 3)], ids=["8 devices", "2 processes, killed once"]
+)
 def test_the_result_does_not_depend_on_devices_and_processes(
-    command_line, corpus_path, tmp_path, one_device, devices, processes
+    command_line, corpus_path, tmp_path, one_device, devices, processes, killed_at
 ):
-    params, card, outputs = fit(command_line, corpus_path, tmp_path / "bundle", devices=devices, processes=processes)
+    bundle, how = tmp_path / "bundle", {"devices": devices, "processes": processes, "killed_at": killed_at}
+    params, card, outputs = fit(command_line, corpus_path, bundle, **how)
     expected, alone, _ = one_device
     assert params.keys() == expected.keys()
     moved = max(np.abs(params[name]).max() for name in params)
@@ -53,9 +75,30 @@ def test_the_result_does_not_depend_on_devices_and_processes(
         np.testing.assert_allclose(array, expected[name], atol=1e-4 * moved, err_msg=name)
     for name, curve in card["curves"].items():
         np.testing.assert_allclose(curve, alone["curves"][name], rtol=1e-4)
-    for out, err in outputs[1:]:
+    for _, out, err in outputs[1:]:
         assert "errors on" not in out  # the first one speaks for all
         assert "step/s" not in err
+
+
+@pytest.mark.parametrize(
+    ("differently", "said"),
+    [
+        ({"corpus": "nowhere"}, ["no corpus there", "another process of this fit failed"]),
+        ({"seed": "7"}, ["processes differ in what to fit", "processes differ in what to fit"]),
+    ],
+    ids=["fails", "other configuration"],
+)
+def test_where_one_of_two_processes_cannot_fit_both_end_and_say_why(
+    command_line, corpus_path, tmp_path, differently, said
+):
+    given = {"corpus": str(corpus_path), "bundle": str(tmp_path / "bundle"), "steps": "40", "batch_size": "64"}
+    each = [given | differently, given]
+    commands = [command_line("meta_train", *(f"{key}={value}" for key, value in own.items())) for own in each]
+    for (code, out, err), expected in zip(end(start(commands)), said, strict=True):
+        assert code == 2, err
+        assert "Traceback" not in err
+        assert expected in (out + err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_so_many_devices_that_windows_do_not_split_over_are_refused(monkeypatch):
