@@ -163,7 +163,13 @@ class Loop:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])
         batch = self.task.batch(arrays, indices, key)
         (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(state.params, state.extra, batch)
-        updates, optimizer = self.optimizer.update(grads, state.optimizer, state.params, learning_rate=rate)
+        updates, optimizer = self.optimizer.update(
+            grads,
+            state.optimizer,
+            state.params,
+            learning_rate=rate,
+            value_fn=lambda p: self.task.loss(p, state.extra, batch)[0],
+        )
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
 
 

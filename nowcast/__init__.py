@@ -5,22 +5,33 @@
 """
 
 from nowcast.bundle import load, save
+from nowcast.explanation import explain
 from nowcast.forecasters.base import Forecaster, forecast
+from nowcast.guard import Guard
+from nowcast.horizons import decaying_horizon
+from nowcast.jumps import POPULATION, Jumps, NowcastState
 from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
-from nowcast.transform import NowcastState, periodic
+from nowcast.statistics import reestimate
+from nowcast.transform import periodic
 from nowcast.types import OPERATIONS, Task, UserError
 
 __all__ = [
     "OPERATIONS",
+    "POPULATION",
     "Forecaster",
+    "Guard",
+    "Jumps",
     "NowcastState",
     "Task",
     "UserError",
+    "decaying_horizon",
+    "explain",
     "forecast",
     "import_published_wnn",
     "label_ops",
     "load",
     "periodic",
+    "reestimate",
     "save",
 ]

@@ -1,52 +1,21 @@
 """``nowcast.periodic``: an optax optimizer that also jumps.
 
-The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
-
-    for epoch in 1, 2, 3, …:
-        train one epoch                                  # `every` optimizer steps
-        append the weights to the window                 # the snapshot
-        if the window holds W snapshots:
-            weights ← forecast(window), `horizon` snapshots past its last one
-            empty the window                             # no window straddles a jump
-
 As a gradient transformation there is no epoch, only steps, and the new weights are seen before they are
 applied: with ``p`` the parameters and ``u`` the inner optimizer's updates, the snapshot is ``q = p + u``, and a
-jump to ``q̂`` returns the updates ``q̂ − p``. The inner optimizer's state stays as it is.
+jump to ``q̂`` returns the updates ``q̂ − p``. When it jumps, and what then is checked: :mod:`nowcast.jumps`.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
-from nowcast import history as window_of
-from nowcast.forecasters.base import Forecaster, forecast
-from nowcast.ops import flat_labels
-from nowcast.types import PyTree, UserError, whole
-
-
-class Clock(NamedTuple):
-    """Where a run stands between two jumps; int32 scalars."""
-
-    step: Int[Array, ""]
-    """Optimizer steps since the last snapshot, below ``every``."""
-    filled: Int[Array, ""]
-    """Snapshots in the window, below W: a full window is used and emptied at once."""
-    windows: Int[Array, ""]
-    """Windows completed so far: jumps taken and refused."""
-
-
-class NowcastState(NamedTuple):
-    """State of :func:`periodic`; its tree, shapes and dtypes are final from ``init``."""
-
-    inner: optax.OptState
-    clock: Clock
-    history: PyTree
-    """Leaves ``(W, *shape)``: the memory cost of nowcasting, W times the parameters."""
-    refused: Int[Array, ""]
-    """Jumps not taken because the forecast was not finite."""
+from nowcast.forecasters.base import Forecaster
+from nowcast.guard import Guard
+from nowcast.jumps import Jumps, NowcastState
+from nowcast.moments import MOMENTS, renewed
+from nowcast.types import PyTree, UserError
 
 
 def periodic(
@@ -55,30 +24,54 @@ def periodic(
     *,
     every: int,
     labels: PyTree | None = None,
-    horizon: int | None = None,
+    operations: Collection[str] | None = None,
+    horizon: int | Callable[[Any], Any] | None = None,
+    damping: float = 1.0,
+    start_after: int = 0,
+    stop_after: int | None = None,
+    history_dtype: Any = None,
+    moments: str = "keep",
+    max_relative_jump: float | None = None,
+    guard: Guard | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Wrap an optimizer so that the run jumps to its forecast weights after every full window.
 
     Args:
-        inner: Any optax optimizer. Its state is left as it is at a jump.
+        inner: Any optax optimizer.
         forecaster: What to forecast with, from :func:`nowcast.load`.
         every: Optimizer steps between two snapshots; the steps of an epoch, to do as the paper does.
             With a window of 5 a jump follows every ``5 * every`` steps.
         labels: The operation of every leaf, from :func:`nowcast.label_ops`. Guessed from names and ranks
             when left out.
-        horizon: Snapshots past the last one that a jump aims at. The forecaster's own when left out.
+        operations: Which operations jump, such as ``("conv", "fc")``; the others train on as they would, and need no history.
+            All that the forecaster serves when left out.
+        horizon: Snapshots past the last one that a jump aims at: a number, or a function from the number of the jump (0, 1, …) to
+            one, such as :func:`nowcast.decaying_horizon`. The forecaster's own when left out.
+        damping: Fraction of each jump that is taken: 0.5 goes half the way, which costs gain where jumps help and harm where
+            they hurt.
+        start_after: Steps before the first window begins: the time in which weights move as no forecaster expects.
+        stop_after: No jump after this step, such as where a learning rate has decayed.
+        history_dtype: Of what weights moved within the window: ``"bfloat16"`` makes it nearly half as large. The parameters'
+            own when left out.
+        moments: What becomes of the optimizer's moments at a jump: ``"keep"``, ``"reset"`` (with their count; schedules
+            go on), or ``"reset_first"`` (the first moments only).
+        max_relative_jump: A leaf's jump is scaled down to this share of the leaf's norm, where it is longer. A leaf of zeros then
+            never jumps.
+        guard: Judge each jump by its loss, see :class:`nowcast.Guard`: ``update`` then needs ``value_fn=``.
 
     Returns:
         A ``GradientTransformationExtraArgs``. It must be the outermost one (only ``MultiSteps`` or ``masked``
-        may sit outside it), because it needs the updates that are really applied. ``update`` needs ``params``.
+        may sit outside it), because it needs the updates that are really applied. ``update`` needs ``params``. Its state
+        (:class:`nowcast.NowcastState`) counts the jumps accepted and refused; a forecast that is not finite is always refused.
 
     Raises:
-        UserError: ``every`` below 1; labels that do not match the parameters; leaves that are not floating point;
-            ``update`` called without ``params``.
+        UserError: An option is out of range; labels that do not match the parameters; leaves that are not floating point;
+            an operation that the forecaster does not serve; ``update`` called without ``params``, without the guard's
+            ``value_fn``, or with parameters of another structure than ``init``.
 
     Through ``optax.apply_updates`` a jump is exact to rounding, since ``p + (q − p)`` is not ``q`` in floating point;
-    :func:`nowcast.forecast` returns the forecast itself. Under ``jax.vmap`` both sides of a ``cond`` are computed, so every
-    step then pays for a jump.
+    :func:`nowcast.forecast` returns the forecast itself, and :class:`nowcast.Jumps` sets it. Weights that did not move within the window do not
+    jump. Under ``jax.vmap`` use :data:`nowcast.POPULATION`, or every step pays for a jump.
 
     Example:
         >>> import jax.numpy as jnp, nowcast, optax
@@ -91,55 +84,32 @@ def periodic(
         >>> round(params["kernel"][0, 0].item(), 4)
         -1.0
     """
-    every = whole("every", every, "optimizer steps")
+    if moments not in MOMENTS:
+        raise UserError(f"moments={moments!r} must be one of {', '.join(MOMENTS)}")
     inner = optax.with_extra_args_support(inner)
-    steps_ahead = forecaster.check_horizon(horizon)
+    jumps = Jumps(
+        forecaster=forecaster, every=every, labels=labels, operations=operations, horizon=horizon, damping=damping,
+        start_after=start_after, stop_after=stop_after, history_dtype=history_dtype,
+        max_relative_jump=max_relative_jump, guard=guard,
+    )  # fmt: skip
 
     def init(params: PyTree) -> NowcastState:
-        flat_labels(params, labels)
-        for path, leaf in jax.tree.flatten_with_path(params)[0]:
-            if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
-                raise UserError(
-                    f"parameter {jax.tree_util.keystr(path)} is {jnp.asarray(leaf).dtype}: only floating-point "
-                    f"weights can be nowcast; wrap with optax.masked to leave it out"
-                )
-        zero = jnp.zeros([], jnp.int32)
-        # Counters are separate arrays: donating one buffer twice is an error.
-        clock = Clock(step=zero, filled=jnp.copy(zero), windows=jnp.copy(zero))
-        return NowcastState(inner.init(params), clock, window_of.empty(params, forecaster.window), jnp.copy(zero))
+        return jumps.start(params, inner.init(params))
 
     def update(
         updates: PyTree, state: NowcastState, params: PyTree | None = None, **extra_args: Any
     ) -> tuple[PyTree, NowcastState]:
         if params is None:
             raise UserError("nowcast.periodic needs the parameters: call update(grads, state, params)")
-        updates, inner_state = inner.update(updates, state.inner, params, **extra_args)
-        step = state.clock.step + 1
-
-        def snapshot() -> tuple[PyTree, Clock, PyTree, jax.Array]:
-            new = optax.apply_updates(params, updates)
-            history = window_of.record(state.history, state.clock.filled, new)
-            filled = state.clock.filled + 1
-
-            def jump() -> tuple[PyTree, jax.Array]:
-                target = forecast(forecaster, history, labels=labels, horizon=steps_ahead)
-                finite = jnp.array(True)
-                for leaf in jax.tree.leaves(target):
-                    finite &= jnp.all(jnp.isfinite(leaf))
-                taken = jax.tree.map(
-                    lambda q, p, u: jnp.where(finite, (q - p).astype(u.dtype), u), target, params, updates
-                )
-                return taken, state.refused + jnp.where(finite, 0, 1)
-
-            full = filled == forecaster.window
-            taken, refused = jax.lax.cond(full, jump, lambda: (updates, state.refused))
-            clock = Clock(jnp.zeros_like(step), jnp.where(full, 0, filled), state.clock.windows + jnp.where(full, 1, 0))
-            return taken, clock, history, refused
-
-        def no_snapshot() -> tuple[PyTree, Clock, PyTree, jax.Array]:
-            return updates, state.clock._replace(step=step), state.history, state.refused
-
-        taken, clock, history, refused = jax.lax.cond(step == every, snapshot, no_snapshot)
-        return taken, NowcastState(inner_state, clock, history, refused)
+        updates, carry = inner.update(updates, state.inner, params, **extra_args)
+        return jumps.advance(
+            updates,
+            carry,
+            state,
+            extra_args.get("value_fn"),
+            to_params=lambda updates: optax.apply_updates(params, updates),
+            from_params=lambda there: jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), there, params, updates),
+            renew=lambda carry, there: renewed(inner, moments, carry, there),
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -5,15 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import constant_wnn, random_wnn
+from scipy import optimize
 
 import nowcast
 from nowcast.forecasters import (
+    SIMPLE,
+    DampedLinear,
+    Exponential,
     Introspection,
     IntrospectionLinear,
     LastValue,
     Linear,
+    Noise,
+    Permuted,
     Quadratic,
     WNNMulti,
+    exponential,
     introspection,
 )
 from nowcast.forecasters import wnn as module
@@ -204,3 +211,91 @@ def test_a_forecast_has_the_dtype_and_shape_of_the_weights(forecaster, dtype):
     got = nowcast.forecast(forecaster, {"w": jnp.ones((5, 3, 4), dtype)})["w"]
     assert got.dtype == dtype
     assert got.shape == (3, 4)
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.7, 0.9])
+@pytest.mark.parametrize("horizon", [1, 5, 20])
+def test_exponential_fit_is_scipys_where_the_weights_do_come_to_rest(rate, horizon):
+    rng = np.random.default_rng(0)
+    times = np.arange(6.0)
+    level, way = rng.normal(size=(2, 20))
+    x = (level + way * rate ** times[:, None]).astype(np.float32)
+    got = nowcast.forecast(Exponential(window=6, horizon=horizon), {"kernel": x})["kernel"]
+    expected = []
+    for column in x.T.astype(float):
+        fit, _ = optimize.curve_fit(
+            lambda t, a, b, r: a + b * r**t, times, column, p0=(column[-1], column[0] - column[-1], 0.5), maxfev=10_000
+        )
+        expected.append(fit[0] + fit[1] * fit[2] ** (5 + horizon))
+    np.testing.assert_allclose(got, expected, atol=0.04 * np.abs(way).max())  # its rates are a grid
+
+
+def test_exponential_fit_of_a_line_is_the_line():
+    x = np.linspace(0, 1, 5, dtype=np.float32)[:, None] * np.array([1.0, -2.0, 0.1], np.float32)
+    got = nowcast.forecast(Exponential(horizon=4), {"bias": x})["bias"]
+    np.testing.assert_allclose(got, 2 * x[-1], rtol=1e-3)
+    for rate in exponential.RATES[5::8]:  # and of one of its own curves, that curve
+        curve = (rate ** np.arange(5.0))[:, None].astype(np.float32) * np.ones((1, 2), np.float32)
+        got = nowcast.forecast(Exponential(horizon=3), {"bias": curve})["bias"]
+        np.testing.assert_allclose(got, rate**7, atol=1e-4)
+
+
+def test_damped_linear_is_holts_damped_trend():
+    x = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    slope, place = np.polyfit(np.arange(5), x, 1)[0], x[-1].astype(float)
+    for step in range(1, 8):
+        place = place + slope * 0.8**step
+        got = nowcast.forecast(DampedLinear(horizon=step), {"bias": x})["bias"]
+        np.testing.assert_allclose(got, place, atol=1e-5)
+
+
+def test_average_is_the_mean():
+    x = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
+    np.testing.assert_allclose(
+        nowcast.forecast(nowcast.load("average"), {"kernel": x})["kernel"], x.mean(axis=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", [Noise, Permuted])
+def test_null_jumps_have_the_size_of_the_others_and_not_its_direction(kind, history):
+    for other in (Linear(horizon=3), random_wnn()):
+        true = nowcast.forecast(other, history)
+        null = nowcast.forecast(kind(of=other), history)
+        again, seeded = (nowcast.forecast(kind(of=other, seed=seed), history) for seed in (0, 1))
+        for t, n, a, s, h in zip(*map(jax.tree.leaves, (true, null, again, seeded, history)), strict=True):
+            jump, wrong = np.ravel(t - h[-1]), np.ravel(n - h[-1])
+            np.testing.assert_allclose(np.linalg.norm(wrong), np.linalg.norm(jump), rtol=1e-4)
+            np.testing.assert_array_equal(n, a)
+            assert np.abs(s - n).max() > 1e-3
+            if kind is Permuted:
+                np.testing.assert_allclose(np.sort(wrong), np.sort(jump), atol=1e-5)
+            if jump.size > 10:
+                assert abs(np.dot(wrong, jump)) < 0.8 * np.dot(jump, jump)
+    assert kind(of=Linear(window=7, horizon=3)).window == 7
+    with pytest.raises(nowcast.UserError, match="forecast 5 snapshots ahead only"):
+        nowcast.forecast(kind(of=random_wnn()), history, horizon=3)
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_every_simple_forecaster_leaves_weights_that_stand_still_and_is_finite(name, history):
+    forecaster = nowcast.load(name)
+    still = jax.tree.map(lambda h: jnp.stack([h[0]] * 5), history)
+    for got, at in zip(*map(jax.tree.leaves, (nowcast.forecast(forecaster, still), still)), strict=True):
+        if name == "noise":
+            continue  # 0/0 of nothing
+        np.testing.assert_allclose(got, at[-1], atol=1e-6)
+    for leaf in jax.tree.leaves(nowcast.forecast(forecaster, history)):
+        assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: DampedLinear(fade=1.0), "fade=1.0 must be above 0 and below 1"),
+        (lambda: DampedLinear(window=1), "window=1 is too short"),
+        (lambda: Exponential(window=3), "window=3 is too short"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, said):
+    with pytest.raises(nowcast.UserError, match=said):
+        make()

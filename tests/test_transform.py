@@ -226,7 +226,7 @@ def test_a_tree_without_weights_is_left_alone():
     [
         ({"w": "dense"}, {"w": jnp.zeros(2)}, "'dense'"),
         ({"v": "fc"}, {"w": jnp.zeros(2)}, "'w'"),
-        (None, {"w": jnp.zeros(2), "table": jnp.zeros(2, jnp.int32)}, "['table'] is int32"),
+        (None, {"w": jnp.zeros(2), "table": jnp.zeros(2, jnp.int32)}, "'table' is int32"),
     ],
 )
 def test_init_refuses_what_it_cannot_nowcast_by_name(labels, params, said):

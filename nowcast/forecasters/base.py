@@ -1,14 +1,19 @@
 """What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots later."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from nowcast.chunks import chunked
 from nowcast.ops import flat_labels
 from nowcast.types import PyTree, UserError, whole
+
+Horizon = int | Int[Array, ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,8 @@ class Forecaster:
 
     name: ClassVar[str]
     learned: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
+    """Whether each weight's forecast depends on its own window alone."""
 
     window: int = 5
     horizon: int = 5
@@ -35,13 +42,23 @@ class Forecaster:
         """Whether weights of this operation are forecast; all others keep their last value."""
         return True
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
-        """Forecast one leaf from its window, oldest snapshot first."""
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+        """Forecast one leaf, or a piece of one, from its window, oldest snapshot first."""
         raise NotImplementedError
 
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon to use: the forecaster's own when none is asked for."""
         return self.horizon if horizon is None else whole("horizon", horizon, "snapshots")
+
+    def check_schedule(self) -> None:
+        """Whether the horizon may change over a run."""
+
+
+def by_pieces(
+    forecaster: Forecaster, work: Callable[..., Array], parts: Sequence[Array], like: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``work(*parts)``: in bounded memory, where the forecaster is elementwise."""
+    return chunked(work, parts, like.shape, like) if forecaster.elementwise else work(*parts)
 
 
 def forecast(
@@ -84,7 +101,14 @@ def forecast(
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise UserError(f"history{where} is {leaf.dtype}: only floating-point weights can be forecast")
         if forecaster.serves(op):
-            out.append(forecaster.leaf(leaf.astype(jnp.float32), op, horizon).astype(leaf.dtype))
+            out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
         else:
             out.append(leaf[-1])
     return jax.tree.unflatten(treedef, out)
+
+
+def _leaf(
+    forecaster: Forecaster, operation: str, horizon: int, history: Float[Array, "W *shape"]
+) -> Float[Array, "*shape"]:
+    single = history.astype(jnp.promote_types(history.dtype, jnp.float32))
+    return forecaster.leaf(single, operation, horizon).astype(history.dtype)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from jaxtyping import Array, Float
 
-from nowcast.forecasters.base import Forecaster
+from nowcast.forecasters.base import Forecaster, Horizon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,6 @@ class LastValue(Forecaster):
 
     name: ClassVar[str] = "last_value"
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """The last snapshot."""
         return history[-1]

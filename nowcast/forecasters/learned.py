@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from nowcast.forecasters.base import Forecaster
+from nowcast.forecasters.base import Forecaster, Horizon
 from nowcast.types import PyTree, UserError
 
 SERVES = {
@@ -113,12 +113,30 @@ class Learned(Forecaster):
             raise UserError(f"horizon={horizon}: this {self.name} was fitted to forecast {which} snapshots ahead only")
         return horizon
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+    def check_schedule(self) -> None:
+        """Only where there are several to choose from."""
+        if not self.many:
+            raise UserError(
+                f"horizon: this {self.name} forecasts {self.horizon} snapshots ahead only; a schedule needs a forecaster "
+                "with many horizons, such as wnn_multi"
+            )
+
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network that serves its operation."""
-        windows = history.reshape(history.shape[0], -1).T
-        inputs, base, scale = self.normalise(windows)
-        output = self.network(self.params[self.serving(operation) or ""], inputs)
-        return (base + scale * output[:, horizon - 1 if self.many else 0]).reshape(history.shape[1:])
+        params = self.params[self.serving(operation) or ""]
+
+        def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:
+            inputs, base, scale = self.normalise(windows.T)
+            output = self.network(params, inputs)
+            return base + scale * output[:, jnp.clip(horizon, 1, self.horizon) - 1 if self.many else 0]
+
+        if history.ndim == 1:
+            return row(history[:, None])[0]
+        for _ in history.shape[
+            2:
+        ]:  # all axes but the last: they stay, so that a leaf may be split over devices along any
+            row = jax.vmap(row, in_axes=1)
+        return row(history)
 
 
 def dense(layer: Mapping[str, Array], x: Float[Array, "N I"]) -> Float[Array, "N O"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nowcast.forecasters.base import Forecaster
+from nowcast.forecasters.base import Forecaster, Horizon
 from nowcast.types import UserError
 
 
@@ -34,12 +34,12 @@ class Linear(Forecaster):
                 f"{self.name}: window={self.window} is too short: it needs {self.degree + 1} snapshots or more"
             )
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """The fitted polynomial at ``t = W − 1 + horizon``."""
         times = np.arange(self.window) / self.window
-        weights = np.vander([times[-1] + horizon / self.window], self.degree + 1) @ np.linalg.pinv(
-            np.vander(times, self.degree + 1)
-        )
+        ahead = times[-1] + horizon / self.window
+        powers = [ahead**k for k in range(self.degree, -1, -1)]
+        weights = sum(p * row for p, row in zip(powers, np.linalg.pinv(np.vander(times, self.degree + 1)), strict=True))
         # Relative to the last snapshot, so that weights that stand still stay exactly where they are.
         moved = history - history[-1:]
-        return history[-1] + jnp.tensordot(jnp.asarray(weights[0], history.dtype), moved, axes=1)
+        return history[-1] + jnp.tensordot(jnp.asarray(weights, history.dtype), moved, axes=1)

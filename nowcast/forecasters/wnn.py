@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from nowcast.forecasters.base import Horizon
 from nowcast.forecasters.learned import Learned, Normalised, dense
 from nowcast.types import PyTree, UserError
 
@@ -118,7 +119,7 @@ class WNN(Learned):
             raise UserError(f"wnn: bias={self.bias!r} must be {' or '.join(map(repr, BIAS))}")
         super().__post_init__()
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: int) -> Float[Array, "*shape"]:
+    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network that serves its operation."""
         forecast = super().leaf(history, operation, horizon)
         if operation != "bias" or self.bias == "consistent":

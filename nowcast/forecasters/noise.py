@@ -1,0 +1,25 @@
+"""Noise: a Gaussian jump of the norm that another forecaster's has, leaf by leaf.
+
+A baseline of Introspection (Sinha et al., ICLR 2017, §4).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from nowcast.forecasters.null import Null
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Null):
+    """``x̂ = x(t) + ε·‖jump‖/‖ε‖``, ε standard normal."""
+
+    name: ClassVar[str] = "noise"
+
+    def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
+        """Noise."""
+        noise = jax.random.normal(key, jump.shape, jump.dtype)
+        return noise * (jnp.linalg.norm(jnp.ravel(jump)) / jnp.linalg.norm(jnp.ravel(noise)))

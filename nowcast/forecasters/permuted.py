@@ -1,0 +1,24 @@
+"""Permuted: another forecaster's jump with its entries in another order, within each leaf.
+
+The same sizes and signs in the wrong places: what is left of a forecast when it does not know which weight is which.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from nowcast.forecasters.null import Null
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permuted(Null):
+    """``x̂ = x(t) + π(jump)``, π a permutation of the leaf's entries."""
+
+    name: ClassVar[str] = "permuted"
+
+    def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
+        """The same entries elsewhere."""
+        return jax.random.permutation(key, jnp.ravel(jump)).reshape(jump.shape)

@@ -1,0 +1,121 @@
+"""The guard: a jump must show, on a batch of yours, that it does not hurt; or it is not taken, or taken back.
+
+Why: a jump may ruin a run (the published WNN at a high learning rate), and no forecaster knows all runs. Beside the loss right after
+a jump there is the loss some steps later: at moderate rates a jump that raises the loss is often ahead an epoch on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from nowcast.types import PyTree, UserError, whole
+
+ValueFn = Callable[[PyTree], Any]
+"""The loss as a function of the parameters: ``lambda params: loss(params, batch)``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """When a jump counts as one that hurts.
+
+    Args:
+        tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
+        dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss is judged, and taken. The order
+            does not matter; a negative one goes back, towards where the run came from.
+        after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover for so many steps, then
+            compare with the weights from before the jump, on the same batch; a jump that hurt is undone, weights and optimizer
+            state. The next window begins then. Costs a copy of both, and the steps that are undone.
+        give_up: No more jumps after so many in a row that hurt. None: never.
+
+    Raises:
+        UserError: A value is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp, nowcast, optax
+        >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1, guard=nowcast.Guard())
+        >>> params, loss = {"kernel": jnp.ones((2, 2))}, lambda p: jnp.sum(p["kernel"] ** 2)
+        >>> state = tx.init(params)
+        >>> for _ in range(5):
+        ...     updates, state = tx.update({"kernel": 0.5 * jnp.ones((2, 2))}, state, params, value_fn=loss)
+        ...     params = optax.apply_updates(params, updates)
+        >>> state.accepted.item(), state.refused.item()
+        (1, 0)
+    """
+
+    tolerance: float = 0.0
+    dampings: tuple[float, ...] = (1.0,)
+    after: int = 0
+    give_up: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise UserError(f"guard: tolerance={self.tolerance!r} must be 0 or more: 0.1 lets the loss rise by a tenth")
+        if not self.dampings or 0 in self.dampings:
+            raise UserError(
+                f"guard: dampings={self.dampings!r} must be fractions of a jump, none of them 0: (0.25, 0.5, 1)"
+            )
+        if self.after:
+            whole("guard: after", self.after, "steps")
+        if self.give_up is not None:
+            whole("guard: give_up", self.give_up, "jumps")
+
+    def tries(self, value_fn: ValueFn | None, here: PyTree, there: PyTree) -> "Trial":
+        """The best of the dampings, and whether it passes; with ``after`` it does so later, in :meth:`hurts`."""
+        value_fn = needed(value_fn)
+        if len(self.dampings) == 1:
+            damping = jnp.float32(self.dampings[0])
+            passes = (
+                jnp.array(True) if self.after else ~self._higher(value_fn(blend(here, there, damping)), value_fn(here))
+            )
+        else:
+            each = jnp.array(self.dampings, jnp.float32)
+            losses = jax.lax.map(lambda d: _number(value_fn(blend(here, there, d))), each)
+            best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
+            damping, passes = each[best], jnp.isfinite(losses[best])
+            if not self.after:
+                passes = ~self._higher(losses[best], value_fn(here))
+        return Trial(damping, passes)
+
+    def hurts(self, value_fn: ValueFn | None, now: PyTree, before: PyTree) -> Bool[Array, ""]:
+        """Whether the run is worse off than before its last jump."""
+        value_fn = needed(value_fn)
+        return self._higher(value_fn(now), value_fn(before))
+
+    def _higher(self, loss: Any, before: Any) -> Bool[Array, ""]:
+        loss, before = _number(loss), _number(before)
+        return ~(loss <= before + self.tolerance * jnp.abs(before))  # what is no number is too high
+
+
+class Trial(NamedTuple):
+    """What the guard says of a jump."""
+
+    damping: Float[Array, ""]
+    passes: Bool[Array, ""]
+
+
+def blend(here: PyTree, there: PyTree, damping: Float[Array, ""]) -> PyTree:
+    """The place at a fraction of the way; at 1 it is ``there``, bit for bit."""
+    return jax.tree.map(lambda q, t: (t + (1 - damping).astype(q.dtype) * (q - t)).astype(q.dtype), here, there)
+
+
+def needed(value_fn: ValueFn | None) -> ValueFn:
+    """It, or a :class:`UserError`."""
+    if value_fn is None:
+        raise UserError(
+            "a guard needs the loss as a function of the parameters, at every step: "
+            "update(grads, state, params, value_fn=lambda p: loss(p, batch))"
+        )
+    return value_fn
+
+
+def _number(loss: Any) -> Float[Array, ""]:
+    loss = jnp.asarray(loss, jnp.float32)
+    if loss.shape != ():
+        raise UserError(
+            f"a guard's value_fn must give one number, the mean loss; it gave an array of shape {loss.shape}"
+        )
+    return loss

@@ -1,0 +1,372 @@
+"""When a run jumps, where to, and what becomes of a jump that hurts: for optax, for loops without it, for Keras.
+
+The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
+
+    for epoch in 1, 2, 3, …:
+        train one epoch                                  # `every` optimizer steps
+        append the weights to the window                 # the snapshot
+        if the window holds W snapshots:
+            weights ← forecast(window), `horizon` snapshots past its last one
+            empty the window                             # no window straddles a jump
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from nowcast import history as window_of
+from nowcast.forecasters.base import Forecaster, Horizon, by_pieces
+from nowcast.guard import Guard, ValueFn, blend, needed
+from nowcast.history import History
+from nowcast.ops import flat_labels, path_name
+from nowcast.types import OPERATIONS, PyTree, UserError, whole
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+class Clock(NamedTuple):
+    """Where a run stands between two jumps; int32 scalars, the same for all members of a population."""
+
+    step: Int[Array, ""]
+    """Optimizer steps since the last snapshot, below ``every``; negative before ``start_after`` and while a guard waits."""
+    filled: Int[Array, ""]
+    """Snapshots in the window, below W: a full window is used and emptied at once."""
+    windows: Int[Array, ""]
+    """Windows completed so far: jumps taken and refused."""
+
+
+class Kept(NamedTuple):
+    """What a guard that waits goes back to."""
+
+    params: PyTree
+    carry: PyTree
+    pending: Bool[Array, ""]
+    """Whether a jump is still to be judged."""
+
+
+class NowcastState(NamedTuple):
+    """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are final from ``init``.
+
+    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not.
+    """
+
+    inner: optax.OptState
+    """Of the wrapped optimizer; ``()`` for :class:`Jumps`."""
+    clock: Clock
+    history: History
+    """The memory cost of nowcasting: W − 1 times the parameters that jump."""
+    accepted: Int[Array, ""]
+    """Jumps taken, and not taken back."""
+    refused: Int[Array, ""]
+    """Jumps not taken, because the forecast was not finite or the guard was against it; and those taken back."""
+    in_a_row: Int[Array, ""]
+    """Refused since the last good one."""
+    damping: Float[Array, ""]
+    """The fraction of the last jump that was taken; 0: refused."""
+    kept: Kept | None
+    """None but for a guard with ``after``."""
+
+
+POPULATION = NowcastState(inner=0, clock=None, history=0, accepted=0, refused=0, in_a_row=0, damping=0, kept=0)  # type: ignore[arg-type]
+"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no step but a jump pays for one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jumps:
+    """Nowcasting for a loop of your own, without optax: call :meth:`step` after each step of yours.
+
+    Its options are those of :func:`nowcast.periodic`, which says what each does; ``moments`` are the optimizer's and not here.
+    Weights are set to the forecast itself, with no rounding in between.
+
+    Example:
+        >>> import jax.numpy as jnp, nowcast
+        >>> jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
+        >>> params = {"kernel": jnp.zeros((2, 2))}
+        >>> state = jumps.init(params)
+        >>> for _ in range(5):
+        ...     params = {"kernel": params["kernel"] - 0.1}  # your step
+        ...     params, state = jumps.step(params, state)
+        >>> round(params["kernel"][0, 0].item(), 4)
+        -1.0
+    """
+
+    forecaster: Forecaster
+    every: int
+    labels: PyTree | None = None
+    operations: Collection[str] | None = None
+    horizon: int | Callable[[Any], Any] | None = None
+    damping: float = 1.0
+    start_after: int = 0
+    stop_after: int | None = None
+    history_dtype: Any = None
+    max_relative_jump: float | None = None
+    guard: Guard | None = None
+
+    def __post_init__(self) -> None:
+        def settle(**values: Any) -> None:
+            for name, value in values.items():
+                object.__setattr__(self, name, value)
+
+        settle(every=whole("every", self.every, "optimizer steps"))
+        if callable(self.horizon):
+            self.forecaster.check_schedule()
+        else:
+            settle(horizon=self.forecaster.check_horizon(self.horizon))
+        if isinstance(self.operations, str):
+            settle(operations=(self.operations,))
+        for operation in self.operations or ():
+            if operation not in OPERATIONS:
+                raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
+        if self.operations is not None and not self.operations:
+            raise UserError("operations=() lets nothing jump; name one or more, or leave it out")
+        for name in ("start_after", "stop_after"):
+            steps = getattr(self, name)
+            if steps:
+                settle(**{name: whole(name, steps, "optimizer steps")})
+            elif steps != 0 and not (steps is None and name == "stop_after"):
+                raise UserError(f"{name}={steps!r} must be a whole number of optimizer steps")
+        if isinstance(self.damping, bool) or not jnp.isfinite(self.damping):
+            raise UserError(f"damping={self.damping!r} must be a fraction of the jump, such as 0.5; 1: all of it")
+        if self.max_relative_jump is not None and not self.max_relative_jump > 0:
+            raise UserError(
+                f"max_relative_jump={self.max_relative_jump!r} must be above 0: 0.1, a tenth of a leaf's norm"
+            )
+        if self.history_dtype is not None:
+            dtype = jnp.dtype(self.history_dtype)
+            if dtype.name not in DTYPES:
+                raise UserError(f"history_dtype={dtype.name} must be one of {', '.join(DTYPES)}")
+            settle(history_dtype=dtype)
+
+    def init(self, params: PyTree) -> NowcastState:
+        """The state before the first step."""
+        return self.start(params, ())
+
+    def step(
+        self, params: PyTree, state: NowcastState, *, value_fn: ValueFn | None = None
+    ) -> tuple[PyTree, NowcastState]:
+        """The parameters to go on with; most steps they are those given. Jittable.
+
+        Args:
+            params: After your step.
+            state: From the last call.
+            value_fn: The loss as a function of the parameters: with a guard.
+        """
+        return self.advance(params, (), state, value_fn)
+
+    def start(self, params: PyTree, carry: PyTree) -> NowcastState:
+        """The state before the first step; ``carry`` is what a guard restores beside the parameters."""
+        for path, leaf in jax.tree.flatten_with_path(params)[0]:
+            if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+                raise UserError(
+                    f"parameter {path_name(path)!r} is {jnp.asarray(leaf).dtype}: only floating-point "
+                    f"weights can be nowcast; wrap with optax.masked to leave it out"
+                )
+
+        def number(value: int = 0) -> Int[Array, ""]:
+            return jnp.array(value, jnp.int32)  # each an array of its own: donating one buffer twice is an error
+
+        kept = None
+        if self._wait:
+            kept = Kept(jax.tree.map(jnp.copy, params), jax.tree.map(jnp.copy, carry), jnp.array(False))
+        return NowcastState(
+            inner=carry,
+            clock=Clock(number(-self.start_after), number(), number()),
+            history=window_of.empty(params, self._jumping(params), self.forecaster.window, self.history_dtype),
+            accepted=number(),
+            refused=number(),
+            in_a_row=number(),
+            damping=jnp.zeros([], jnp.float32),
+            kept=kept,
+        )
+
+    def advance(
+        self,
+        out: PyTree,
+        carry: PyTree,
+        state: NowcastState,
+        value_fn: ValueFn | None = None,
+        *,
+        to_params: Callable[[PyTree], PyTree] = lambda out: out,
+        from_params: Callable[[PyTree], PyTree] = lambda params: params,
+        renew: Callable[[PyTree, PyTree], PyTree] = lambda carry, params: carry,
+    ) -> tuple[PyTree, NowcastState]:
+        """One step of the clock, and what is due.
+
+        Args:
+            out: What the step leads to: parameters, or the updates to them.
+            carry: What belongs to them: the optimizer's state.
+            state: From the last call.
+            value_fn: For the guard.
+            to_params: From ``out`` to parameters.
+            from_params: Back.
+            renew: What becomes of ``carry`` at a jump to these parameters.
+
+        Returns:
+            ``out`` and the state to go on with; its ``inner`` is the ``carry``.
+        """
+        _check_unchanged(out, state.history)
+        if self.guard:
+            needed(value_fn)
+        state = state._replace(inner=carry, clock=state.clock._replace(step=state.clock.step + 1))
+
+        def judge(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+            assert self.guard
+            assert state.kept
+            before, pending = state.kept, state.kept.pending
+            undo = pending & self.guard.hurts(value_fn, to_params(out), before.params)
+            out, inner = _either(undo, (from_params(before.params), before.carry), (out, state.inner))
+            return out, state._replace(
+                inner=inner,
+                accepted=state.accepted - undo,
+                refused=state.refused + undo,
+                in_a_row=jnp.where(undo, state.in_a_row + 1, jnp.where(pending, 0, state.in_a_row)),
+                damping=jnp.where(undo, 0, state.damping),
+                kept=before._replace(pending=jnp.zeros_like(pending)),
+            )
+
+        def snapshot(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+            full = state.clock.filled == self.forecaster.window - 1
+            return jax.lax.cond(full, jump, fill, out, state)
+
+        def fill(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+            history = window_of.record(state.history, state.clock.filled, to_params(out))
+            step, filled, windows = state.clock
+            return out, state._replace(history=history, clock=Clock(jnp.zeros_like(step), filled + 1, windows))
+
+        def jump(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+            here = to_params(out)
+            there = self._target(here, state)
+            passes, damping = _finite(there), jnp.ones([], jnp.float32)
+            if self.guard:
+                trial = self.guard.tries(value_fn, here, there)
+                passes, damping, there = passes & trial.passes, trial.damping, blend(here, there, trial.damping)
+                if self.guard.give_up:
+                    passes &= state.in_a_row < self.guard.give_up
+            landed = _jumping_only(from_params(there), out, state.history)
+            kept = state.kept and Kept(here, state.inner, passes)
+            out, inner = _either(passes, (landed, renew(state.inner, there)), (out, state.inner))
+            step, filled, windows = state.clock
+            good = passes & (self._wait == 0)  # or it is still to be seen
+            return out, state._replace(
+                inner=inner,
+                clock=Clock(jnp.full_like(step, -self._wait), jnp.zeros_like(filled), windows + 1),
+                accepted=state.accepted + passes,
+                refused=state.refused + ~passes,
+                in_a_row=jnp.where(good, 0, state.in_a_row + ~passes),
+                damping=jnp.where(passes, self.damping * damping, 0),
+                kept=kept,
+            )
+
+        if self._wait:
+            due = (state.clock.step == 0) & (state.clock.windows > 0)
+            out, state = jax.lax.cond(due, judge, _as_it_is, out, state)
+        return jax.lax.cond(self._due(state.clock), snapshot, _as_it_is, out, state)
+
+    @property
+    def _wait(self) -> int:
+        """Steps from a jump to its judgement, before the next window begins."""
+        return self.guard.after if self.guard else 0
+
+    def _due(self, clock: Clock) -> Bool[Array, ""]:
+        due = clock.step == self.every
+        if self.stop_after is None:
+            return due
+        period = self.forecaster.window * self.every + self._wait
+        return due & (
+            self.start_after + clock.windows * period + clock.filled * self.every + clock.step <= self.stop_after
+        )
+
+    def _jumping(self, params: PyTree) -> list[bool]:
+        """Which leaves jump."""
+        names = [path_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
+        labels = flat_labels(params, self.labels)
+        for operation in self.operations or ():
+            if operation in labels and not self.forecaster.serves(operation):
+                raise UserError(
+                    f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served by no network of this "
+                    f"{self.forecaster.name}; leave it out, or meta-train with served_by.{operation}=…"
+                )
+        jumping = [
+            self.forecaster.serves(label) and (self.operations is None or label in self.operations) for label in labels
+        ]
+        if names and not any(jumping):
+            asked = (
+                "this " + self.forecaster.name if self.operations is None else f"operations={tuple(self.operations)}"
+            )
+            raise UserError(
+                f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r}; pass labels= or other operations"
+            )
+        return jumping
+
+    def _target(self, here: PyTree, state: NowcastState) -> PyTree:
+        """Where to jump to; leaves that do not jump are where they are."""
+        horizon: Horizon = self.forecaster.horizon
+        if callable(self.horizon):
+            horizon = jnp.maximum(jnp.asarray(self.horizon(state.clock.windows)).astype(jnp.int32), 1)
+        elif self.horizon is not None:
+            horizon = self.horizon
+        labels = jax.tree.unflatten(jax.tree.structure(here), flat_labels(here, self.labels))
+
+        def leaf(newest: Array, label: str, first: Any, moved: Any) -> Array:
+            return newest if window_of.absent(first) else self._leaf(newest, label, first, moved, horizon)
+
+        return jax.tree.map(leaf, here, labels, *state.history)
+
+    def _leaf(self, newest: Array, operation: str, first: Array, moved: Array, horizon: Horizon) -> Array:
+        def piece(newest: Array, first: Array, moved: Array) -> Array:
+            window = window_of.window(self.forecaster.window, newest, first, moved)
+            there = self.forecaster.leaf(window, operation, horizon)
+            if self.damping != 1:
+                there = window[-1] + self.damping * (there - window[-1])
+            still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
+            return jnp.where(still, newest, there.astype(newest.dtype))
+
+        there = by_pieces(self.forecaster, piece, (newest, first, moved), newest)
+        if self.max_relative_jump is None:
+            return there
+        far, size = (jnp.linalg.norm(jnp.ravel(x).astype(jnp.float32)) for x in (there - newest, newest))
+        scale = jnp.minimum(1, self.max_relative_jump * size / jnp.where(far > 0, far, 1))
+        return jnp.where(scale < 1, newest + scale.astype(newest.dtype) * (there - newest), there)
+
+
+def _as_it_is(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+    return out, state
+
+
+def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(yes, a, b), this, that)
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
+
+
+def _jumping_only(landed: PyTree, out: PyTree, history: History) -> PyTree:
+    """Leaves that do not jump as they are in ``out``, without the rounding of there and back."""
+    return jax.tree.map(lambda old, new, first: old if window_of.absent(first) else new, out, landed, history.first)
+
+
+def _check_unchanged(tree: PyTree, history: History) -> None:
+    """Refuse parameters that are not those that the state was made for."""
+    known = {
+        path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(history.first, is_leaf=window_of.absent)[0]
+    }
+    found = {path_name(path): jnp.shape(leaf) for path, leaf in jax.tree.flatten_with_path(tree)[0]}
+    gone = [name for name, leaf in known.items() if name not in found and not window_of.absent(leaf)]
+    changed = [
+        name
+        for name, shape in found.items()
+        if name not in known or (not window_of.absent(known[name]) and known[name].shape != shape)
+    ]
+    if gone or changed:
+        name = (gone or changed)[0]
+        was = known[name].shape if name in known and not window_of.absent(known[name]) else "not there"
+        raise UserError(
+            f"leaf {name!r} is {found.get(name, 'gone')}, and was {was} when the state was made; "
+            "make a new one with init(params) when the parameters change"
+        )

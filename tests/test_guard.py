@@ -1,0 +1,219 @@
+"""The guard: it stops what hurts, lets pass what does not, and takes back exactly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from test_options import close, same
+
+import nowcast
+from nowcast import Guard
+
+EVERY, WINDOW = 2, 3
+PERIOD = EVERY * WINDOW
+
+
+class Far(nowcast.Forecaster):
+    """Jumps by as much as is said: towards the minimum at 0 when it is negative."""
+
+    name = "far"
+    share = 0.0
+
+    def leaf(self, history, operation, horizon):
+        return history[-1] * (1 + self.share)
+
+
+def far(share):
+    return type("Far", (Far,), {"share": share})(window=WINDOW)
+
+
+def start():
+    rng = np.random.default_rng(0)
+    return {
+        "kernel": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
+        "bias": jnp.asarray(rng.normal(size=4), jnp.float32),
+    }
+
+
+def loss(params):
+    return sum(jnp.sum(x**2) for x in jax.tree.leaves(params))
+
+
+def gradient(params):
+    return jax.tree.map(lambda x: 0.1 * x, params)
+
+
+def train(steps, share, guard, inner=None, *, value_fn=loss, **options):
+    tx = nowcast.periodic(inner or optax.adam(0.001), far(share), every=EVERY, guard=guard, **options)
+    params, path, states = start(), [start()], [tx.init(start())]
+    states = [tx.init(params)]
+
+    @jax.jit
+    def step(params, state):
+        more = {} if guard is None else {"value_fn": value_fn}
+        updates, state = tx.update(gradient(params), state, params, **more)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(steps):
+        params, state = step(params, states[-1])
+        path.append(params)
+        states.append(state)
+    return path, states
+
+
+def alone(steps, inner=None):
+    tx = inner or optax.adam(0.001)
+    params, state = start(), tx.init(start())
+    path, states = [params], [state]
+    step = jax.jit(lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(gradient(p), s, p)))
+    for _ in range(steps):
+        params, state = step(params, state)
+        path.append(params)
+        states.append(state)
+    return path, states
+
+
+FREE, STATES = alone(8 * PERIOD)
+
+
+@pytest.mark.parametrize(
+    ("share", "taken"), [(-0.5, True), (0.5, False), (-2.5, False), (float("nan"), False), (1e30, False)]
+)
+def test_a_jump_that_raises_the_loss_is_not_taken(share, taken):
+    path, states = train(PERIOD, share, Guard())
+    assert (states[-1].accepted, states[-1].refused) == ((1, 0) if taken else (0, 1))
+    assert states[-1].damping == (1 if taken else 0)
+    if taken:
+        close(path[-1], jax.tree.map(lambda x: x * (1 + share), FREE[PERIOD]))
+    else:  # exactly as if nothing had been tried
+        same(path[-1], FREE[PERIOD])
+        same(states[-1].inner, STATES[PERIOD])
+
+
+def test_tolerance_is_a_share_of_the_loss():
+    # A jump by a tenth raises this loss by 21 %.
+    for tolerance, taken in ((0.2, False), (0.22, True)):
+        assert train(PERIOD, 0.1, Guard(tolerance=tolerance))[1][-1].accepted == taken
+    below_zero = lambda p: loss(p) - 1e6  # noqa: E731
+    assert train(PERIOD, 0.1, Guard(tolerance=0.2), value_fn=below_zero)[1][-1].accepted == 1
+    assert train(PERIOD, 0.1, Guard(), value_fn=below_zero)[1][-1].accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "dampings", "best"),
+    [(-1.5, (0.25, 0.5, 1.0), 0.5), (-0.9, (1.0, 0.5), 1.0), (-8.0, (0.125, 0.5, 1.0), 0.125), (0.5, (-0.5, 1.0), -0.5), (0.5, (0.5, 1.0), 0.0),
+     (float("inf"), (0.5, 1.0), 0.0)],
+)  # fmt: skip
+def test_the_best_damping_is_taken(share, dampings, best):
+    path, states = train(PERIOD, share, Guard(dampings=dampings))
+    assert states[-1].damping == best
+    expected = FREE[PERIOD] if best == 0 else jax.tree.map(lambda x: x * (1 + best * share), FREE[PERIOD])
+    close(path[-1], expected)
+    assert states[-1].accepted == (best != 0)
+
+
+def test_dampings_are_fractions_of_the_damped_jump():
+    path, states = train(PERIOD, -3.0, Guard(dampings=(0.5, 1.0)), damping=0.5)
+    close(path[-1], jax.tree.map(lambda x: x * 0.25, FREE[PERIOD]))
+    assert states[-1].damping == 0.25
+
+
+@pytest.mark.parametrize("inner", [optax.adam(0.001), optax.sgd(0.001, momentum=0.9)], ids=["adam", "momentum"])
+def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state(inner):
+    free, inner_states = alone(8 * PERIOD, inner)
+    path, states = train(PERIOD + 4 + PERIOD, 0.5, Guard(after=4), inner)
+    close(path[PERIOD], jax.tree.map(lambda x: 1.5 * x, free[PERIOD]))  # it jumps
+    assert (states[PERIOD].accepted, states[PERIOD].refused) == (1, 0)
+    assert (states[PERIOD + 4].accepted, states[PERIOD + 4].refused) == (0, 1)
+    close(path[PERIOD + 4], free[PERIOD], atol=1e-6)  # exact to rounding, through optax.apply_updates
+    same(states[PERIOD + 4].inner, inner_states[PERIOD])
+    close(path[PERIOD + 4 + PERIOD - 1], free[2 * PERIOD - 1], atol=1e-6)  # and goes on from there
+    assert states[-1].clock.windows == 2
+
+
+def test_the_plain_form_takes_back_exactly():
+    jumps = nowcast.Jumps(forecaster=far(0.5), every=EVERY, guard=Guard(after=2))
+    params, state, before = start(), jumps.init(start()), None
+    for number in range(1, PERIOD + 3):
+        params = jax.tree.map(lambda x: 0.99 * x, params)
+        before = params if number == PERIOD else before
+        params, state = jumps.step(params, state, value_fn=loss)
+    same(params, before)
+    assert state.refused == 1
+
+
+def test_a_jump_that_recovers_stays():
+    # The loss right after it is higher; after four steps of a fast optimizer it is lower.
+    path, states = train(PERIOD + 4, 0.5, Guard(after=4), optax.sgd(2.0))
+    assert loss(path[PERIOD]) > loss(path[PERIOD - 1])
+    assert (states[-1].accepted, states[-1].refused) == (1, 0)
+    assert not states[-1].kept.pending
+    _, states = train(PERIOD, 0.5, Guard(), optax.sgd(2.0))
+    assert states[-1].refused == 1  # judged at once it is refused
+
+
+def test_the_window_begins_after_the_recovery():
+    _, states = train(3 * (PERIOD + 4), -0.1, Guard(after=4))
+    jumps = [i for i in range(1, len(states)) if states[i].clock.windows > states[i - 1].clock.windows]
+    assert jumps == [PERIOD, 2 * PERIOD + 4, 3 * PERIOD + 8]
+    stopped = train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 4)[1][-1]
+    assert stopped.accepted == 2
+    assert train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 3)[1][-1].accepted == 1
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_after_so_many_in_a_row_it_gives_up(after):
+    guard = Guard(after=after, give_up=2)
+    path, states = train(5 * (PERIOD + after), 0.5, guard)
+    tried = [i for i in range(1, len(path)) if loss(path[i]) > 2 * loss(path[i - 1])]
+    assert len(tried) == (2 if after else 0)
+    assert states[-1].accepted == 0
+    if not after:
+        close(path[-1], FREE[5 * PERIOD])
+    _, states = train(5 * (PERIOD + after), -0.5, guard)
+    assert states[-1].accepted >= 4  # good ones go on
+    assert states[-1].in_a_row == 0
+
+
+def test_in_a_population_each_member_has_its_own_verdict():
+    tx = nowcast.periodic(optax.sgd(1e-4), far(-1.5), every=1, guard=Guard(after=1))
+    axes = nowcast.POPULATION
+    params = {"kernel": jnp.ones((2, 3, 3))}
+    goal = jnp.array([0.0, 2.0])
+    state = jax.vmap(tx.init, out_axes=axes)(params)
+
+    def step(params, state, goal):
+        updates, state = tx.update(params, state, params, value_fn=lambda p: jnp.sum((p["kernel"] - goal) ** 2))
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(WINDOW + 1):
+        params, state = jax.jit(jax.vmap(step, in_axes=(0, axes, 0), out_axes=(0, axes)))(params, state, goal)
+    np.testing.assert_array_equal(state.accepted, [1, 0])
+    np.testing.assert_array_equal(state.refused, [0, 1])
+    np.testing.assert_allclose(params["kernel"][:, 0, 0], [-0.5, 1.0], rtol=1e-3)
+
+
+def test_without_the_loss_it_says_what_is_missing():
+    tx = nowcast.periodic(optax.sgd(0.1), far(0.1), every=1, guard=Guard())
+    with pytest.raises(nowcast.UserError, match="value_fn=lambda p: loss"):
+        tx.update(start(), tx.init(start()), start())
+    with pytest.raises(nowcast.UserError, match=r"one number.*shape \(3, 4\)"):
+        train(PERIOD, 0.1, Guard(), value_fn=lambda p: p["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tolerance": -0.1}, "tolerance=-0.1 must be 0 or more"),
+        ({"tolerance": float("nan")}, "tolerance=nan"),
+        ({"dampings": ()}, r"dampings=\(\) must be"),
+        ({"dampings": (0.0, 1.0)}, "none of them 0"),
+        ({"after": -1}, "after=-1 must be a whole number of steps"),
+        ({"after": 1.5}, r"after=1\.5"),
+        ({"give_up": 0}, "give_up=0"),
+    ],
+)
+def test_a_guard_that_cannot_be_is_refused(given, said, unchecked):
+    with pytest.raises(nowcast.UserError, match=said):
+        Guard(**given)
