@@ -53,7 +53,7 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], shape: tuple[int
         piece = work(*some).reshape([n for size in rest for n in (size, 1)])
         return lax.dynamic_update_slice(result, piece, at)
 
-    return lax.fori_loop(0, total, one, like.reshape(split)).reshape(shape)
+    return lax.fori_loop(0, total, one, jnp.zeros_like(like).reshape(split)).reshape(shape)
 
 
 @lru_cache(maxsize=1024)

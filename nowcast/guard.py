@@ -63,21 +63,25 @@ class Guard:
         if self.give_up is not None:
             whole("guard: give_up", self.give_up, "jumps")
 
-    def tries(self, value_fn: ValueFn | None, here: PyTree, there: PyTree) -> "Trial":
+    def tries(
+        self, value_fn: ValueFn | None, to_params: Callable[[PyTree], PyTree], here: PyTree, there: PyTree
+    ) -> "Trial":
         """The best of the dampings, and whether it passes; with ``after`` it does so later, in :meth:`hurts`."""
-        value_fn = needed(value_fn)
+        loss = needed(value_fn)
+
+        def value(place: PyTree) -> Float[Array, ""]:
+            return _number(loss(to_params(place)))
+
         if len(self.dampings) == 1:
             damping = jnp.float32(self.dampings[0])
-            passes = (
-                jnp.array(True) if self.after else ~self._higher(value_fn(blend(here, there, damping)), value_fn(here))
-            )
+            passes = jnp.array(True) if self.after else ~self._higher(value(blend(here, there, damping)), value(here))
         else:
             each = jnp.array(self.dampings, jnp.float32)
-            losses = jax.lax.map(lambda d: _number(value_fn(blend(here, there, d))), each)
+            losses = jax.lax.map(lambda d: value(blend(here, there, d)), each)
             best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
             damping, passes = each[best], jnp.isfinite(losses[best])
             if not self.after:
-                passes = ~self._higher(losses[best], value_fn(here))
+                passes = ~self._higher(losses[best], value(here))
         return Trial(damping, passes)
 
     def hurts(self, value_fn: ValueFn | None, now: PyTree, before: PyTree) -> Bool[Array, ""]:

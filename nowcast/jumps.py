@@ -191,19 +191,17 @@ class Jumps:
         state: NowcastState,
         value_fn: ValueFn | None = None,
         *,
-        to_params: Callable[[PyTree], PyTree] = lambda out: out,
-        from_params: Callable[[PyTree], PyTree] = lambda params: params,
+        base: PyTree | None = None,
         renew: Callable[[PyTree, PyTree], PyTree] = lambda carry, params: carry,
     ) -> tuple[PyTree, NowcastState]:
         """One step of the clock, and what is due.
 
         Args:
-            out: What the step leads to: parameters, or the updates to them.
+            out: What the step leads to: parameters, or the updates that lead to them.
             carry: What belongs to them: the optimizer's state.
             state: From the last call.
             value_fn: For the guard.
-            to_params: From ``out`` to parameters.
-            from_params: Back.
+            base: What ``out`` is to be added to, where it is updates.
             renew: What becomes of ``carry`` at a jump to these parameters.
 
         Returns:
@@ -214,12 +212,18 @@ class Jumps:
             needed(value_fn)
         state = state._replace(inner=carry, clock=state.clock._replace(step=state.clock.step + 1))
 
+        def to_params(out: PyTree) -> PyTree:
+            return out if base is None else optax.apply_updates(base, out)
+
         def judge(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
             assert self.guard
             assert state.kept
             before, pending = state.kept, state.kept.pending
             undo = pending & self.guard.hurts(value_fn, to_params(out), before.params)
-            out, inner = _either(undo, (from_params(before.params), before.carry), (out, state.inner))
+            back = before.params
+            if base is not None:
+                back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, base, out)
+            out, inner = _either(undo, (back, before.carry), (out, state.inner))
             return out, state._replace(
                 inner=inner,
                 accepted=state.accepted - undo,
@@ -239,17 +243,15 @@ class Jumps:
             return out, state._replace(history=history, clock=Clock(jnp.zeros_like(step), filled + 1, windows))
 
         def jump(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-            here = to_params(out)
-            there = self._target(here, state)
-            passes, damping = _finite(there), jnp.ones([], jnp.float32)
+            landed = self._landed(out, base, state)
+            passes, damping = _finite(landed), jnp.ones([], jnp.float32)
             if self.guard:
-                trial = self.guard.tries(value_fn, here, there)
-                passes, damping, there = passes & trial.passes, trial.damping, blend(here, there, trial.damping)
+                trial = self.guard.tries(value_fn, to_params, out, landed)
+                passes, damping, landed = passes & trial.passes, trial.damping, blend(out, landed, trial.damping)
                 if self.guard.give_up:
                     passes &= state.in_a_row < self.guard.give_up
-            landed = _jumping_only(from_params(there), out, state.history)
-            kept = state.kept and Kept(here, state.inner, passes)
-            out, inner = _either(passes, (landed, renew(state.inner, there)), (out, state.inner))
+            kept = state.kept and Kept(to_params(out), state.inner, passes)
+            out, inner = _either(passes, (landed, renew(state.inner, to_params(landed))), (out, state.inner))
             step, filled, windows = state.clock
             good = passes & (self._wait == 0)  # or it is still to be seen
             return out, state._replace(
@@ -303,35 +305,39 @@ class Jumps:
             )
         return jumping
 
-    def _target(self, here: PyTree, state: NowcastState) -> PyTree:
-        """Where to jump to; leaves that do not jump are where they are."""
+    def _landed(self, out: PyTree, base: PyTree | None, state: NowcastState) -> PyTree:
+        """What ``out`` is after the jump; leaves that do not jump are as they were."""
         horizon: Horizon = self.forecaster.horizon
         if callable(self.horizon):
             horizon = jnp.maximum(jnp.asarray(self.horizon(state.clock.windows)).astype(jnp.int32), 1)
         elif self.horizon is not None:
             horizon = self.horizon
-        labels = jax.tree.unflatten(jax.tree.structure(here), flat_labels(here, self.labels))
+        labels = jax.tree.unflatten(jax.tree.structure(out), flat_labels(out, self.labels))
+        bases = () if base is None else (base,)
 
-        def leaf(newest: Array, label: str, first: Any, moved: Any) -> Array:
-            return newest if window_of.absent(first) else self._leaf(newest, label, first, moved, horizon)
+        def leaf(out: Array, label: str, first: Any, moved: Any, *base: Array) -> Array:
+            return out if window_of.absent(first) else self._leaf(label, horizon, out, first, moved, *base)
 
-        return jax.tree.map(leaf, here, labels, *state.history)
+        return jax.tree.map(leaf, out, labels, *state.history, *bases)
 
-    def _leaf(self, newest: Array, operation: str, first: Array, moved: Array, horizon: Horizon) -> Array:
-        def piece(newest: Array, first: Array, moved: Array) -> Array:
-            window = window_of.window(self.forecaster.window, newest, first, moved)
+    def _leaf(self, operation: str, horizon: Horizon, out: Array, first: Array, moved: Array, *base: Array) -> Array:
+        def newest(out: Array, *base: Array) -> Array:
+            return (base[0] + out).astype(base[0].dtype) if base else out
+
+        def piece(out: Array, first: Array, moved: Array, *base: Array) -> Array:
+            window = window_of.window(self.forecaster.window, newest(out, *base), first, moved)
             there = self.forecaster.leaf(window, operation, horizon)
             if self.damping != 1:
                 there = window[-1] + self.damping * (there - window[-1])
             still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
-            return jnp.where(still, newest, there.astype(newest.dtype))
+            return jnp.where(still, out, (there - base[0] if base else there).astype(out.dtype))
 
-        there = by_pieces(self.forecaster, piece, (newest, first, moved), newest)
+        landed = by_pieces(self.forecaster, piece, (out, first, moved, *base), out)
         if self.max_relative_jump is None:
-            return there
-        far, size = (jnp.linalg.norm(jnp.ravel(x).astype(jnp.float32)) for x in (there - newest, newest))
+            return landed
+        far, size = (jnp.linalg.norm(jnp.ravel(x).astype(jnp.float32)) for x in (landed - out, newest(out, *base)))
         scale = jnp.minimum(1, self.max_relative_jump * size / jnp.where(far > 0, far, 1))
-        return jnp.where(scale < 1, newest + scale.astype(newest.dtype) * (there - newest), there)
+        return jnp.where(scale < 1, out + scale.astype(out.dtype) * (landed - out), landed)
 
 
 def _as_it_is(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
@@ -344,11 +350,6 @@ def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
 
 def _finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
-
-
-def _jumping_only(landed: PyTree, out: PyTree, history: History) -> PyTree:
-    """Leaves that do not jump as they are in ``out``, without the rounding of there and back."""
-    return jax.tree.map(lambda old, new, first: old if window_of.absent(first) else new, out, landed, history.first)
 
 
 def _check_unchanged(tree: PyTree, history: History) -> None:

@@ -8,7 +8,6 @@ jump to ``q̂`` returns the updates ``q̂ − p``. When it jumps, and what then 
 from collections.abc import Callable, Collection
 from typing import Any
 
-import jax
 import optax
 
 from nowcast.forecasters.base import Forecaster
@@ -107,8 +106,7 @@ def periodic(
             carry,
             state,
             extra_args.get("value_fn"),
-            to_params=lambda updates: optax.apply_updates(params, updates),
-            from_params=lambda there: jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), there, params, updates),
+            base=params,
             renew=lambda carry, there: renewed(inner, moments, carry, there),
         )
 

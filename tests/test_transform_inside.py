@@ -1,5 +1,7 @@
 """``nowcast.periodic`` inside what optax and JAX offer: masks, accumulation, scans, donation, sharding."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from networks import random_wnn
 
 import nowcast
 
@@ -139,3 +142,45 @@ def test_a_jump_on_8_devices_needs_no_communication():
     text = compiled.as_text()
     assert "fusion" in text or "multiply" in text  # it is the program we think it is
     assert not any(word in text for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute"))
+
+
+def test_a_step_that_may_jump_on_8_devices_agrees_on_one_number_and_moves_no_weight():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    params = jax.device_put(start(), NamedSharding(mesh, P("data")))
+    tx = nowcast.periodic(optax.adam(0.1), random_wnn(), every=1)
+    text = jax.jit(lambda p, s: step(tx, p, s)).lower(params, tx.init(params)).compile().as_text()
+    found = re.findall(r"= (.+?) (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text)
+    assert found == ["(pred[], pred[])"]  # of each leaf, whether its forecast is finite
+
+
+@pytest.mark.parametrize(
+    "options", [{"operations": ("fc",)}, {"guard": nowcast.Guard(after=1)}], ids=["some leaves", "guard"]
+)
+def test_map_params_reaches_all_that_is_like_the_parameters(options):
+    tx = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=1, **options)
+    params, state = start(), tx.init(start())
+    for _ in range(3):
+        params, state = step(tx, params, state, value_fn=lambda p: jnp.sum(p["bias"]))
+    doubled = optax.tree.map_params(tx, lambda x: 2 * x, state)
+    for tree in (
+        lambda s: s.history,
+        lambda s: s.inner[0].mu,
+        lambda s: s.kept and (s.kept.params, s.kept.carry[0].nu),
+    ):
+        assert_close(tree(doubled), jax.tree.map(lambda x: 2 * x, tree(state)))
+    assert doubled.clock == state.clock
+    assert jax.tree.structure(doubled) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"guard": nowcast.Guard(dampings=(0.5, 1.0), after=1)}], ids=["plain", "guard"]
+)
+def test_in_a_scan_with_every_option_of_a_guard(options):
+    tx = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=1, **options)
+    value_fn = lambda p: sum(jnp.sum(jnp.cos(x)) for x in jax.tree.leaves(p))  # noqa: E731
+    carry = (start(), tx.init(start()))
+    scanned, _ = jax.lax.scan(lambda c, _: (step(tx, *c, value_fn=value_fn), None), carry, length=STEPS)
+    for _ in range(STEPS):
+        carry = step(tx, *carry, value_fn=value_fn)
+    assert_close(scanned, carry)
+    assert scanned[1].accepted + scanned[1].refused == 2

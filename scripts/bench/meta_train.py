@@ -77,8 +77,7 @@ def our_fit(batch: int) -> tuple[Callable[[float], float], tuple[np.ndarray, ...
     kind, rule, settings = config.kind, config.rule, config.settings
     shape = (loader.DEPTH, len(NETWORKS), loader.SLOTS, settings.handful, len(rule.offsets))
     walks = np.random.default_rng(0).standard_normal(shape, np.float32).cumsum(axis=-1)
-    split = loader.sharding()
-    everywhere = jax.sharding.NamedSharding(split.mesh, jax.sharding.PartitionSpec())
+    split, everywhere = loader.sharding(), loader.everywhere()
     fresh = trainer.start(kind, NETWORKS, rule.window, rule.horizon, settings)
     advance = jax.jit(trainer._advance(kind, rule.window, settings), out_shardings=everywhere)
     state = jax.device_put((fresh.params, fresh.optimizer), everywhere)

@@ -1,0 +1,299 @@
+"""Nowcasting in ``model.fit`` of Keras 3 with its JAX back end: one callback, as in the published code of WNN.
+
+``import nowcast`` imports no Keras; this module does, and needs ``KERAS_BACKEND=jax`` set before.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nowcast.forecasters.base import Forecaster
+from nowcast.guard import Guard
+from nowcast.history import absent
+from nowcast.jumps import Jumps, NowcastState
+from nowcast.types import PyTree, UserError
+
+try:
+    import keras
+except ImportError as error:
+    if error.name == "keras":
+        raise UserError("Keras is not installed; pip install 'weight-nowcaster[keras]'") from None
+    raise UserError(
+        f"Keras cannot load its back end ({error}); nowcasting needs JAX: set KERAS_BACKEND=jax before the first import of keras"
+    ) from None
+if keras.backend.backend() != "jax":
+    raise UserError(
+        f"Keras runs on {keras.backend.backend()}, and nowcasting needs JAX: set KERAS_BACKEND=jax before the first import of keras"
+    )
+
+
+def _layers(*names: str) -> tuple[type, ...]:
+    return tuple(getattr(keras.layers, name) for name in names)
+
+
+_NORM = _layers("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization")
+_DEPTHWISE = _layers("DepthwiseConv1D", "DepthwiseConv2D")
+_CONV = _layers("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_SEPARABLE = _layers("SeparableConv1D", "SeparableConv2D")
+_FC = _layers("Dense", "EinsumDense")
+
+
+def label_ops(model: keras.Model) -> dict[str, str]:
+    """The operation of every trainable variable of a built model, in the model's order.
+
+    Variables are called after the layers around them, such as ``"conv2d/kernel"``; of two of one name the second has ``~2`` behind it.
+    The operation is read off the type of the layer that made the variable, however deep in nested models and wrappers:
+
+    - any variable of a Batch-, Layer-, Group- or RMSNormalization → ``norm``; of an Embedding → ``embedding``
+    - a variable called ``bias``, of any other layer → ``bias``
+    - the kernels of Conv1D, 2D and 3D and their transposes, and the pointwise kernels of SeparableConv → ``conv``
+    - the kernels of DepthwiseConv, the depthwise kernels of SeparableConv, and those of a Conv with a group for each
+      input channel → ``depthwise_conv``
+    - the kernels of Dense and EinsumDense (so those of attention too) → ``fc``
+    - of all other layers, ``kernel`` and ``recurrent_kernel`` of rank 2 (the cells of LSTM, GRU and SimpleRNN) → ``fc``
+    - anything else (the slopes of a PReLU, the kernels of a ConvLSTM, layers of your own) → ``other``
+
+    A subclass of a layer counts as that layer.
+    """
+    return {name: _by_type(layer, variable) for name, (variable, layer) in _leaves(model).items()}
+
+
+def _by_type(layer: Any, variable: Any) -> str:
+    name, shape = variable.name, variable.shape
+    if isinstance(layer, _NORM):
+        return "norm"
+    if isinstance(layer, keras.layers.Embedding):
+        return "embedding"
+    if name == "bias":
+        return "bias"
+    if "kernel" not in name:
+        return "other"
+    if isinstance(layer, _DEPTHWISE):
+        return "depthwise_conv"
+    if isinstance(layer, _SEPARABLE):
+        return "depthwise_conv" if name == "depthwise_kernel" else "conv"
+    if isinstance(layer, _CONV):
+        return "depthwise_conv" if getattr(layer, "groups", 1) > 1 and shape[-2] == 1 else "conv"
+    if isinstance(layer, _FC) or (name in ("kernel", "recurrent_kernel") and len(shape) == 2):
+        return "fc"
+    return "other"
+
+
+def _leaves(model: keras.Model) -> dict[str, tuple[Any, Any]]:
+    """``(variable, its layer)`` of the trainable variables, in the model's order, by the names of the layers around each.
+
+    Keras's own ``variable.path`` is neither unique nor the same in a model that was saved and read.
+    """
+    owners: dict[int, tuple[str, Any]] = {}
+    seen = set()
+
+    def walk(layer: Any, path: str) -> None:
+        seen.add(id(layer))
+        children = layer._flatten_layers(include_self=False, recursive=False)
+        below = {id(variable) for child in children for variable in child.trainable_variables}
+        owners.update((id(v), (path + v.name, layer)) for v in layer.trainable_variables if id(v) not in below)
+        for child in children:
+            if id(child) not in seen:
+                walk(child, f"{path}{child.name}/")
+
+    walk(model, "")
+    leaves: dict[str, tuple[Any, Any]] = {}
+    for variable in model.trainable_variables:
+        path, layer = owners[id(variable)]
+        name, number = path, 2
+        while name in leaves:
+            name, number = f"{path}~{number}", number + 1
+        leaves[name] = variable, layer
+    return leaves
+
+
+class WeightNowcasting(keras.callbacks.Callback):
+    """Jumps to the forecast weights after every full window: the last of the callbacks of ``model.fit``.
+
+    Args:
+        forecaster: What to forecast with, from :func:`nowcast.load`.
+        every: Batches between two snapshots. None: a snapshot at the end of each epoch, as the paper does. (With
+            ``steps_per_execution``, Keras tells callbacks of each execution only, and that is the batch meant here.)
+        operations: As for :func:`nowcast.periodic`; the operation of each weight is that of :func:`label_ops`.
+        horizon: As there.
+        damping: As there.
+        start_after: As there, and counted in epochs where ``every`` is None, in batches otherwise.
+        stop_after: Likewise. A fit that should not end on a jump: the number of its epochs less one.
+        history_dtype: As there.
+        max_relative_jump: As there.
+        guard: As there; its ``after`` is counted in epochs where ``every`` is None, in batches otherwise. It takes back the
+            weights alone, and not the optimizer's moments.
+        guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them, as ``model.evaluate`` has it (with
+            regularization, without dropout, BatchNormalization by its running statistics), judges the jumps. One forward pass for all
+            of it, so as much as a batch.
+
+    Raises:
+        UserError: An option is out of range; a guard without data, or data without a guard; no weight of the model would ever jump;
+            a state that is not of this model.
+
+    A jump sets the trainable variables. The optimizer's moments stay as they are, and so do BatchNormalization's running statistics, which
+    follow the new weights in the next batches. What an epoch's end reports (the validation loss too) was measured before its jump;
+    checkpoints and ``restore_best_weights`` of callbacks earlier in the list hold the weights that were measured.
+
+    The window survives: the next ``fit`` of the same model goes on where the last one stopped. Another model, or the same one with
+    other trainable variables, begins anew, counters too.
+
+    Example:
+        >>> import nowcast, nowcast.integrations.keras
+        >>> callback = nowcast.integrations.keras.WeightNowcasting(nowcast.load("linear"))
+        >>> model.fit(x, y, epochs=20, callbacks=[callback])  # doctest: +SKIP
+        >>> callback.accepted, callback.refused
+        (0, 0)
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        *,
+        every: int | None = None,
+        operations: Collection[str] | None = None,
+        horizon: int | Callable[[Any], Any] | None = None,
+        damping: float = 1.0,
+        start_after: int = 0,
+        stop_after: int | None = None,
+        history_dtype: Any = None,
+        max_relative_jump: float | None = None,
+        guard: Guard | None = None,
+        guard_data: tuple[Any, ...] | None = None,
+    ):
+        super().__init__()
+        if guard and guard_data is None:
+            raise UserError(
+                "a guard needs guard_data=(x, y), a batch to judge the jumps by: a part of the validation data"
+            )
+        if guard_data is not None and not guard:
+            raise UserError("guard_data is there and guard=None; pass guard=nowcast.Guard() too, or leave the data out")
+        self._by_batch = every is not None
+        self._jumps = Jumps(
+            forecaster=forecaster, every=1 if every is None else every, operations=operations, horizon=horizon,
+            damping=damping, start_after=start_after, stop_after=stop_after, history_dtype=history_dtype,
+            max_relative_jump=max_relative_jump, guard=guard,
+        )  # fmt: skip
+        self._guard_data = None
+        if guard_data is not None:
+            self._guard_data = jax.tree.map(jnp.asarray, keras.utils.unpack_x_y_sample_weight(guard_data))
+        self._state: NowcastState | None = None
+        self._given = False  # the state, by the user, and not tried yet
+        self._uncounted = 0  # calls that the state's clock has still to count: between snapshots it is left alone
+        self._model_of_state: Any = None
+        self._made_for: Any = None  # the model's train function, of which each compile() makes a new one
+
+    @property
+    def state(self) -> NowcastState | None:
+        """Where the run stands: a plain pytree, to save beside the model and to set back before ``fit``; None before the first one.
+
+        Setting it None empties the window. Its leaves are called after the model's layers. Keras numbers the names of layers within a process;
+        a model read by ``keras.models.load_model`` has those that it was saved with.
+        """
+        if self._state is None:
+            return None
+        clock = self._state.clock
+        return self._state._replace(clock=clock._replace(step=clock.step + self._uncounted))
+
+    @state.setter
+    def state(self, state: NowcastState | None) -> None:
+        self._state, self._given, self._uncounted = jax.tree.map(jnp.asarray, state), state is not None, 0
+
+    @property
+    def accepted(self) -> int:
+        """Jumps taken, and not taken back."""
+        return int(self._state.accepted) if self._state else 0
+
+    @property
+    def refused(self) -> int:
+        """Jumps not taken, or taken back."""
+        return int(self._state.refused) if self._state else 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Make the state, unless there is one to go on with."""
+        model = self.model
+        self._variables = {name: variable for name, (variable, _) in _leaves(model).items()}
+        weights = {name: variable.value for name, variable in self._variables.items()}
+        jumps = replace(self._jumps, labels=label_ops(model))
+        found, wanted = _shapes(self._state), _shapes(jax.eval_shape(jumps.init, weights))
+        fits = found == wanted
+        if self._given and not fits:
+            raise UserError(
+                f"callback.state is not of this model with these options: {_difference(found, wanted)}; "
+                "set it to None, or fit the model that it was saved beside (keras.models.load_model keeps the names of layers)"
+            )
+        if not fits or not (self._given or model is self._model_of_state):
+            self.state = jumps.init(weights)
+        self._given, self._model_of_state = False, model
+        assert self._state
+        self._clock_step, self._accepted = int(self._state.clock.step), self.accepted
+        if not fits or model.train_function is not self._made_for:
+            self._made_for = model.train_function
+            self._step = _compiled(jumps, model, list(weights))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """A snapshot, and what is due."""
+        if not self._by_batch:
+            self._count()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Likewise, where ``every`` counts batches."""
+        if self._by_batch:
+            self._count()
+
+    def _count(self) -> None:
+        """One step of the clock. Only where something is due are the weights asked for, which takes Keras a while."""
+        self._uncounted += 1
+        step = self._clock_step + self._uncounted
+        judged = step == 0 and self._jumps.guard is not None
+        if judged or step == self._jumps.every:
+            self._uncounted -= 1
+            self._advance()
+
+    def _advance(self) -> None:
+        model, before = self.model, self._accepted  # .model, for then Keras puts the values into the variables
+        weights = {name: variable.value for name, variable in self._variables.items()}
+        beside = None
+        if self._guard_data is not None:
+            kept = [[v.value for v in some] for some in (model.non_trainable_variables, model.metrics_variables)]
+            beside = (*kept, self._guard_data)
+        weights, self._state = self._step(weights, self.state, beside)
+        self._uncounted, self._clock_step, self._accepted = 0, int(self._state.clock.step), self.accepted
+        if self._accepted != before:  # a jump, or one taken back; never both at once
+            for name, variable in self._variables.items():
+                variable.assign(weights[name])
+
+
+def _compiled(jumps: Jumps, model: Any, names: list[str]) -> Callable[..., tuple[PyTree, NowcastState]]:
+    """``jumps.step``, with the model's loss as the guard's."""
+
+    @jax.jit
+    def step(weights: PyTree, state: NowcastState, beside: Any) -> tuple[PyTree, NowcastState]:
+        if beside is None:
+            return jumps.step(weights, state)
+        fixed, metrics, data = beside
+
+        def loss(weights: PyTree) -> Any:
+            values = [weights[name] for name in names]
+            return model.compute_loss_and_updates(values, fixed, metrics, *data, training=False)[0]
+
+        return jumps.step(weights, state, value_fn=loss)
+
+    return step
+
+
+def _shapes(state: NowcastState | None) -> dict[str, str]:
+    leaves = jax.tree.flatten_with_path(state, is_leaf=absent)[0]
+    return {
+        jax.tree_util.keystr(path).lstrip("."): "not jumping" if absent(leaf) else f"{leaf.dtype}{leaf.shape}"
+        for path, leaf in leaves
+    }
+
+
+def _difference(found: dict[str, str], wanted: dict[str, str]) -> str:
+    """The first leaf that differs, in words."""
+    leaf = next(leaf for leaf in wanted | found if found.get(leaf) != wanted.get(leaf))
+    return f"{leaf} is {found.get(leaf, 'not there')}, and should be {wanted.get(leaf, 'not there')}"

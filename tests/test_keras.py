@@ -1,0 +1,328 @@
+"""The Keras callback: real fits, against forecasts of what another callback recorded."""
+
+import importlib
+import os
+import pickle
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import keras
+import numpy as np
+import pytest
+from networks import constant_wnn
+from sklearn.datasets import load_digits
+
+import nowcast
+import nowcast.integrations.keras as integration
+from nowcast.integrations.keras import WeightNowcasting, label_ops
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "keras.md"
+L = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def keras_as_users_have_it():
+    """Keras broadcasts biases over ranks, which the tests forbid nowcast."""
+    keras.utils.clear_session(free_memory=False)  # names of layers begin anew
+    keras.utils.set_random_seed(0)
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data():
+    x, y = load_digits(return_X_y=True)
+    return x[:256] / 16, y[:256]
+
+
+def network():
+    model = keras.Sequential([L.Input((64,)), L.Dense(8, "relu"), L.BatchNormalization(), L.Dense(10)])
+    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+class Recorder(keras.callbacks.Callback):
+    """What the weights are at each epoch's end, or at the end of every second batch."""
+
+    def __init__(self, by_batch=False):
+        super().__init__()
+        self.by_batch, self.snapshots = by_batch, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.by_batch:
+            self.snapshots.append(values(self.model))
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.by_batch and batch % 2:
+            self.snapshots.append(values(self.model))
+
+
+def values(model):
+    return {name: np.array(v.value) for name, v in zip(label_ops(model), model.trainable_variables, strict=True)}
+
+
+def fit(model, data, *callbacks, epochs, **more):
+    """Without shuffling: one fit or two, the batches are the same."""
+    model.fit(*data, batch_size=64, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks), **more)
+    return values(model)
+
+
+def forecast(forecaster, snapshots, model):
+    window = {name: np.stack([snapshot[name] for snapshot in snapshots]) for name in snapshots[0]}
+    there = nowcast.forecast(forecaster, window, labels=label_ops(model))
+    still = {name: np.ptp(values, axis=0) == 0 for name, values in window.items()}  # those of pixels that are never lit
+    return {name: np.where(still[name], window[name][-1], there[name]) for name in window}
+
+
+def same(got, wanted, **tolerance):
+    assert got.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_allclose(got[name], wanted[name], **(tolerance or {"rtol": 0, "atol": 0}), err_msg=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruinous(nowcast.Forecaster):
+    name: ClassVar[str] = "ruinous"
+
+    def leaf(self, history, operation, horizon):
+        return history[-1] + 1.0
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 2}], ids=["epochs", "batches"])
+@pytest.mark.parametrize("forecaster", [nowcast.load("linear"), constant_wnn(0.3)], ids=["linear", "wnn"])
+def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, options):
+    model, recorder = network(), Recorder(by_batch=bool(options))
+    callback = WeightNowcasting(forecaster, **options)
+    if options:
+        data = (np.concatenate([data[0]] * 3)[:640], np.concatenate([data[1]] * 3)[:640])  # one epoch of ten batches
+    got = fit(model, data, recorder, callback, epochs=1 if options else 5)
+    wanted = forecast(forecaster, recorder.snapshots, model)
+    assert len(recorder.snapshots) == 5
+    same(got, wanted, rtol=1e-5, atol=1e-6)
+    moved = {name for name in got if np.any(got[name] != recorder.snapshots[-1][name])}
+    assert moved == {name for name, op in label_ops(model).items() if forecaster.serves(op)}
+    assert (callback.accepted, callback.refused) == (1, 0)
+
+
+def test_the_jump_lasts_and_one_follows_each_full_window(data):
+    model, recorder, callback = network(), Recorder(), WeightNowcasting(nowcast.load("linear"), start_after=1)
+    fit(model, data, recorder, callback, epochs=7)
+    landed = forecast(nowcast.load("linear"), recorder.snapshots[1:6], model)
+    after = recorder.snapshots[6]
+    for name in landed:  # four batches of Adam at 3e-3 go no further than this from where the jump ended
+        assert np.abs(after[name] - landed[name]).max() < 0.02, name
+    fit(model, data, callback, epochs=4)
+    assert (callback.accepted, int(callback.state.clock.filled)) == (2, 0)
+
+
+def test_every_layer_kind_has_its_operation():
+    shared = L.Dense(8, name="shared")
+    inner = keras.Sequential([L.Dense(8, name="dense"), L.BatchNormalization(), shared], name="inner")
+    image, words = L.Input((8, 8, 2)), L.Input((6,))
+    x = L.Conv2D(4, 3, padding="same", name="conv")(image)
+    x = L.Conv2DTranspose(4, 3, padding="same", name="transpose")(x)
+    x = L.Conv2D(4, 3, groups=4, name="grouped")(L.LayerNormalization(name="ln")(x))
+    x = L.DepthwiseConv2D(3, name="dw")(L.GroupNormalization(2, name="gn")(x))
+    x = L.SeparableConv2D(4, 3, padding="same", name="sep")(L.PReLU(name="prelu")(x))
+    x = L.RMSNormalization(name="rms")(L.Flatten()(x))
+    w = L.Embedding(10, 8, name="embedding")(words)
+    w = L.TimeDistributed(inner, name="each")(L.Bidirectional(L.LSTM(4, return_sequences=True), name="both")(w))
+    w = L.MultiHeadAttention(2, 4, name="attention")(w, w)
+    w = shared(L.GRU(8, name="gru")(L.Conv1D(8, 3, name="conv1d")(w)))
+    model = keras.Model([image, words], [x, w])
+    labels = label_ops(model)
+    assert len(labels) == len(model.trainable_variables)
+
+    def of(name, leaf):
+        found = {op for path, op in labels.items() if re.search(rf"(^|/){name}/(.*/)?{leaf}(~\d)?$", path)}
+        assert len(found) == 1, (name, leaf, labels)
+        return found.pop()
+
+    for name in ("conv", "transpose", "conv1d"):
+        assert (of(name, "kernel"), of(name, "bias")) == ("conv", "bias")
+    for name in ("dw", "grouped"):
+        assert (of(name, "kernel"), of(name, "bias")) == ("depthwise_conv", "bias")
+    assert (of("sep", "depthwise_kernel"), of("sep", "pointwise_kernel")) == ("depthwise_conv", "conv")
+    for name in ("inner/dense", "shared", "both", "gru", "attention"):
+        assert (of(name, "kernel"), of(name, "bias")) == ("fc", "bias")
+    assert of("both", "recurrent_kernel") == "fc"
+    for name in ("ln", "gn", "batch_normalization"):
+        assert (of(name, "gamma"), of(name, "beta")) == ("norm", "norm")
+    assert of("rms", "scale") == "norm"
+    assert (of("embedding", "embeddings"), of("prelu", "alpha")) == ("embedding", "other")
+
+
+def test_variables_of_one_name_are_kept_apart():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.gain = (
+                L.Dense(3, name="same"),
+                L.Dense(2, name="same"),
+                self.add_weight(name="gain"),
+            )
+
+        def call(self, x):
+            return self.two(self.one(x)) * self.gain
+
+    model = Two()
+    model(np.zeros((1, 4)))
+    named = {name: variable.shape for name, variable in zip(label_ops(model), model.trainable_variables, strict=True)}
+    assert named == {"gain": (), "same/kernel": (4, 3), "same/bias": (3,), "same/kernel~2": (3, 2), "same/bias~2": (2,)}
+    assert list(label_ops(model).values()) == ["other", "fc", "bias", "fc", "bias"]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, in model.save
+@pytest.mark.parametrize("every", [None, 3], ids=["epochs", "batches"])
+def test_a_second_fit_and_a_restart_in_the_middle_of_a_window_go_on(data, tmp_path, every):
+    def callback():
+        return WeightNowcasting(nowcast.load("linear"), every=every)
+
+    whole = fit(network(), data, callback(), epochs=7)
+
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    model, first = network(), callback()
+    fit(model, data, first, epochs=3)
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "state").write_bytes(pickle.dumps(jax.device_get(first.state)))
+    same(fit(model, data, first, epochs=7, initial_epoch=3), whole)
+
+    again, second = keras.models.load_model(tmp_path / "model.keras"), callback()
+    second.state = pickle.loads((tmp_path / "state").read_bytes())
+    same(fit(again, data, second, epochs=7, initial_epoch=3), whole)
+    jax.tree.map(np.testing.assert_array_equal, second.state, first.state)
+    assert second.accepted == first.accepted == 1
+
+
+def test_another_model_or_other_trainable_variables_begin_anew(data):
+    model, callback = network(), WeightNowcasting(constant_wnn(0.3))
+    fit(model, data, callback, epochs=2)
+    assert int(callback.state.clock.filled) == 2
+    model.layers[1].trainable = False  # the normalisation, which does not jump anyway
+    model.compile("adam", "mse")
+    fit(model, (data[0], np.eye(10)[data[1]]), callback, epochs=1)
+    assert int(callback.state.clock.filled) == 1
+    keras.utils.clear_session(free_memory=False)
+    fit(network(), data, callback, epochs=1)  # the same names
+    assert int(callback.state.clock.filled) == 1
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_the_guard_refuses_what_ruins(data, after):
+    def run(**options):
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(0)
+        model, recorder, callback = network(), Recorder(), WeightNowcasting(Ruinous(), **options)
+        return fit(model, data, recorder, callback, epochs=5 + after), recorder.snapshots, callback
+
+    unguarded, _, callback = run()
+    assert callback.accepted == 1
+    got, snapshots, callback = run(guard=nowcast.Guard(after=after), guard_data=data)
+    same(got, snapshots[4])
+    assert (callback.accepted, callback.refused) == (0, 1)
+    assert np.abs(unguarded["dense/kernel"] - got["dense/kernel"]).mean() > 0.5
+
+
+def test_the_guard_sees_the_loss_that_evaluate_sees(data, monkeypatch):
+    def seen(self, params, state, *, value_fn):
+        return params, state._replace(damping=value_fn(params))
+
+    monkeypatch.setattr(nowcast.Jumps, "step", seen)
+    x, y = data
+    weights = np.linspace(0.1, 2, len(x))
+    model = keras.Sequential(
+        [
+            L.Input((64,)),
+            L.Dense(8, "relu", kernel_regularizer="l2"),
+            L.BatchNormalization(),
+            L.Dropout(0.5),
+            L.Dense(10),
+        ]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    callback = WeightNowcasting(Ruinous(), guard=nowcast.Guard(), guard_data=(x, y, weights))
+    fit(model, data, callback, epochs=1)
+    loss, _ = model.evaluate(x, y, sample_weight=weights, batch_size=len(x), verbose=0)
+    assert float(callback.state.damping) == pytest.approx(loss, rel=1e-4)
+
+
+def test_the_model_is_compiled_for_once(data, monkeypatch):
+    """Fits in a loop do not compile anew each time; a new compile() does, for the guard's loss may be another."""
+    made = []
+    compiled = integration._compiled
+    monkeypatch.setattr(integration, "_compiled", lambda *given: made.append(1) or compiled(*given))
+    model, callback = network(), WeightNowcasting(Ruinous(), guard=nowcast.Guard(), guard_data=data)
+    for _ in range(3):
+        fit(model, data, callback, epochs=1)
+    assert len(made) == 1
+    assert int(callback.state.clock.filled) == 3
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, data, callback, epochs=1)
+    assert len(made) == 2
+    assert int(callback.state.clock.filled) == 4
+
+
+def test_options_that_do_not_go_together_are_refused(data):
+    for options, words in (
+        ({"guard": nowcast.Guard()}, "guard_data=(x, y)"),
+        ({"guard_data": data}, "guard=None"),
+        ({"every": 0}, "every=0"),
+        ({"operations": ("convolution",)}, "'convolution'"),
+    ):
+        with pytest.raises(nowcast.UserError, match=re.escape(words)) as caught:
+            WeightNowcasting(nowcast.load("linear"), **options)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_another_model_is_refused(data):
+    model, callback = network(), WeightNowcasting(nowcast.load("linear"))
+    fit(model, data, callback, epochs=1)
+    other = WeightNowcasting(nowcast.load("linear"))
+    other.state = callback.state
+    with pytest.raises(nowcast.UserError, match="batch_normalization_1/beta") as caught:
+        fit(network(), data, other, epochs=1)
+    assert "load_model" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (other.accepted, other.refused) == (0, 0)
+
+
+def test_without_keras_or_with_another_back_end_the_cure_is_said(monkeypatch):
+    def imported(words):
+        monkeypatch.delitem(sys.modules, "nowcast.integrations.keras", raising=False)
+        with pytest.raises(nowcast.UserError, match=re.escape(words)) as caught:
+            importlib.import_module("nowcast.integrations.keras")
+        assert "\n" not in str(caught.value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.backend, "backend", lambda: "torch")
+        imported("runs on torch, and nowcasting needs JAX: set KERAS_BACKEND=jax")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    imported("pip install 'weight-nowcaster[keras]'")
+    monkeypatch.delitem(sys.modules, "keras")
+
+    class NoBackEnd:
+        def find_spec(self, name, path=None, target=None):
+            if name == "keras":
+                raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(sys, "meta_path", [NoBackEnd(), *sys.meta_path])
+    imported("No module named 'tensorflow'")
+
+
+def test_nowcast_imports_no_keras():
+    code = "import sys, nowcast; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_example_of_the_page_runs(capsys):
+    [example] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    exec(example, {})
+    assert re.search(r"^[01] jumps taken, [01] refused$", capsys.readouterr().out, re.MULTILINE)
