@@ -50,9 +50,10 @@ def record(history: History, filled: Array, params: PyTree) -> History:
         # The very first snapshot lands at 0 as well, and the second one replaces it.
         return jax.lax.dynamic_update_index_in_dim(old, (new - begun).astype(old.dtype), filled - 1, 0)
 
-    return History(
-        jax.tree.map(first, params, history.first), jax.tree.map(moved, params, history.moved, history.first)
-    )
+    begun = jax.tree.map(
+        first, params, history.first
+    )  # the old one is needed no more: or it would be copied at every step
+    return History(begun, jax.tree.map(moved, params, history.moved, begun))
 
 
 def window(

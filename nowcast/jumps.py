@@ -192,7 +192,7 @@ class Jumps:
         value_fn: ValueFn | None = None,
         *,
         base: PyTree | None = None,
-        renew: Callable[[PyTree, PyTree], PyTree] = lambda carry, params: carry,
+        renew: Callable[[PyTree, PyTree], PyTree] | None = None,
     ) -> tuple[PyTree, NowcastState]:
         """One step of the clock, and what is due.
 
@@ -202,7 +202,7 @@ class Jumps:
             state: From the last call.
             value_fn: For the guard.
             base: What ``out`` is to be added to, where it is updates.
-            renew: What becomes of ``carry`` at a jump to these parameters.
+            renew: What becomes of ``carry`` at a jump to these parameters; None: it stays.
 
         Returns:
             ``out`` and the state to go on with; its ``inner`` is the ``carry``.
@@ -210,64 +210,74 @@ class Jumps:
         _check_unchanged(out, state.history)
         if self.guard:
             needed(value_fn)
-        state = state._replace(inner=carry, clock=state.clock._replace(step=state.clock.step + 1))
+        state = state._replace(inner=carry)
+        step, filled, windows = state.clock._replace(step=state.clock.step + 1)
 
         def to_params(out: PyTree) -> PyTree:
             return out if base is None else optax.apply_updates(base, out)
 
-        def judge(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+        def judge(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
             assert self.guard
-            assert state.kept
-            before, pending = state.kept, state.kept.pending
+            before, pending = was["kept"], was["kept"].pending
             undo = pending & self.guard.hurts(value_fn, to_params(out), before.params)
             back = before.params
             if base is not None:
                 back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, base, out)
-            out, inner = _either(undo, (back, before.carry), (out, state.inner))
-            return out, state._replace(
-                inner=inner,
-                accepted=state.accepted - undo,
-                refused=state.refused + undo,
-                in_a_row=jnp.where(undo, state.in_a_row + 1, jnp.where(pending, 0, state.in_a_row)),
-                damping=jnp.where(undo, 0, state.damping),
-                kept=before._replace(pending=jnp.zeros_like(pending)),
-            )
+            out, inner = _either(undo, (back, before.carry), (out, was["inner"]))
+            return out, {
+                "accepted": was["accepted"] - undo,
+                "refused": was["refused"] + undo,
+                "in_a_row": jnp.where(undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])),
+                "damping": jnp.where(undo, 0, was["damping"]),
+                "inner": inner,
+                "kept": before._replace(pending=jnp.zeros_like(pending)),
+            }
 
-        def snapshot(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-            full = state.clock.filled == self.forecaster.window - 1
-            return jax.lax.cond(full, jump, fill, out, state)
-
-        def fill(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-            history = window_of.record(state.history, state.clock.filled, to_params(out))
-            step, filled, windows = state.clock
-            return out, state._replace(history=history, clock=Clock(jnp.zeros_like(step), filled + 1, windows))
-
-        def jump(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-            landed = self._landed(out, base, state)
+        def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
+            landed = self._landed(out, base, history, windows)
             passes, damping = _finite(landed), jnp.ones([], jnp.float32)
             if self.guard:
                 trial = self.guard.tries(value_fn, to_params, out, landed)
                 passes, damping, landed = passes & trial.passes, trial.damping, blend(out, landed, trial.damping)
                 if self.guard.give_up:
-                    passes &= state.in_a_row < self.guard.give_up
-            kept = state.kept and Kept(to_params(out), state.inner, passes)
-            out, inner = _either(passes, (landed, renew(state.inner, to_params(landed))), (out, state.inner))
-            step, filled, windows = state.clock
+                    passes &= was["in_a_row"] < self.guard.give_up
             good = passes & (self._wait == 0)  # or it is still to be seen
-            return out, state._replace(
-                inner=inner,
-                clock=Clock(jnp.full_like(step, -self._wait), jnp.zeros_like(filled), windows + 1),
-                accepted=state.accepted + passes,
-                refused=state.refused + ~passes,
-                in_a_row=jnp.where(good, 0, state.in_a_row + ~passes),
-                damping=jnp.where(passes, self.damping * damping, 0),
-                kept=kept,
-            )
+            now = {
+                "accepted": was["accepted"] + passes,
+                "refused": was["refused"] + ~passes,
+                "in_a_row": jnp.where(good, 0, was["in_a_row"] + ~passes),
+                "damping": jnp.where(passes, self.damping * damping, 0),
+            }
+            if "kept" in was:
+                now["kept"] = Kept(to_params(out), was["inner"], passes)
+            if "inner" in was:
+                fresh = renew(was["inner"], to_params(landed)) if renew else was["inner"]
+                now["inner"] = _either(passes, fresh, was["inner"])
+            return _either(passes, landed, out), now
 
+        # Each branch gives back what it may change and no more: what passes through one is copied where it runs.
+        changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
         if self._wait:
-            due = (state.clock.step == 0) & (state.clock.windows > 0)
-            out, state = jax.lax.cond(due, judge, _as_it_is, out, state)
-        return jax.lax.cond(self._due(state.clock), snapshot, _as_it_is, out, state)
+            changes |= {"inner": carry, "kept": state.kept}
+            out, changes = jax.lax.cond((step == 0) & (windows > 0), judge, _as_it_is, out, changes)
+        elif renew:
+            changes["inner"] = carry
+        due = self._due(Clock(step, filled, windows))
+        full = due & (filled == self.forecaster.window - 1)
+        history = jax.lax.cond(
+            due & ~full,
+            lambda history, out: window_of.record(history, filled, to_params(out)),
+            lambda history, out: history,
+            state.history,
+            out,
+        )
+        out, changes = jax.lax.cond(full, jump, _as_it_is, out, changes)
+        clock = Clock(
+            step=jnp.where(full, -self._wait, jnp.where(due, 0, step)),
+            filled=jnp.where(full, 0, filled + due),
+            windows=windows + full,
+        )
+        return out, state._replace(clock=clock, history=history, **changes)
 
     @property
     def _wait(self) -> int:
@@ -305,11 +315,11 @@ class Jumps:
             )
         return jumping
 
-    def _landed(self, out: PyTree, base: PyTree | None, state: NowcastState) -> PyTree:
+    def _landed(self, out: PyTree, base: PyTree | None, history: History, jumps: Int[Array, ""]) -> PyTree:
         """What ``out`` is after the jump; leaves that do not jump are as they were."""
         horizon: Horizon = self.forecaster.horizon
         if callable(self.horizon):
-            horizon = jnp.maximum(jnp.asarray(self.horizon(state.clock.windows)).astype(jnp.int32), 1)
+            horizon = jnp.maximum(jnp.asarray(self.horizon(jumps)).astype(jnp.int32), 1)
         elif self.horizon is not None:
             horizon = self.horizon
         labels = jax.tree.unflatten(jax.tree.structure(out), flat_labels(out, self.labels))
@@ -318,7 +328,7 @@ class Jumps:
         def leaf(out: Array, label: str, first: Any, moved: Any, *base: Array) -> Array:
             return out if window_of.absent(first) else self._leaf(label, horizon, out, first, moved, *base)
 
-        return jax.tree.map(leaf, out, labels, *state.history, *bases)
+        return jax.tree.map(leaf, out, labels, *history, *bases)
 
     def _leaf(self, operation: str, horizon: Horizon, out: Array, first: Array, moved: Array, *base: Array) -> Array:
         def newest(out: Array, *base: Array) -> Array:
@@ -340,8 +350,8 @@ class Jumps:
         return jnp.where(scale < 1, out + scale.astype(out.dtype) * (landed - out), landed)
 
 
-def _as_it_is(out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-    return out, state
+def _as_it_is(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
+    return out, was
 
 
 def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:

@@ -16,11 +16,9 @@ FIRST = {"mu", "trace", "momentum", "m"}
 def renewed(inner: optax.GradientTransformation, moments: str, state: PyTree, params: PyTree) -> PyTree:
     """The optimizer state to go on with.
 
-    ``keep``: as it is. ``reset``: every part that holds moments begins anew, with its own count, so that its bias correction is right;
+    ``reset``: every part that holds moments begins anew, with its own count, so that its bias correction is right;
     counts of schedules stay. ``reset_first``: first moments become 0, all else stays.
     """
-    if moments == "keep":
-        return state
     of_params = optax.tree.map_params(inner, lambda _: True, state, transform_non_params=lambda _: False)
     return _begun(state, inner.init(params), of_params, only_first=moments == "reset_first")
 

@@ -6,6 +6,7 @@ jump to ``q̂`` returns the updates ``q̂ − p``. When it jumps, and what then 
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import optax
@@ -107,7 +108,7 @@ def periodic(
             state,
             extra_args.get("value_fn"),
             base=params,
-            renew=lambda carry, there: renewed(inner, moments, carry, there),
+            renew=None if moments == "keep" else partial(renewed, inner, moments),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
