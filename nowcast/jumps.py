@@ -10,6 +10,7 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
             empty the window                             # no window straddles a jump
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -130,7 +131,7 @@ class Jumps:
                 settle(**{name: whole(name, steps, "optimizer steps")})
             elif steps != 0 and not (steps is None and name == "stop_after"):
                 raise UserError(f"{name}={steps!r} must be a whole number of optimizer steps")
-        if isinstance(self.damping, bool) or not jnp.isfinite(self.damping):
+        if isinstance(self.damping, bool) or not math.isfinite(self.damping):
             raise UserError(f"damping={self.damping!r} must be a fraction of the jump, such as 0.5; 1: all of it")
         if self.max_relative_jump is not None and not self.max_relative_jump > 0:
             raise UserError(

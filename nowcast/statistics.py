@@ -35,14 +35,19 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
     Source: as after weight averaging (Izmailov et al., UAI 2018, §3.2); "precise BatchNorm" (Wu and Johnson, 2021, §3).
     """
 
+    def run(tree: PyTree, batch: Any) -> PyTree:
+        return forward(
+            jax.tree.map(lambda leaf: leaf, tree), batch
+        )  # a tree of its own: some modules write into theirs
+
     zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if _moves(leaf) else leaf, statistics)
     share, total, count = None, None, 0
     for batch in batches:
-        seen = forward(zeros, batch)  # (1 − m) · batch
+        seen = run(zeros, batch)  # (1 − m) · batch
         if share is None:  # 1 − m, from what becomes of other values, large enough that rounding does not matter
             other = jax.tree.map(lambda leaf: 1 + 100 * jnp.abs(leaf) if _moves(leaf) else leaf, seen)
             share = jax.tree.map(
-                lambda o, new, old: 1 - (new - old) / o if _moves(o) else o, other, forward(other, batch), seen
+                lambda o, new, old: 1 - (new - old) / o if _moves(o) else o, other, run(other, batch), seen
             )
         total = seen if total is None else jax.tree.map(lambda a, b: a + b if _moves(a) else a, total, seen)
         count += 1
