@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.sharding import PartitionSpec as P
 
 LIMIT = {"cpu": 2**13}
 """Weights of a piece, by platform: on a CPU its intermediate values fit the cache."""
@@ -33,7 +35,13 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], shape: tuple[int
     if total == 1:
         return work(*parts)
     rest = tuple(size // cut for size, cut in zip(shape, cuts, strict=True))
-    split = tuple(number for pair in zip(rest, cuts, strict=True) for number in pair)
+    names = jax.typeof(like).sharding.spec  # of a mesh with explicit axes; else none, and the compiler sees to it
+
+    def paired(sizes: tuple[int, ...], inner: tuple[int, ...], lead: tuple[int, ...] = ()) -> dict[str, Any]:
+        """The shape with each axis as a pair, and that its first half is split as the axis was."""
+        spec = (*[None] * len(lead), *(n for name in names for n in (name, None)))
+        pairs = (n for pair in zip(sizes, inner, strict=True) for n in pair)
+        return {"shape": (*lead, *pairs), "out_sharding": P(*spec) if any(names) else None}
 
     def starts(number: Array) -> list[Array]:
         found: list[Array] = []
@@ -43,17 +51,18 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], shape: tuple[int
         return found
 
     def one(number: Array, result: Array) -> Array:
-        at, some = starts(number), []
+        at, some, ones = starts(number), [], (1,) * len(shape)
         for part in parts:
             lead = part.shape[: part.ndim - len(shape)]
-            sizes = (*lead, *(n for size in rest for n in (size, 1)))
-            whole = part.reshape(*lead, *split)
+            sizes = paired(rest, ones, lead)["shape"]
+            whole = jnp.reshape(part, **paired(rest, cuts, lead))
             piece = lax.dynamic_slice(whole, [*[jnp.zeros_like(number)] * len(lead), *at], sizes)
-            some.append(piece.reshape(*lead, *rest))
-        piece = work(*some).reshape([n for size in rest for n in (size, 1)])
+            some.append(lax.squeeze(piece, range(len(lead) + 1, piece.ndim, 2)))
+        piece = lax.expand_dims(work(*some), range(1, 2 * len(shape), 2))
         return lax.dynamic_update_slice(result, piece, at)
 
-    return lax.fori_loop(0, total, one, jnp.zeros_like(like).reshape(split)).reshape(shape)
+    result = lax.fori_loop(0, total, one, jnp.reshape(jnp.zeros_like(like), **paired(rest, cuts)))
+    return jnp.reshape(result, shape, out_sharding=P(*names) if any(names) else None)
 
 
 @lru_cache(maxsize=1024)

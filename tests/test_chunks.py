@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -61,6 +62,30 @@ def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, f
     got = run(split)
     assert got.sharding.is_equivalent_to(NamedSharding(mesh, spec), 4)
     np.testing.assert_allclose(got, run(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", [P("a"), P(None, ("a", "b")), P("b", None, None, "a")], ids=str)
+def test_axes_of_an_explicit_mesh_are_kept(spec):
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
+    params = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(8, 16, 16, 32)), jnp.float32)}
+    tx = nowcast.periodic(optax.sgd(0.1), random_wnn(), every=1)
+
+    def train(params):
+        state, step = (
+            tx.init(params),
+            jax.jit(lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(p, s, p))),
+        )
+        for _ in range(6):
+            params, state = step(params, state)
+        return params["kernel"], state
+
+    expected, _ = train(params)
+    with jax.set_mesh(mesh):
+        got, state = train(jax.device_put(params, NamedSharding(mesh, spec)))
+        assert got.sharding.is_equivalent_to(NamedSharding(mesh, spec), 4)
+        assert state.history.first["kernel"].sharding.is_equivalent_to(NamedSharding(mesh, spec), 4)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    assert state.accepted == 1
 
 
 def test_memory_is_bounded():
