@@ -1,5 +1,6 @@
 """How good a forecaster is on runs it was not fitted to, beside those that need no learning; and which runs those are."""
 
+import json
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -40,7 +41,8 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     """Take runs apart: those of the architectures to keep out; a share of every other task's for validation.
 
     The share is at least one, of every task that has two complete runs or more; a name without its depth, ``vgg``, keeps all depths
-    out. Runs that diverged are neither for validation nor held out: those of an architecture to keep out are not used at all.
+    out. Runs that diverged are neither for validation nor held out: those of an architecture to keep out are not used at all. Runs that
+    differ in their length or in what was recorded only begin alike, and stay together.
     """
 
     def kept_out(run: Run) -> bool:
@@ -48,15 +50,16 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
 
     held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
     others = [run for run in runs if not kept_out(run)]
-    by_task: dict[str, list[Run]] = {}
+    by_task: dict[str, dict[str, list[Run]]] = {}
     for run in others:
-        by_task.setdefault(run.config["task"], []).append(run)
+        alike = json.dumps([value for key, value in sorted(run.config.items()) if key not in ("epochs", "record_every")])
+        by_task.setdefault(run.config["task"], {}).setdefault(alike, []).append(run)
     kept: list[Run] = []
-    for task, group in sorted(by_task.items()):
-        whole = [run for run in group if run.status == "complete"]
-        count = min(len(whole) - 1, max(1, round(share * len(group))))  # one that is whole stays to be fitted to
+    for task, groups in sorted(by_task.items()):
+        whole = [group for group in groups.values() if all(run.status == "complete" for run in group)]
+        count = min(len(whole) - 1, max(1, round(share * len(groups))))  # one that is whole stays to be fitted to
         rng = np.random.default_rng((seed, sum(task.encode())))
-        kept += [whole[i] for i in sorted(rng.permutation(len(whole))[: max(0, count)])]
+        kept += [run for i in sorted(rng.permutation(len(whole))[: max(0, count)]) for run in whole[i]]
     apart = {id(run) for run in kept}
     return Parts([run for run in others if id(run) not in apart], kept, held_out)
 

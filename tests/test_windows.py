@@ -156,6 +156,16 @@ def test_the_split_keeps_whole_runs_apart_and_architectures_out(unchecked):
     assert any(other != again[0] for other in again)
 
 
+def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
+    runs = [Made(i) for i in range(12)]
+    for i, run in enumerate(runs):  # three lengths of each of four seeds
+        run.config = {"task": "a-x", "seed": i // 3, "epochs": 10 * (i % 3), "record_every": 1 + i % 3}
+    for seed in range(5):
+        fitted, kept, _ = validate.split(runs, 0.25, [], seed)
+        assert len(kept) == 3
+        assert {run.config["seed"] for run in kept}.isdisjoint(run.config["seed"] for run in fitted)
+
+
 def test_runs_that_diverged_are_fitted_to_alone(unchecked):
     runs = [Made(i, task=task) for i, task in enumerate(["a-x", "a-x", "b-x", "b-x", "c-x", "c-x"])]
     for i in (1, 2, 3, 4):
