@@ -29,8 +29,8 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from collect.places import CACHED, CONTEXT, Place, Remote, at, first_line, is_unreachable, kvstore, unreachable
-from nowcast.types import OPERATIONS, UserError
+from collect.places import CACHED, CONTEXT, Place, Remote, at, is_unreachable, kvstore, unreachable
+from nowcast.types import OPERATIONS, UserError, first_line
 
 SCHEMA = "weight-nowcaster/corpus/1"
 CHUNK = 1 << 18

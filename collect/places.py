@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorstore as ts
 
-from nowcast.types import UserError
+from nowcast.types import UserError, first_line
 
 SCHEMES = "gs://, s3://, http://, https:// or file://"
 RIGHTS = {
@@ -137,11 +137,6 @@ def unreachable(place: Place, error: Exception) -> UserError:
     return UserError(
         f"corpus: {place} cannot be reached ({first_line(error)}); check the address, the network and your rights{rights}"
     )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first, without the library's inner details."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(" [")[0]
 
 
 def _store(place: Remote) -> Any:

@@ -23,10 +23,10 @@ from orbax.checkpoint import v1 as ocp
 
 from collect import corpus as store
 from collect.corpus import DIGESTS
-from collect.places import CONTEXT, first_line
+from collect.places import CONTEXT
 from nowcast.ops import path_name
 from nowcast.paths import check_writable, lock, replace
-from nowcast.types import PyTree, UserError
+from nowcast.types import PyTree, UserError, first_line
 
 CHECKPOINT_SHARE = 0.05
 """Checkpoints may take this share of the time, and no more."""

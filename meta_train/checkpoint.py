@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
-from collect.places import first_line
 from meta_train.loader import everywhere
 from meta_train.processes import check_alike, is_first, together
 from meta_train.trainer import Progress
 from nowcast.paths import check_writable, lock, replace
-from nowcast.types import UserError
+from nowcast.types import UserError, first_line
 
 TREES, PLAIN = ("params", "optimizer", "best"), ("step", "lowest", "waited", "curves")
 

@@ -12,9 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from collect.places import first_line
 from meta_train.config import MetaTrainConfig
-from nowcast.types import UserError
+from nowcast.types import UserError, first_line
 
 T = TypeVar("T")
 

@@ -52,7 +52,9 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     others = [run for run in runs if not kept_out(run)]
     by_task: dict[str, dict[str, list[Run]]] = {}
     for run in others:
-        alike = json.dumps([value for key, value in sorted(run.config.items()) if key not in ("epochs", "record_every")])
+        alike = json.dumps(
+            [value for key, value in sorted(run.config.items()) if key not in ("epochs", "record_every")]
+        )
         by_task.setdefault(run.config["task"], {}).setdefault(alike, []).append(run)
     kept: list[Run] = []
     for task, groups in sorted(by_task.items()):

@@ -1,26 +1,42 @@
 """What nowcasting would do to a model: a table of its leaves."""
 
 import math
+from collections.abc import Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from nowcast.forecasters.base import Forecaster
+from nowcast import history as window_of
+from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.forecasters.learned import SERVES, Learned
+from nowcast.jumps import check_weights
 from nowcast.ops import flat_labels, label_ops, path_name
 from nowcast.types import PyTree
 
 HEAD = ("leaf", "shape", "operation", "network", "history")
 
 
-def explain(model_or_params: PyTree, forecaster: Forecaster | None = None, *, labels: PyTree | None = None) -> None:
+def explain(
+    model_or_params: PyTree,
+    forecaster: Forecaster | None = None,
+    *,
+    labels: PyTree | None = None,
+    operations: Collection[str] | None = None,
+    history_dtype: Any = None,
+) -> None:
     """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and the sums.
 
     Args:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.
-        forecaster: Which one; a WNN of the usual mapping when left out.
+        forecaster: Which one; a WNN with the usual mapping when left out, and the table says so.
         labels: The operation of every leaf. From the module's types, or guessed from names and ranks, when left out.
+        operations: As for :func:`nowcast.periodic`.
+        history_dtype: As there.
+
+    Raises:
+        UserError: What :func:`nowcast.periodic` would refuse.
 
     Example:
         >>> import nowcast, numpy as np
@@ -34,13 +50,17 @@ def explain(model_or_params: PyTree, forecaster: Forecaster | None = None, *, la
     if isinstance(model_or_params, nnx.Module):
         params = nnx.to_pure_dict(nnx.state(model_or_params, nnx.Param))
         labels = label_ops(model_or_params) if labels is None else labels
-    window = forecaster.window if forecaster else 5
-    rows, jumping, total, kept = [], 0, 0, 0
-    for (path, leaf), operation in zip(jax.tree.flatten_with_path(params)[0], flat_labels(params, labels), strict=True):
+    check_weights(params)
+    if forecaster is not None:
+        check_forecaster(forecaster)
+    rows, jumping, total, held = [], 0, 0, 0
+    leaves = jax.tree.flatten_with_path(params)[0]
+    for (path, leaf), operation in zip(leaves, flat_labels(params, labels), strict=True):
+        network = _network(forecaster, operation) if operations is None or operation in operations else None
         shape, size = jnp.shape(leaf), math.prod(jnp.shape(leaf))
-        network = _network(forecaster, operation)
-        history = (window - 1) * size * jnp.asarray(leaf).dtype.itemsize if network else 0
-        total, jumping, kept = total + size, jumping + (size if network else 0), kept + history
+        kept = window_of.empty([leaf], [bool(network)], forecaster.window if forecaster else 5, history_dtype)
+        history = sum(part.nbytes for part in jax.tree.leaves(kept))
+        total, jumping, held = total + size, jumping + (size if network else 0), held + history
         rows.append(
             (path_name(path), "×".join(map(str, shape)) or "scalar", operation, network or "—", _bytes(history))
         )
@@ -52,7 +72,8 @@ def explain(model_or_params: PyTree, forecaster: Forecaster | None = None, *, la
                 [*(word.ljust(width) for word, width in zip(words, widths, strict=False)), last.rjust(widths[-1])]
             )
         )
-    print(f"{jumping:,} of {total:,} weights jump; their history takes {_bytes(kept)}")
+    by = "" if forecaster else " with a WNN (pass another forecaster to see its table)"
+    print(f"{jumping:,} of {total:,} weights jump{by}; their history takes {_bytes(held)}")
 
 
 def _network(forecaster: Forecaster | None, operation: str) -> str | None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from nowcast.types import PyTree, UserError, whole
+from nowcast.types import PyTree, UserError, real, whole
 
 ValueFn = Callable[[PyTree], Any]
 """The loss as a function of the parameters: ``lambda params: loss(params, batch)``."""
@@ -52,16 +52,22 @@ class Guard:
     give_up: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.tolerance >= 0:
-            raise UserError(f"guard: tolerance={self.tolerance!r} must be 0 or more: 0.1 lets the loss rise by a tenth")
-        if not self.dampings or 0 in self.dampings:
-            raise UserError(
-                f"guard: dampings={self.dampings!r} must be fractions of a jump, none of them 0: (0.25, 0.5, 1)"
-            )
-        if self.after:
-            whole("guard: after", self.after, "steps")
+        rule = "must be 0 or more: 0.1 lets the loss rise by a tenth"
+        object.__setattr__(self, "tolerance", real("guard: tolerance", self.tolerance, rule))
+        if self.tolerance < 0:
+            raise UserError(f"guard: tolerance={self.tolerance!r} {rule}")
+        rule = "must be fractions of a jump, none of them 0: (0.25, 0.5, 1)"
+        try:
+            dampings = tuple(real("guard: dampings", damping, rule) for damping in self.dampings)
+        except TypeError:
+            dampings = ()
+        if not dampings or 0 in dampings:
+            raise UserError(f"guard: dampings={self.dampings!r} {rule}")
+        object.__setattr__(self, "dampings", dampings)
+        if self.after != 0:
+            object.__setattr__(self, "after", whole("guard: after", self.after, "steps"))
         if self.give_up is not None:
-            whole("guard: give_up", self.give_up, "jumps")
+            object.__setattr__(self, "give_up", whole("guard: give_up", self.give_up, "jumps"))
 
     def tries(
         self, value_fn: ValueFn | None, to_params: Callable[[PyTree], PyTree], here: PyTree, there: PyTree
@@ -91,7 +97,8 @@ class Guard:
 
     def _higher(self, loss: Any, before: Any) -> Bool[Array, ""]:
         loss, before = _number(loss), _number(before)
-        return ~(loss <= before + self.tolerance * jnp.abs(before))  # what is no number is too high
+        more = before + self.tolerance * jnp.abs(before)
+        return ~((loss <= before) | (loss <= more))  # what is no number is too high
 
 
 class Trial(NamedTuple):
@@ -108,7 +115,7 @@ def blend(here: PyTree, there: PyTree, damping: Float[Array, ""]) -> PyTree:
 
 def needed(value_fn: ValueFn | None) -> ValueFn:
     """It, or a :class:`UserError`."""
-    if value_fn is None:
+    if not callable(value_fn):
         raise UserError(
             "a guard needs the loss as a function of the parameters, at every step: "
             "update(grads, state, params, value_fn=lambda p: loss(p, batch))"

@@ -4,6 +4,7 @@ The first snapshot is kept as it is, those after it as what they moved from ther
 while the snapshots themselves, which differ in their last digits, would be lost.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,27 +16,29 @@ from nowcast.types import PyTree
 
 
 class History(NamedTuple):
-    """Filled from the front; ``optax.MaskedNode()`` in place of leaves that never jump."""
+    """Filled from the front; ``optax.MaskedNode()`` in place of leaves that never jump.
+
+    Every leaf has its parameter's shape, so that whatever places or partitions optimizer states places it well.
+    """
 
     first: PyTree
-    """Leaves ``(*shape)``: the oldest snapshot."""
-    moved: PyTree
-    """Leaves ``(max(W − 2, 0), *shape)``: the next ones, from the first."""
+    """The oldest snapshot."""
+    moved: tuple[PyTree, ...]
+    """The next ones, W − 2 or none, from the first."""
 
 
 def empty(params: PyTree, jumping: list[bool], window: int, dtype: Any = None) -> History:
     """Room for a window of those leaves of ``params`` that are ``jumping``; ``dtype`` of what moved, or None: the parameters' own."""
     leaves, treedef = jax.tree.flatten(params)
 
-    def room(leaf: Array) -> Array:
-        zeros = jnp.zeros_like(leaf, dtype)
-        return jnp.broadcast_to(zeros[None], (max(window - 2, 0), *zeros.shape))
-
-    def every(make: Any) -> PyTree:
-        kept = [make(leaf) if jumps else optax.MaskedNode() for leaf, jumps in zip(leaves, jumping, strict=True)]
+    def zeros(dtype: Any) -> PyTree:
+        kept = [
+            jnp.zeros_like(leaf, dtype) if jumps else optax.MaskedNode()
+            for leaf, jumps in zip(leaves, jumping, strict=True)
+        ]
         return jax.tree.unflatten(treedef, kept)
 
-    return History(every(jnp.zeros_like), every(room))
+    return History(zeros(None), tuple(zeros(dtype) for _ in range(window - 2)))
 
 
 def record(history: History, filled: Array, params: PyTree) -> History:
@@ -44,25 +47,25 @@ def record(history: History, filled: Array, params: PyTree) -> History:
     def first(new: Array, old: Any) -> Any:
         return old if absent(old) else jnp.where(filled == 0, new, old)
 
-    def moved(new: Array, old: Any, begun: Any) -> Any:
-        if absent(old) or not len(old):
-            return old
-        # The very first snapshot lands at 0 as well, and the second one replaces it.
-        return jax.lax.dynamic_update_index_in_dim(old, (new - begun).astype(old.dtype), filled - 1, 0)
+    def moved(number: int, new: Array, old: Any, begun: Any) -> Any:
+        return old if absent(old) else jnp.where(filled == number, (new - begun).astype(old.dtype), old)
 
     begun = jax.tree.map(
         first, params, history.first
     )  # the old one is needed no more: or it would be copied at every step
-    return History(begun, jax.tree.map(moved, params, history.moved, begun))
+    rest = (
+        jax.tree.map(partial(moved, number), params, old, begun) for number, old in enumerate(history.moved, start=1)
+    )
+    return History(begun, tuple(rest))
 
 
 def window(
-    size: int, newest: Float[Array, "*shape"], first: Float[Array, "*shape"], moved: Float[Array, "K *shape"]
+    size: int, newest: Float[Array, "*shape"], first: Float[Array, "*shape"], *moved: Float[Array, "*shape"]
 ) -> Float[Array, "W *shape"]:
     """The window of one leaf, in single precision or better."""
     dtype = jnp.promote_types(newest.dtype, jnp.float32)
-    newest, first, moved = (part.astype(dtype) for part in (newest, first, moved))
-    return jnp.concatenate([first[None], first[None] + moved, newest[None]])[1 if size == 1 else 0 :]
+    newest, first, *later = (part.astype(dtype) for part in (newest, first, *moved))
+    return jnp.stack([first, *(first + part for part in later), newest][1 if size == 1 else 0 :])
 
 
 def absent(node: Any) -> bool:

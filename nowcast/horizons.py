@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from nowcast.types import UserError, whole
+from nowcast.types import UserError, real, whole
 
 
 def decaying_horizon(jumps: int, first: int = 40, last: int = 1, power: float = 2.0) -> Callable[[Any], Any]:
@@ -25,7 +25,7 @@ def decaying_horizon(jumps: int, first: int = 40, last: int = 1, power: float = 
         UserError: A number is out of range.
     """
     begin, end = (whole(name, value, "snapshots") for name, value in (("first", first), ("last", last)))
-    if not power > 0:
+    if not real("power", power, "must be above 0") > 0:
         raise UserError(f"power={power!r} must be above 0")
     roots = np.linspace(begin ** (1 / power), end ** (1 / power), whole("jumps", jumps, "jumps"))
     each = np.rint(roots**power).astype(np.int32)

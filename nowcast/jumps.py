@@ -10,7 +10,6 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
             empty the window                             # no window straddles a jump
 """
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,11 +20,11 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from nowcast import history as window_of
-from nowcast.forecasters.base import Forecaster, Horizon, by_pieces
+from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
 from nowcast.ops import flat_labels, path_name
-from nowcast.types import OPERATIONS, PyTree, UserError, whole
+from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real, whole
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -113,35 +112,33 @@ class Jumps:
             for name, value in values.items():
                 object.__setattr__(self, name, value)
 
+        check_forecaster(self.forecaster)
+        if self.guard is not None and not isinstance(self.guard, Guard):
+            raise UserError(f"guard={self.guard!r} must be one: nowcast.Guard()")
         settle(every=whole("every", self.every, "optimizer steps"))
         if callable(self.horizon):
             self.forecaster.check_schedule()
+            with jax.ensure_compile_time_eval():
+                self.forecaster.check_horizon(_called(self.horizon))
         else:
             settle(horizon=self.forecaster.check_horizon(self.horizon))
-        if isinstance(self.operations, str):
-            settle(operations=(self.operations,))
-        for operation in self.operations or ():
-            if operation not in OPERATIONS:
-                raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
-        if self.operations is not None and not self.operations:
-            raise UserError("operations=() lets nothing jump; name one or more, or leave it out")
-        for name in ("start_after", "stop_after"):
-            steps = getattr(self, name)
-            if steps:
-                settle(**{name: whole(name, steps, "optimizer steps")})
-            elif steps != 0 and not (steps is None and name == "stop_after"):
-                raise UserError(f"{name}={steps!r} must be a whole number of optimizer steps")
-        if isinstance(self.damping, bool) or not math.isfinite(self.damping):
-            raise UserError(f"damping={self.damping!r} must be a fraction of the jump, such as 0.5; 1: all of it")
-        if self.max_relative_jump is not None and not self.max_relative_jump > 0:
-            raise UserError(
-                f"max_relative_jump={self.max_relative_jump!r} must be above 0: 0.1, a tenth of a leaf's norm"
-            )
+        settle(operations=_operations(self.operations))
+        settle(start_after=whole("start_after", self.start_after, "optimizer steps") if self.start_after != 0 else 0)
+        if self.stop_after is not None:
+            first = self.start_after + self.forecaster.window * self.every
+            if whole("stop_after", self.stop_after, "optimizer steps") < first:
+                raise UserError(f"stop_after={self.stop_after} lets nothing jump: the first jump is at step {first}")
+        rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
+        settle(damping=real("damping", self.damping, rule))
+        if not self.damping:
+            raise UserError(f"damping={self.damping} {rule}")
+        if self.max_relative_jump is not None:
+            rule = "must be above 0: 0.1, a tenth of a leaf's norm"
+            settle(max_relative_jump=real("max_relative_jump", self.max_relative_jump, rule))
+            if not self.max_relative_jump > 0:
+                raise UserError(f"max_relative_jump={self.max_relative_jump!r} {rule}")
         if self.history_dtype is not None:
-            dtype = jnp.dtype(self.history_dtype)
-            if dtype.name not in DTYPES:
-                raise UserError(f"history_dtype={dtype.name} must be one of {', '.join(DTYPES)}")
-            settle(history_dtype=dtype)
+            settle(history_dtype=_dtype(self.history_dtype))
 
     def init(self, params: PyTree) -> NowcastState:
         """The state before the first step."""
@@ -157,16 +154,12 @@ class Jumps:
             state: From the last call.
             value_fn: The loss as a function of the parameters: with a guard.
         """
+        self.check_unchanged(params, state)
         return self.advance(params, (), state, value_fn)
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
         """The state before the first step; ``carry`` is what a guard restores beside the parameters."""
-        for path, leaf in jax.tree.flatten_with_path(params)[0]:
-            if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
-                raise UserError(
-                    f"parameter {path_name(path)!r} is {jnp.asarray(leaf).dtype}: only floating-point "
-                    f"weights can be nowcast; wrap with optax.masked to leave it out"
-                )
+        check_weights(params)
 
         def number(value: int = 0) -> Int[Array, ""]:
             return jnp.array(value, jnp.int32)  # each an array of its own: donating one buffer twice is an error
@@ -208,10 +201,12 @@ class Jumps:
         Returns:
             ``out`` and the state to go on with; its ``inner`` is the ``carry``.
         """
-        _check_unchanged(out, state.history)
         if self.guard:
             needed(value_fn)
         state = state._replace(inner=carry)
+        if state.kept:  # an optimizer's state may have found its dtype in its first step
+            kept = jax.tree.map(lambda old, new: old.astype(new.dtype), state.kept.carry, carry)
+            state = state._replace(kept=state.kept._replace(carry=kept))
         step, filled, windows = state.clock._replace(step=state.clock.step + 1)
 
         def to_params(out: PyTree) -> PyTree:
@@ -280,6 +275,26 @@ class Jumps:
         )
         return out, state._replace(clock=clock, history=history, **changes)
 
+    def check_unchanged(self, params: PyTree, state: NowcastState, grads: PyTree | None = None) -> None:
+        """Refuse a state that is none of ours, and parameters (or gradients) that are not those that it was made for."""
+        if not isinstance(state, NowcastState):
+            raise UserError(f"the state is a {type(state).__name__}, and none of nowcast's: make it with init(params)")
+        known = {
+            path_name(path): leaf
+            for path, leaf in jax.tree.flatten_with_path(state.history.first, is_leaf=window_of.absent)[0]
+        }
+        for what, tree in (("leaf", params), ("gradient", params if grads is None else grads)):
+            found = {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(tree)[0]}
+            for name in {**known, **found}:
+                was, now = known.get(name, "not there"), found.get(name, "gone")
+                if window_of.absent(was) or (jnp.shape(was) == jnp.shape(now) and not isinstance(was, str) and not isinstance(now, str)
+                                             and (what != "leaf" or was.dtype == jnp.asarray(now).dtype)):  # fmt: skip
+                    continue
+                raise UserError(
+                    f"{what} {name!r} is {_described(now)}, and was {_described(was)} when the state was made; "
+                    "make a new one with init(params) when the parameters change"
+                )
+
     @property
     def _wait(self) -> int:
         """Steps from a jump to its judgement, before the next window begins."""
@@ -326,27 +341,33 @@ class Jumps:
         labels = jax.tree.unflatten(jax.tree.structure(out), flat_labels(out, self.labels))
         bases = () if base is None else (base,)
 
-        def leaf(out: Array, label: str, first: Any, moved: Any, *base: Array) -> Array:
-            return out if window_of.absent(first) else self._leaf(label, horizon, out, first, moved, *base)
+        def leaf(out: Array, label: str, first: Any, *rest: Any) -> Array:
+            return (
+                out
+                if window_of.absent(first)
+                else self._leaf(label, horizon, out, rest[len(history.moved) :], first, *rest[: len(history.moved)])
+            )
 
-        return jax.tree.map(leaf, out, labels, *history, *bases)
+        return jax.tree.map(leaf, out, labels, history.first, *history.moved, *bases)
 
-    def _leaf(self, operation: str, horizon: Horizon, out: Array, first: Array, moved: Array, *base: Array) -> Array:
+    def _leaf(self, operation: str, horizon: Horizon, out: Array, base: tuple[Array, ...], *kept: Array) -> Array:
         def newest(out: Array, *base: Array) -> Array:
             return (base[0] + out).astype(base[0].dtype) if base else out
 
-        def piece(out: Array, first: Array, moved: Array, *base: Array) -> Array:
-            window = window_of.window(self.forecaster.window, newest(out, *base), first, moved)
+        def piece(out: Array, *parts: Array) -> Array:
+            kept, base = parts[: len(parts) - based], parts[len(parts) - based :]
+            window = window_of.window(self.forecaster.window, newest(out, *base), *kept)
             there = self.forecaster.leaf(window, operation, horizon)
             if self.damping != 1:
                 there = window[-1] + self.damping * (there - window[-1])
             still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
             return jnp.where(still, out, (there - base[0] if base else there).astype(out.dtype))
 
-        landed = by_pieces(self.forecaster, piece, (out, first, moved, *base), out)
+        based = len(base)
+        landed = by_pieces(self.forecaster, piece, (out, *kept, *base), out)
         if self.max_relative_jump is None:
             return landed
-        far, size = (jnp.linalg.norm(jnp.ravel(x).astype(jnp.float32)) for x in (landed - out, newest(out, *base)))
+        far, size = (jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))) for x in (landed - out, newest(out, *base)))
         scale = jnp.minimum(1, self.max_relative_jump * size / jnp.where(far > 0, far, 1))
         return jnp.where(scale < 1, out + scale.astype(out.dtype) * (landed - out), landed)
 
@@ -363,22 +384,56 @@ def _finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
 
 
-def _check_unchanged(tree: PyTree, history: History) -> None:
-    """Refuse parameters that are not those that the state was made for."""
-    known = {
-        path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(history.first, is_leaf=window_of.absent)[0]
-    }
-    found = {path_name(path): jnp.shape(leaf) for path, leaf in jax.tree.flatten_with_path(tree)[0]}
-    gone = [name for name, leaf in known.items() if name not in found and not window_of.absent(leaf)]
-    changed = [
-        name
-        for name, shape in found.items()
-        if name not in known or (not window_of.absent(known[name]) and known[name].shape != shape)
-    ]
-    if gone or changed:
-        name = (gone or changed)[0]
-        was = known[name].shape if name in known and not window_of.absent(known[name]) else "not there"
+def check_weights(params: PyTree) -> None:
+    """Refuse what is no floating-point array, by name."""
+    for path, leaf in jax.tree.flatten_with_path(params)[0]:
+        try:
+            dtype = jnp.asarray(leaf).dtype
+        except TypeError:
+            raise UserError(
+                f"parameter {path_name(path)!r} is a {type(leaf).__name__}: pass the arrays alone"
+            ) from None
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise UserError(
+                f"parameter {path_name(path)!r} is {dtype}: only floating-point "
+                f"weights can be nowcast; wrap with optax.masked to leave it out"
+            )
+
+
+def _described(leaf: Any) -> str:
+    return leaf if isinstance(leaf, str) else f"{jnp.asarray(leaf).dtype}{jnp.shape(leaf)}"
+
+
+def _operations(asked: Any) -> tuple[str, ...] | None:
+    if asked is None:
+        return None
+    asked = (asked,) if isinstance(asked, str) else asked
+    if not isinstance(asked, Collection) or not asked:
         raise UserError(
-            f"leaf {name!r} is {found.get(name, 'gone')}, and was {was} when the state was made; "
-            "make a new one with init(params) when the parameters change"
+            f"operations={asked!r} lets nothing jump; name one or more of {', '.join(OPERATIONS)}, or leave it out"
         )
+    for operation in asked:
+        if operation not in OPERATIONS:
+            raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
+    return tuple(asked)
+
+
+def _dtype(asked: Any) -> Any:
+    try:
+        dtype = jnp.dtype(asked)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in DTYPES or (dtype.name == "float64" and not jax.config.jax_enable_x64):  # type: ignore[attr-defined]
+        raise UserError(f"history_dtype={asked!r} must be one of {', '.join(DTYPES)}; float64 needs jax_enable_x64")
+    return dtype
+
+
+def _called(horizon: Callable[[Any], Any]) -> int:
+    """The horizon of the first jump, or a :class:`UserError`."""
+    try:
+        return int(horizon(jnp.zeros([], jnp.int32)))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"horizon: as a function it must give a whole number of snapshots for the number of a jump ({first_line(error)}); "
+            "nowcast.decaying_horizon(10) is one"
+        ) from None

@@ -6,39 +6,66 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nowcast.types import PyTree
+from nowcast.types import PyTree, UserError, first_line
 
 MOMENTS = ("keep", "reset", "reset_first")
-FIRST = {"mu", "trace", "momentum", "m"}
-"""Names of first moments in optax's states: of Adam and its kin; of SGD with momentum."""
+FIRST = {"mu", "trace", "momentum", "m", "m1", "m2", "ema", "exp_avg"}
+"""Names of first moments in optax's states: of Adam and its kin, of SGD with momentum, of averages of gradients."""
 
 
 def renewed(inner: optax.GradientTransformation, moments: str, state: PyTree, params: PyTree) -> PyTree:
     """The optimizer state to go on with.
 
-    ``reset``: every part that holds moments begins anew, with its own count, so that its bias correction is right;
-    counts of schedules stay. ``reset_first``: first moments become 0, all else stays.
+    ``reset``: every part that holds moments begins anew, with its own count, so that its bias correction is right; parts inside or beside
+    it, such as schedules, go on. ``reset_first``: first moments become 0, all else stays.
     """
-    of_params = optax.tree.map_params(inner, lambda _: True, state, transform_non_params=lambda _: False)
-    return _begun(state, inner.init(params), of_params, only_first=moments == "reset_first")
+    return _begun(state, inner.init(params), _of_params(inner, state), only_first=moments == "reset_first")
+
+
+def check_moments(inner: optax.GradientTransformation, moments: str, state: PyTree) -> None:
+    """Refuse an optimizer that has none, or whose state cannot be told apart."""
+    try:
+        names = _moments(state, _of_params(inner, state))
+    except Exception as error:  # whatever an optimizer says to placeholders
+        raise UserError(
+            f"moments={moments!r}: the moments of this optimizer cannot be told from its other state ({first_line(error)}); use 'keep'"
+        ) from None
+    if not (names if moments == "reset" else names & FIRST):
+        raise UserError(f"moments={moments!r}: this optimizer has none that it would reset; use 'keep'")
+
+
+def _of_params(inner: optax.GradientTransformation, state: PyTree) -> PyTree:
+    return optax.tree.map_params(inner, lambda _: True, state, transform_non_params=lambda _: False)
+
+
+def _moments(state: Any, of_params: Any) -> set[str]:
+    """The names of the fields that are trees like the parameters."""
+    if isinstance(state, dict):
+        parts = [("", state[key], of_params[key]) for key in state]
+    elif isinstance(state, tuple | list):
+        parts = list(zip(getattr(state, "_fields", [""] * len(state)), state, of_params, strict=True))
+    else:
+        return set()
+    each = ({name} if name and _all(marks) else _moments(part, marks) for name, part, marks in parts)
+    return set().union(*each)
 
 
 def _begun(state: Any, fresh: Any, of_params: Any, *, only_first: bool) -> Any:
-    """``state`` with those of its parts begun anew that hold moments: trees like the parameters."""
+    """``state`` with its moments, and the counts beside them, begun anew."""
     if isinstance(state, dict):
         return {key: _begun(state[key], fresh[key], of_params[key], only_first=only_first) for key in state}
     if not isinstance(state, tuple | list):
         return state
     fields = getattr(state, "_fields", [""] * len(state))
     moments = {field for field, marks in zip(fields, of_params, strict=True) if field and _all(marks)}
-    if moments and not only_first:
-        return fresh
-    parts = [
-        jax.tree.map(jnp.zeros_like, part)
-        if field in moments & FIRST
-        else _begun(part, new, marks, only_first=only_first)
-        for field, part, new, marks in zip(fields, state, fresh, of_params, strict=True)
-    ]
+    parts = []
+    for field, part, new, marks in zip(fields, state, fresh, of_params, strict=True):
+        if field in moments and only_first:
+            parts.append(jax.tree.map(jnp.zeros_like, part) if field in FIRST else part)
+        elif field in moments or (moments and not only_first and not isinstance(part, tuple | list | dict)):
+            parts.append(new)
+        else:
+            parts.append(_begun(part, new, marks, only_first=only_first))
     return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
 
 

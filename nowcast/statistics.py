@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError
 
 
@@ -40,7 +41,10 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
             jax.tree.map(lambda leaf: leaf, tree), batch
         )  # a tree of its own: some modules write into theirs
 
-    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if _moves(leaf) else leaf, statistics)
+    def single(leaf: Any) -> Any:
+        return jnp.zeros_like(leaf, jnp.promote_types(leaf.dtype, jnp.float32)) if _moves(leaf) else leaf
+
+    zeros = jax.tree.map(single, statistics)
     share, total, count = None, None, 0
     for batch in batches:
         seen = run(zeros, batch)  # (1 − m) · batch
@@ -51,12 +55,19 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
             )
         total = seen if total is None else jax.tree.map(lambda a, b: a + b if _moves(a) else a, total, seen)
         count += 1
-    if total is None:
+    if share is None:
         raise UserError("reestimate: no batch was given; a few hundred training examples do")
-    if any(_moves(leaf) and bool(jnp.any(leaf < 1e-6)) for leaf in jax.tree.leaves(share)):
-        raise UserError("reestimate: a statistic does not move; forward must run the model in training mode")
+    for path, leaf in jax.tree.flatten_with_path(share)[0]:
+        if _moves(leaf) and bool(jnp.any(leaf < 1e-6)):
+            raise UserError(
+                f"reestimate: {path_name(path)!r} does not move as an average does; forward must run the model in training mode, "
+                "and counters must be whole numbers, or left out"
+            )
     return jax.tree.map(
-        lambda old, summed, part: summed / (part * count) if _moves(old) else old, statistics, total, share
+        lambda old, summed, part: (summed / (part * count)).astype(old.dtype) if _moves(old) else old,
+        statistics,
+        total,
+        share,
     )
 
 

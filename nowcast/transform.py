@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
+import jax
 import optax
 
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.jumps import Jumps, NowcastState
-from nowcast.moments import MOMENTS, renewed
+from nowcast.moments import MOMENTS, check_moments, renewed
 from nowcast.types import PyTree, UserError
 
 
@@ -86,6 +87,8 @@ def periodic(
     """
     if moments not in MOMENTS:
         raise UserError(f"moments={moments!r} must be one of {', '.join(MOMENTS)}")
+    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
+        raise UserError(f"inner={inner!r} is no optimizer: pass an optax transformation, such as optax.adam(1e-3)")
     inner = optax.with_extra_args_support(inner)
     jumps = Jumps(
         forecaster=forecaster, every=every, labels=labels, operations=operations, horizon=horizon, damping=damping,
@@ -94,13 +97,17 @@ def periodic(
     )  # fmt: skip
 
     def init(params: PyTree) -> NowcastState:
-        return jumps.start(params, inner.init(params))
+        state = jumps.start(params, inner.init(params))
+        if moments != "keep" and jax.tree.leaves(params):
+            check_moments(inner, moments, state.inner)
+        return state
 
     def update(
         updates: PyTree, state: NowcastState, params: PyTree | None = None, **extra_args: Any
     ) -> tuple[PyTree, NowcastState]:
         if params is None:
             raise UserError("nowcast.periodic needs the parameters: call update(grads, state, params)")
+        jumps.check_unchanged(params, state, updates)
         updates, carry = inner.update(updates, state.inner, params, **extra_args)
         return jumps.advance(
             updates,

@@ -12,6 +12,7 @@ Shapes, in every signature (jaxtyping):
 ===========  ============================================================
 """
 
+import math
 import operator
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -28,15 +29,37 @@ class UserError(ValueError):
     """Something the user gave is wrong; the message is one line that names the value and the cure."""
 
 
+MOST = 2_000_000_000
+"""Counters are int32."""
+
+
 def whole(key: str, value: Any, of: str) -> int:
-    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something, 1 or more."""
+    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something, from 1 to 2 billion."""
     try:
         number = operator.index(value)
     except TypeError:
         number = 0
     if isinstance(value, bool) or number < 1:
         raise UserError(f"{key}={value!r} must be a whole number of {of}, 1 or more")
+    if number > MOST:
+        raise UserError(f"{key}={value!r} must be a whole number of {of}, {MOST:,} at most")
     return number
+
+
+def real(key: str, value: Any, rule: str) -> float:
+    """``value`` as a ``float``, or a :class:`UserError` with the rule: it must be a finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool | str) or not math.isfinite(number):
+        raise UserError(f"{key}={value!r} {rule}")
+    return number
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, without the library's inner details."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(" [")[0]
 
 
 @runtime_checkable

@@ -64,17 +64,29 @@ def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, f
     np.testing.assert_allclose(got, run(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("spec", [P("a"), P(None, ("a", "b")), P("b", None, None, "a")], ids=str)
-def test_axes_of_an_explicit_mesh_are_kept(spec):
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        (P("a"), {}),
+        (P(None, ("a", "b")), {}),
+        (P("b", None, None, "a"), {"max_relative_jump": 0.1}),
+        (P("a"), {"forecaster": nowcast.forecasters.Noise()}),
+        (P("a"), {"history_dtype": "bfloat16", "guard": nowcast.Guard(tolerance=1e9)}),
+    ],
+    ids=str,
+)
+def test_axes_of_an_explicit_mesh_are_kept(spec, options):
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
     params = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(8, 16, 16, 32)), jnp.float32)}
-    tx = nowcast.periodic(optax.sgd(0.1), random_wnn(), every=1)
+    tx = nowcast.periodic(optax.sgd(0.1), **({"forecaster": random_wnn(), "every": 1} | options))
+
+    @jax.jit
+    def step(params, state):
+        updates, state = tx.update(params, state, params, value_fn=lambda p: jnp.sum(p["kernel"] ** 2))
+        return optax.apply_updates(params, updates), state
 
     def train(params):
-        state, step = (
-            tx.init(params),
-            jax.jit(lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(p, s, p))),
-        )
+        state = tx.init(params)
         for _ in range(6):
             params, state = step(params, state)
         return params["kernel"], state

@@ -217,3 +217,23 @@ def test_without_the_loss_it_says_what_is_missing():
 def test_a_guard_that_cannot_be_is_refused(given, said, unchecked):
     with pytest.raises(nowcast.UserError, match=said):
         Guard(**given)
+
+
+def test_a_jump_out_of_an_infinite_loss_is_not_worse():
+    for tolerance in (0.0, 0.1):
+        value_fn = lambda p: jnp.where(jnp.abs(p["bias"]).sum() < 0.1 * jnp.abs(start()["bias"]).sum(), 1.0, jnp.inf)  # noqa: E731
+        assert train(PERIOD, -0.99, Guard(tolerance=tolerance), value_fn=value_fn)[1][-1].accepted == 1
+
+
+@pytest.mark.parametrize("moments", ["keep", "reset"])
+def test_a_guard_that_waits_keeps_moments_that_grow_finer_in_their_first_step(moments):
+    # Adam begins its moments in the parameters' dtype, and goes on in the gradients'.
+    tx = nowcast.periodic(optax.adam(0.01), far(0.5), every=1, guard=Guard(after=1), moments=moments)
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), start())
+    state = tx.init(params)
+    for _ in range(WINDOW + 1):
+        grads = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+        updates, state = tx.update(grads, state, params, value_fn=loss)
+        params = optax.apply_updates(params, updates)
+    assert state.refused == 1
+    assert state.inner[0].mu["bias"].dtype == jnp.float32

@@ -326,3 +326,24 @@ def test_the_example_of_the_page_runs(capsys):
     [example] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     exec(example, {})
     assert re.search(r"^[01] jumps taken, [01] refused$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("together", [1, 2, 4, 8])
+def test_batches_are_counted_whatever_the_steps_of_an_execution(data, together):
+    model = network()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=together)
+    callback = WeightNowcasting(nowcast.load("linear"), every=4)
+    model.fit(
+        *data, batch_size=16, epochs=5, verbose=0, callbacks=[callback]
+    )  # 80 batches: a jump each 20, or at the next end
+    assert callback.accepted == {1: 4, 2: 4, 4: 4, 8: 2}[together]
+
+
+def test_after_stop_after_the_weights_are_left_alone(data, monkeypatch):
+    model, asked = network(), []
+    callback = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=12)
+    advance = callback._advance
+    monkeypatch.setattr(callback, "_advance", lambda: (asked.append(1), advance()))
+    fit(model, data, callback, epochs=10)  # 40 batches
+    assert callback.accepted == 2
+    assert len(asked) == 13

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,13 @@ class Forecaster:
         """Whether the horizon may change over a run."""
 
 
+def check_forecaster(forecaster: Any) -> None:
+    """Refuse what is none."""
+    if not isinstance(forecaster, Forecaster):
+        cure = f"nowcast.load({forecaster!r})" if isinstance(forecaster, str) else "one from nowcast.load(…)"
+        raise UserError(f"forecaster={forecaster!r} is a {type(forecaster).__name__}; pass {cure}")
+
+
 def by_pieces(
     forecaster: Forecaster, work: Callable[..., Array], parts: Sequence[Array], like: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
@@ -86,6 +93,7 @@ def forecast(
         >>> nowcast.forecast(nowcast.load("linear"), history)["kernel"][0, 0].item()
         9.0
     """
+    check_forecaster(forecaster)
     horizon = forecaster.check_horizon(horizon)
     leaves, treedef = jax.tree.flatten_with_path(history)
     ops = flat_labels(history, labels, leading_axes=1)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nowcast.forecasters.base import Forecaster, Horizon
-from nowcast.types import UserError
+from nowcast.types import UserError, real
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,9 @@ class DampedLinear(Forecaster):
         super().__post_init__()
         if self.window < 2:
             raise UserError(f"{self.name}: window={self.window} is too short: it needs 2 snapshots or more")
-        if not 0 < self.fade < 1:
-            raise UserError(f"{self.name}: fade={self.fade} must be above 0 and below 1; linear is the one without")
+        rule = "must be above 0 and below 1; linear is the one without"
+        if not 0 < real(f"{self.name}: fade", self.fade, rule) < 1:
+            raise UserError(f"{self.name}: fade={self.fade} {rule}")
 
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """The last snapshot and the faded slope."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.null import Null
@@ -21,5 +22,6 @@ class Noise(Null):
 
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
         """Noise."""
-        noise = jax.random.normal(key, jump.shape, jump.dtype)
-        return noise * (jnp.linalg.norm(jnp.ravel(jump)) / jnp.linalg.norm(jnp.ravel(noise)))
+        split = jax.typeof(jump).sharding.spec
+        noise = jax.random.normal(key, jump.shape, jump.dtype, out_sharding=P(*split) if any(split) else None)
+        return noise * jnp.sqrt(jnp.sum(jnp.square(jump)) / jnp.sum(jnp.square(noise)))

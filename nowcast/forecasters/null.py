@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from nowcast.forecasters.base import Forecaster, Horizon
+from nowcast.forecasters.base import Forecaster, Horizon, check_forecaster
 from nowcast.forecasters.linear import Linear
 
 
@@ -21,8 +21,11 @@ class Null(Forecaster):
     elementwise: ClassVar[bool] = False
     of: Forecaster = field(default_factory=Linear)
     seed: int = 0
+    window: int = field(init=False, default=5)
+    horizon: int = field(init=False, default=5)
 
     def __post_init__(self) -> None:
+        check_forecaster(self.of)
         object.__setattr__(self, "window", self.of.window)
         object.__setattr__(self, "horizon", self.of.horizon)
         super().__post_init__()
@@ -41,7 +44,8 @@ class Null(Forecaster):
 
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """The last snapshot, and a jump that is no forecast."""
-        bits = jax.lax.bitcast_convert_type(jnp.sum(history.astype(jnp.float32)), jnp.uint32)
+        each = jax.lax.bitcast_convert_type(history.astype(jnp.float32), jnp.uint32)
+        bits = jnp.sum(each, dtype=jnp.uint32)  # of whole numbers: the same in whatever order, on however many devices
         key = jax.random.fold_in(jax.random.key(self.seed), bits)
         return history[-1] + self.instead(self.of.leaf(history, operation, horizon) - history[-1], key)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.null import Null
+from nowcast.types import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,4 +22,8 @@ class Permuted(Null):
 
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
         """The same entries elsewhere."""
+        if any(jax.typeof(jump).sharding.spec):
+            raise UserError(
+                "permuted: leaves that are split over a mesh of explicit axes cannot be permuted; use noise there"
+            )
         return jax.random.permutation(key, jnp.ravel(jump)).reshape(jump.shape)

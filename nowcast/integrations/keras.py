@@ -116,7 +116,8 @@ class WeightNowcasting(keras.callbacks.Callback):
     Args:
         forecaster: What to forecast with, from :func:`nowcast.load`.
         every: Batches between two snapshots. None: a snapshot at the end of each epoch, as the paper does. (With
-            ``steps_per_execution``, Keras tells callbacks of each execution only, and that is the batch meant here.)
+            ``steps_per_execution``, Keras tells callbacks of every so many batches only: a snapshot then follows the first
+            execution that ends with, or after, the batch meant.)
         operations: As for :func:`nowcast.periodic`; the operation of each weight is that of :func:`label_ops`.
         horizon: As there.
         damping: As there.
@@ -179,9 +180,14 @@ class WeightNowcasting(keras.callbacks.Callback):
         )  # fmt: skip
         self._guard_data = None
         if guard_data is not None:
-            self._guard_data = jax.tree.map(jnp.asarray, keras.utils.unpack_x_y_sample_weight(guard_data))
+            if not isinstance(guard_data, tuple | list) or len(guard_data) not in (2, 3):
+                raise UserError(
+                    f"guard_data must be (x, y) or (x, y, sample_weight), and is a {type(guard_data).__name__}"
+                )
+            self._guard_data = jax.tree.map(jnp.asarray, keras.utils.unpack_x_y_sample_weight(tuple(guard_data)))
         self._state: NowcastState | None = None
         self._given = False  # the state, by the user, and not tried yet
+        self._batch = -1  # the last one of this epoch
         self._uncounted = 0  # calls that the state's clock has still to count: between snapshots it is left alone
         self._model_of_state: Any = None
         self._made_for: Any = None  # the model's train function, of which each compile() makes a new one
@@ -200,6 +206,10 @@ class WeightNowcasting(keras.callbacks.Callback):
 
     @state.setter
     def state(self, state: NowcastState | None) -> None:
+        if state is not None and not isinstance(state, NowcastState):
+            raise UserError(
+                f"callback.state must be a state that another callback had, or None, and is a {type(state).__name__}"
+            )
         self._state, self._given, self._uncounted = jax.tree.map(jnp.asarray, state), state is not None, 0
 
     @property
@@ -242,15 +252,23 @@ class WeightNowcasting(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Likewise, where ``every`` counts batches."""
         if self._by_batch:
-            self._count()
+            done = batch - self._batch
+            self._batch = batch
+            self._count(done)
 
-    def _count(self) -> None:
-        """One step of the clock. Only where something is due are the weights asked for, which takes Keras a while."""
-        self._uncounted += 1
-        step = self._clock_step + self._uncounted
-        judged = step == 0 and self._jumps.guard is not None
-        if judged or step == self._jumps.every:
-            self._uncounted -= 1
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Batches are numbered anew."""
+        self._batch = -1
+
+    def _count(self, steps: int = 1) -> None:
+        """Steps of the clock. Only where something is due are the weights asked for, which takes Keras a while."""
+        if self._clock_step >= self._jumps.every:
+            return  # stop_after has passed
+        self._uncounted += steps
+        waits = self._clock_step < 0 and self._jumps.guard is not None
+        due = 0 if waits else self._jumps.every
+        if self._clock_step + self._uncounted >= due:
+            self._uncounted = due - 1 - self._clock_step  # the clock is then just before it
             self._advance()
 
     def _advance(self) -> None:

@@ -133,12 +133,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where finished runs are kept; one folder for one forecaster")
     parser.add_argument("--forecaster", default="linear", help="a name or a bundle (linear)")
+    parser.add_argument("--published", metavar="WNN", help="instead: the folder of the WNN authors' own weights")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="WORD", help="options whose name has one of these (all)"
+    )
     parser.add_argument("--task", choices=TASKS, default="digits", help="what to train (digits)")
     parser.add_argument("--seeds", type=int, default=3, help="paired runs (3)")
     asked = parser.parse_args()
     model, data, batch_size, epochs = TASKS[asked.task]
-    trial = Trial(make_task(model, data, batch_size), epochs, nowcast.load(asked.forecaster))
-    seeds, names = range(asked.seeds), list(trial.loops)
+    forecaster = nowcast.import_published_wnn(asked.published) if asked.published else nowcast.load(asked.forecaster)
+    trial = Trial(make_task(model, data, batch_size), epochs, forecaster)
+    seeds = range(asked.seeds)
+    names = [name for name in trial.loops if name in (ALONE, "jump") or any(word in name for word in asked.only)]
     units = [(name, base, seed) for seed in seeds for base in BASES for name in names]
 
     with tqdm(total=len(units), unit="run", desc=asked.task) as bar:
