@@ -9,9 +9,10 @@ from nowcast.explanation import explain
 from nowcast.forecasters.base import Forecaster, forecast
 from nowcast.guard import Guard
 from nowcast.horizons import decaying_horizon
-from nowcast.jumps import POPULATION, Jumps, NowcastState
+from nowcast.jumps import Jumps
 from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
+from nowcast.state import POPULATION, NowcastState
 from nowcast.statistics import reestimate
 from nowcast.transform import periodic
 from nowcast.types import OPERATIONS, Task, UserError

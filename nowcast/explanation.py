@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nowcast import history as window_of
+from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.forecasters.learned import SERVES, Learned
-from nowcast.jumps import check_weights
 from nowcast.ops import flat_labels, label_ops, path_name
 from nowcast.types import PyTree
 

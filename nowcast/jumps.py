@@ -12,68 +12,21 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from nowcast import history as window_of
+from nowcast.checks import check_unchanged, check_weights, dtype_of, first_horizon, operations_of
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
 from nowcast.ops import flat_labels, path_name
-from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real, whole
-
-DTYPES = ("float32", "bfloat16", "float16", "float64")
-
-
-class Clock(NamedTuple):
-    """Where a run stands between two jumps; int32 scalars, the same for all members of a population."""
-
-    step: Int[Array, ""]
-    """Optimizer steps since the last snapshot, below ``every``; negative before ``start_after`` and while a guard waits."""
-    filled: Int[Array, ""]
-    """Snapshots in the window, below W: a full window is used and emptied at once."""
-    windows: Int[Array, ""]
-    """Windows completed so far: jumps taken and refused."""
-
-
-class Kept(NamedTuple):
-    """What a guard that waits goes back to."""
-
-    params: PyTree
-    carry: PyTree
-    pending: Bool[Array, ""]
-    """Whether a jump is still to be judged."""
-
-
-class NowcastState(NamedTuple):
-    """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are final from ``init``.
-
-    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not.
-    """
-
-    inner: optax.OptState
-    """Of the wrapped optimizer; ``()`` for :class:`Jumps`."""
-    clock: Clock
-    history: History
-    """The memory cost of nowcasting: W − 1 times the parameters that jump."""
-    accepted: Int[Array, ""]
-    """Jumps taken, and not taken back."""
-    refused: Int[Array, ""]
-    """Jumps not taken, because the forecast was not finite or the guard was against it; and those taken back."""
-    in_a_row: Int[Array, ""]
-    """Refused since the last good one."""
-    damping: Float[Array, ""]
-    """The fraction of the last jump that was taken; 0: refused."""
-    kept: Kept | None
-    """None but for a guard with ``after``."""
-
-
-POPULATION = NowcastState(inner=0, clock=None, history=0, accepted=0, refused=0, in_a_row=0, damping=0, kept=0)  # type: ignore[arg-type]
-"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no step but a jump pays for one."""
+from nowcast.state import Clock, Kept, NowcastState
+from nowcast.types import PyTree, UserError, real, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +72,10 @@ class Jumps:
         if callable(self.horizon):
             self.forecaster.check_schedule()
             with jax.ensure_compile_time_eval():
-                self.forecaster.check_horizon(_called(self.horizon))
+                self.forecaster.check_horizon(first_horizon(self.horizon))
         else:
             settle(horizon=self.forecaster.check_horizon(self.horizon))
-        settle(operations=_operations(self.operations))
+        settle(operations=operations_of(self.operations))
         settle(start_after=whole("start_after", self.start_after, "optimizer steps") if self.start_after != 0 else 0)
         if self.stop_after is not None:
             first = self.start_after + self.forecaster.window * self.every
@@ -138,7 +91,7 @@ class Jumps:
             if not self.max_relative_jump > 0:
                 raise UserError(f"max_relative_jump={self.max_relative_jump!r} {rule}")
         if self.history_dtype is not None:
-            settle(history_dtype=_dtype(self.history_dtype))
+            settle(history_dtype=dtype_of(self.history_dtype))
 
     def init(self, params: PyTree) -> NowcastState:
         """The state before the first step."""
@@ -154,7 +107,7 @@ class Jumps:
             state: From the last call.
             value_fn: The loss as a function of the parameters: with a guard.
         """
-        self.check_unchanged(params, state)
+        check_unchanged(params, state)
         return self.advance(params, (), state, value_fn)
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
@@ -275,26 +228,6 @@ class Jumps:
         )
         return out, state._replace(clock=clock, history=history, **changes)
 
-    def check_unchanged(self, params: PyTree, state: NowcastState, grads: PyTree | None = None) -> None:
-        """Refuse a state that is none of ours, and parameters (or gradients) that are not those that it was made for."""
-        if not isinstance(state, NowcastState):
-            raise UserError(f"the state is a {type(state).__name__}, and none of nowcast's: make it with init(params)")
-        known = {
-            path_name(path): leaf
-            for path, leaf in jax.tree.flatten_with_path(state.history.first, is_leaf=window_of.absent)[0]
-        }
-        for what, tree in (("leaf", params), ("gradient", params if grads is None else grads)):
-            found = {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(tree)[0]}
-            for name in {**known, **found}:
-                was, now = known.get(name, "not there"), found.get(name, "gone")
-                if window_of.absent(was) or (jnp.shape(was) == jnp.shape(now) and not isinstance(was, str) and not isinstance(now, str)
-                                             and (what != "leaf" or was.dtype == jnp.asarray(now).dtype)):  # fmt: skip
-                    continue
-                raise UserError(
-                    f"{what} {name!r} is {_described(now)}, and was {_described(was)} when the state was made; "
-                    "make a new one with init(params) when the parameters change"
-                )
-
     @property
     def _wait(self) -> int:
         """Steps from a jump to its judgement, before the next window begins."""
@@ -382,58 +315,3 @@ def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
 
 def _finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
-
-
-def check_weights(params: PyTree) -> None:
-    """Refuse what is no floating-point array, by name."""
-    for path, leaf in jax.tree.flatten_with_path(params)[0]:
-        try:
-            dtype = jnp.asarray(leaf).dtype
-        except TypeError:
-            raise UserError(
-                f"parameter {path_name(path)!r} is a {type(leaf).__name__}: pass the arrays alone"
-            ) from None
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise UserError(
-                f"parameter {path_name(path)!r} is {dtype}: only floating-point "
-                f"weights can be nowcast; wrap with optax.masked to leave it out"
-            )
-
-
-def _described(leaf: Any) -> str:
-    return leaf if isinstance(leaf, str) else f"{jnp.asarray(leaf).dtype}{jnp.shape(leaf)}"
-
-
-def _operations(asked: Any) -> tuple[str, ...] | None:
-    if asked is None:
-        return None
-    asked = (asked,) if isinstance(asked, str) else asked
-    if not isinstance(asked, Collection) or not asked:
-        raise UserError(
-            f"operations={asked!r} lets nothing jump; name one or more of {', '.join(OPERATIONS)}, or leave it out"
-        )
-    for operation in asked:
-        if operation not in OPERATIONS:
-            raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
-    return tuple(asked)
-
-
-def _dtype(asked: Any) -> Any:
-    try:
-        dtype = jnp.dtype(asked)
-    except TypeError:
-        dtype = None
-    if dtype is None or dtype.name not in DTYPES or (dtype.name == "float64" and not jax.config.jax_enable_x64):  # type: ignore[attr-defined]
-        raise UserError(f"history_dtype={asked!r} must be one of {', '.join(DTYPES)}; float64 needs jax_enable_x64")
-    return dtype
-
-
-def _called(horizon: Callable[[Any], Any]) -> int:
-    """The horizon of the first jump, or a :class:`UserError`."""
-    try:
-        return int(horizon(jnp.zeros([], jnp.int32)))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"horizon: as a function it must give a whole number of snapshots for the number of a jump ({first_line(error)}); "
-            "nowcast.decaying_horizon(10) is one"
-        ) from None

@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import optax
 
+from nowcast.checks import check_unchanged
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
-from nowcast.jumps import Jumps, NowcastState
+from nowcast.jumps import Jumps
 from nowcast.moments import MOMENTS, check_moments, renewed
+from nowcast.state import NowcastState
 from nowcast.types import PyTree, UserError
 
 
@@ -55,7 +57,8 @@ def periodic(
         history_dtype: Of what weights moved within the window: ``"bfloat16"`` makes it nearly half as large. The parameters'
             own when left out.
         moments: What becomes of the optimizer's moments at a jump: ``"keep"``, ``"reset"`` (with their count; schedules
-            go on), or ``"reset_first"`` (the first moments only).
+            go on), or ``"reset_first"`` (the first moments only). ``optax.contrib.schedule_free`` needs ``"reset"``: it keeps weights of
+            its own, which would pull the run back.
         max_relative_jump: A leaf's jump is scaled down to this share of the leaf's norm, where it is longer. A leaf of zeros then
             never jumps.
         guard: Judge each jump by its loss, see :class:`nowcast.Guard`: ``update`` then needs ``value_fn=``.
@@ -107,7 +110,7 @@ def periodic(
     ) -> tuple[PyTree, NowcastState]:
         if params is None:
             raise UserError("nowcast.periodic needs the parameters: call update(grads, state, params)")
-        jumps.check_unchanged(params, state, updates)
+        check_unchanged(params, state, updates)
         updates, carry = inner.update(updates, state.inner, params, **extra_args)
         return jumps.advance(
             updates,

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.history import absent
-from nowcast.jumps import Jumps, NowcastState
+from nowcast.jumps import Jumps
+from nowcast.state import NowcastState
 from nowcast.types import PyTree, UserError
 
 try:

@@ -1,0 +1,56 @@
+"""What a run carries from step to step: the clock, the window, and the counts."""
+
+from typing import NamedTuple
+
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from nowcast.history import History
+from nowcast.types import PyTree
+
+
+class Clock(NamedTuple):
+    """Where a run stands between two jumps; int32 scalars, the same for all members of a population."""
+
+    step: Int[Array, ""]
+    """Optimizer steps since the last snapshot, below ``every``; negative before ``start_after`` and while a guard waits."""
+    filled: Int[Array, ""]
+    """Snapshots in the window, below W: a full window is used and emptied at once."""
+    windows: Int[Array, ""]
+    """Windows completed so far: jumps taken and refused."""
+
+
+class Kept(NamedTuple):
+    """What a guard that waits goes back to."""
+
+    params: PyTree
+    carry: PyTree
+    pending: Bool[Array, ""]
+    """Whether a jump is still to be judged."""
+
+
+class NowcastState(NamedTuple):
+    """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are final from ``init``.
+
+    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not.
+    """
+
+    inner: optax.OptState
+    """Of the wrapped optimizer; ``()`` for :class:`Jumps`."""
+    clock: Clock
+    history: History
+    """The memory cost of nowcasting: W − 1 times the parameters that jump."""
+    accepted: Int[Array, ""]
+    """Jumps taken, and not taken back."""
+    refused: Int[Array, ""]
+    """Jumps not taken, because the forecast was not finite or the guard was against it; and those taken back."""
+    in_a_row: Int[Array, ""]
+    """Refused since the last good one."""
+    damping: Float[Array, ""]
+    """The fraction of the last jump that was taken; 0: refused."""
+    kept: Kept | None
+    """None but for a guard with ``after``."""
+
+
+POPULATION = NowcastState(inner=0, clock=None, history=0, accepted=0, refused=0, in_a_row=0, damping=0, kept=0)  # type: ignore[arg-type]
+"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no step but a jump pays for one."""
