@@ -13,6 +13,9 @@ from jax.sharding import PartitionSpec as P
 LIMIT = {"cpu": 2**13}
 """Weights of a piece, by platform: on a CPU its intermediate values fit the cache."""
 ELSEWHERE = 2**18
+LEAST, MOST_PIECES = 2**9, 64
+"""A leaf is cut into 64 pieces where that leaves 512 weights or more: room for its intermediate values is made at every step of a run, whether
+it jumps or not, and small models feel it."""
 SHARDS = (64, 8, 1)
 """An axis is cut so that what is left of it still splits over as many devices; over fewer where pieces would stay large."""
 
@@ -29,7 +32,7 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], shape: tuple[int
     Axes are cut into strides, not blocks: each piece holds some of every device's part of an array that is split over devices, so that no
     device needs another one's.
     """
-    limit = LIMIT.get(jax.default_backend(), ELSEWHERE)
+    limit = min(LIMIT.get(jax.default_backend(), ELSEWHERE), max(LEAST, math.prod(shape) // MOST_PIECES))
     cuts = pieces(shape, limit)
     total = math.prod(cuts)
     if total == 1:

@@ -68,7 +68,7 @@ class ByHand:
 
     def jump(self, x, trace):
         given, times = self.given, np.arange(self.given["size"])
-        horizon = given["horizon"](self.jumps) if callable(given["horizon"]) else given["horizon"]
+        horizon = [8, 5, 3, 1][min(self.jumps, 3)] if callable(given["horizon"]) else given["horizon"]
         slope, start = np.polyfit(times, np.stack(self.window).reshape(given["size"], -1), 1)
         move = given["damping"] * ((start + slope * (times[-1] + horizon)).reshape(x.shape) - x)
         if given["max_relative_jump"]:
@@ -102,7 +102,7 @@ def drawn(seed):
         )  # fmt: skip
     return {
         "every": draw.choice([1, 2, 3]), "size": draw.choice([2, 3, 5]), "guard": guard,
-        "horizon": draw.choice([1, 4, lambda jump: 2 + 3 * jump]), "damping": draw.choice([1.0, 0.6, -0.3]),
+        "horizon": draw.choice([1, 4, nowcast.decaying_horizon(4, first=8)]), "damping": draw.choice([1.0, 0.6, -0.3]),
         "start_after": draw.choice([0, 0, 5]), "stop_after": draw.choice([None, None, 33]),
         "max_relative_jump": draw.choice([None, None, 0.05]),
     }  # fmt: skip
