@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python scripts/demo.py $(if $(FAST),--fast)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

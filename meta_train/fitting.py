@@ -61,7 +61,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
 
     A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and ends in the same parameters.
     """
-    processes.join(config)
+    processes.join(config.processes, config.process, config.coordinator)
     data = processes.together(lambda: read(config))
     identity = {key: value for key, value in asdict(config).items() if key not in NOT_OF_THE_FIT}
     hashes = sorted({part["hash"] for part in data.about["parts"]})
@@ -186,6 +186,7 @@ def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: valida
         for path, opened in zip(config.corpus, corpora, strict=True)
     ]
     runs, hashes = [run for some in parts for run in some], sorted(opened.hash for opened in corpora)
+    lies = {id(run): path for path, opened in zip(config.corpus, corpora, strict=True) for run in opened}
     return {
         "path": ", ".join(config.corpus),
         "hash": hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
@@ -194,7 +195,7 @@ def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: valida
         "tasks": sorted({run.config["task"] for run in parts.training}),
         "commands": list(dict.fromkeys(run.info.get("command") for run in runs if run.info.get("command"))),
         "training_runs": len(parts.training),
-        "validation_runs": [run.id for run in parts.validation],
-        "held_out_runs": [run.id for run in parts.held_out],
+        "validation_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.validation],
+        "held_out_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.held_out],
         "snapshot_steps": sorted({run.config["record_every"] for run in runs}),
     }

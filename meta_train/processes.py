@@ -12,29 +12,34 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from meta_train.config import MetaTrainConfig
 from nowcast.types import UserError, first_line
 
 T = TypeVar("T")
 
 
-def join(config: MetaTrainConfig) -> None:
-    """Meet the other processes; call it before anything touches a device."""
-    if config.processes == 1 or jax.distributed.is_initialized():
+def join(count: int | str, number: int, coordinator: str | None) -> None:
+    """Meet the other processes; call it before anything touches a device.
+
+    Args:
+        count: How many there are; ``"auto"``: as Slurm or a TPU pod says.
+        number: Which of them this one is.
+        coordinator: The address of the first.
+    """
+    if count == 1 or jax.distributed.is_initialized():
         return
     try:
-        if config.processes == "auto":
+        if count == "auto":
             jax.distributed.initialize()
         else:
-            jax.distributed.initialize(config.coordinator, num_processes=config.processes, process_id=config.process)
+            jax.distributed.initialize(coordinator, num_processes=int(count), process_id=number)
         jax.devices()  # all of them must show theirs
     except (RuntimeError, ValueError) as error:
         cure = (
             "say how many there are: processes=2 process=0 coordinator=HOST:PORT"
-            if config.processes == "auto"
-            else f"start the same command once per process, each with its own process= and coordinator={config.coordinator}"
+            if count == "auto"
+            else f"start the same command once per process, each with its own process= and coordinator={coordinator}"
         )
-        raise UserError(f"processes={config.processes}: they did not meet ({first_line(error)}); {cure}") from None
+        raise UserError(f"processes={count}: they did not meet ({first_line(error)}); {cure}") from None
 
 
 def is_first() -> bool:

@@ -229,7 +229,8 @@ def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
     card, opened = json.loads((bundle_path / "card.json").read_text()), corpus.open(corpus_path)
     assert card["corpus"]["hash"] == opened.hash
     assert (card["corpus"]["runs"], card["corpus"]["tasks"]) == (3, ["mlp-digits"])
-    assert len(card["corpus"]["validation_runs"]) == 1
+    [validated] = card["corpus"]["validation_runs"]
+    assert validated.startswith(f"{corpus_path}: mlp-digits")
     assert card["corpus"]["held_out_runs"] == []
     assert card["configuration"]["steps"] == 40
     assert set(card["validation"]) == {"bias", "fc"}

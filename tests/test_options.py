@@ -238,7 +238,7 @@ def test_the_plain_form_sets_the_forecast_itself():
 @pytest.mark.parametrize(
     "options", [{}, {"guard": Guard(after=2)}, {"operations": ("fc",), "history_dtype": "bfloat16"}], ids=str
 )
-@pytest.mark.parametrize("stop", range(1, 2 * PERIOD + 2, 3))
+@pytest.mark.parametrize("stop", [4, PERIOD + 1])
 def test_a_run_that_is_saved_anywhere_goes_on_as_if_it_were_not(options, stop, tmp_path):
     inner = optax.adam(0.1)
     whole, expected = train(3 * PERIOD, inner=inner, **options)
