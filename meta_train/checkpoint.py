@@ -60,7 +60,7 @@ class Checkpoint:
         plain = together(lambda: self._described(like))
         step = plain and plain["step"]
         cure = f"{self.folder} must lie on a file system that all share"
-        check_alike("the step to go on from", str(step), cure)
+        check_alike({"the step to go on from": step}, cure)
         if plain is None:
             return None
         trees = {name: getattr(like, name) for name in TREES}
@@ -117,6 +117,8 @@ class Checkpoint:
             plain = {key: index[key] for key in PLAIN}
             if len(plain["lowest"]) != len(like.lowest) or plain["curves"].keys() != like.curves.keys():
                 raise ValueError("other networks")
+            if len({len(curve) for curve in plain["curves"].values()}) != 1:
+                raise ValueError("curves of different lengths")
             if {type(plain["step"]), type(plain["waited"])} != {int}:
                 raise TypeError("no numbers")
         except (ValueError, KeyError, TypeError, AttributeError):

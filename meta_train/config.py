@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from collect.config import check_minutes, check_rate, check_seed, one_of, require
@@ -55,7 +56,8 @@ class MetaTrainConfig:
         self.corpus = [self.corpus] if isinstance(self.corpus, str) else self.corpus
         paths = isinstance(self.corpus, list) and self.corpus and all(isinstance(c, str) and c for c in self.corpus)
         require(bool(paths), "corpus", self.corpus, "must be a corpus's path, or a list of them: corpus=[a,b]")
-        require(bool(self.bundle) and "://" not in self.bundle, "bundle", repr(self.bundle), "must be a folder's path")
+        place = bool(self.bundle) and "://" not in self.bundle and Path(self.bundle).name not in ("", "..")
+        require(place, "bundle", repr(self.bundle), "must be the path of a folder of its own")
         for name in self.keep_out:
             known = name in MODELS or family(name) in MODELS
             require(

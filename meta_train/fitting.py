@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +67,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     identity = {key: value for key, value in asdict(config).items() if key not in NOT_OF_THE_FIT}
     hashes = sorted({part["hash"] for part in data.about["parts"]})
     identity |= {"corpora": hashes}
-    processes.check_alike("what to fit", json.dumps(identity), "give all of them the same command and the same corpora")
+    processes.check_alike(
+        identity | {"bundle": config.bundle}, "give all of them the same command and the same corpora"
+    )
     with (
         processes.together(lambda: Checkpoint(config.bundle, identity)) as checkpoint,
         Stop(config.max_minutes) as stop,
@@ -85,9 +88,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         "curves": progress.curves,
         "versions": {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")},
     }
-    if processes.is_first():
-        card = nowcast.save(forecaster, config.bundle, card)
-        replace(Path(config.bundle) / "loss.png", png(picture(card)))
+    card = processes.together(lambda: _saved(forecaster, config.bundle, card))
     checkpoint.remove()
     return Outcome(card)
 
@@ -104,7 +105,7 @@ def read(config: MetaTrainConfig) -> Data:
     if not parts.training or not parts.validation:
         raise UserError(
             f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for validation, besides {len(parts.held_out)} "
-            f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task"
+            f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task, that differ in more than epochs and record_every"
         )
     longest = max(run.weights.shape[0] for run in parts.training) - config.rule.shortest + 1
     if config.kind.many and config.rule.horizon > longest:
@@ -129,7 +130,7 @@ def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop)
     rule, settings = config.rule, config.settings
     fresh = trainer.start(config.kind, data.networks, rule.window, rule.horizon, settings)
     begun = progress = checkpoint.load(fresh) or fresh
-    write = log.start(config.log if processes.is_first() else None, config.bundle)
+    write = processes.together(lambda: log.start(config.log if processes.is_first() else None, config.bundle))
     going: dict[str, Any] = {"initial": begun.step, "desc": f"meta-train {config.forecaster}", "unit": "step"}
     with tqdm(total=settings.steps, disable=not processes.is_first(), **going) as bar:
         try:
@@ -138,7 +139,7 @@ def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop)
                 lowest = zip(data.networks, progress.lowest, strict=True)
                 bar.set_postfix_str(" ".join(f"{name} {error:.4f}" for name, error in lowest))
                 checkpoint.save(progress)
-                write(progress.curves)
+                processes.together(partial(write, progress.curves))
                 if processes.anywhere(bool(stop.reason)):
                     break
         except trainer.NotFinite as error:
@@ -161,6 +162,14 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
     served = {operation: name if name in networks else None for operation, name in config.served_by.items()}
     return config.kind(params=params, window=config.rule.window, horizon=config.rule.horizon, served_by=served)
+
+
+def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, Any]:
+    """The card, once the first process has written the bundle."""
+    if processes.is_first():
+        card = nowcast.save(forecaster, path, card)
+        replace(Path(path) / "loss.png", png(picture(card)))
+    return card
 
 
 def _networks(config: MetaTrainConfig, train: Windows, checked: Windows) -> list[str]:

@@ -5,8 +5,9 @@ say why, instead of waiting for one that is gone.
 """
 
 import hashlib
-from collections.abc import Callable
-from typing import TypeVar
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -49,31 +50,42 @@ def is_first() -> bool:
 
 def anywhere(yes: bool) -> bool:
     """Whether it is so in any process; all of them must ask."""
-    if jax.process_count() == 1:
-        return yes
-    return bool(np.any(multihost_utils.process_allgather(np.array(yes))))
+    return bool(np.any(_everyones(np.array(yes))))
 
 
 def together(work: Callable[[], T]) -> T:
     """What ``work`` gives here, once it is done in every process; all of them must call this.
 
     Raises:
-        UserError: This process's own, or, where only others failed, one that says so.
+        UserError: Only others failed, or are gone.
+        Exception: This process's own failure.
     """
     result, failed = None, None
     try:
         result = work()
-    except UserError as error:
+    except Exception as error:
         failed = error
     if anywhere(failed is not None):
         raise failed or UserError("another process of this fit failed; its own output says why")
     return result  # type: ignore[return-value]
 
 
-def check_alike(what: str, here: str, cure: str) -> None:
-    """Refuse to go on where a text differs between processes; all of them must call this."""
-    if jax.process_count() > 1:
-        digest = np.frombuffer(hashlib.sha256(here.encode()).digest(), np.uint8)
-        every = multihost_utils.process_allgather(digest)
-        if (every != every[:1]).any():
-            raise UserError(f"processes differ in {what}, here {here}; {cure}")
+def check_alike(here: Mapping[str, Any], cure: str) -> None:
+    """Refuse to go on where a value differs between processes; all of them must call this with the same keys."""
+    texts = {key: json.dumps(here[key], default=str) for key in sorted(here)}
+    digests = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in texts.values()]
+    every = _everyones(np.stack(digests))
+    differs = (every != every[:1]).any(axis=(0, 2))
+    if differs.any():
+        said = ", ".join(f"{key}={texts[key]} here" for key, differ in zip(texts, differs, strict=True) if differ)
+        raise UserError(f"the processes of this fit differ in {said}; {cure}")
+
+
+def _everyones(array: np.ndarray) -> np.ndarray:
+    """The arrays of all processes, along a new first axis."""
+    if jax.process_count() == 1:
+        return array[None]
+    try:
+        return np.asarray(multihost_utils.process_allgather(array))
+    except jax.errors.JaxRuntimeError:
+        raise UserError("another process of this fit is gone; give the same command to all of them again") from None

@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int) -> Parts:
     """Take runs apart: those of the architectures to keep out; a share of every other task's for validation.
 
-    The share is at least one, of every task that has two complete runs or more; a name without its depth, ``vgg``, keeps all depths
+    The share is at least one run, of every task that has two complete ones or more that do not begin alike; a name without its depth, ``vgg``, keeps all depths
     out. Runs that diverged are neither for validation nor held out: those of an architecture to keep out are not used at all. Runs that
     differ in their length or in what was recorded only begin alike, and stay together.
     """
@@ -59,9 +59,13 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     kept: list[Run] = []
     for task, groups in sorted(by_task.items()):
         whole = [group for group in groups.values() if all(run.status == "complete" for run in group)]
-        count = min(len(whole) - 1, max(1, round(share * len(groups))))  # one that is whole stays to be fitted to
-        rng = np.random.default_rng((seed, sum(task.encode())))
-        kept += [run for i in sorted(rng.permutation(len(whole))[: max(0, count)]) for run in whole[i]]
+        most = max(1, round(share * sum(len(group) for group in groups.values())))
+        order = np.random.default_rng((seed, sum(task.encode()))).permutation(len(whole)).tolist()
+        chosen: list[int] = []
+        for i in sorted(order, key=lambda i: len(whole[i]) > most)[: len(whole) - 1]:  # one stays to be fitted to
+            if not chosen or sum(len(whole[j]) for j in [*chosen, i]) <= most:
+                chosen.append(i)
+        kept += [run for i in sorted(chosen) for run in whole[i]]
     apart = {id(run) for run in kept}
     return Parts([run for run in others if id(run) not in apart], kept, held_out)
 

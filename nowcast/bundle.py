@@ -73,7 +73,7 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     content = _read(path)
     try:
         card = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again") from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         found = card.get("schema") if isinstance(card, dict) else None
@@ -90,6 +90,10 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if card["forecaster"] not in LEARNED:
         raise UserError(
             f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows {', '.join(LEARNED)}; upgrade weight-nowcaster"
+        )
+    if card.get("card_sha256") != card_hash(card):
+        raise UserError(
+            f"bundle {str(folder)!r}: card.json is not as it was written (its sha256 differs); make the bundle again"
         )
     return card
 
@@ -126,6 +130,7 @@ def save(
             **{key: getattr(forecaster, key) for key in _settings(forecaster)},
             "params_sha256": hashlib.sha256((fresh / "params.npz").read_bytes()).hexdigest(),
         }
+        full["card_sha256"] = card_hash(full)
         (fresh / "card.json").write_text(json.dumps(full, indent=2) + "\n")
         if folder.exists():
             old = fresh.with_name(fresh.name + ".old")
@@ -149,6 +154,12 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
         if not ours or foreign:
             what = f"also holds {foreign[0]!r}" if ours else "exists and is no bundle"
             raise UserError(f"bundle {str(folder)!r} {what}; choose another path")
+
+
+def card_hash(card: Mapping[str, Any]) -> str:
+    """Of all that a card says."""
+    said = json.loads(json.dumps({key: value for key, value in card.items() if key != "card_sha256"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _settings(forecaster: Any) -> list[str]:

@@ -13,10 +13,19 @@ if __name__ == "__main__":
 from meta_train import processes, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
+from nowcast.types import UserError
 from scripts.cli import argument, command, command_line
+
+BUNDLES: set[str] = set()
+"""Of the jobs of one ``-m``, which follow one another in one process."""
 
 
 def main(config: MetaTrainConfig) -> None:
+    if config.bundle in BUNDLES:
+        raise UserError(
+            f"bundle={config.bundle}: another job of this -m writes it; give each its own, such as 'bundle=bundles/h${{horizon}}'"
+        )
+    BUNDLES.add(config.bundle)
     card, stopped, code = meta_train(config, command_line("meta_train"))
     if processes.is_first():
         if card is None:

@@ -10,7 +10,7 @@ import pytest
 from networks import random_wnn
 
 import nowcast
-from nowcast.bundle import SCHEMA, read_card
+from nowcast.bundle import SCHEMA, card_hash, read_card
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def forecast(forecaster):
 
 
 def change_card(folder, **changes):
-    card = read_card(folder) | changes
-    (folder / "card.json").write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+    card = {k: v for k, v in (read_card(folder) | changes).items() if v is not None}
+    (folder / "card.json").write_text(json.dumps(card | {"card_sha256": card_hash(card)}))
 
 
 def test_a_loaded_bundle_forecasts_the_same_bit_for_bit(folder):
@@ -168,3 +168,21 @@ def test_a_folder_with_files_of_the_users_is_never_replaced(folder, tmp_path, ca
     with pytest.raises(nowcast.UserError, match="choose another path"):
         nowcast.save(nowcast.load(folder), target)
     assert (target / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"horizon": 10}, {"served_by": {"conv": "fc", "fc": "conv"}}, {"note": "better"}, {"card_sha256": None}],
+    ids=str,
+)
+def test_a_card_that_was_changed_by_hand_is_refused(folder, changes):
+    card = json.loads((folder / "card.json").read_text()) | changes
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(nowcast.UserError, match=r"card\.json is not as it was written"):
+        nowcast.load(folder)
+
+
+def test_a_card_that_is_nothing_but_brackets_is_damaged(folder):
+    (folder / "card.json").write_text("[" * 100_000)
+    with pytest.raises(nowcast.UserError, match=r"card\.json is damaged"):
+        nowcast.load(folder)

@@ -48,7 +48,7 @@ def test_a_forecast_by_pieces_is_the_forecast(shape, small_pieces, monkeypatch):
 @pytest.mark.parametrize(
     "spec", [P("a"), P(None, "a"), P("b", "a"), P(None, None, None, ("a", "b")), P("a", None, "b")], ids=str
 )
-@pytest.mark.parametrize("forecaster", ["wnn", "linear", "exponential"])
+@pytest.mark.parametrize("forecaster", ["wnn", "linear"])
 def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, forecaster):
     forecaster = random_wnn() if forecaster == "wnn" else nowcast.load(forecaster)
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)

@@ -7,6 +7,7 @@ import pkgutil
 import re
 import shlex
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -58,6 +59,11 @@ def register():
 
 def jobs(name, overrides):
     """The configuration of every job of a command line, checked."""
+    return _jobs(name, tuple(overrides))
+
+
+@lru_cache
+def _jobs(name, overrides):
     overrides = [override for override in overrides if override != "-m"]
     sweep = compose(name, overrides=[o for o in overrides if "," not in o or "[" in o], return_hydra_config=True)
     params = {key: str(value) for key, value in (sweep.hydra.sweeper.params or {}).items()}

@@ -84,13 +84,15 @@ def test_the_result_does_not_depend_on_devices_and_processes(
     ("differently", "said"),
     [
         ({"corpus": "nowhere"}, ["no corpus there", "another process of this fit failed"]),
-        ({"seed": "7"}, ["processes differ in what to fit", "processes differ in what to fit"]),
+        ({"seed": "7"}, ["processes of this fit differ in seed=7 here", "differ in seed=0 here"]),
+        ({"log": "csv"}, ["is a file", "another process of this fit failed"]),
     ],
-    ids=["fails", "other configuration"],
+    ids=["fails", "other configuration", "cannot log"],
 )
 def test_where_one_of_two_processes_cannot_fit_both_end_and_say_why(
     command_line, corpus_path, tmp_path, differently, said
 ):
+    (tmp_path / "bundle.log").touch()  # where only the log would be
     given = {"corpus": str(corpus_path), "bundle": str(tmp_path / "bundle"), "steps": "40", "batch_size": "64"}
     each = [given | differently, given]
     commands = [command_line("meta_train", *(f"{key}={value}" for key, value in own.items())) for own in each]
@@ -98,7 +100,7 @@ def test_where_one_of_two_processes_cannot_fit_both_end_and_say_why(
         assert code == 2, err
         assert "Traceback" not in err
         assert expected in (out + err)
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["bundle.log"]
 
 
 def test_so_many_devices_that_windows_do_not_split_over_are_refused(monkeypatch):

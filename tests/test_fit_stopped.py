@@ -52,8 +52,9 @@ def kill_at(monkeypatch, number, *, before_index):
     monkeypatch.setattr(Checkpoint, "save", dying)
 
 
-@pytest.mark.parametrize("before_index", [False, True], ids=["after a save", "in the middle of a save"])
-@pytest.mark.parametrize("number", [1, 7])
+@pytest.mark.parametrize(
+    ("number", "before_index"), [(1, True), (7, False)], ids=["in the middle of the first save", "after the seventh"]
+)
 def test_a_killed_fit_goes_on_and_ends_in_the_same_parameters(
     config, whole, monkeypatch, tmp_path, number, before_index
 ):

@@ -344,8 +344,6 @@ OPTIMIZERS = {  # what each resets, beside nothing: all of it, and what reset_fi
     "adam, scheduled": (lambda: optax.adam(optax.linear_schedule(0.1, 0.0, 99)), {"mu", "nu", "count"}, {"mu"}),
     "adafactor": (lambda: optax.adafactor(0.1, momentum=0.9), {"v", "v_row", "v_col", "ema", "count"}, {"ema"}),
     "ademamix": (lambda: optax.contrib.ademamix(0.1), {"m1", "m2", "nu", "count", "count_m2"}, {"m1", "m2"}),
-    "prodigy": (lambda: optax.contrib.prodigy(0.1), {"exp_avg", "exp_avg_sq", "grad_sum", "params0", "estim_lr", "numerator_weighted", "count"}, {"exp_avg"}),
-    "inject_hyperparams": (lambda: optax.inject_hyperparams(optax.adam)(0.1), {"mu", "nu", "count"}, {"mu"}),
     "partition": (lambda: optax.partition({"a": optax.adam(0.1)}, lambda p: jax.tree.map(lambda _: "a", p)), {"mu", "nu", "count"}, {"mu"}),
     "schedule_free": (lambda: optax.contrib.schedule_free_adamw(0.1, warmup_steps=3), {"z", "nu", "count", "weight_sum", "step_count", "max_lr"}, None),
 }  # fmt: skip

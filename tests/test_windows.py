@@ -166,6 +166,15 @@ def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
         assert {run.config["seed"] for run in kept}.isdisjoint(run.config["seed"] for run in fitted)
 
 
+def test_many_runs_that_begin_alike_do_not_all_become_validation(unchecked):
+    runs = [Made(i) for i in range(12)]
+    for i, run in enumerate(runs):
+        run.config = {"task": "a-x", "seed": max(0, i - 9), "epochs": i, "record_every": 1}
+    for seed in range(5):  # ten runs of one seed, and two of others
+        fitted, kept, _ = validate.split(runs, 0.2, [], seed)
+        assert (len(fitted), len(kept)) == (10, 2)
+
+
 def test_runs_that_diverged_are_fitted_to_alone(unchecked):
     runs = [Made(i, task=task) for i, task in enumerate(["a-x", "a-x", "b-x", "b-x", "c-x", "c-x"])]
     for i in (1, 2, 3, 4):
