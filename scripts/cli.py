@@ -79,6 +79,7 @@ def _checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
 def _quieten() -> None:
     for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of tasks that it left
     threading.excepthook = sys.unraisablehook = lambda _: None  # and its threads print it once more
 
 
