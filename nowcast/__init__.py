@@ -4,6 +4,7 @@
 >>> tx = nowcast.periodic(optax.adam(1e-3), nowcast.load("linear"), every=100)
 """
 
+from nowcast.batch_norm import reestimate
 from nowcast.bundle import load, save
 from nowcast.explanation import explain
 from nowcast.forecasters.base import Forecaster, forecast
@@ -13,7 +14,6 @@ from nowcast.jumps import Jumps
 from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
 from nowcast.state import POPULATION, NowcastState
-from nowcast.statistics import reestimate
 from nowcast.transform import periodic
 from nowcast.types import OPERATIONS, Task, UserError
 

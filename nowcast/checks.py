@@ -54,9 +54,9 @@ def check_weights(params: PyTree) -> None:
 
 def _described(leaf: Any) -> str:
     """Dtype and shape."""
-    return (
-        "masked" if absent(leaf) else leaf if isinstance(leaf, str) else f"{jnp.asarray(leaf).dtype}{jnp.shape(leaf)}"
-    )
+    if absent(leaf):
+        return "masked"
+    return leaf if isinstance(leaf, str) else f"{jnp.asarray(leaf).dtype}{jnp.shape(leaf)}"
 
 
 def operations_of(asked: Any) -> tuple[str, ...] | None:

@@ -20,18 +20,18 @@ SHARDS = (64, 8, 1)
 """An axis is cut so that what is left of it still splits over as many devices; over fewer where pieces would stay large."""
 
 
-def chunked(work: Callable[..., Array], parts: Sequence[Array], shape: tuple[int, ...], like: Array) -> Array:
-    """``work(*parts)``, a piece of ``shape`` at a time.
+def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> Array:
+    """``work(*parts)``, a piece at a time.
 
     Args:
         work: Elementwise: from arrays with axes of their own in front of ``*shape`` to one of ``*shape``; any shape will do.
         parts: The arrays.
-        shape: Their last axes.
-        like: Of the result's shape, dtype and sharding.
+        like: Of the result's shape, dtype and sharding; its axes are the last ones of every array.
 
     Axes are cut into strides, not blocks: each piece holds some of every device's part of an array that is split over devices, so that no
     device needs another one's.
     """
+    shape = like.shape
     limit = min(LIMIT.get(jax.default_backend(), ELSEWHERE), max(LEAST, math.prod(shape) // MOST_PIECES))
     cuts = pieces(shape, limit)
     total = math.prod(cuts)

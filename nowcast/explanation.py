@@ -13,6 +13,7 @@ from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.forecasters.learned import SERVES, Learned
 from nowcast.ops import flat_labels, label_ops, path_name
+from nowcast.text import align
 from nowcast.types import PyTree
 
 HEAD = ("leaf", "shape", "operation", "network", "history")
@@ -64,14 +65,7 @@ def explain(
         rows.append(
             (path_name(path), "×".join(map(str, shape)) or "scalar", operation, network or "—", _bytes(history))
         )
-    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
-    for row in (HEAD, *rows):
-        *words, last = row
-        print(
-            "  ".join(
-                [*(word.ljust(width) for word, width in zip(words, widths, strict=False)), last.rjust(widths[-1])]
-            )
-        )
+    print(*align([HEAD, *rows], left=len(HEAD) - 1), sep="\n")
     by = "" if forecaster else " with a WNN (pass another forecaster to see its table)"
     print(f"{jumping:,} of {total:,} weights jump{by}; their history takes {_bytes(held)}")
 

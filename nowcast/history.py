@@ -50,9 +50,8 @@ def record(history: History, filled: Array, params: PyTree) -> History:
     def moved(number: int, new: Array, old: Any, begun: Any) -> Any:
         return old if absent(old) else jnp.where(filled == number, (new - begun).astype(old.dtype), old)
 
-    begun = jax.tree.map(
-        first, params, history.first
-    )  # the old one is needed no more: or it would be copied at every step
+    # From the new first one: the old one is then needed no more, and need not be copied at every step.
+    begun = jax.tree.map(first, params, history.first)
     rest = (
         jax.tree.map(partial(moved, number), params, old, begun) for number, old in enumerate(history.moved, start=1)
     )

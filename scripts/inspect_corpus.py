@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from collect import corpus, inspection, places
 from collect.config import InspectCorpusConfig
-from nowcast.evaluation.report import align
 from nowcast.paths import check_writable
+from nowcast.text import align
 from nowcast.types import UserError
 from scripts.cli import argument, command
 

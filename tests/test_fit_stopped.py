@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import nowcast
 from meta_train import trainer
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
-from meta_train.fitting import meta_train
+from meta_train.fitting import Outcome, meta_train
 
 
 class Killed(BaseException):
@@ -192,6 +193,22 @@ def test_two_commands_cannot_fit_one_bundle(config, tmp_path):
         pytest.raises(nowcast.UserError, match="another command is fitting this bundle"),
     ):
         meta_train(config())
+
+
+def test_two_jobs_of_a_sweep_cannot_write_one_bundle(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
+    from scripts import meta_train as command
+
+    fitted = []
+    monkeypatch.setattr(
+        command, "meta_train", lambda config, line: fitted.append(config.horizon) or Outcome(None, "enough")
+    )
+    command.main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=2))
+    with pytest.raises(
+        nowcast.UserError, match=r"bundle=bundles/mine: another job of this -m writes it; give each its own"
+    ):
+        command.main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=3))
+    assert fitted == [2]
 
 
 def test_every_job_of_a_sweep_makes_its_bundle(script, corpus_path, tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_options import close, same
+from runs import close, follow, same
 
 import nowcast
 from nowcast import Guard
@@ -46,32 +46,11 @@ def gradient(params):
 
 def train(steps, share, guard, inner=None, *, value_fn=loss, **options):
     tx = nowcast.periodic(inner or optax.adam(0.001), far(share), every=EVERY, guard=guard, **options)
-    params, path, states = start(), [start()], [tx.init(start())]
-    states = [tx.init(params)]
-
-    @jax.jit
-    def step(params, state):
-        more = {} if guard is None else {"value_fn": value_fn}
-        updates, state = tx.update(gradient(params), state, params, **more)
-        return optax.apply_updates(params, updates), state
-
-    for _ in range(steps):
-        params, state = step(params, states[-1])
-        path.append(params)
-        states.append(state)
-    return path, states
+    return follow(tx, start(), steps, gradient, value_fn=value_fn)
 
 
 def alone(steps, inner=None):
-    tx = inner or optax.adam(0.001)
-    params, state = start(), tx.init(start())
-    path, states = [params], [state]
-    step = jax.jit(lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(gradient(p), s, p)))
-    for _ in range(steps):
-        params, state = step(params, state)
-        path.append(params)
-        states.append(state)
-    return path, states
+    return follow(inner or optax.adam(0.001), start(), steps, gradient)
 
 
 FREE, STATES = alone(8 * PERIOD)

@@ -1,7 +1,6 @@
 """The Keras callback: real fits, against forecasts of what another callback recorded."""
 
 import importlib
-import os
 import pickle
 import re
 import subprocess
@@ -9,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-
-os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
 import keras

@@ -7,6 +7,7 @@ import optax
 import pytest
 from networks import random_wnn
 from orbax.checkpoint import v1 as ocp
+from runs import close, follow, same, start
 
 import nowcast
 
@@ -32,41 +33,14 @@ def make(optimizer="adam", forecaster="linear", **settings):
     return nowcast.periodic(OPTIMIZERS[optimizer](), FORECASTERS[forecaster], **({"every": EVERY} | settings))
 
 
-def start(dtype=jnp.float32):
-    rng = np.random.default_rng(0)
-    shapes = {"conv": {"kernel": (2, 2, 1, 3)}, "head": {"bias": (4,), "kernel": (3, 4)}}
-    tree = jax.tree.map(lambda s: rng.normal(size=s), shapes, is_leaf=lambda s: isinstance(s, tuple))
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
-
-
 def gradient(params):
     return jax.grad(lambda p: sum(jnp.sum(jnp.cos(x) ** 2) for x in jax.tree.leaves(p)))(params)
 
 
 def train(tx, params, steps, state=None):
     """The parameters after every step, and the last state."""
-    state = tx.init(params) if state is None else state
-
-    @jax.jit
-    def step(params, state):
-        updates, state = tx.update(gradient(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    path = [params]
-    for _ in range(steps):
-        params, state = step(params, state)
-        path.append(params)
-    return path, state
-
-
-def assert_trees_equal(got, expected):
-    assert jax.tree.structure(got) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, got, expected)
-
-
-def assert_trees_close(got, expected, **tolerance):
-    assert jax.tree.structure(got) == jax.tree.structure(expected)
-    jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, **tolerance), got, expected)
+    path, states = follow(tx, params, steps, gradient, state)
+    return path, states[-1]
 
 
 @every_pair
@@ -95,7 +69,7 @@ def test_before_the_first_jump_it_is_the_inner_optimizer(optimizer, forecaster):
     alone, _ = train(OPTIMIZERS[optimizer](), start(), FIRST_JUMP)
     wrapped, _ = train(make(optimizer, forecaster), start(), FIRST_JUMP)
     for before, after in zip(alone[:-1], wrapped[:-1], strict=True):
-        assert_trees_close(after, before, rtol=1e-6, atol=1e-7)
+        close(after, before, rtol=1e-6, atol=1e-7)
     if forecaster != "last_value":
         assert np.abs(alone[-1]["head"]["kernel"] - wrapped[-1]["head"]["kernel"]).max() > 1e-3
 
@@ -109,8 +83,8 @@ def test_a_jump_lands_on_the_forecast_of_the_window(optimizer, forecaster):
     window = jax.tree.map(lambda *leaves: jnp.stack(leaves), *snapshots)
     updates, state = tx.update(gradient(path[-1]), state, path[-1])
     target = nowcast.forecast(FORECASTERS[forecaster], window)
-    assert_trees_close(optax.apply_updates(path[-1], updates), target, rtol=0, atol=1e-5)
-    assert_trees_close(state.inner, inner_state, rtol=1e-5, atol=1e-7)  # left as it is
+    close(optax.apply_updates(path[-1], updates), target, rtol=0, atol=1e-5)
+    close(state.inner, inner_state, rtol=1e-5, atol=1e-7)  # left as it is
     assert [int(n) for n in state.clock] == [0, 0, 1]
 
 
@@ -166,8 +140,8 @@ def test_labels_decide_which_network_forecasts():
     labels["conv"]["kernel"] = "conv"
     given = train(make("sgd", "wnn", labels=labels), start(), FIRST_JUMP)[0][-1]
     alone = train(OPTIMIZERS["sgd"](), start(), FIRST_JUMP)[0][-1]
-    assert_trees_close(given["conv"], guessed["conv"], rtol=1e-6, atol=1e-6)
-    assert_trees_close(given["head"], alone["head"], rtol=1e-6, atol=1e-6)
+    close(given["conv"], guessed["conv"], rtol=1e-6, atol=1e-6)
+    close(given["head"], alone["head"], rtol=1e-6, atol=1e-6)
     assert np.abs(guessed["head"]["kernel"] - alone["head"]["kernel"]).max() > 1e-3
 
 
@@ -177,9 +151,9 @@ def test_half_a_window_survives_a_checkpoint(tmp_path):
     path, state = train(tx, params, FIRST_JUMP + 5)
     ocp.save(tmp_path / "saved", {"params": path[-1], "state": state})
     loaded = ocp.load(tmp_path / "saved", {"params": params, "state": tx.init(params)})
-    assert_trees_equal(loaded["state"], state)
+    same(loaded["state"], state)
     resumed, _ = train(tx, loaded["params"], FIRST_JUMP - 4, loaded["state"])
-    assert_trees_equal(resumed[-1], whole[-1])
+    same(resumed[-1], whole[-1])
 
 
 class Broken(nowcast.Forecaster):
@@ -195,7 +169,7 @@ def test_a_forecast_that_is_not_finite_is_refused_and_counted():
     tx = nowcast.periodic(optax.sgd(0.1), Broken(), every=EVERY)
     path, state = train(tx, start(), 2 * FIRST_JUMP + 1)
     alone, _ = train(optax.sgd(0.1), start(), 2 * FIRST_JUMP + 1)
-    assert_trees_close(path[-1], alone[-1], rtol=1e-6, atol=1e-7)
+    close(path[-1], alone[-1], rtol=1e-6, atol=1e-7)
     assert state.refused == 2
     assert state.clock._asdict() == {"step": 1, "filled": 0, "windows": 2}
 

@@ -7,6 +7,7 @@ from typing import Any
 from nowcast.evaluation import pictures
 from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED
 from nowcast.evaluation.statistics import SMOOTHING
+from nowcast.text import align
 
 HEADER = (
     "arm",
@@ -139,15 +140,3 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
         for line in lines[1:]
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def align(lines: Sequence[Sequence[str]]) -> list[str]:
-    """A table as text: the first column to the left, numbers to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]

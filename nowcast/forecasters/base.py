@@ -65,7 +65,7 @@ def by_pieces(
     forecaster: Forecaster, work: Callable[..., Array], parts: Sequence[Array], like: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """``work(*parts)``: in bounded memory, where the forecaster is elementwise."""
-    return chunked(work, parts, like.shape, like) if forecaster.elementwise else work(*parts)
+    return chunked(work, parts, like) if forecaster.elementwise else work(*parts)
 
 
 def forecast(

@@ -3,7 +3,7 @@
 ``import nowcast`` imports no Keras; this module does, and needs ``KERAS_BACKEND=jax`` set before.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -119,18 +119,13 @@ class WeightNowcasting(keras.callbacks.Callback):
         every: Batches between two snapshots. None: a snapshot at the end of each epoch, as the paper does. (With
             ``steps_per_execution``, Keras tells callbacks of every so many batches only: a snapshot then follows the first
             execution that ends with, or after, the batch meant.)
-        operations: As for :func:`nowcast.periodic`; the operation of each weight is that of :func:`label_ops`.
-        horizon: As there.
-        damping: As there.
-        start_after: As there, and counted in epochs where ``every`` is None, in batches otherwise.
-        stop_after: Likewise. A fit that should not end on a jump: the number of its epochs less one.
-        history_dtype: As there.
-        max_relative_jump: As there.
-        guard: As there; its ``after`` is counted in epochs where ``every`` is None, in batches otherwise. It takes back the
-            weights alone, and not the optimizer's moments.
+        guard: As for :class:`nowcast.Jumps`. It takes back the weights alone, and not the optimizer's moments.
         guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them, as ``model.evaluate`` has it (with
             regularization, without dropout, BatchNormalization by its running statistics), judges the jumps. One forward pass for all
             of it, so as much as a batch.
+        options: The others of :class:`nowcast.Jumps`, but for ``labels``: the operation of each weight is that of :func:`label_ops`.
+            ``start_after``, ``stop_after`` and the guard's ``after`` are counted in epochs where ``every`` is None, in batches otherwise. A
+            fit that should not end on a jump: ``stop_after`` of its epochs less one.
 
     Raises:
         UserError: An option is out of range; a guard without data, or data without a guard; no weight of the model would ever jump;
@@ -156,15 +151,9 @@ class WeightNowcasting(keras.callbacks.Callback):
         forecaster: Forecaster,
         *,
         every: int | None = None,
-        operations: Collection[str] | None = None,
-        horizon: int | Callable[[Any], Any] | None = None,
-        damping: float = 1.0,
-        start_after: int = 0,
-        stop_after: int | None = None,
-        history_dtype: Any = None,
-        max_relative_jump: float | None = None,
         guard: Guard | None = None,
         guard_data: tuple[Any, ...] | None = None,
+        **options: Any,
     ):
         super().__init__()
         if guard and guard_data is None:
@@ -174,11 +163,8 @@ class WeightNowcasting(keras.callbacks.Callback):
         if guard_data is not None and not guard:
             raise UserError("guard_data is there and guard=None; pass guard=nowcast.Guard() too, or leave the data out")
         self._by_batch = every is not None
-        self._jumps = Jumps(
-            forecaster=forecaster, every=1 if every is None else every, operations=operations, horizon=horizon,
-            damping=damping, start_after=start_after, stop_after=stop_after, history_dtype=history_dtype,
-            max_relative_jump=max_relative_jump, guard=guard,
-        )  # fmt: skip
+        every = 1 if every is None else every
+        self._jumps = Jumps(forecaster=forecaster, every=every, labels=None, guard=guard, **options)
         self._guard_data = None
         if guard_data is not None:
             if not isinstance(guard_data, tuple | list) or len(guard_data) not in (2, 3):

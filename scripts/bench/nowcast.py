@@ -15,9 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path[0] = str(
-    Path(__file__).resolve().parent.parent.parent
-)  # not this folder, whose nowcast.py would hide the package
+sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder: its nowcast.py
 
 from scripts.memory import large_pages
 

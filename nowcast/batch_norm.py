@@ -37,9 +37,8 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
     """
 
     def run(tree: PyTree, batch: Any) -> PyTree:
-        return forward(
-            jax.tree.map(lambda leaf: leaf, tree), batch
-        )  # a tree of its own: some modules write into theirs
+        own = jax.tree.map(lambda leaf: leaf, tree)  # some modules write into the tree that they get
+        return forward(own, batch)
 
     def single(leaf: Any) -> Any:
         return jnp.zeros_like(leaf, jnp.promote_types(leaf.dtype, jnp.float32)) if _moves(leaf) else leaf

@@ -1,0 +1,15 @@
+"""Tables for a terminal."""
+
+from collections.abc import Sequence
+
+
+def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """A table as text: so many of the first columns to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

@@ -1,0 +1,107 @@
+"""What users give to a jump and cannot be: one line, the value, the cure."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from networks import random_wnn
+from runs import LINEAR, start, train
+
+import nowcast
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"moments": "forget"}, "moments='forget' must be one of keep, reset, reset_first"),
+        ({"operations": ("dense",)}, "operations: 'dense' is none; they are conv"),
+        ({"operations": ()}, r"operations=\(\) lets nothing jump"),
+        ({"operations": ("norm",), "forecaster": random_wnn()}, "no leaf would ever jump with operations=.'norm',.: leaf 'conv/kernel' is labelled 'conv'"),
+        ({"operations": ("fc", "norm"), "forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}}}, "operations: 'norm', of leaf 'conv/kernel', is served by no network"),
+        ({"forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "norm", "kernel": "other"}}}, "no leaf would ever jump with this wnn: leaf 'conv/kernel' is labelled 'norm'"),
+        ({"start_after": -1}, "start_after=-1 must be a whole number"),
+        ({"stop_after": 1.5}, r"stop_after=1\.5 must be a whole number"),
+        ({"damping": float("nan")}, "damping=nan"),
+        ({"max_relative_jump": 0.0}, "max_relative_jump=0.0 must be above 0"),
+        ({"history_dtype": "int8"}, "history_dtype='int8' must be one of float32"),
+        ({"horizon": 0}, "horizon=0 must be a whole number"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_is_refused(options, said, unchecked):
+    with pytest.raises(nowcast.UserError, match=said):
+        train(1, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: {"conv": p["conv"]}, "leaf 'head/bias' is gone"),
+        (lambda p: p | {"new": jnp.zeros(3)}, r"leaf 'new' is float32\(3,\), and was not there"),
+        (lambda p: p | {"conv": {"kernel": jnp.zeros((2, 2))}}, r"leaf 'conv/kernel' is float32\(2, 2\), and was float32\(2, 2, 1, 3\)"),
+    ],
+    ids=["gone", "new", "other shape"],
+)  # fmt: skip
+def test_parameters_that_change_are_refused_by_name(change, said):
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=1)
+    state = jumps.init(start())
+    with pytest.raises(nowcast.UserError, match=said + r".* make a new one with init"):
+        jumps.step(change(start()), state)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
+def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
+    with pytest.raises(nowcast.UserError, match="parameter 'a/table' is " + jnp.dtype(dtype).name):
+        nowcast.Jumps(forecaster=LINEAR, every=1).init({"a": {"table": jnp.zeros((2, 2), dtype)}})
+
+
+@pytest.mark.parametrize("inner", [optax.sgd(0.1), optax.adam(0.1)], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: {"conv": p["conv"]}, "leaf 'head/bias' is gone"),
+        (lambda p: p | {"new": jnp.zeros(3)}, "leaf 'new' is .* was not there"),
+        (lambda p: p | {"conv": {"kernel": jnp.zeros((2, 2))}}, "leaf 'conv/kernel' is"),
+        (lambda p: jax.tree.map(lambda x: x.astype(jnp.bfloat16), p), "leaf 'conv/kernel' is bfloat16"),
+    ],
+    ids=["gone", "new", "other shape", "other dtype"],
+)  # fmt: skip
+def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(inner, change, said, unchecked):
+    tx = nowcast.periodic(inner, LINEAR, every=1)
+    state, params = tx.init(start()), change(start())
+    with pytest.raises(nowcast.UserError, match=said):
+        tx.update(params, state, params)
+    with pytest.raises(nowcast.UserError, match="none of nowcast's: make it with init"):
+        tx.update(start(), state.inner, start())
+    if "bfloat16" not in said:
+        with pytest.raises(nowcast.UserError, match=said.replace("leaf", "gradient")):
+            tx.update(params, state, start())
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: nowcast.periodic(optax.sgd(0.1), "linear", every=1), r"forecaster='linear' is a str; pass nowcast.load\('linear'\)"),
+        (lambda: nowcast.forecast("linear", {}), "pass nowcast.load"),
+        (lambda: nowcast.explain({}, "linear"), "pass nowcast.load"),
+        (lambda: nowcast.forecasters.Noise(of="linear"), "pass nowcast.load"),
+        (lambda: nowcast.periodic(1e-3, LINEAR, every=1), "inner=0.001 is no optimizer"),
+        (lambda: nowcast.periodic(optax.adam, LINEAR, every=1), "is no optimizer"),
+        (lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, guard=True), "guard=True must be one"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=10**10), "2,000,000,000 at most"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, damping="a"), "damping='a' must be a fraction"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, damping=0), "damping=0.0 must be a fraction .* not 0"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, max_relative_jump="a"), "max_relative_jump='a' must"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=4, stop_after=11), "stop_after=11 lets nothing jump: the first jump is at step 12"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, history_dtype="foo"), "history_dtype='foo' must be one of"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, history_dtype="float64"), "float64 needs jax_enable_x64"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, operations=5), "operations=5 lets nothing jump"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, horizon=lambda jump: None), "horizon: as a function it must give"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, horizon=lambda: 3), "horizon: as a function it must give"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1).init({"a": "text"}), "parameter 'a' is a str: pass the arrays alone"),
+        (lambda: nowcast.explain({"a": jnp.arange(3)}), "parameter 'a' is int32"),
+    ],
+)  # fmt: skip
+def test_what_a_newcomer_may_type_gets_a_cure(make, said, unchecked):
+    with pytest.raises(nowcast.UserError, match=said):
+        make()
