@@ -2,22 +2,29 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from tqdm import tqdm
 
-import nowcast
-from collect import optimizers
-from collect.loop import Loop
+from collect import samples
+from collect.loop import State
+from collect.machine import Company
+from collect.samples import Samples
 from collect.stop import Stop
-from collect.workers import side_by_side
-from nowcast.evaluation.arms import ALONE, Arm
-from nowcast.forecasters import Forecaster, LastValue
+from collect.training import Moment, Training
+from collect.workers import side_by_side, workers
+from nowcast.evaluation.arms import LAWA, ORACLE, Arm
+from nowcast.forecasters import Forecaster
 from nowcast.paths import replace
-from nowcast.types import Curve, Task, UserError
+from nowcast.types import Curve, PyTree, Task, UserError
+
+PAPER = "paper"
+"""The protocol of the WNN paper: the test set at every snapshot, before a jump where there is one."""
 
 
 class Stopped(Exception):
@@ -27,90 +34,204 @@ class Stopped(Exception):
 class Trials:
     """Runs of arms on one task; each (arm, seed) is trained once and kept in a file.
 
-    All arms of a seed share initial weights and data order, and are equal bit for bit until the first jump: the base
-    alone carries the same wrapper as the others, with a first snapshot that never comes, because another program would
-    round differently.
+    All arms of a seed share initial weights and data order, and are equal bit for bit until the first jump.
 
     Args:
         task: What to train.
-        optimizer: Its name.
         epochs: Length of every run.
         record_every: Steps between two snapshots and evaluations; an epoch when None.
         forecasters: By the names that arms use.
+        identities: By the same names what each is, whatever lies under that name tomorrow.
         folder: Where finished runs are kept.
         stop: Asked between two snapshots.
+        protocol: ``honest`` or ``paper``, see :mod:`nowcast.evaluation`.
+        at_once: Runs side by side; None: as many as cores, one on an accelerator.
+        together: Whether the seeds of an arm train as one program; None: on an accelerator.
     """
 
     def __init__(
-        self, task: Task, *, optimizer: str, epochs: int, record_every: int | None,
-        forecasters: dict[str, Forecaster], folder: Path, stop: Stop,
+        self, task: Task, *, epochs: int, record_every: int | None, forecasters: Mapping[str, Forecaster], folder: Path,
+        stop: Stop, identities: Mapping[str, str] | None = None, protocol: str = "honest", at_once: int | None = None, together: bool | None = None,
     ):  # fmt: skip
-        self.task, self._folder, self._stop = task, folder, stop
+        self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
+        self._identities = identities or {}
         self._every = record_every or task.steps_per_epoch
         self._steps = epochs * task.steps_per_epoch
         self._evaluations = -(-self._steps // self._every) + 1
-        longest = max((f.window for f in forecasters.values()), default=1)
-        if self._steps < longest * self._every:
-            raise UserError(
-                f"epochs={epochs}: a run has {self._steps} steps, and the first jump comes after {longest * self._every}; "
-                f"train longer or record more often"
-            )
+        self._paper = protocol == PAPER
+        self._together = jax.default_backend() != "cpu" if together is None else together
+        self._at_once = 1 if self._together else at_once or workers()
+        self._trainings: dict[str, Training] = {}
 
-        @lru_cache
-        def loop(forecaster: str) -> Loop:
-            tx = optimizers.make(optimizer)
-            if forecaster == ALONE:
-                return Loop(task, nowcast.periodic(tx, LastValue(), every=self._steps + 1, labels=task.labels))
-            return Loop(task, nowcast.periodic(tx, forecasters[forecaster], every=self._every, labels=task.labels))
+    def check(self, arms: Iterable[Arm]) -> None:
+        """Raises:
+        UserError: Two arms of one name are not the same; an arm's runs would be too short for a jump, or its folder holds others.
+        """
+        for arm in arms:
+            self._training(arm)
+            file = self._folder / arm.name / "arm.json"
+            if file.exists():
+                try:
+                    before = json.loads(file.read_text())
+                except ValueError:
+                    before = None
+                if before != json.loads(json.dumps(self._described(arm))):
+                    raise UserError(
+                        f"arm.{arm.name}: {str(file.parent)!r} holds runs of other settings; give the arm another name, or choose another report="
+                    )
 
-        self._loop = loop
-
-    def train(self, arms: Iterable[Arm], seeds: Iterable[int], title: str) -> None:
-        """Train every arm with every seed, several at a time on a CPU; finished ones are not trained again."""
-        units = [(arm, seed) for seed in seeds for arm in arms]
-        for arm, _ in units:  # built here, once each, not by two threads at a time
-            self._loop(arm.forecaster)
-        with tqdm(total=len(units) * self._evaluations, unit="evaluation", desc=title) as bar:
-            side_by_side(lambda unit: self._one(unit[0], unit[1], bar.update), units)
+    def train(self, arms: Iterable[Arm], seeds: Sequence[int], title: str, *, calibrate: bool = False) -> None:
+        """Train every arm with every seed; finished ones are not trained again. Calibration never reads the test set along the way."""
+        arms = list(arms)
+        for arm in arms:
+            (self._folder / arm.name).mkdir(parents=True, exist_ok=True)
+            write_json(self._folder / arm.name / "arm.json", self._described(arm))
+        groups = [(arm, [seed]) for seed in seeds for arm in arms]
+        if self._together:
+            groups = [(arm, [s for s in seeds if not self._readable(self._file(arm, s))]) for arm in arms]
+            groups = [
+                (arm, part)
+                for arm, left in groups
+                for part in ([[s] for s in left] if arm.forecaster == ORACLE else [left])
+                if part
+            ]
+        if not groups:
+            return
+        with tqdm(total=len(arms) * len(seeds) * self._evaluations, unit="evaluation", desc=title) as bar:
+            if self._together:
+                bar.update(bar.total - sum(len(part) for _, part in groups) * self._evaluations)
+            side_by_side(lambda group: self._unit(*group, bar.update, calibrate), groups, self._at_once)
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
-        stored = json.loads(self._file(arm, seed).read_text())
-        return {key: [float("nan") if value is None else value for value in values] for key, values in stored.items()}
+        return _with_nan(json.loads(self._file(arm, seed).read_text()))
 
-    def _one(self, arm: Arm, seed: int, advance: Callable[[int], Any]) -> None:
-        file = self._file(arm, seed)
-        if self._readable(file):
-            advance(self._evaluations)
+    def forecast_errors(self, arm: Arm, base: Arm, seeds: Sequence[int]) -> list[dict[str, float]] | None:
+        """By seed and operation how far an arm's forecasts are from what its base's run did, over staying where it was.
+
+        None: the arm has no forecaster of single weights with one horizon, or the base was recorded without them.
+        """
+        forecaster = self._forecasters.get(str(arm.forecast_by))
+        kept = [samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
+        if forecaster is None or not forecaster.elementwise or arm.jump.horizon_to is not None or None in kept:
+            return None
+        horizon = forecaster.check_horizon(arm.jump.horizon)
+        whole = self._steps // self._every + 1  # the last row may come sooner than a snapshot after the one before it
+        found = [{name: values[:whole] for name, values in one.items()} for one in kept if one is not None]
+        return [samples.errors(one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after)) for one in found]
+
+    def _described(self, arm: Arm) -> dict[str, Any]:
+        """What all runs of an arm depend on, but for the learning rate."""
+        return arm.settings | {"forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster), "of": None}
+
+    def _training(self, arm: Arm) -> Training:
+        """Arms that differ in what is no part of the compiled program share it."""
+        settings = arm.settings | {"schedule": None, "warmup": None}
+        if arm.average and arm.average.kind == LAWA:
+            settings |= {"average": None}
+        key = json.dumps(settings, sort_keys=True)
+        if key not in self._trainings:
+            own = None if arm.forecaster in (None, ORACLE) else self._forecasters[str(arm.forecast_by)]
+            self._trainings[key] = Training(self.task, arm, own, self._every, self._steps)
+        return self._trainings[key]
+
+    def _unit(self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool) -> None:
+        files = [self._file(arm, seed) for seed in seeds]
+        if all(map(self._readable, files)):
+            advance(self._evaluations * len(files))
             return
-        rates = optimizers.rates(arm.schedule, arm.learning_rate, self._steps)
-        rows = []
-        for snapshot in self._loop(arm.forecaster).run(seed, rates, record_every=self._every):
+        training, together = self._training(arm), self._together and arm.forecaster != ORACLE
+        training.ready(seeds, together=together)
+        company = Company()
+        sampled = arm.forecaster is None and not calibrate
+        records = [_Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds]
+        for moment in training.moments(arm, seeds, together=together):
             if self._stop.reason:
                 raise Stopped(self._stop.reason)
-            params, extra = snapshot.state.params, snapshot.state.extra
-            row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss}
-            rows.append(row | self.task.evaluate(params, extra, "validation"))
-            if snapshot.step == self._steps:  # the test set is read once
-                test = self.task.evaluate(params, extra, "test")
-            advance(1)
-        curve = {key: [row[key] for row in rows] for key in rows[0]}
-        curve |= {f"test_{key}": [value] for key, value in test.items()}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, curve)
+            step = moment.snapshots[0].step
+            for lane, record in enumerate(records):
+                record.add(moment, lane, on_grid=step % self._every == 0 or step == self._steps)
+            if step % self._every == 0 or step == self._steps:
+                advance(len(records))
+        alone = company.quiet(self._at_once * len(seeds))
+        for file, record in zip(files, records, strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if record.samples:
+                record.samples.write(file.with_suffix(".npz"))
+            write_json(file, record.finished() | {"alone": alone, "compile_seconds": training.compile_seconds})
 
     def _readable(self, file: Path) -> bool:
         """Whether a finished run is there; a damaged file is not, and its run is trained again."""
         try:
             curve = json.loads(file.read_text())
-            return all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss")) and bool(
-                curve["test_accuracy"]
+            return all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss", "seconds")) and bool(
+                curve["test_loss"] and curve["jumps"]
             )
         except (OSError, ValueError, TypeError, KeyError):
             return False
 
     def _file(self, arm: Arm, seed: int) -> Path:
-        return self._folder / f"{arm.name}-{arm.learning_rate:g}" / f"seed{seed}.json"
+        return self._folder / arm.name / f"{arm.learning_rate:g}" / f"seed{seed}.json"
+
+
+class _Record:
+    """What one run measures."""
+
+    def __init__(self, task: Task, training: Training, arm: Arm, paper: bool, sampled: bool):
+        self._task, self._training, self._paper = task, training, paper
+        self.samples = Samples(task.labels) if sampled else None
+        last = arm.average.last if arm.average and arm.average.kind == LAWA else 1
+        self._last: deque[PyTree] = deque(maxlen=last)
+        self._rows: list[dict[str, Any]] = []
+        self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
+        self._end: dict[str, Any] = {}
+
+    def add(self, moment: Moment, lane: int, *, on_grid: bool) -> None:
+        """A snapshot or a jump."""
+        snapshot = moment.snapshots[lane]
+        split = "test" if self._paper else "validation"
+        if on_grid and self._last.maxlen != 1:
+            self._last.append(jax.device_get(self._training.judged(snapshot.state)))
+        now = self._measure(snapshot.state, split)
+        if moment.before:
+            before = self._measure(moment.before[lane], split)
+            damping = 1.0
+            if self._training.arm.forecaster != ORACLE:
+                damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
+            for key, value in zip(self._jumps, (snapshot.step, before["loss"], now["loss"], damping), strict=True):
+                self._jumps[key].append(value)
+            now = before if self._paper else now
+        if not on_grid:
+            return
+        if self.samples:
+            self.samples.add(snapshot.state.params)
+        row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss}
+        self._rows.append(row | {"seconds": moment.seconds / len(moment.snapshots)} | now)
+        self._end = self._at_end(snapshot.state)
+        self._state = snapshot.state  # the last one stays valid
+
+    def finished(self) -> dict[str, Any]:
+        """Everything, after the last snapshot; the test set is read here, once (by the paper's protocol it was read all along)."""
+        test = self._measure(self._state, "test")
+        curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
+        return curve | {f"test_{key}": [value] for key, value in test.items()} | {"jumps": self._jumps} | self._end
+
+    def _measure(self, state: State, split: str) -> dict[str, float]:
+        params = self._training.judged(state)
+        if self._last.maxlen != 1:
+            params = jax.tree.map(lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last)
+        return self._task.evaluate(params, state.extra, split)
+
+    def _at_end(self, state: State) -> dict[str, Any]:
+        own = self._training.nowcast(state.optimizer)
+        forecaster = self._training.arm.forecaster
+        history = () if forecaster in (None, ORACLE) else (own.history, own.kept)
+        return {
+            "accepted": len(self._jumps["step"]) if forecaster == ORACLE else int(own.accepted),
+            "refused": int(own.refused),
+            "history_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(history)),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        }
 
 
 def claim(folder: Path, described: dict[str, Any]) -> None:
@@ -149,3 +270,11 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _with_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [math.nan if value is None else value for value in content]
+    return content

@@ -1,6 +1,7 @@
 """What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
 
 import inspect
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,11 @@ import collect.cache
 import collect.data
 import collect.models
 import collect.optimizers
+from nowcast.evaluation.arms import TUNED, Arm
+from nowcast.evaluation.protocol import HONEST, PAPER
 from nowcast.types import UserError
+
+NAME = re.compile(r"[\w-]+")
 
 
 def require(ok: bool, key: str, value: object, rule: str) -> None:
@@ -53,6 +58,7 @@ class DataConfig:
     name: str = "digits"
     train_size: int | None = None
     dir: str | None = None
+    validation: bool = True
 
     def __post_init__(self) -> None:
         require(
@@ -66,7 +72,7 @@ class DataConfig:
     @property
     def identity(self) -> dict[str, Any]:
         """What a run depends on: not where the data lies."""
-        return {"name": self.name, "train_size": self.train_size}
+        return {"name": self.name, "train_size": self.train_size} | ({} if self.validation else {"validation": False})
 
 
 @dataclass
@@ -141,6 +147,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
+        require(self.data.validation, "data.validation", "false", "recorded runs are judged by it; must be true")
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
@@ -192,10 +199,13 @@ class TunedConfig:
 
 @dataclass
 class EvaluateConfig:
-    """One comparison: a forecaster on one task, on a constant and on a tuned base."""
+    """One comparison: some arms on one task."""
 
     report: str
-    forecaster: str
+    arm: dict[str, Arm] = field(default_factory=dict)
+    forecaster: str = ""
+    introspection: str = ""
+    published: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -206,18 +216,18 @@ class EvaluateConfig:
     epochs: int = 20
     batch_size: int = 64
     record_every: int | None = None
+    protocol: str = HONEST
     target_share: float = 0.75
+    target_accuracy: float = 0.59
+    beside: dict[str, str] = field(default_factory=dict)
+    beside_title: str = ""
     max_minutes: float | None = None
+    at_once: int | None = None
+    together: bool | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
-        require(bool(self.forecaster), "forecaster", repr(self.forecaster), "must be a bundle's folder or a name")
-        require(
-            2 <= self.seeds <= 10_000,
-            "seeds",
-            self.seeds,
-            "must be 2 to 10000; an interval needs 5 or more to mean much",
-        )
+        require(1 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 1 to 10000; an interval needs 5 or more")
         check_seed("seed", self.seed)
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
         overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
@@ -227,20 +237,42 @@ class EvaluateConfig:
             self.tuned.seed,
             "calibration seeds must not be among the seeds that are compared",
         )
+        one_of("protocol", self.protocol, (HONEST, PAPER))
+        needs = self.protocol == HONEST or any(arm.learning_rate == TUNED for arm in self.arm.values())
+        rule = "an honest target and a tuned rate need the validation images; must be true"
+        require(self.data.validation or not needs, "data.validation", "false", rule)
         require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
+        accuracy = "must be above 0 and below 1: 0.59, the paper's"
+        require(0 < self.target_accuracy < 1, "target_accuracy", self.target_accuracy, accuracy)
+        for name, arm in self.arm.items():
+            require(bool(NAME.fullmatch(name)), "arm", name, "an arm's name is of letters, digits, - and _")
+            if arm.optimizer is not None:
+                one_of(f"arm.{name}.optimizer", arm.optimizer, collect.optimizers.OPTIMIZERS)
+            if arm.schedule is not None:
+                one_of(f"arm.{name}.schedule", arm.schedule, collect.optimizers.SCHEDULES)
         require(
             self.optimizer.schedule == "constant",
             "optimizer.schedule",
             self.optimizer.schedule,
-            "the comparison has its own schedules; leave it out",
+            "arms have their own schedules; leave it out",
         )
         require(
-            self.optimizer.warmup == 0,
-            "optimizer.warmup",
-            self.optimizer.warmup,
-            "the comparison has none; leave it out",
+            self.optimizer.warmup == 0, "optimizer.warmup", self.optimizer.warmup, "arms have their own; leave it out"
         )
+        require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "must be 1 run or more")
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
+
+
+@dataclass
+class ReportConfig:
+    """Reports to be joined."""
+
+    reports: list[str]
+    report: str
+
+    def __post_init__(self) -> None:
+        require(len(self.reports) >= 2, "reports", self.reports, "give two folders or more: [reports/a,reports/b]")
+        require(bool(self.report), "report", repr(self.report), "must be a folder's path")
 
 
 @dataclass

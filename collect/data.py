@@ -33,7 +33,14 @@ class Dataset:
         return self.images["train"].shape[1:]
 
 
-def load(name: str, *, directory: str | None = None, train_size: int | None = None, min_size: int = 1) -> Dataset:
+def load(
+    name: str,
+    *,
+    directory: str | None = None,
+    train_size: int | None = None,
+    min_size: int = 1,
+    validation: bool = True,
+) -> Dataset:
     """A data set by name.
 
     Args:
@@ -41,8 +48,12 @@ def load(name: str, *, directory: str | None = None, train_size: int | None = No
         directory: Where the prepared sets of TensorFlow Datasets lie, if not in the usual place.
         train_size: Use the first so many training examples only.
         min_size: Images smaller than this are resized to it (bilinear; uint8 stays uint8, rounded).
+        validation: Whether there is a validation split; if not, its images are for training too.
     """
     data = DATASETS[name]() if name in DATASETS else _prepared(name, directory)
+    if not validation:
+        for arrays in (data.images, data.labels):
+            arrays["train"] = np.concatenate([arrays["train"], arrays.pop("validation")])
     available = len(data.labels["train"])
     if train_size is not None:
         if not 1 <= train_size <= available:

@@ -154,7 +154,7 @@ class _Copying(Recorder):
         elif self.finished:
             self._store.publish(self.path)
 
-    def finish(self, status: str) -> None:
+    def finish(self, status: str, seconds: float | None = None) -> None:
         """Declare the run ``complete`` or ``diverged``, and copy it."""
-        super().finish(status)
+        super().finish(status, seconds)
         self._store.publish(self.path)

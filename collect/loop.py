@@ -1,6 +1,6 @@
 """The loop: it trains every task, whether the run is recorded, nowcast or only timed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -40,13 +40,15 @@ class Loop:
         task: What to train.
         optimizer: A transformation whose ``update`` takes ``learning_rate=`` (:func:`collect.optimizers.make`),
             wrapped by :func:`nowcast.periodic` or not.
+        axes: Of the optimizer's state where several runs train together, as ``in_axes`` of :func:`jax.vmap`:
+            :data:`nowcast.POPULATION` for a nowcast one.
     """
 
-    def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs):
-        self.task, self.optimizer = task, optimizer
+    def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs, axes: PyTree = 0):
+        self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
         compile_ = partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
         self._step = compile_(self._one_step)
-        self._steps = compile_(jax.vmap(self._one_step, in_axes=(0, None, 0, 0, 0)))
+        self._steps = compile_(jax.vmap(self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)))
 
     def start(self, seed: int) -> State:
         """The state before the first step."""
@@ -59,6 +61,7 @@ class Loop:
         rates: np.ndarray,
         *,
         record_every: int | None = None,
+        also: Container[int] = (),
         state: State | None = None,
         first_step: int = 0,
     ) -> Iterator[Snapshot]:
@@ -68,6 +71,7 @@ class Loop:
             seed: Of the initial weights and of the data order.
             rates: The learning rate of every step; its length is the run's.
             record_every: Steps between two snapshots; an epoch when left out. The last step is always one.
+            also: Further steps to pause after.
             state: Where to go on from, with ``first_step``; the start of the run when left out.
             first_step: Steps already taken.
 
@@ -79,7 +83,7 @@ class Loop:
         yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
         inputs = self._inputs(seed, rates)
         for done, reached, loss in self._drive(
-            self._step, state, self.task.arrays, inputs, len(rates), record_every, first_step
+            self._step, state, self.task.arrays, inputs, len(rates), record_every, also, first_step
         ):
             yield Snapshot(done, done / self.task.steps_per_epoch, reached, float(loss))
 
@@ -89,6 +93,7 @@ class Loop:
         rates: np.ndarray,
         *,
         record_every: int | None = None,
+        also: Container[int] = (),
         states: Sequence[State] | None = None,
         first_step: int = 0,
     ) -> Iterator[list[Snapshot]]:
@@ -100,6 +105,7 @@ class Loop:
             seeds: One per run.
             rates: ``(runs, steps)``.
             record_every: As in :meth:`run`.
+            also: As in :meth:`run`.
             states: As in :meth:`run`, one per run; all have taken ``first_step`` steps.
             first_step: Steps already taken.
 
@@ -114,7 +120,15 @@ class Loop:
         split, everywhere = (
             jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], [])
         )
-        state = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *(states[i] for i in lanes)), split)
+        axes = jax.tree.broadcast(self._axes, states[0], is_leaf=_is_none)
+        state = jax.tree.map(
+            lambda axis, *leaves: jax.device_put(
+                leaves[0] if axis is None else np.stack(leaves), everywhere if axis is None else split
+            ),
+            axes,
+            *(states[i] for i in lanes),
+            is_leaf=_is_none,
+        )
         each = [self._inputs(seeds[i], rates[i]) for i in lanes]
 
         def inputs(step: int) -> tuple[jax.Array, ...]:
@@ -123,17 +137,31 @@ class Loop:
 
         def snapshots(done: int, state: State, losses: np.ndarray) -> list[Snapshot]:
             host, epoch = jax.device_get(state), done / self.task.steps_per_epoch
-            each_state = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), host) for i in range(len(seeds)))
+            each_state = (
+                jax.tree.map(
+                    lambda axis, leaf, i=i: (
+                        None if leaf is None else np.asarray(leaf if axis is None else leaf[i])  # no leaf, no axis
+                    ),
+                    axes,
+                    host,
+                    is_leaf=_is_none,
+                )
+                for i in range(len(seeds))
+            )
             return [Snapshot(done, epoch, own, float(loss)) for own, loss in zip(each_state, losses, strict=False)]
 
         yield snapshots(first_step, state, np.full(len(lanes), np.nan))
         arrays = jax.device_put(self.task.arrays, everywhere)
-        for reached in self._drive(self._steps, state, arrays, inputs, rates.shape[1], record_every, first_step):
+        for reached in self._drive(self._steps, state, arrays, inputs, rates.shape[1], record_every, also, first_step):
             yield snapshots(*reached)
+
+    def once(self, state: State, seed: int, rates: np.ndarray, step: int) -> State:
+        """The state after one more step, number ``step`` (from 0) of its run; the given one is used up."""
+        return self._step(state, self.task.arrays, *self._inputs(seed, rates)(step))[0]
 
     def _drive(
         self, step: Callable[..., Any], state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]],
-        steps: int, record_every: int | None, first_step: int,
+        steps: int, record_every: int | None, also: Container[int], first_step: int,
     ) -> Iterator[tuple[int, State, np.ndarray]]:  # fmt: skip
         """``(steps taken, state, mean loss since the last one)`` at every snapshot but the first."""
         record_every = record_every or self.task.steps_per_epoch
@@ -141,10 +169,12 @@ class Loop:
         for done in range(first_step + 1, steps + 1):
             state, loss = step(state, arrays, *inputs(done - 1))
             losses.append(loss)
-            if done % record_every == 0 or done == steps:
+            snapshot = done % record_every == 0 or done == steps
+            if snapshot or done in also:
                 mean = np.mean(jax.device_get(losses), axis=0)
-                losses.clear()
                 yield done, state, mean
+            if snapshot:
+                losses.clear()
 
     def _inputs(self, seed: int, rates: np.ndarray) -> Callable[[int], tuple[Any, ...]]:
         """A function from a step to what differs between runs there: example indices, learning rate, moment."""
@@ -176,3 +206,7 @@ class Loop:
 def _moment(seed: int, step: int) -> np.ndarray:
     """What the key of a batch is made from: the same for all arms of a seed, and after a resume."""
     return np.array([seed % 2**32, step], np.uint32)
+
+
+def _is_none(axis: Any) -> bool:
+    return axis is None

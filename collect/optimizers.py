@@ -14,16 +14,20 @@ from jaxtyping import Float
 
 from nowcast.types import PyTree, UserError
 
-OPTIMIZERS = {
-    "adam": optax.scale_by_adam,
-    "adamw": lambda: optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(1e-2)),
-    "momentum": lambda: optax.trace(decay=0.9),
-    "sgd": optax.identity,
+OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2),
+    "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
+    "sgd": optax.sgd,
+    "muon": lambda rate: optax.contrib.muon(rate, muon_weight_dimension_numbers=_matrices, consistent_rms=0.2),
+    "schedule_free": lambda rate: optax.contrib.schedule_free_adamw(rate),
 }
+"""By their learning rate, which may be traced."""
 SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "constant": np.ones_like,
     "cosine": lambda progress: (1 + np.cos(np.pi * progress)) / 2,
     "step": lambda progress: np.where(progress < 0.5, 1, np.where(progress < 0.75, 0.1, 0.01)),
+    "wsd": lambda progress: np.minimum(1, (1 - progress) / 0.2),
 }
 """A rate's factor by the share of the run that has passed."""
 GRIDS = {
@@ -31,6 +35,8 @@ GRIDS = {
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "momentum": (1e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "sgd": (1e-2, 1e-1, 3e-1, 1.0, 3.0),
+    "muon": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "schedule_free": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
 }
 """The learning rates that tuning tries, wide enough that the best one is rarely the first or the last."""
 
@@ -39,7 +45,19 @@ def make(name: str) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose ``update`` takes ``learning_rate=``."""
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
-    return optax.chain(OPTIMIZERS[name](), _scale_by_given_rate())
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
+        return now.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)
+
+
+def judged(name: str, params: PyTree, state: Any) -> PyTree:
+    """The weights that a run of this optimizer is judged by: for Schedule-Free not those that it trains."""
+    return optax.contrib.schedule_free_eval_params(state, params) if name == "schedule_free" else params
 
 
 def rates(schedule: str, learning_rate: float, steps: int, warmup: float = 0.0) -> Float[np.ndarray, "steps"]:
@@ -47,7 +65,8 @@ def rates(schedule: str, learning_rate: float, steps: int, warmup: float = 0.0) 
 
     Args:
         schedule: ``constant``; ``cosine``, from ``learning_rate`` to 0 (Loshchilov & Hutter, ICLR 2017); ``step``, a tenth
-            of it after half of the steps and a hundredth after three quarters (He et al., CVPR 2016, §4.2).
+            of it after half of the steps and a hundredth after three quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then
+            evenly to 0 over the last fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024).
         learning_rate: Where the schedule begins.
         steps: Length of the run.
         warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al., 2017, §2.2); the
@@ -63,8 +82,7 @@ def rates(schedule: str, learning_rate: float, steps: int, warmup: float = 0.0) 
     return (learning_rate * np.concatenate([climb, shape])).astype(np.float32)
 
 
-def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
-    def update(updates: PyTree, state: Any, params: Any = None, *, learning_rate: Any, **_: Any) -> tuple[PyTree, Any]:
-        return jax.tree.map(lambda u: -learning_rate * u, updates), state
-
-    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+def _matrices(params: PyTree) -> PyTree:
+    """What Muon orthogonalises: kernels, as matrices from all their inputs to their outputs; the rest is Adam's, with Nesterov's momentum."""
+    numbers = optax.contrib.MuonDimensionNumbers
+    return jax.tree.map(lambda p: numbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim >= 2 else None, params)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -30,7 +31,9 @@ def make_task(
 ) -> Classification:
     """The task that a configuration names."""
     min_size = MODELS[model.name].min_size  # type: ignore[attr-defined]
-    dataset = collect.data.load(data.name, directory=data.dir, train_size=data.train_size, min_size=min_size)
+    dataset = collect.data.load(
+        data.name, directory=data.dir, train_size=data.train_size, min_size=min_size, validation=data.validation
+    )
     augment = augment or AugmentConfig()
     return Classification(model.name, dataset, batch_size=batch_size, augment=augment.name, **model.sizes)
 
@@ -141,7 +144,7 @@ class Group:
 
     def _follow(self, snapshots: Iterable[Sequence[Snapshot]], recorders: Sequence[Recorder], done: int) -> list[str]:
         """Record what a loop yields; each run's status, or nothing when it was stopped before its end."""
-        status = [""] * len(recorders)
+        status, begun = [""] * len(recorders), time.perf_counter()
         for group in snapshots:
             index = -(-group[0].step // self.every)
             if index <= done:  # the one we go on from
@@ -166,8 +169,9 @@ class Group:
                     status[lane] = "diverged"
                 elif snapshot.step == self.steps:
                     status[lane] = "complete"
-                if status[lane]:
-                    recorder.finish(status[lane])
+                if status[lane]:  # what came before a restart took as long a snapshot
+                    passed = (time.perf_counter() - begun) / len(recorders)
+                    recorder.finish(status[lane], passed * index / max(index - max(done, 0), 1))
             if stopping or all(status):
                 break
         return status

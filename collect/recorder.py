@@ -171,12 +171,14 @@ class Recorder:
         if checkpoint or since * CHECKPOINT_SHARE > self._checkpoint_cost:
             self._checkpoint(snapshot, state)
 
-    def finish(self, status: str) -> None:
-        """Declare the run ``complete`` or ``diverged``: from now on readers see it."""
+    def finish(self, status: str, seconds: float | None = None) -> None:
+        """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now on readers see it."""
         whole = {
             name: hashlib.sha256("\n".join(digests).encode()).hexdigest() for name, digests in self._digests.items()
         }
         self._info |= {"status": status, "snapshots": len(self._digests["weights"]), "sha256": whole["weights"]}
+        if seconds is not None:
+            self._info["seconds"] = round(seconds, 1)
         if "statistics" in whole:
             self._info["statistics"] |= {"sha256": whole["statistics"]}
         self._write_info()

@@ -23,9 +23,12 @@ def workers() -> int:
     return cores() if jax.default_backend() == "cpu" else 1
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``[work(item) for item in items]`` in threads; after an error nothing more is begun, and it is raised."""
-    with ThreadPoolExecutor(workers()) as pool:
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None) -> list[Result]:
+    """``[work(item) for item in items]`` in threads, as many as :func:`workers` says where nothing is given.
+
+    After an error nothing more is begun, and it is raised.
+    """
+    with ThreadPoolExecutor(at_once or workers()) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             return [future.result() for future in futures]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -74,7 +75,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         processes.together(lambda: Checkpoint(config.bundle, identity)) as checkpoint,
         Stop(config.max_minutes) as stop,
     ):
-        progress = fit(config, data, checkpoint, stop)
+        begun = time.perf_counter()
+        progress, first = fit(config, data, checkpoint, stop)
+        seconds = (time.perf_counter() - begun) * progress.step / max(progress.step - first, 1)
     if not progress.ended(config.settings):
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
     forecaster = assemble(config, data.networks, progress)
@@ -85,6 +88,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         "validation": validate.scores(forecaster, data.validation),
         "held_out": validate.scores(forecaster, data.held_out),
         "steps": progress.step,
+        "seconds": round(seconds, 1),
         "curves": progress.curves,
         "versions": {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")},
     }
@@ -125,8 +129,8 @@ def read(config: MetaTrainConfig) -> Data:
     return Data(networks, train, joined, validation, held_out, _described(config, corpora, parts))
 
 
-def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop) -> Progress:
-    """Fit from the checkpoint on, to the end or to where it is stopped."""
+def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop) -> tuple[Progress, int]:
+    """Fit from the checkpoint on, to the end or to where it is stopped; that, and the step at which it began."""
     rule, settings = config.rule, config.settings
     fresh = trainer.start(config.kind, data.networks, rule.window, rule.horizon, settings)
     begun = progress = checkpoint.load(fresh) or fresh
@@ -147,7 +151,7 @@ def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop)
             raise UserError(
                 f"meta-training: {error}; {good if progress.step else 'no checkpoint yet;'} lower learning_rate={config.learning_rate:g}"
             ) from None
-    return progress
+    return progress, begun.step
 
 
 def distinct(corpora: Sequence[Corpus]) -> list[Run]:
@@ -201,6 +205,7 @@ def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: valida
         "hash": hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
         "parts": each,
         "runs": len(runs),
+        "seconds": _seconds(runs),
         "tasks": sorted({run.config["task"] for run in parts.training}),
         "commands": list(dict.fromkeys(run.info.get("command") for run in runs if run.info.get("command"))),
         "training_runs": len(parts.training),
@@ -208,3 +213,9 @@ def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: valida
         "held_out_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.held_out],
         "snapshot_steps": sorted({run.config["record_every"] for run in runs}),
     }
+
+
+def _seconds(runs: Sequence[Run]) -> float | None:
+    """That the runs trained, summed; None where one was recorded without it."""
+    each = [run.info.get("seconds") for run in runs]
+    return round(sum(one for one in each if one), 1) if all(each) else None

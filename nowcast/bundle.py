@@ -156,6 +156,14 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
             raise UserError(f"bundle {str(folder)!r} {what}; choose another path")
 
 
+def params_hash(forecaster: Forecaster) -> str:
+    """SHA-256 over a learned forecaster's parameters, which no bundle holds yet."""
+    digest = hashlib.sha256()
+    for name, value in sorted(_flatten(forecaster.params).items()):  # type: ignore[attr-defined]
+        digest.update(name.encode() + np.asarray(value).tobytes())
+    return digest.hexdigest()
+
+
 def card_hash(card: Mapping[str, Any]) -> str:
     """Of all that a card says."""
     said = json.loads(json.dumps({key: value for key, value in card.items() if key != "card_sha256"}))

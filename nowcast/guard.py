@@ -28,7 +28,7 @@ class Guard:
             does not matter; a negative one goes back, towards where the run came from.
         after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover for so many steps, then
             compare with the weights from before the jump, on the same batch; a jump that hurt is undone, weights and optimizer
-            state. The next window begins then. Costs a copy of both, and the steps that are undone.
+            state, and at once where the weights stop being finite. The next window begins then. Costs a copy of both, and the steps that are undone.
         give_up: No more jumps after so many in a row that hurt. None: never.
 
     Raises:

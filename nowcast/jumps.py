@@ -93,6 +93,18 @@ class Jumps:
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
 
+    def steps(self, length: int) -> range:
+        """The steps (the first is 1) after which a run of this length jumps, or refuses to.
+
+        Example:
+            >>> import nowcast
+            >>> list(nowcast.Jumps(forecaster=nowcast.load("linear"), every=10).steps(200))
+            [50, 100, 150, 200]
+        """
+        window = self.forecaster.window * self.every
+        end = length if self.stop_after is None else min(length, self.stop_after)
+        return range(self.start_after + window, end + 1, window + self._wait)
+
     def init(self, params: PyTree) -> NowcastState:
         """The state before the first step."""
         return self.start(params, ())
@@ -208,7 +220,9 @@ class Jumps:
         changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
         if self._wait:
             changes |= {"inner": carry, "kept": state.kept}
-            out, changes = jax.lax.cond((step == 0) & (windows > 0), judge, _as_it_is, out, changes)
+            # No update leads back from weights that are not finite: such a run is judged before they are applied.
+            lost = jax.lax.cond(state.kept.pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
+            out, changes = jax.lax.cond(((step == 0) & (windows > 0)) | lost, judge, _as_it_is, out, changes)
         elif renew:
             changes["inner"] = carry
         due = self._due(Clock(step, filled, windows))

@@ -19,6 +19,11 @@ LAYERS = [f"{stream}_{layer}" for stream in ("x", "dx") for layer in ("in", "hid
 """In the order in which the authors' program makes them, which is that of the numbers in their names."""
 
 
+def is_published(folder: str | os.PathLike[str]) -> bool:
+    """Whether the authors' own files lie there."""
+    return any((Path(folder) / f"NWNN_{name}_13.h5").exists() for name in NETWORKS.values())
+
+
 def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0]) -> WNN:
     """The forecaster of the WNN authors, from their weights.
 

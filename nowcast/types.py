@@ -93,5 +93,6 @@ class Task(Protocol):
         """Metrics on a whole split (``"validation"`` or ``"test"``), in evaluation mode."""
 
 
-Curve = Mapping[str, list[float]]
-"""One run as the comparison sees it: ``step``, ``epoch``, ``train_loss``, ``loss``, ``accuracy``, … per evaluation."""
+Curve = Mapping[str, Any]
+"""One run as the comparison sees it: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``loss``, ``accuracy``, … with a value per evaluation,
+``jumps``, ``accepted`` and ``refused``, ``test_loss`` and ``test_accuracy``, and what it took (``results.schema.json``)."""

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 
 CONFIGS = str(Path(ROOT, "configs"))
 _WRONG = (UserError, OmegaConfBaseException, OSError)
+_WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
 
 
 def command(
@@ -65,6 +67,11 @@ def command(
         hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(job)()
     except (*_WRONG, HydraException) as error:  # before and after the jobs
         _fail(error)
+    except (AssertionError, AttributeError) as error:
+        if "omegaconf" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+            raise
+        into = ", ".join(part for part in sys.argv[1:] if "." in part.split("=")[0])
+        _fail(UserError(f"{into}: leads into a part that is null; {_WHOLE}"))
     except KeyboardInterrupt:
         print("stopped; give the same command again", file=sys.stderr)
         sys.exit(130)
@@ -99,8 +106,13 @@ def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
     for key in config:
         if key not in known:
             raise UserError(f"key '{parents}{key}' is unknown; available: {', '.join(known)}")
-        if OmegaConf.is_dict(config._get_node(key)) and OmegaConf.is_dict(schema._get_node(key)):
-            _refuse_unknown(config[key], schema[key], f"{parents}{key}.")
+        inside = schema._get_node(key)
+        if (
+            OmegaConf.is_dict(config._get_node(key))
+            and OmegaConf.is_dict(inside)
+            and OmegaConf.get_type(inside) is not dict
+        ):
+            _refuse_unknown(config[key], inside, f"{parents}{key}.")
 
 
 def _cause(error: BaseException) -> str:
@@ -114,10 +126,14 @@ def _cause(error: BaseException) -> str:
         override = str(error).split("Error merging override ")[-1].strip()
         if "is not a ListConfig, list or tuple" in str(error.__cause__):
             return f"{override}: this key takes a list: {override.replace('=', '=[')}]"
+        if "is not a subclass of Arm" in str(error.__cause__):
+            return f"{override}: cannot be given so; {_WHOLE}"
         return f"{error}: {_cause(error.__cause__)}"
     if "To append to your config use +" in str(error):
         return f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists every one"
-    missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'", str(error))
+    if foreign := re.match(r"In '(experiment/[^']+)': ", str(error)):
+        return f"{foreign[1].replace('/', '=')} is not for this command ({str(error)[foreign.end() :].splitlines()[0]}); see configs/experiment"
+    missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
     if missing and (folder := Path(CONFIGS) / missing[1]).is_dir():
         group, named = missing.groups()
         there = ", ".join(sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")))

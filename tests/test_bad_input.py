@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from curves import plan, reaching, read_back, results, told
 
 from collect import corpus
+from nowcast.evaluation import Arm
 
 HERE = Path(__file__).resolve().parent
 
@@ -71,14 +73,36 @@ EVALUATE = [
     ("~forecaster", "forecaster"), ("forecaster=", "forecaster"), ("report=???", "report"),
     ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"),
     ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("augment=flip", "flip"),
-    ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=1", "seeds=1"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"), ("seed=99999999999999999999", "99999999999999999999"), ("epochs=1", "epochs=1"),
+    ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=0", "seeds=0"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"), ("seed=99999999999999999999", "99999999999999999999"), ("epochs=1", "epochs="),
     ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
     ("tuned.learning_rates=[]", "learning_rates"), ("tuned.learning_rates=[0.1,-1]", "-1"),
     ("tuned.learning_rates=fast", "fast"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),
     ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("optimizer.warmup=0.1", "0.1"), ("batch_size=5000", "5000"),
     ("record_every=0", "record_every=0"), ("max_minutes=0", "max_minutes=0"),
     ("data.train_size=99999", "99999"), ("seedz=3", "seedz"), ("+extra=3", "extra"),
-    ("epochs=${nope}", "nope"),
+    ("epochs=${nope}", "nope"), ("at_once=0", "at_once=0"), ("together=maybe", "maybe"), ("optimizer=schedule_free", "moments=keep"),
+    ("arm=[]", "arm=[]"), ("arm=[constant,constnt_linear]", "but constant, constant_average"), ("arm=constnt", "but constant, constant_average"),
+    ("arm=[constant_linear]", "add it to arm=[constant_linear]"), ("arm=[constant,constant_linear,constant_nowcast] forecaster=", "arm.constant_nowcast has no forecaster"),
+    ("arm=[constant,constant_published] published={folder}", "{folder}"), ("arm=[constant,constant_introspection] introspection={damaged_bundle}", "params.npz"),
+    ("arm.constant.learning_rate=fast", "arm.constant.learning_rate=fast"), ("arm.constant.learning_rate=-1", "-1"), ("arm.constant.optimizer=addam", "addam"),
+    ("arm.constant.schedule=linear", "arm.constant.schedule=linear"), ("arm.constant.warmup=1", "arm.constant.warmup=1"), ("arm.constant.warmup=long", "long"),
+    ("arm.constant.jump.damping=0.5", "arm.constant.jump"), ("arm.constant_linear.jump.damping=much", "much"), ("arm.constant_linear.jump.dampin=1", "dampin"),
+    ("arm.constant_linear.jump.damping=0", "damping=0"), ("arm.constant_linear.jump.every=0", "every=0"), ("arm.constant_linear.jump.every=2", "epochs="),
+    ("arm.constant_linear.jump.horizon=0", "horizon=0"), ("arm.constant_linear.jump.moments=drop", "drop"), ("arm.constant_linear.jump.operations=[convv]", "convv"),
+    ("arm.constant_linear.of=average", "arm.constant_linear.of=average"), ("+arm={{constant:{{average:{{kind:swa}}}}}}", "kind=swa"), ("+arm={{constant:{{outer:{{every:0}}}}}}", "outer.every=0"),
+    ("arm.constant.average={{kind:swa}}", "arm.constant.average="), ("arm.constant_linear.guard.after=0.5", "arm.constant_linear.guard.after="), ("+arm.mine={{over:constant}}", "+arm={{mine: "),
+    ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"), ("+arm={{mine:{{ovr:constant}}}}", "ovr"), ("+arm={{a:{{over:b}},b:{{over:a}}}}", "circle"),
+    ("+arm={{a/b:{{over:constant}}}}", "a/b"), ("+arm={{mine:3}}", "mine"), ("protocol=kind", "honest, paper"), ("target_accuracy=0", "target_accuracy=0"),
+    ("target_accuracy=1", "target_accuracy=1"), ("data.validation=false", "data.validation=false"), ("protocol=paper data.validation=false", "tuned"),
+    ("beside=theirs", "beside"), ("-m report={folder}", "is no report"), ("-m report={one}", "holds a report of one task"),
+]  # fmt: skip
+REPORT = [
+    ("reports=[]", "two folders or more"), ("reports=[{one}]", "two folders or more"), ("reports={one}", "reports=[{one}"), ("~reports", "reports"),
+    ("reports=???", "reports"), ("reports=[{one},{one}]", "twice"), ("reports=[{one},{one}/]", "twice"), ("reports=[{one},{folder}/nowhere]", "{folder}/nowhere"),
+    ("reports=[{folder},{one}]", "{folder}"), ("reports=[{one},{file}]", "{file}"), ("reports=[{one},{damaged_report}]", "{damaged_report}"),
+    ("reports=[{one},{old_report}]", "results/1"), ("reports=[{one},{paper_report}]", "honest at 0.75, paper at 0.6"), ("reports=[{one},{two},null]", "reports"),
+    ("report=", "report"), ("report=???", "report"), ("report={file}", "{file}"), ("report={file}/below", "{file}"), ("report={folder}", "is no report"),
+    ("report={one}", "holds a report of one task"), ("reprot=here", "reprot"), ("+extra=3", "extra"),
 ]  # fmt: skip
 INSPECT = [
     ("corpus={folder}", "{folder}"), ("corpus={other_schema}", "corpus/99"), ("corpus=", "corpus"),
@@ -86,7 +110,13 @@ INSPECT = [
     ("pictures={file}", "{file}"), ("weights=0", "weights=0"),
     ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
 ]  # fmt: skip
-SCRIPTS = {"collect": COLLECT, "meta_train": META_TRAIN, "evaluate": EVALUATE, "inspect_corpus": INSPECT}
+SCRIPTS = {
+    "collect": COLLECT,
+    "meta_train": META_TRAIN,
+    "evaluate": EVALUATE,
+    "report": REPORT,
+    "inspect_corpus": INSPECT,
+}
 TABLE = [(name, *case) for name, cases in SCRIPTS.items() for case in cases]
 
 
@@ -107,6 +137,14 @@ def places(tmp_path_factory, corpus_path, bundle_path):
         chunk.write_bytes(chunk.read_bytes()[:-9] + b"\0" * 9)
     copies["damaged_bundle"] = shutil.copytree(bundle_path, root / "damaged_bundle")
     (copies["damaged_bundle"] / "params.npz").write_bytes(b"PK")
+    for name, target in (("one", {}), ("two", {}), ("paper_report", {"target_accuracy": 0.6})):
+        own = plan(seeds=1, constant=Arm(), linear=Arm(over="constant", forecaster="linear"), **target)
+        read_back(told(results(own, {"constant": [reaching(20)], "linear": [reaching(10)]})), root / name)
+        (root / name / "configuration.json").write_text("{}")
+        copies[name] = root / name
+    for name, content in (("damaged_report", '{"sch'), ("old_report", '{"schema": "weight-nowcaster/results/1"}')):
+        copies[name] = shutil.copytree(copies["one"], root / name)
+        (copies[name] / "results.json").write_text(content)
     return {"file": root / "file", "folder": root / "folder", **copies}
 
 
@@ -117,7 +155,8 @@ def contents(root):
 def command_line(good, bad, places):
     """A good command line with something bad in it; ``~key`` takes one away."""
     good = [part for part in good if not (bad[0] == "~" and part.startswith(bad[1:]))]
-    return good + [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
+    more = [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
+    return sorted(good + more, key=lambda part: part != "-m")  # which stands before all keys
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +166,19 @@ def finished(tmp_path_factory, places, corpus_path, bundle_path):
     good = {
         "collect": [*small, "epochs=1", "runs=1"],
         "meta_train": [f"corpus={corpus_path}", "steps=2", "batch_size=64"],
-        "evaluate": [*small, f"forecaster={bundle_path}", "epochs=5", "seeds=2"],
+        "evaluate": [*small, f"forecaster={bundle_path}", "epochs=6", "seeds=2"],
+        "report": [f"reports=[{places['one']},{places['two']}]"],
         "inspect_corpus": [f"corpus={corpus_path}"],
     }
-    output = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "inspect_corpus": "pictures"}
+    output = {
+        "collect": "corpus",
+        "meta_train": "bundle",
+        "evaluate": "report",
+        "report": "report",
+        "inspect_corpus": "pictures",
+    }
     before = {name: contents(path) for name, path in places.items() if path.is_dir()}
-    results = {}
+    found = {}
     for name, cases in SCRIPTS.items():
         root = tmp_path_factory.mktemp(name)
         outs = [root / str(i) / "out" for i in range(len(cases))]
@@ -143,10 +189,10 @@ def finished(tmp_path_factory, places, corpus_path, bundle_path):
         command = [sys.executable, HERE / "run_cases.py", HERE.parent / "scripts" / f"{name}.py"]
         done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, cwd=root, check=True)
         for (bad, _), result, out in zip(cases, json.loads(done.stdout), outs, strict=True):
-            results[name, bad] = result | {"wrote": out.exists()}
-        results[name, "elsewhere"] = [path for path in root.iterdir() if path.is_file()]
-    results["touched"] = [name for name, old in before.items() if contents(places[name]) != old]
-    return results
+            found[name, bad] = result | {"wrote": out.exists()}
+        found[name, "elsewhere"] = [path for path in root.iterdir() if path.is_file()]
+    found["touched"] = [name for name, old in before.items() if contents(places[name]) != old]
+    return found
 
 
 @pytest.mark.parametrize(("name", "bad", "named"), TABLE, ids=[f"{name} {bad}" for name, bad, _ in TABLE])

@@ -12,12 +12,13 @@ from collect.models import MODELS
 from collect.optimizers import OPTIMIZERS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-SCRIPTS = ("collect", "inspect_corpus", "meta_train", "evaluate")
+CONTRACT = ("collect", "inspect_corpus", "meta_train", "evaluate")
+SCRIPTS = (*CONTRACT, "report")
 
 
 def keys(tree, prefix=""):
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
@@ -40,7 +41,7 @@ def test_help_explains_every_key_with_its_default(helped, name):
     for key in keys(config):
         assert f"\n  {key}=" in done.stdout, key
     for key, value in config.items():
-        if isinstance(value, int | float | str) and value != "???":
+        if isinstance(value, int | float | str) and value not in ("???", ""):
             shown = str(value).lower() if isinstance(value, bool) else value
             assert f"\n  {key}={shown} " in done.stdout, key
 
@@ -52,7 +53,9 @@ def test_help_names_what_there_is_to_choose(helped, name):
             assert option.stem in helped[name].stdout
 
 
-def test_help_names_experiments_and_launchers(helped):
+def test_help_names_experiments_launchers_and_arms(helped):
+    for option in (CONFIGS / "arm").glob("*.yaml"):
+        assert option.stem in helped["evaluate"].stdout
     for group in ("experiment", "hydra/launcher"):
         for option in (CONFIGS / group).glob("*.yaml"):
             assert option.stem in helped["collect"].stdout
@@ -89,7 +92,7 @@ def pipeline(tmp_path_factory, script):
     return cwd, done
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_every_command_of_the_contract_ends_well_and_says_what_to_run_next(pipeline, name):
     done = pipeline[1][name]
     assert done.returncode == 0, done.stderr
@@ -109,7 +112,7 @@ def test_the_results_lie_where_the_commands_said_and_nowhere_else(pipeline):
     assert len(corpus.open(cwd / "corpora" / "mine")) == 2
     forecaster = nowcast.load(cwd / "bundles" / "mine")
     assert all(forecaster.serves(op) for op in ("conv", "fc", "bias"))
-    for name in ("report.html", "results.json", "curves.png"):
+    for name in ("report.html", "report.md", "results.json", "curves.png"):
         assert (cwd / "reports" / "mine" / name).stat().st_size > 1000
     assert "reports/mine/report.html" in done["evaluate"].stdout
     assert "never seen mlp-digits" in (cwd / "reports" / "mine" / "report.html").read_text()

@@ -1,206 +1,592 @@
-"""Comparing: choices and verdicts on made-up curves, pairing and going on with the real loop."""
+"""Comparing with the real loop: arms are paired, measured around their jumps, kept, and gone on with."""
 
+import dataclasses
 import json
 import math
 import time
+from typing import ClassVar
 
+import jax
 import numpy as np
+import optax
 import pytest
 
 import nowcast
+from collect import optimizers, samples, wrappers
 from collect.comparison import Stopped, Trials, claim, write_json
 from collect.config import DataConfig, ModelConfig
+from collect.loop import Loop
 from collect.population import make_task
 from collect.stop import Stop
-from nowcast.evaluation import Arm, Plan, calibration_arms, choose, comparison_arms, summarise
+from collect.training import Training
+from nowcast.evaluation.arms import Arm, Average, GuardOptions, Jump, Outer, resolve
+from nowcast.forecasters import Forecaster
 
-PLAN = Plan(
-    learning_rate=0.1, tuned_rates=(0.1, 0.2, 0.4), forecasters=("linear", "wnn"), seeds=(0, 1, 2, 3, 4),
-    calibration_seeds=(10, 11, 12), target_share=0.75,
-)  # fmt: skip
-
-
-def falling(height, length=9):
-    return {"epoch": list(range(length)), "loss": [height - i for i in range(length)]}
+RATE, EPOCHS, EACH = 3e-3, 11, 4
+STEPS = EPOCHS * EACH
+SEEDS = [0, 1]
 
 
-def flat(height):
-    return {"epoch": list(range(9)), "loss": [float(height)] * 9}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Times(Forecaster):
+    """Knows better than any run where to go."""
+
+    name: ClassVar[str] = "times"
+    factor: float
+
+    def leaf(self, history, operation, horizon):
+        return self.factor * history[-1]
 
 
-def test_calibration_trains_the_bases_and_nothing_else():
-    arms = calibration_arms(PLAN)
-    assert [(a.base, a.learning_rate, a.schedule, a.forecaster) for a in arms] == [
-        ("constant", 0.1, "constant", "alone"),
-        *(("tuned", rate, "cosine", "alone") for rate in (0.1, 0.2, 0.4)),
-    ]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Further(Forecaster):
+    """Goes as far as it is told to."""
+
+    name: ClassVar[str] = "further"
+
+    def leaf(self, history, operation, horizon):
+        return history[-1] + 1.0 * horizon
 
 
-def test_the_rate_with_the_lowest_median_final_loss_is_chosen_and_targets_are_medians():
-    heights = {  # by rate and calibration seed
-        ("constant", 0.1): {10: 20.0, 11: 30.0, 12: 99.0},
-        ("tuned", 0.1): {10: 40.0, 11: 40.0, 12: 40.0},
-        ("tuned", 0.2): {10: 10.0, 11: 15.0, 12: 90.0},  # mean 38, median 15: the median counts
-        ("tuned", 0.4): {10: 20.0, 11: 21.0, 12: 22.0},
-    }
-    choice = choose(PLAN, lambda arm, seed: falling(heights[arm.base, arm.learning_rate][seed]))
-    assert choice["learning_rate"] == 0.2
-    assert not choice["at_edge"]
-    # the last of 9 losses, smoothed over the last three, is 7 below the first
-    assert choice["final_loss"] == pytest.approx({"0.1": 33, "0.2": 8, "0.4": 14})
-    # after 3/4 of the way, at place 6 of 0 … 8, the mean of places 4, 5, 6 is 5 below the first
-    assert choice["targets"] == pytest.approx({"constant": 25, "tuned": 10})
-
-
-@pytest.mark.parametrize(("best", "at_edge"), [(0.1, True), (0.2, False), (0.4, True)])
-def test_a_best_rate_at_the_edge_of_the_grid_is_said(best, at_edge):
-    choice = choose(PLAN, lambda arm, seed: flat(abs(arm.learning_rate - best)))
-    assert (choice["learning_rate"], choice["at_edge"]) == (best, at_edge)
-
-
-def test_a_rate_that_diverges_is_not_chosen():
-    choice = choose(PLAN, lambda arm, seed: flat(math.nan if arm.learning_rate == 0.4 else 1 / arm.learning_rate))
-    assert choice["learning_rate"] == 0.2
-
-
-def test_every_base_is_compared_alone_and_with_every_forecaster():
-    arms = comparison_arms(PLAN, {"learning_rate": 0.2})
-    assert [arm.name for arm in arms] == [
-        "constant-alone", "constant-linear", "constant-wnn", "tuned-alone", "tuned-linear", "tuned-wnn",
-    ]  # fmt: skip
-    assert {arm.learning_rate for arm in arms if arm.base == "tuned"} == {0.2}
-
-
-def made_results(crossings):
-    """Results of runs that cross a target of 0.5 at these epochs, by arm; None: never, in 40 epochs."""
-
-    def curve(arm, seed):
-        when = crossings[arm.name][seed]
-        loss = [1.0 if when is None or epoch < when - 2 else 0.25 for epoch in range(41)]
-        if when is not None and when >= 2:
-            loss[when - 2] = 0.9  # (0.9 + 0.25 + 0.25) / 3 < 0.5, and one epoch before it is not
-        return {"epoch": list(range(41)), "loss": loss, "test_accuracy": [0.5 + seed / 10]}
-
-    choice = {"learning_rate": 0.2, "targets": {"constant": 0.5, "tuned": 0.5}}
-    choice["ladder"] = {base: {"0.5": 0.5} for base in choice["targets"]}
-    return summarise(PLAN, choice, comparison_arms(PLAN, choice), curve)
-
-
-@pytest.fixture
-def results():
-    return made_results(
-        {
-            "constant-alone": [20, 22, 24, 26, 28],
-            "constant-linear": [40, 40, None, None, None],
-            "constant-wnn": [10, 11, 12, 13, 14],
-            "tuned-alone": [10, 11, 12, 13, 14],
-            "tuned-linear": [5, 11, 14, 13, 15],
-            "tuned-wnn": [5, 9, 6, 8, 7],
-        }
-    )
-
-
-def test_epochs_to_target_are_measured_censored_and_paired(results):
-    rows = {row["name"]: row for row in results["arms"]}
-    assert rows["constant-alone"]["own_target"]["epochs"] == [20, 22, 24, 26, 28]
-    assert rows["constant-wnn"]["own_target"]["speed_up"] == pytest.approx([2, 2, 2])
-    linear = rows["constant-linear"]["own_target"]
-    assert linear["epochs"] == [40] * 5  # never: the whole length, not left out
-    assert (linear["reached"], linear["median_epochs"]) == (2, 40)
-    assert rows["tuned-wnn"]["own_target"]["speed_up"][0] == pytest.approx((2 * 11 / 9 * 2 * 13 / 8 * 2) ** (1 / 5))
-    assert rows["tuned-alone"]["constant_target"]["speed_up"] == pytest.approx([2, 2, 2])
-    assert rows["constant-wnn"]["test_accuracy"] == pytest.approx(0.7)
-    assert rows["constant-wnn"]["best_loss"] == pytest.approx(0.25)
-
-
-def test_verdicts_say_what_helps_hurts_or_cannot_be_told(results):
-    said = {
-        (base, name): line
-        for line in results["verdicts"]
-        for base, words in (("constant", "Over a constant rate, "), ("tuned", "Over the tuned base"))
-        for name in ("linear", "wnn")
-        if line.startswith(words) and f" {name} " in line
-    }
-    assert "fewer epochs: 2.00× [2.00, 2.00]" in said["constant", "wnn"]
-    assert "HURTS" in said["constant", "linear"]
-    assert "makes no difference that these seeds can show" in said["tuned", "linear"]
-    assert "fewer epochs" in said["tuned", "wnn"]
-    assert "2.00×" in results["verdicts"][-1]
-    assert "not a gain over what you could have anyway" in results["verdicts"][-1]
-
-
-def test_targets_that_nobody_reaches_give_a_ratio_of_1():
-    everyone = dict.fromkeys([arm.name for arm in comparison_arms(PLAN, {"learning_rate": 0.2})], [None] * 5)
-    rows = made_results(everyone)["arms"]
-    assert all(row["own_target"]["reached"] == 0 for row in rows)
-    assert all(row["own_target"]["speed_up"] == pytest.approx([1, 1, 1]) for row in rows)
+FORECASTERS = {
+    "linear": nowcast.load("linear"), "last_value": nowcast.load("last_value"), "further": Further(),
+    "lost": Times(factor=math.nan), "wrong": Times(factor=-3.0), "wild": Times(factor=1e20),
+}  # fmt: skip
+GIVEN = {
+    "constant": Arm(),
+    "linear": Arm(over="constant", forecaster="linear"),
+    "still": Arm(over="constant", forecaster="last_value"),
+    "lost": Arm(over="constant", forecaster="lost"),
+    "late": Arm(over="constant", forecaster="linear", jump=Jump(start_after=0.5, damping=0.5)),
+    "guarded": Arm(over="constant", forecaster="wrong", guard=GuardOptions(after=0.5)),
+    "oracle": Arm(over="constant", forecaster="oracle"),
+    "far": Arm(over="constant", forecaster="oracle", jump=Jump(horizon=100)),
+    "ema": Arm(over="constant", average=Average(kind="ema", decay=0.8)),
+    "ema_linear": Arm(over="ema", forecaster="linear"),
+    "lawa": Arm(over="constant", average=Average(kind="lawa", last=3)),
+    "free": Arm(over="constant", optimizer="schedule_free"),
+    "lookahead": Arm(over="constant", outer=Outer(every=3, learning_rate=0.5)),
+    "lookahead_linear": Arm(over="lookahead", forecaster="linear", jump=Jump(moments="reset")),
+    "cosine": Arm(over="constant", schedule="cosine", learning_rate=1e-2),
+}
+ARMS = {arm.name: arm for arm in resolve(GIVEN, optimizer="adam", learning_rate=RATE)[0]}
+ALONE = ["constant", "ema", "lawa", "free", "lookahead", "cosine"]
+TIMES = ("seconds", "compile_seconds", "alone")
 
 
 @pytest.fixture(scope="module")
 def task():
-    return make_task(ModelConfig("mlp", width=0.1), DataConfig(train_size=128), 32)
+    made = make_task(ModelConfig("mlp", width=0.1), DataConfig(train_size=128), 32)
+    assert made.steps_per_epoch == EACH
+    return made
 
 
-def trials(task, folder, stop=None):
-    forecasters = {"linear": nowcast.load("linear"), "last_value": nowcast.load("last_value")}
-    settings = {"optimizer": "adam", "epochs": 7, "record_every": None, "folder": folder}
-    return Trials(task, **settings, forecasters=forecasters, stop=stop or Stop())
+@pytest.fixture(scope="module")
+def trials(task, tmp_path_factory):
+    """Makes a comparison of that task; keywords override."""
+
+    def make(folder=None, **options):
+        folder = folder or tmp_path_factory.mktemp("runs")
+        given = {"epochs": EPOCHS, "record_every": None, "forecasters": FORECASTERS, "folder": folder, "stop": Stop()}
+        return Trials(task, **(given | options))
+
+    return make
 
 
-ARMS = [Arm("constant", 3e-3, "constant", name) for name in ("alone", "linear", "last_value")]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of the runs of ``trained``."""
+    return tmp_path_factory.mktemp("trained")
 
 
-def test_arms_of_a_seed_are_equal_bit_for_bit_until_the_first_jump(task, tmp_path):
-    these = trials(task, tmp_path)
-    these.train(ARMS, [0, 1], "test")
-    for seed in (0, 1):
-        alone, linear, _ = (these.curve(arm, seed) for arm in ARMS)
-        assert alone["epoch"] == list(range(8))
-        for key in ("loss", "accuracy", "train_loss"):  # the window is full after epoch 5
-            np.testing.assert_array_equal(alone[key][:5], linear[key][:5])
-        assert alone["train_loss"][5] == linear["train_loss"][5]  # measured before the jump
-        assert alone["loss"][5] != linear["loss"][5]  # and this after it
-        assert alone["train_loss"][6] != linear["train_loss"][6]
-        assert len(alone["test_loss"]) == 1
-    assert these.curve(ARMS[0], 0)["loss"] != these.curve(ARMS[0], 1)["loss"]
+@pytest.fixture(scope="module")
+def trained(trials, folder):
+    """All arms with both seeds. Read it, do not change it."""
+    these = trials(folder)
+    these.check(ARMS.values())
+    these.train(ARMS.values(), SEEDS, "test")
+    return these
 
 
-def test_jumping_to_the_last_value_changes_nothing_but_rounding(task, tmp_path):
-    these = trials(task, tmp_path)
-    these.train(ARMS, [0], "test")
-    alone, _, still = (these.curve(arm, 0) for arm in ARMS)
-    np.testing.assert_allclose(still["loss"], alone["loss"], rtol=1e-4)
+@pytest.fixture(scope="module")
+def curve(trained):
+    """What an arm's run measured."""
+    return lambda name, seed=0: trained.curve(ARMS[name], seed)
 
 
-def test_a_stopped_comparison_keeps_what_is_finished_and_goes_on(task, tmp_path):
-    whole = trials(task, tmp_path / "whole")
-    whole.train(ARMS, [0, 1], "test")
-    first = trials(task, tmp_path / "parts")
-    first.train(ARMS, [0], "test")
-    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("parts/*/*.json")}
-    assert len(before) == 3
+@pytest.fixture(scope="module")
+def path(task):
+    """``(parameters, optimizer state)`` of seed 0 after every step, by a loop without all that arms have around it."""
+
+    def follow(tx):
+        run = Loop(task, tx).run(0, np.full(STEPS, RATE, np.float32), record_every=1)
+        return [jax.device_get((one.state.params, one.state.optimizer)) for one in run]
+
+    return follow
+
+
+@pytest.fixture(scope="module")
+def loss(task):
+    """The validation loss of weights."""
+    _, extra = task.init(0)
+    return lambda params: task.evaluate(params, extra, "validation")["loss"]
+
+
+def measured(one):
+    """A run without the times that it took."""
+    return {key: value for key, value in one.items() if key not in TIMES}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["linear", "still", "lost", "guarded", "oracle", "far"])
+def test_arms_of_a_seed_are_equal_bit_for_bit_until_the_first_jump(curve, name, seed):
+    alone, jumping = curve("constant", seed), curve(name, seed)
+    assert alone["step"] == list(range(0, STEPS + 1, EACH))
+    assert alone["epoch"] == list(range(EPOCHS + 1))
+    for key in ("loss", "accuracy", "train_loss"):  # the window is full after epoch 5
+        np.testing.assert_array_equal(alone[key][:5], jumping[key][:5])
+    assert alone["train_loss"][5] == jumping["train_loss"][5]  # of the steps before the jump
+    assert jumping["jumps"]["before"][0] == alone["loss"][5]
+    assert jumping["jumps"]["after"][0] == jumping["loss"][5]
+    if name not in ("still", "lost"):
+        assert jumping["loss"][5] != alone["loss"][5]
+        assert jumping["train_loss"][6] != alone["train_loss"][6]
+
+
+def test_seeds_differ_and_the_test_set_is_read_once(curve, task, path):
+    assert curve("constant", 0)["loss"] != curve("constant", 1)["loss"]
+    end = task.evaluate(path(optimizers.make("adam"))[-1][0], task.init(0)[1], "test")
+    assert curve("constant")["test_loss"] == [pytest.approx(end["loss"], rel=1e-4)]
+    assert curve("constant")["test_accuracy"] == [pytest.approx(end["accuracy"], abs=0.01)]
+
+
+def test_the_loss_beside_a_schedule_is_that_of_its_own_rates(curve, task):
+    rates = 1e-2 * (1 + np.cos(np.pi * np.arange(STEPS) / STEPS)) / 2
+    run = Loop(task, optimizers.make("adam")).run(0, rates.astype(np.float32))
+    losses = [task.evaluate(one.state.params, one.state.extra, "validation")["loss"] for one in run]
+    np.testing.assert_allclose(curve("cosine")["loss"], losses, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_jumping_to_the_last_value_changes_nothing_but_rounding(curve, seed):
+    np.testing.assert_allclose(curve("still", seed)["loss"], curve("constant", seed)["loss"], rtol=1e-4)
+    assert curve("still", seed)["accepted"] == 2
+    assert curve("still", seed)["jumps"]["damping"] == [1, 1]
+
+
+def test_a_forecast_that_is_not_finite_is_refused_and_the_run_goes_on_as_its_base(curve):
+    lost, alone = curve("lost"), curve("constant")
+    assert (lost["accepted"], lost["refused"]) == (0, 2)
+    assert lost["jumps"]["damping"] == [0, 0]
+    assert lost["jumps"]["after"] == lost["jumps"]["before"] == [alone["loss"][5], alone["loss"][10]]
+    assert lost["loss"] == alone["loss"]
+
+
+def test_a_jump_goes_where_the_forecaster_says(curve, path, loss):
+    weights = [params for params, _ in path(optimizers.make("adam"))][: 5 * EACH + 1 : EACH][1:]
+    there = jax.tree.map(lambda *each: _line(np.stack(each), 5), *weights)
+    assert curve("linear")["loss"][5] == pytest.approx(loss(there), rel=1e-3)
+
+
+def _line(values, horizon):
+    """Where NumPy's least-squares line through each weight goes."""
+    flat = values.reshape(len(values), -1).astype(float)
+    slope, height = np.polyfit(np.arange(len(values)), flat, 1)
+    return (height + slope * (len(values) - 1 + horizon)).reshape(values.shape[1:]).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_oracle_lands_on_the_weights_that_its_base_will_have(curve, seed):
+    oracle, alone = curve("oracle", seed), curve("constant", seed)
+    assert oracle["jumps"]["step"] == [5 * EACH, 10 * EACH]
+    assert oracle["loss"][5] == pytest.approx(alone["loss"][10], rel=1e-6)
+    assert oracle["accuracy"][5] == alone["accuracy"][10]
+    assert (oracle["accepted"], oracle["refused"]) == (2, 0)
+    assert oracle["epoch"] == alone["epoch"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_oracle_sees_no_further_than_the_end_of_the_run(curve, seed):
+    far, alone = curve("far", seed), curve("constant", seed)
+    assert far["loss"][5] == pytest.approx(alone["loss"][EPOCHS], rel=1e-6)
+
+
+def test_no_arm_jumps_at_its_last_step(trials):
+    for name in ("linear", "oracle"):
+        ten = trials(epochs=10)
+        ten.train([ARMS[name]], [0], "test")
+        assert ten.curve(ARMS[name], 0)["jumps"]["step"] == [5 * EACH]
+        with pytest.raises(nowcast.UserError, match=rf"arm\.{name}: .*20 steps.* after 20; train longer"):
+            trials(epochs=5).check([ARMS[name]])
+
+
+@pytest.mark.parametrize("name", ["ema", "lawa"])
+def test_averages_train_as_their_base_and_are_judged_differently(curve, name):
+    average, alone = curve(name), curve("constant")
+    np.testing.assert_allclose(average["train_loss"][1:], alone["train_loss"][1:], rtol=1e-5)
+    assert average["loss"][0] == alone["loss"][0]
+    assert (np.abs(np.array(average["loss"][2:]) / alone["loss"][2:] - 1) > 1e-3).all()
+
+
+def test_lawa_is_the_mean_of_the_last_snapshots(curve, path, task, loss):
+    weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
+    means = [jax.tree.map(lambda *each: np.mean(each, axis=0), *weights[max(0, i - 2) : i + 1]) for i in range(12)]
+    np.testing.assert_allclose(curve("lawa")["loss"], [loss(mean) for mean in means], rtol=1e-4)
+    end = task.evaluate(means[-1], task.init(0)[1], "test")["loss"]
+    assert curve("lawa")["test_loss"] == [pytest.approx(end, rel=1e-4)]
+
+
+def test_an_ema_is_of_the_weights_after_all_steps(curve, path, loss):
+    weights = [params for params, _ in path(optimizers.make("adam"))]
+    expected = [loss(weights[0])]
+    for end in range(EACH, STEPS + 1, EACH):
+        shares = 0.8 ** np.arange(end)[::-1]
+        means = jax.tree.map(lambda *each, w=shares: np.average(each, axis=0, weights=w), *weights[1 : end + 1])
+        expected.append(loss(jax.tree.map(np.float32, means)))
+    np.testing.assert_allclose(curve("ema")["loss"], expected, rtol=1e-4)
+
+
+def test_an_average_beside_jumps_begins_as_the_average_alone(curve):
+    jumping, alone = curve("ema_linear"), curve("ema")
+    assert jumping["loss"][:5] == alone["loss"][:5]
+    assert jumping["jumps"]["before"][0] == alone["loss"][5]
+    assert jumping["loss"][5] != alone["loss"][5]
+    assert jumping["accepted"] == 2
+    np.testing.assert_allclose(jumping["train_loss"][1:6], curve("linear")["train_loss"][1:6], rtol=1e-5)
+
+
+def test_schedule_free_is_judged_by_its_averaged_weights(curve, path, loss):
+    run = path(optimizers.make("schedule_free"))[::EACH]
+    expected = [loss(optax.contrib.schedule_free_eval_params(state, params)) for params, state in run]
+    np.testing.assert_allclose(curve("free")["loss"], expected, rtol=1e-3)
+
+
+def test_an_outer_arm_is_judged_by_its_slow_weights(curve, path, loss):
+    run = path(wrappers.outer(optimizers.make("adam"), every=3, learning_rate=0.5, momentum=0.0))
+    slow = [run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)]  # where both are the same
+    np.testing.assert_allclose(curve("lookahead")["loss"], [loss(params) for params in slow], rtol=1e-3)
+
+
+def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):
+    arm = ARMS["lookahead_linear"]
+    training = Training(task, arm, FORECASTERS["linear"], EACH, STEPS)
+    for moment in training.moments(arm, [0], together=False):
+        state = moment.snapshots[0].state
+        if moment.before:
+            before = jax.device_get(training.judged(moment.before[0]))
+            landed, judged = jax.device_get((state.params, training.judged(state)))
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), landed, judged)
+            assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (before, judged)), strict=True))
+            assert training.nowcast(state.optimizer).inner.since == 0
+    assert training.nowcast(state.optimizer).accepted == 2
+
+
+def test_a_jump_between_two_evaluations_is_measured_and_adds_no_row(curve):
+    late, alone = curve("late"), curve("constant")
+    assert late["jumps"]["step"] == [5 * EACH + 2, 10 * EACH + 2]
+    assert late["step"] == alone["step"]
+    assert late["loss"][:6] == alone["loss"][:6]
+    assert late["loss"][6] != alone["loss"][6]
+    assert late["jumps"]["before"][0] not in (alone["loss"][5], alone["loss"][6])
+    assert late["jumps"]["after"][0] not in late["loss"]
+    assert late["jumps"]["damping"] == [0.5, 0.5]
+    assert len({len(late[key]) for key in ("step", "epoch", "train_loss", "loss", "accuracy", "seconds")}) == 1
+
+
+def test_what_is_measured_before_a_jump_between_two_evaluations_is_the_bases_loss_there(curve, path, loss):
+    at = path(optimizers.make("adam"))[5 * EACH + 2][0]
+    assert curve("late")["jumps"]["before"][0] == pytest.approx(loss(at), rel=1e-4)
+
+
+def test_a_guard_undoes_a_jump_after_its_share_of_a_snapshot(curve):
+    guarded, alone = curve("guarded"), curve("constant")
+    assert guarded["jumps"]["step"] == [5 * EACH, 10 * EACH + 2]  # two steps of waiting, then another window
+    assert guarded["jumps"]["damping"] == [1, 1]
+    assert (np.divide(guarded["jumps"]["after"], guarded["jumps"]["before"]) > 2).all()
+    assert (guarded["accepted"], guarded["refused"]) == (0, 2)
+    assert [row for row in range(1, EPOCHS + 1) if guarded["loss"][row] > guarded["loss"][row - 1]] == [5]
+    assert guarded["loss"][6] < alone["loss"][5]  # two steps are lost, and two are taken again
+    assert guarded["test_loss"][0] < 2 * alone["test_loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("jump", "guard", "steps"),
+    [
+        (Jump(), None, [20, 40]),
+        (Jump(every=2), None, [40]),
+        (Jump(start_after=1.5), None, [26]),
+        (Jump(stop_after=6.0), None, [20]),
+        (Jump(), GuardOptions(), [20, 40]),
+        (Jump(), GuardOptions(after=0.5), [20, 42]),
+        (Jump(), GuardOptions(after=0.01), [20, 41]),  # a step at least
+    ],
+)
+def test_times_of_jumps_are_in_snapshots(task, jump, guard, steps):
+    arm = dataclasses.replace(ARMS["linear"], jump=jump, guard=guard)
+    assert list(Training(task, arm, FORECASTERS["linear"], EACH, STEPS).jumps) == steps
+
+
+@pytest.mark.parametrize(
+    ("jump", "bias", "kernel"),
+    [
+        (Jump(horizon=3, horizon_to=1), [3, 1], [3, 1]),
+        (Jump(horizon=4, damping=0.5, operations=["fc"], history_dtype="bfloat16"), [0, 0], [2, 2]),
+    ],
+)
+def test_a_jump_is_as_the_arm_says(task, jump, bias, kernel):
+    arm = dataclasses.replace(ARMS["linear"], jump=jump, forecaster="further")
+    moved = {"bias": [], "kernel": []}
+    for moment in Training(task, arm, FORECASTERS["further"], EACH, STEPS).moments(arm, [0], together=False):
+        for name in moved if moment.before else ():
+            after, before = (one.params["head"][name] for one in (moment.snapshots[0].state, moment.before[0]))
+            moved[name].append(np.asarray(after - before))
+    for name, expected in (("bias", bias), ("kernel", kernel)):
+        assert len(moved[name]) == 2
+        for got, far in zip(moved[name], expected, strict=True):
+            np.testing.assert_allclose(got, far, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_seconds_begin_at_0_and_never_fall(curve, name):
+    for seed in SEEDS:
+        seconds = curve(name, seed)["seconds"]
+        assert seconds[0] == 0
+        assert (np.diff(seconds) > 0).all()
+        assert curve(name, seed)["compile_seconds"] > 0
+
+
+@pytest.mark.parametrize(("seeds", "together"), [([0], False), (SEEDS, True)])
+def test_nothing_is_compiled_while_seconds_are_counted(task, seeds, together):
+    training = Training(task, ARMS["linear"], FORECASTERS["linear"], EACH, STEPS)
+    training.ready(seeds, together=together)
+    program = training.loop._steps if together else training.loop._step
+    assert program._cache_size() == 1
+    assert len(list(training.moments(training.arm, seeds, together=together))) == EPOCHS + 1
+    assert program._cache_size() == 1
+
+
+def test_a_run_says_what_it_is_made_of(curve, task):
+    weights = sum(leaf.size for leaf in jax.tree.leaves(task.init(0)[0]))
+    for name in ARMS:
+        assert curve(name)["parameters"] == weights
+        assert curve(name)["accepted"] + curve(name)["refused"] == len(curve(name)["jumps"]["step"])
+    for name in [*ALONE, "oracle"]:
+        assert curve(name)["history_bytes"] == 0
+    assert {len(curve(name)["jumps"]["step"]) for name in ALONE} == {0}
+    assert curve("linear")["history_bytes"] == 4 * 4 * weights  # four snapshots in single precision
+
+
+def test_by_the_papers_protocol_rows_are_of_the_test_set_before_the_jump(trials, trained, task, path):
+    paper = trials(protocol="paper")
+    paper.train([ARMS["constant"], ARMS["linear"]], [0], "test")
+    alone, jumping = (paper.curve(ARMS[name], 0) for name in ("constant", "linear"))
+    weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
+    expected = [task.evaluate(params, task.init(0)[1], "test") for params in weights]
+    np.testing.assert_allclose(alone["loss"], [one["loss"] for one in expected], rtol=1e-3)
+    assert jumping["loss"][:6] == alone["loss"][:6]  # the row at the jump is that before it
+    assert jumping["loss"][6] != alone["loss"][6]
+    assert jumping["jumps"]["before"] == [jumping["loss"][5], jumping["loss"][10]]
+    assert jumping["jumps"]["after"][0] != jumping["loss"][5]
+    assert jumping["test_loss"] == [jumping["loss"][-1]]
+    assert jumping["train_loss"][1:] == trained.curve(ARMS["linear"], 0)["train_loss"][1:]
+
+
+def test_calibration_never_reads_the_test_set_along_the_way(trials, curve, tmp_path):
+    paper = trials(tmp_path, protocol="paper")
+    paper.train([ARMS["constant"]], [0], "test", calibrate=True)
+    assert paper.curve(ARMS["constant"], 0)["loss"] == curve("constant")["loss"]
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_together_arms_are_the_same_as_apart(trials, trained):
+    names = ["constant", "linear", "guarded", "oracle", "ema_linear", "lawa", "lookahead_linear"]
+    together = trials(together=True)
+    together.train([ARMS[name] for name in names], SEEDS, "test")
+    for name in names:
+        for seed in SEEDS:
+            one, other = together.curve(ARMS[name], seed), trained.curve(ARMS[name], seed)
+            assert one.keys() == other.keys()
+            for key in ("step", "epoch", "parameters", "history_bytes", "accepted", "refused"):
+                assert one[key] == other[key], (name, key)
+            for key in ("loss", "train_loss", "test_loss"):
+                np.testing.assert_allclose(one[key], other[key], rtol=1e-3, err_msg=f"{name} {key}")
+            np.testing.assert_allclose(one["accuracy"], other["accuracy"], atol=0.02)
+            for key in one["jumps"]:
+                np.testing.assert_allclose(one["jumps"][key], other["jumps"][key], rtol=1e-3, err_msg=f"{name} {key}")
+            assert one["seconds"][0] == 0
+            assert (np.diff(one["seconds"]) > 0).all()
+
+
+def test_together_only_missing_runs_are_trained(trials, trained, tmp_path):
+    first = trials(tmp_path, epochs=2)
+    first.train([ARMS["constant"]], [0], "test")
+    file = tmp_path / "constant" / "0.003" / "seed0.json"
+    before = file.stat().st_mtime_ns
+    trials(tmp_path, epochs=2, together=True).train([ARMS["constant"]], SEEDS, "test")
+    assert file.stat().st_mtime_ns == before
+    assert first.curve(ARMS["constant"], 1)["loss"] == pytest.approx(trained.curve(ARMS["constant"], 1)["loss"][:3])
+
+
+def test_a_stopped_comparison_keeps_what_is_finished_and_goes_on(trials, trained, tmp_path):
+    arms = [ARMS[name] for name in ("constant", "linear", "still")]
+    trials(tmp_path).train(arms, [0], "test")
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/*/seed*")}
+    assert sorted(file.name for file in before) == ["seed0.json"] * 3 + ["seed0.npz"]
     with pytest.raises(Stopped, match="max_minutes"):
-        trials(task, tmp_path / "parts", Stop(max_minutes=0.0)).train(ARMS, [0, 1], "test")
+        trials(tmp_path, stop=Stop(max_minutes=0.0)).train(arms, SEEDS, "test")
+    assert set(tmp_path.glob("*/*/seed*")) == set(before)
     time.sleep(0.01)
-    again = trials(task, tmp_path / "parts")
-    again.train(ARMS, [0, 1], "test")
+    again = trials(tmp_path)
+    again.check(arms)
+    again.train(arms, SEEDS, "test")
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    for arm in ARMS:
-        for seed in (0, 1):
-            np.testing.assert_equal(again.curve(arm, seed), whole.curve(arm, seed))
+    for arm in arms:
+        for seed in SEEDS:
+            np.testing.assert_equal(measured(again.curve(arm, seed)), measured(trained.curve(arm, seed)))
 
 
-def test_a_folder_is_claimed_for_one_configuration(tmp_path):
-    claim(tmp_path / "report", {"epochs": 3, "seeds": (0, 1)})
-    claim(tmp_path / "report", {"epochs": 3, "seeds": (0, 1)})
+class Soon(Stop):
+    """Comes after so many snapshots."""
+
+    def __init__(self, snapshots):
+        super().__init__()
+        self.left = snapshots
+
+    @property
+    def reason(self):
+        self.left -= 1
+        return "enough" if self.left < 0 else ""
+
+
+def test_a_run_that_is_stopped_midway_leaves_nothing(trials, tmp_path):
+    with pytest.raises(Stopped, match="enough"):
+        trials(tmp_path, stop=Soon(7), at_once=1).train([ARMS["constant"]], [0], "test")
+    assert not list(tmp_path.rglob("seed*"))
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"step": [0, 1]}'])
+def test_a_damaged_file_is_trained_again(trials, trained, tmp_path, damage):
+    these, arm = trials(tmp_path, epochs=2), ARMS["constant"]
+    these.train([arm], SEEDS, "test")
+    file, other = (tmp_path / "constant" / "0.003" / f"seed{seed}.json" for seed in SEEDS)
+    before = other.stat().st_mtime_ns
+    file.write_text(damage)
+    these.train([arm], SEEDS, "test")
+    assert other.stat().st_mtime_ns == before
+    assert these.curve(arm, 0)["loss"] == trained.curve(arm, 0)["loss"][:3]
+
+
+def test_the_same_settings_are_accepted_and_others_of_the_same_name_refused(trials, tmp_path):
+    arm = ARMS["linear"]
+    trials(tmp_path, epochs=6).train([arm], [0], "test")
+    trials(tmp_path, epochs=6).check([arm])
+    trials(tmp_path, epochs=6).check([arm.at(0.01)])  # another folder
+    others = [dataclasses.replace(arm, jump=Jump(damping=0.5)), dataclasses.replace(arm, schedule="cosine")]
+    identities = {"linear": "another bundle"}
+    for these, changed in [*((trials(tmp_path, epochs=6), one) for one in others), (trials(tmp_path, epochs=6, identities=identities), arm)]:  # fmt: skip
+        with pytest.raises(nowcast.UserError, match=r"arm\.linear: .* holds runs of other settings") as refused:
+            these.check([changed])
+        assert "\n" not in str(refused.value)
+    (tmp_path / "linear" / "arm.json").write_text("{")
+    with pytest.raises(nowcast.UserError, match="holds runs of other settings"):
+        trials(tmp_path, epochs=6).check([arm])
+
+
+@pytest.mark.parametrize(("name", "first"), [("linear", 20), ("late", 22), ("oracle", 20)])
+def test_a_run_too_short_for_a_jump_is_refused_with_the_cure(trials, name, first):
+    with pytest.raises(nowcast.UserError, match=rf"arm\.{name}: .*16 steps.* after {first}; train longer \(epochs=…\)"):
+        trials(epochs=4).check([ARMS[name]])
+
+
+def test_the_last_evaluation_is_at_the_end_whatever_lies_between_two(trials, curve):
+    these, arm = trials(epochs=3, record_every=5), ARMS["constant"]
+    these.train([arm], [0], "test")
+    run = these.curve(arm, 0)
+    assert run["step"] == [0, 5, 10, 12]
+    assert run["loss"][-1] == curve("constant")["loss"][3]
+
+
+def test_forecast_errors_are_those_of_the_bases_own_weights(trained, path):
+    weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
+    kernels = np.stack([np.concatenate([w[k]["kernel"].ravel() for k in sorted(w)]) for w in weights])
+    missed = np.abs(_line(kernels[1:6], 5) - kernels[10]).sum()
+    stayed = np.abs(kernels[5] - kernels[10]).sum()
+    got = trained.forecast_errors(ARMS["linear"], ARMS["constant"], SEEDS)
+    assert [sorted(one) for one in got] == [["bias", "fc"]] * 2
+    assert got[0]["fc"] == pytest.approx(missed / stayed, rel=1e-3)
+    assert got[1]["fc"] != got[0]["fc"]
+    still = trained.forecast_errors(ARMS["still"], ARMS["constant"], SEEDS)
+    assert still == [{"bias": 1.0, "fc": 1.0}] * 2
+
+
+def test_there_are_no_forecast_errors_of_what_forecasts_no_single_weights(trained, trials, tmp_path):
+    falling = dataclasses.replace(ARMS["linear"], jump=Jump(horizon=5, horizon_to=1))
+    assert trained.forecast_errors(ARMS["oracle"], ARMS["constant"], [0]) is None
+    assert trained.forecast_errors(falling, ARMS["constant"], [0]) is None
+    assert trained.forecast_errors(ARMS["linear"], ARMS["linear"], [0]) is None  # recorded without
+    assert trials(tmp_path).forecast_errors(ARMS["linear"], ARMS["constant"], [0]) is None
+
+
+@pytest.mark.parametrize("name", ["constant", "ema"])  # what trains, not what is judged
+def test_a_base_keeps_its_own_weights_beside_it(trained, folder, path, name):
+    weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
+    biases = np.stack([np.concatenate([w[k]["bias"].ravel() for k in sorted(w)]) for w in weights])
+    kept = samples.read(folder / name / "0.003" / "seed0.npz")
+    np.testing.assert_allclose(kept["bias"], biases, rtol=1e-3, atol=1e-4)
+
+
+def test_an_arm_that_jumps_keeps_none(trained, folder):
+    assert {file.parts[-3] for file in folder.rglob("*.npz")} == set(ALONE)
+
+
+def test_a_folder_is_claimed_for_one_configuration_and_keeps_what_it_holds(tmp_path):
+    folder = tmp_path / "report"
+    claim(folder, {"epochs": 3, "seeds": (0, 1)})
+    (folder / "runs").mkdir()
+    before = (folder / "configuration.json").stat().st_mtime_ns
+    claim(folder, {"epochs": 3, "seeds": (0, 1)})
     with pytest.raises(nowcast.UserError, match="epochs: 3 there, 4 asked for"):
-        claim(tmp_path / "report", {"epochs": 4, "seeds": (0, 1)})
+        claim(folder, {"epochs": 4, "seeds": (0, 1)})
+    with pytest.raises(nowcast.UserError, match=r"model: None there, 'mlp' asked for"):
+        claim(folder, {"epochs": 3, "seeds": (0, 1), "model": "mlp"})
+    assert (folder / "configuration.json").stat().st_mtime_ns == before
+    assert (folder / "runs").is_dir()
+    (folder / "configuration.json").write_text("[1")
+    with pytest.raises(nowcast.UserError, match="damaged"):
+        claim(folder, {"epochs": 3})
 
 
-def test_what_is_not_finite_becomes_null_and_comes_back_as_nan(task, tmp_path):
-    write_json(tmp_path / "a.json", {"loss": [1.0, math.nan, math.inf]})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"loss": [1.0, None, None]}
-    folder = tmp_path / "constant-alone-0.003"
-    folder.mkdir()
-    (tmp_path / "a.json").rename(folder / "seed0.json")
-    np.testing.assert_equal(trials(task, tmp_path).curve(ARMS[0], 0), {"loss": [1.0, math.nan, math.nan]})
+def test_a_folder_or_file_that_is_no_report_is_not_claimed(tmp_path):
+    for name in ("folder", "hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("mine")
+    (tmp_path / "hidden" / ".hydra").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for name in ("folder", "file"):
+        with pytest.raises(nowcast.UserError, match="is no report; choose another folder"):
+            claim(tmp_path / name, {"epochs": 3})
+    assert (tmp_path / "folder" / "thesis.tex").read_text() == (tmp_path / "file").read_text() == "mine"
+    claim(tmp_path / "hidden", {"epochs": 3})
+
+
+def test_what_is_not_finite_becomes_null_and_comes_back_as_nan(trials, tmp_path):
+    run = {"loss": [1.0, math.nan, math.inf], "jumps": {"before": (math.nan,)}, "alone": None, "refused": 0}
+    file = tmp_path / "constant" / "0.003" / "seed0.json"
+    file.parent.mkdir(parents=True)
+    write_json(file, run)
+    assert json.loads(file.read_text()) == {"loss": [1, None, None], "jumps": {"before": [None]}, "alone": None, "refused": 0}  # fmt: skip
+    expected = {"loss": [1, math.nan, math.nan], "jumps": {"before": [math.nan]}, "alone": None, "refused": 0}
+    np.testing.assert_equal(trials(tmp_path).curve(ARMS["constant"], 0), expected)
+
+
+def test_a_run_that_diverges_is_kept_as_one(trials, tmp_path):
+    arm = dataclasses.replace(ARMS["linear"], name="diverging", forecaster="wild")
+    these = trials(tmp_path, epochs=6)
+    these.train([arm], [0], "test")
+    run = these.curve(arm, 0)
+    assert np.isfinite(run["loss"][:5]).all()
+    assert np.isnan([*run["loss"][5:], *run["test_loss"], *run["jumps"]["after"]]).all()
+    file = tmp_path / "diverging" / "0.003" / "seed0.json"
+    before = file.stat().st_mtime_ns
+    these.train([arm], [0], "test")
+    assert file.stat().st_mtime_ns == before

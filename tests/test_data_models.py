@@ -171,32 +171,3 @@ def test_evaluation_is_the_mean_over_the_whole_split():
     got = task.evaluate(params, extra, "test")
     assert got["loss"] == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
     assert got["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels), abs=1e-6)
-
-
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_an_optimizer_with_the_rate_as_argument_is_optaxs_own(name):
-    theirs = {
-        "adam": optax.adam(0.1), "adamw": optax.adamw(0.1, weight_decay=1e-2), "sgd": optax.sgd(0.1),
-        "momentum": optax.sgd(0.1, momentum=0.9),
-    }[name]  # fmt: skip
-    ours, params, other = optimizers.make(name), jnp.arange(3.0), jnp.arange(3.0)
-    state, other_state = ours.init(params), theirs.init(other)
-    for _ in range(3):
-        updates, state = ours.update(jnp.cos(params), state, params, learning_rate=np.float32(0.1))
-        params = optax.apply_updates(params, updates)
-        updates, other_state = theirs.update(jnp.cos(other), other_state, other)
-        other = optax.apply_updates(other, updates)
-    np.testing.assert_allclose(params, other, rtol=1e-5)
-
-
-def test_schedules_are_optaxs_own():
-    np.testing.assert_allclose(optimizers.rates("constant", 0.3, 5), [0.3] * 5, rtol=1e-6)
-    np.testing.assert_allclose(
-        optimizers.rates("step", 0.3, 8), [0.3, 0.3, 0.3, 0.3, 0.03, 0.03, 0.003, 0.003], rtol=1e-6
-    )
-    warm = optax.warmup_cosine_decay_schedule(0, 0.3, warmup_steps=10, decay_steps=50)
-    ours = optimizers.rates("cosine", 0.3, 50, warmup=0.2)
-    np.testing.assert_allclose(ours[:10], [warm(i + 1) for i in range(10)], rtol=1e-4)  # optax's first rate is 0
-    np.testing.assert_allclose(ours[10:], [warm(i) for i in range(10, 50)], rtol=1e-4)
-    theirs = optax.cosine_decay_schedule(0.3, 50)
-    np.testing.assert_allclose(optimizers.rates("cosine", 0.3, 50), [theirs(i) for i in range(50)], rtol=1e-4)

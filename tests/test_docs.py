@@ -22,9 +22,10 @@ from networks import random_wnn, write_published
 from omegaconf import OmegaConf
 
 import nowcast
-from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig
+from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
+from nowcast.evaluation import resolve
 from nowcast.forecasters import LEARNED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +33,12 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SCHEMAS = {
     "collect": CollectConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
-    "evaluate": EvaluateConfig,
+    "evaluate": EvaluateConfig, "report": ReportConfig,
 }  # fmt: skip
+EXPERIMENTS = {
+    file.stem: "collect" if "\ncorpus:" in file.read_text() else "evaluate"
+    for file in (ROOT / "configs" / "experiment").glob("*.yaml")
+}
 MODULES = [nowcast.__name__, *(m.name for m in pkgutil.walk_packages(nowcast.__path__, "nowcast."))]
 
 
@@ -62,13 +67,20 @@ def jobs(name, overrides):
     return _jobs(name, tuple(overrides))
 
 
+def is_sweep(value):
+    """Whether it is several values; a comma within brackets makes none."""
+    return "," in value and not {"[", "{"} & set(value)
+
+
 @lru_cache
 def _jobs(name, overrides):
     overrides = [override for override in overrides if override != "-m"]
-    sweep = compose(name, overrides=[o for o in overrides if "," not in o or "[" in o], return_hydra_config=True)
+    sweep = compose(name, overrides=[o for o in overrides if not is_sweep(o)], return_hydra_config=True)
     params = {key: str(value) for key, value in (sweep.hydra.sweeper.params or {}).items()}
     params |= dict(override.split("=", 1) for override in overrides)
-    values = [[f"{key}={v}" for v in ([value] if "[" in value else value.split(","))] for key, value in params.items()]
+    values = [
+        [f"{key}={v}" for v in (value.split(",") if is_sweep(value) else [value])] for key, value in params.items()
+    ]
     return [OmegaConf.to_object(compose(name, overrides=list(job))) for job in itertools.product(*values)]
 
 
@@ -84,7 +96,7 @@ def test_every_command_in_the_documents_composes(register, page):
     assert len(found) >= {"README": 8, "meta_training": 3}.get(page.stem, 0)
 
 
-@pytest.mark.parametrize("name", [file.stem for file in (ROOT / "configs" / "experiment").glob("*.yaml")])
+@pytest.mark.parametrize("name", [name for name, command in EXPERIMENTS.items() if command == "collect"])
 def test_the_readme_says_how_many_runs_and_epochs_an_experiment_is(register, name):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         configs = jobs("collect", [f"experiment={name}"])
@@ -93,6 +105,28 @@ def test_the_readme_says_how_many_runs_and_epochs_an_experiment_is(register, nam
     row = next(line for line in README.read_text().splitlines() if line.startswith(f"| `{name}` |"))
     assert f"{len(configs)} jobs |" in row
     assert f"| {runs:,}, {epochs:,}, " in row
+
+
+@pytest.mark.parametrize("name", [name for name, command in EXPERIMENTS.items() if command == "evaluate"])
+def test_the_arms_of_an_experiment_go_together(register, name):
+    given = ["forecaster=linear", "published=average", "introspection=exponential", "report=mine"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for config in jobs("evaluate", [f"experiment={name}", *given]):
+            arms, left = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)
+            assert (len(arms), left) == (len(config.arm), [])
+            assert config.beside.keys() <= config.arm.keys()
+
+
+def test_table_4_is_1000_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(register):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        [table4] = jobs("evaluate", ["experiment=table4", "report=mine"])
+        held_out = jobs("evaluate", ["experiment=held_out", "report=mine"])
+    own = [arm for arm in table4.arm.values() if not arm.optional]
+    assert len(own) * table4.seeds * table4.epochs == 1000
+    assert (table4.protocol, table4.target_accuracy, table4.data.validation) == ("paper", 0.59, False)
+    assert {(job.model.name, job.model.depth, job.data.name) for job in held_out} == {
+        (*model, data) for model in (("shufflenet_v2", None), ("resnet", 32)) for data in ("mnist", "cifar10")
+    }
 
 
 def test_the_papers_corpus_is_30_000_epochs_and_its_validation_2_200(register):

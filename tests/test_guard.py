@@ -216,3 +216,18 @@ def test_a_guard_that_waits_keeps_moments_that_grow_finer_in_their_first_step(mo
         params = optax.apply_updates(params, updates)
     assert state.refused == 1
     assert state.inner[0].mu["bias"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("inner", [optax.sgd(0.01), optax.adam(0.001)])
+def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
+    def ruined(params):  # gradients that are no numbers where the jump leads
+        return jax.tree.map(lambda x: jnp.where(loss(params) > 100 * loss(start()), jnp.nan, 0.1 * x), params)
+
+    tx = nowcast.periodic(inner, far(20.0), every=EVERY, guard=Guard(after=4))
+    params, states = follow(tx, start(), PERIOD + 1, ruined, value_fn=loss)
+    free, free_states = alone(PERIOD, inner)
+    close(params[-1], free[-1])  # one step after the jump, not four
+    close(states[-1].inner, free_states[-1])
+    assert (int(states[-1].accepted), int(states[-1].refused)) == (0, 1)
+    params, states = follow(tx, start(), 3 * PERIOD, ruined, value_fn=loss)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))

@@ -1,39 +1,29 @@
-"""The report of a comparison that was run as a command: self-contained, honest, nothing done twice."""
+"""The report of a comparison that was run as a command: self-contained, honest, nothing done twice; and that of several."""
 
 import json
-import re
 import shutil
-from html.parser import HTMLParser
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from curves import validate
+from pages import Page
+
+from nowcast.evaluation import joint, report
+from nowcast.evaluation.statistics import speed_up
+
+HERE = Path(__file__).resolve().parent
+ARMS = ["constant", "constant_linear", "constant_nowcast", "cosine", "cosine_linear", "cosine_nowcast"]
+MORE = ["constant_noop", "cosine_ema", "cosine_nowcast_ema"]
+TIMES = ("seconds", "compile_seconds", "alone")
 
 
-class Page(HTMLParser):
-    """What matters of a page: its tags with attributes, its tables, and whether every tag is closed."""
+def read(folder):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
 
-    VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.cells, self.open, self.words = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-        if self.open and self.open[-1] == "td":
-            self.cells.append(data)
+    return json.loads((folder / "results.json").read_text(), parse_constant=refuse)
 
 
 @pytest.fixture(scope="module")
@@ -43,59 +33,145 @@ def page(evaluated):
 
 @pytest.fixture(scope="module")
 def results(evaluated):
-    def refuse(word):
-        raise AssertionError(f"{word} is no JSON")
-
-    return json.loads((evaluated[0] / "results.json").read_text(), parse_constant=refuse)
+    return read(evaluated[0])
 
 
-def test_the_page_is_well_formed(page):
-    assert page.open == []
-    assert {"h1", "table", "svg", "pre", "title"} <= {tag for tag, _ in page.tags}
+@pytest.fixture(scope="module")
+def again(tmp_path_factory, evaluated, evaluation):
+    """What further commands came to, in one process: by name ``(folder, exit code, output, errors, files before it)``."""
+    root = tmp_path_factory.mktemp("again")
+    names = ("same", "more", "other", "damaged")
+    folders = {name: shutil.copytree(evaluated[0], root / name) for name in names}
+    (folders["same"] / "runs/constant/0.001/seed1.json").unlink()  # as if killed before it was finished
+    (folders["same"] / "runs/cosine_linear/0.01/seed2.json").write_text("{}")
+    (folders["damaged"] / "configuration.json").write_text('{"epo')
+    two = ["arm=[constant,constant_linear]", "seeds=2", "epochs=6"]
+    paper = [*evaluation, *two, "protocol=paper", "data.validation=false", f"report={root / 'paper'}"]
+    lines = {
+        "same": [*evaluation, f"report={folders['same']}"],
+        "more": [*evaluation, f"report={folders['more']}", f"arm=[{','.join(ARMS + MORE)}]", "seeds=4"],
+        "other": [*evaluation, f"report={folders['other']}", "epochs=12"],
+        "damaged": [*evaluation, f"report={folders['damaged']}"],
+        "nobody": [*paper, "target_accuracy=0.99"],
+        "paper": [*paper, "target_accuracy=0.15", "beside_title=theirs", "+beside.constant_linear=1.33x"],
+        "both": ["-m", *evaluation, *two, "model.width=0.2", "model=mlp,lenet", f"report={root / 'both'}"],
+        "rates": ["-m", *evaluation, *two, "optimizer.learning_rate=0.001,0.003", f"report={root / 'rates'}"],
+        "shares": ["-m", *evaluation, *two, "target_share=0.5,0.75", f"report={root / 'shares'}"],
+        "into": ["-m", *evaluation, *two, "model=mlp,lenet", f"report={folders['other']}"],
+    }
+    before = {name: times(folder) for name, folder in folders.items()}
+    places = folders | {"nobody": root / "paper", "into": folders["other"]}
+    command = [sys.executable, HERE / "run_cases.py", HERE.parent / "scripts" / "evaluate.py"]
+    done = subprocess.run(
+        command, input=json.dumps([*lines.values()]), capture_output=True, text=True, cwd=root, check=True
+    )
+    return {
+        name: (places.get(name, root / name), one["code"], one["out"], one["err"], before.get(name))
+        for name, one in zip(lines, json.loads(done.stdout), strict=True)
+    }
 
 
-def test_the_page_loads_nothing_from_elsewhere(page, evaluated):
-    assert not {"script", "link", "iframe", "img"} & {tag for tag, _ in page.tags}
-    for tag, attributes in page.tags:
-        for key in ("src", "href", "xlink:href", "data", "action"):
-            assert attributes.get(key, "#").startswith("#"), (tag, attributes)
-    text = (evaluated[0] / "report.html").read_text()
-    assert "@import" not in text
-    assert "url(http" not in text
+def times(folder):
+    """Of the files of finished runs."""
+    return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.glob("runs/*/*/seed*")}
 
 
-def test_the_page_has_both_pictures(page):
+def untimed(runs):
+    return [{key: value for key, value in run.items() if key not in TIMES} for run in runs]
+
+
+def interval(found):
+    value, low, high = found
+    return f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+
+
+def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page):
+    page.check()
+
+
+def test_the_page_has_its_pictures(page):
     assert sum(tag == "svg" for tag, _ in page.tags) == 2
     words = " ".join(page.words)
-    for label in ("validation loss", "no nowcasting", "wnn", "linear"):
+    for label in ("validation loss", "over constant", "over cosine", *ARMS):
         assert label in words
 
 
-def test_the_table_holds_the_numbers_of_results_json(page, results):
-    assert len(results["arms"]) == 6
+def test_the_tables_hold_the_numbers_of_results_json(page, results):
+    assert [row["name"] for row in results["arms"]] == ARMS
+    mains = [table for table in page.tables if "final loss" in table[0]]
+    assert [[row[0] for row in table[1:]] for table in mains] == [ARMS[:3], ARMS[3:]]
+    cells = {row[0]: dict(zip(table[0], row, strict=True)) for table in mains for row in table[1:]}
     for row in results["arms"]:
-        assert f"{row['best_loss']:.4f}" in page.cells
-        assert f"{row['final_loss']:.4f}" in page.cells
-        assert f"{row['test_accuracy']:.4f}" in page.cells
-        if row["forecaster"] != "alone":
-            value, low, high = row["own_target"]["speed_up"]
-            assert f"{value:.2f}× [{low:.2f}, {high:.2f}]" in page.cells
+        shown, base = cells[row["name"]], row["over"] or row["name"]
+        against = row["against"][base]["0.75"]
+        assert shown["final loss"] == f"{row['final_loss']:.4f}"
+        assert shown["test accuracy"] == f"{row['test_accuracy']:.4f}"
+        assert shown["reached"] == f"{against['reached']}/3"
+        assert shown["learning rate"] == f"{row['learning_rate']:g}"
+        if row["over"]:
+            assert shown["speed-up, steps [95 %]"] == interval(against["steps"]["speed_up"])
+            assert shown["speed-up, seconds [95 %]"].removeprefix("≈") == interval(against["seconds"]["speed_up"])
+            assert shown["base / arm [95 %]"] == interval(row["final_loss_ratio"]["ratio"])
+
+
+def test_the_other_tables_do_too(page, results):
+    rows = {row["name"]: row for row in results["arms"]}
+    ladders = [table for table in page.tables if table[0][0] == "speed-up, steps"]
+    for base, table in zip(("constant", "cosine"), ladders, strict=True):
+        assert [title.split()[1] for title in table[0][1:]] == [
+            f"{loss:.4f}" for loss in results["targets"][base].values()
+        ]
+        for name, *cells in table[1:]:
+            found = rows[name]["against"][base].values()
+            assert cells == [f"{interval(one['steps']['speed_up'])} {one['reached']}/3" for one in found]
+    for name, shown in page.table("loss after / before").items():
+        jumps = rows[name]["jumps"]
+        assert (shown["jumps a run"], shown["refused"]) == ("2", "0")
+        assert (shown["loss after / before"], shown["at worst"]) == (
+            f"{jumps['dip']:.2f}×",
+            f"{jumps['worst_dip']:.2f}×",
+        )
+        assert shown["never recovered"] == f"{jumps['never_recovered']} of 6"
+    forecasts = page.table("runs of")
+    assert forecasts.keys() == {name for name in ARMS if rows[name]["over"]}
+    for name, shown in forecasts.items():
+        for operation, error in rows[name]["forecast_error"].items():
+            assert shown[operation] == interval(error["ratio"]).replace("×", "")
+    costs = page.table("seconds a run")
+    for name in ("constant_nowcast", "cosine_nowcast"):
+        saved = results["cost"][name]["saved_seconds"]
+        assert costs[name]["saved a run, s"].removeprefix("≈") == f"{saved:.3g}"
+        assert costs[name]["fit, s"] == f"{results['cost'][name]['fit_seconds']:,.0f}"
+    assert costs["constant_linear"]["pays after"] == ""
+
+
+def test_the_files_are_as_their_schemas_say(results, again):
+    for name in ("more", "paper"):
+        validate("results", read(again[name][0]))
+    validate("results", results)
+    validate("joint", read(again["both"][0]))
 
 
 def test_the_results_follow_from_the_curves(results):
     for row in results["arms"]:
         runs = results["curves"][row["name"]]
         assert len(runs) == 3
-        assert all(len(run["loss"]) == 11 for run in runs)
-        assert row["final_loss"] == pytest.approx(sorted(run["loss"][-1] for run in runs)[1])
+        assert all(len(run["loss"]) == 12 for run in runs)
+        assert row["final_loss"] == pytest.approx(sorted(sum(run["loss"][-3:]) / 3 for run in runs)[1])
         assert row["best_loss"] == pytest.approx(sorted(min(run["loss"]) for run in runs)[1])
+        assert row["jumps"] is None or row["jumps"]["accepted"] == 2
+        if row["over"]:
+            each = [[sum(run["loss"][-3:]) for run in results["curves"][name]] for name in (row["over"], row["name"])]
+            assert row["final_loss_ratio"]["ratio"] == pytest.approx(list(speed_up(*each)))
 
 
-def test_no_id_is_used_twice_and_every_reference_has_its_target(evaluated):
-    text = (evaluated[0] / "report.html").read_text()
-    ids = re.findall(r'\bid="([^"]*)"', text)
-    assert len(ids) == len(set(ids)) > 20
-    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', text)) <= set(ids)
+def test_arms_of_a_seed_are_equal_until_the_first_jump(results):
+    for row in results["arms"]:
+        for run, base in zip(
+            results["curves"][row["name"]], results["curves"][row["over"] or row["name"]], strict=True
+        ):
+            assert run["loss"][:5] == base["loss"][:5]
+            assert (run["loss"][5] != base["loss"][5]) == bool(row["over"])
 
 
 def test_the_page_says_how_to_make_it_again_and_what_was_seen(page, results, evaluated):
@@ -108,51 +184,182 @@ def test_the_page_says_how_to_make_it_again_and_what_was_seen(page, results, eva
         assert verdict in words
 
 
-def test_the_terminal_shows_the_table_the_place_and_what_to_do_next(evaluated, results):
+def test_the_markdown_has_tables_verdicts_and_the_command(evaluated, results):
+    text = (evaluated[0] / "report.md").read_text()
+    lines = text.splitlines()
+    for row in results["arms"]:
+        [line] = [line for line in lines if line.startswith(f"| {row['name']} |")]
+        assert f"| {row['final_loss']:.4f} |" in line
+        assert line.count("|") == 10
+    assert all(f"- {verdict}" in lines for verdict in results["verdicts"])
+    assert f"```bash\n{results['commands'][-1]}\n```" in text
+
+
+def test_the_terminal_shows_the_tables_the_place_and_what_to_do_next(evaluated, results):
     folder, done = evaluated
     lines = done.stdout.splitlines()
-    assert str(folder / "report.html") in lines[-2]
-    assert lines[-1].startswith("next: ")
+    assert f"report: {folder / 'report.html'}" in lines
+    assert str(folder / "results.json") in lines[-2]
+    assert lines[-1] == f"next: open {folder / 'report.html'} in a browser"
     for row in results["arms"]:
-        assert any(f"{row['final_loss']:.4f}" in line for line in lines)
+        assert any(line.startswith(row["name"]) and f"{row['final_loss']:.4f}" in line for line in lines)
+    assert all(f"- {verdict}" in lines for verdict in results["verdicts"])
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_same_command_again_trains_only_what_is_missing(evaluated, script, evaluation, tmp_path, results):
-    folder = shutil.copytree(evaluated[0], tmp_path / "report")
-    lost = sorted(folder.glob("runs/*/seed1.json"))[0]
-    kept = {file: file.stat().st_mtime_ns for file in folder.glob("runs/*/*.json") if file != lost}
-    before = lost.read_text()
-    lost.unlink()  # as if killed before it was finished
-    (folder / "results.json").unlink()
-    done = script("evaluate", *evaluation, f"report={folder}")
+def test_the_page_can_be_made_again_from_results_json(page, results):
+    assert report.page(results) == page.text
+
+
+def test_targets_and_rates_are_written_before_any_arm_is_trained_that_jumps(evaluated, results):
+    folder, _ = evaluated
+    assert json.loads((folder / "targets.json").read_text()) == {key: results[key] for key in ("targets", "rates")}
+    written = (folder / "targets.json").stat().st_mtime_ns
+    runs = times(folder)
+    assert all(time < written for file, time in runs.items() if "seed100" in file)
+    assert all(time > written for file, time in runs.items() if "seed100" not in file)
+    assert {Path(file).parts[1] for file in runs if "seed100" in file} == {"constant", "cosine"}
+
+
+def test_the_same_command_again_trains_only_what_is_missing_or_damaged(again, results):
+    folder, code, _, err, before = again["same"]
+    assert code == 0, err
+    lost = {"runs/constant/0.001/seed1.json", "runs/constant/0.001/seed1.npz", "runs/cosine_linear/0.01/seed2.json"}
+    after = times(folder)
+    assert {file for file, time in after.items() if before.get(file) != time} <= lost
+    assert after.keys() == before.keys() | lost
+    found = read(folder)
+    assert found["targets"] == results["targets"]
+    assert found["curves"].keys() == results["curves"].keys()
+    for name, runs in found["curves"].items():
+        assert untimed(runs) == untimed(results["curves"][name])
+    for row, old in zip(found["arms"], results["arms"], strict=True):
+        for key in ("final_loss", "final_loss_ratio", "test_loss", "jumps", "forecast_error"):
+            assert row[key] == old[key]
+
+
+def test_more_arms_and_more_seeds_join_what_is_there(again, results):
+    folder, code, _, err, before = again["more"]
+    assert code == 0, err
+    after = times(folder)
+    assert {file: after[file] for file in before} == before
+    fresh = {Path(file).with_suffix("").parts[1:] for file in after.keys() - before.keys()}
+    rates = {row["name"]: f"{row['learning_rate']:g}" for row in read(folder)["arms"]}
+    assert fresh == {
+        *((name, rates[name], "seed3") for name in ARMS), *((name, rates[name], f"seed{n}") for name in MORE for n in range(4)),
+        ("cosine_ema", rates["cosine"], "seed1000"), ("cosine_ema", rates["cosine"], "seed1001"),  # a base with targets of its own
+    }  # fmt: skip
+    found = read(folder)
+    assert [row["name"] for row in found["arms"]] == ARMS + MORE
+    assert all(len(runs) == 4 for runs in found["curves"].values())
+    for name in ARMS:
+        assert untimed(found["curves"][name][:3]) == untimed(results["curves"][name])
+    assert {base: found["targets"][base] for base in results["targets"]} == results["targets"]
+    assert found["targets"].keys() == {"constant", "cosine", "cosine_ema"}
+    Page((folder / "report.html").read_text()).check()
+
+
+def test_jumping_to_where_a_run_is_changes_nothing(again):
+    rows = {row["name"]: row for row in read(again["more"][0])["arms"]}
+    row = rows["constant_noop"]
+    assert row["final_loss_ratio"]["ratio"] == pytest.approx([1, 1, 1], rel=1e-3)
+    assert row["forecast_error"]["fc"]["ratio"] == [1, 1, 1]
+    for target, found in row["against"]["constant"].items():
+        assert found["steps"]["speed_up"] == [1, 1, 1]
+        assert found["steps"]["each"] == rows["constant"]["against"]["constant"][target]["steps"]["each"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("other", "epochs: 11 there, 12 asked for"), ("damaged", "configuration.json is damaged"), ("into", "holds a report of one task")])  # fmt: skip
+def test_other_configurations_do_not_mix_with_results_that_are_there(again, evaluated, name, said):
+    folder, code, out, err, before = again[name]
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert before is None or times(folder) == before
+    assert read(folder) == read(evaluated[0])
+    assert sorted(item.name for item in folder.iterdir()) == sorted(item.name for item in evaluated[0].iterdir())
+
+
+def test_an_accuracy_that_nobody_reaches_is_refused_in_one_line_and_what_is_trained_is_kept(again):
+    folder, code, out, err, _ = again["nobody"]
+    assert (code, out) == (2, "")
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "target_accuracy=0.99: no run of any arm reaches it, the best comes to 0." in line
+    assert "Traceback" not in err
+    _, code, out, err, _ = again["paper"]
+    assert code == 0, err
+    assert len(times(folder)) == 6  # two arms, two seeds, and samples of the base
+
+
+def test_the_papers_protocol_has_one_target_for_all_and_no_calibration(again):
+    folder, _, out, _, _ = again["paper"]
+    found = read(folder)
+    assert found["protocol"]["name"] == "paper"
+    assert (found["targets"], found["rates"]) == ({"constant": {"0.15": 0.15}}, {})
+    for run in found["curves"]["constant_linear"]:
+        assert run["jumps"]["step"] == [20]  # 5 epochs of 4 steps
+        assert run["loss"][5] == run["jumps"]["before"][0] != run["jumps"]["after"][0]
+        assert run["test_loss"] == run["loss"][-1:]
+    page = Page((folder / "report.html").read_text())
+    page.check()
+    assert page.table("theirs")["constant_linear"]["theirs"] == "1.33x"
+    words = " ".join(page.words)
+    assert "Target: 15 % on the test set, first crossing, before a jump." in words
+    assert "By the WNN paper's protocol" in words
+    assert "validation" not in out
+
+
+def test_several_tasks_of_one_command_make_a_report_of_all(again):
+    folder, code, out, err, _ = again["both"]
+    assert code == 0, err
+    found = read(folder)
+    assert found["schema"] == joint.JOINT
+    assert [task["name"] for task in found["tasks"]] == ["mlp-digits", "lenet-digits"]
+    [row] = found["arms"]
+    reports = [one for one in folder.iterdir() if one.is_dir()]
+    assert sorted(one.name.rsplit("-", 1)[0] for one in reports) == ["lenet-digits", "mlp-digits"]
+    for one in reports:
+        results = read(one)
+        own = next(row for row in results["arms"] if row["over"])
+        assert (
+            row["speed_up"]["each"][results["about"]["task"]] == own["against"]["constant"]["0.75"]["steps"]["speed_up"]
+        )
+    page = Page((folder / "report.html").read_text())
+    page.check()
+    assert f"report of all 2: {folder / 'report.html'}" in out
+    assert out.splitlines()[-1] == f"next: open {folder / 'report.html'} in a browser"
+    assert joint.verdicts(found)[0] in " ".join(page.words)
+
+
+def test_jobs_that_differ_in_the_given_rate_alone_have_reports_of_their_own(again):
+    folder, code, _, err, _ = again["rates"]
+    assert code == 0, err
+    assert [task["name"] for task in read(folder)["tasks"]] == ["mlp-digits (1)", "mlp-digits (2)"]
+    rates = [read(one)["arms"][0]["learning_rate"] for one in folder.iterdir() if one.is_dir()]
+    assert sorted(rates) == [0.001, 0.003]
+
+
+def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
+    folder, code, _, err, _ = again["shares"]
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2
+    assert "jobs wrote one after another to" in line
+    assert "give each its own report=" in line
+    assert not (folder / "results.json").exists()
+
+
+def test_reports_that_are_there_are_joined(again, evaluated, script, tmp_path):
+    parts = [one for one in again["both"][0].iterdir() if one.is_dir()]
+    there = ",".join(map(str, [evaluated[0], *parts]))
+    done = script("report", f"reports=[{there}]", f"report={tmp_path / 'all'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {file: file.stat().st_mtime_ns for file in kept} == kept
-    assert lost.read_text() == before
-    again = json.loads((folder / "results.json").read_text())
-    assert again["arms"] == results["arms"]
-    assert again["verdicts"] == results["verdicts"]
-
-
-def test_a_run_that_is_no_curve_is_trained_again(evaluated, script, evaluation, tmp_path):
-    folder = shutil.copytree(evaluated[0], tmp_path / "report")
-    damaged = sorted(folder.glob("runs/*/seed1.json"))[0]
-    before = damaged.read_text()
-    damaged.write_text("{}")
-    done = script("evaluate", *evaluation, f"report={folder}")
-    assert done.returncode == 0, done.stderr
-    assert damaged.read_text() == before
-    (folder / "configuration.json").write_text("[]")
-    done = script("evaluate", *evaluation, f"report={folder}")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-
-
-def test_another_configuration_does_not_mix_with_these_results(evaluated, script, evaluation):
-    files = {file: file.stat().st_mtime_ns for file in evaluated[0].rglob("*")}
-    done = script("evaluate", *evaluation, f"report={evaluated[0]}", "epochs=11")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert "epochs" in done.stderr
-    assert {file: file.stat().st_mtime_ns for file in evaluated[0].rglob("*")} == files
+    found = read(tmp_path / "all")
+    rows = {row["name"]: row["speed_up"]["each"] for row in found["arms"]}
+    assert rows.keys() == {name for name in ARMS if "_" in name}
+    assert len(rows["constant_linear"]) == 3
+    assert rows["cosine_nowcast"].keys() == {"mlp-digits (1)"}
+    Page((tmp_path / "all" / "report.html").read_text()).check()
+    assert (tmp_path / "all" / "report.md").read_text() in done.stdout
+    assert done.stdout.splitlines()[-1] == f"next: open {tmp_path / 'all' / 'report.html'} in a browser"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["all"]

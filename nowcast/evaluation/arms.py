@@ -1,91 +1,246 @@
-"""Arms: the ways to train that are compared, and the choices that calibration seeds make for them."""
+"""Arms: the ways to train that are compared, each a few settings under a name."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
+from nowcast.types import UserError
 
-from nowcast.evaluation.statistics import smooth
-from nowcast.types import Curve
+GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
+NULLS = ("noise", "permuted")
+EMA, LAWA = "ema", "lawa"
+INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "outer", "average")
+"""What an arm has from the one it is over, where it says nothing itself."""
+NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of")
 
-CONSTANT, TUNED = "constant", "tuned"
-ALONE = "alone"
-LADDER = (0.25, 0.5, 0.75)
-"""Shares of a base's length whose losses are all reported as targets, so that none is picked afterwards."""
+
+@dataclass
+class Jump:
+    """How an arm jumps: the options of :func:`nowcast.periodic`, with times in snapshots, so that they fit any task."""
+
+    every: int = 1
+    """Snapshots of the comparison from one to the next in the window."""
+    horizon: int | None = None
+    """Null: the forecaster's own."""
+    horizon_to: int | None = None
+    """The horizon falls from ``horizon`` to this over the run's jumps, by :func:`nowcast.decaying_horizon`."""
+    damping: float = 1.0
+    operations: list[str] | None = None
+    start_after: float = 0.0
+    stop_after: float | None = None
+    moments: str = "keep"
+    max_relative_jump: float | None = None
+    history_dtype: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
+class GuardOptions:
+    """Those of :class:`nowcast.Guard`; ``after`` in snapshots."""
+
+    tolerance: float = 0.0
+    dampings: list[float] = field(default_factory=lambda: [1.0])
+    after: float = 0.0
+    give_up: int | None = None
+
+
+@dataclass
+class Outer:
+    """Lookahead (``momentum=0``), and SNOO: after so many steps, a step of Nesterov's momentum along what they moved."""
+
+    every: int = 5
+    learning_rate: float = 0.5
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "outer.every", self.every, "must be 1 step or more")
+        _require(
+            0 < self.learning_rate <= 10, "outer.learning_rate", self.learning_rate, "must be above 0, such as 0.5"
+        )
+        _require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "must be 0 or more, below 1")
+
+
+@dataclass
+class Average:
+    """Which average of its weights an arm is judged by; training goes on from the weights themselves."""
+
+    kind: str = EMA
+    """``ema``, of every step's; ``lawa``, of the last snapshots."""
+    decay: float = 0.99
+    """Of the EMA, a step."""
+    last: int = 5
+    """Of LAWA: how many snapshots."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in (EMA, LAWA), "average.kind", self.kind, f"must be {EMA} or {LAWA}")
+        _require(0 < self.decay < 1, "average.decay", self.decay, "must be above 0, below 1, such as 0.99")
+        _require(self.last >= 2, "average.last", self.last, "must be 2 snapshots or more")
+
+
+@dataclass
 class Arm:
-    """One way to train: a base, and who forecasts on top of it.
+    """One way to train.
 
-    ``base`` is ``"constant"`` (the given rate, held) or ``"tuned"`` (the best rate of a grid, with cosine decay);
-    ``forecaster`` is ``"alone"`` for the base itself.
+    ``over`` names the arm that this one is compared with; it takes from there what it does not say itself: optimizer, schedule,
+    learning rate, outer step and average. An arm without ``over`` is a base.
     """
 
-    base: str
-    learning_rate: float
-    schedule: str
-    forecaster: str = ALONE
+    over: str | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    warmup: float | None = None
+    learning_rate: Any = None
+    """A number; ``given``, the command's; ``tuned``, the best of the grid on the calibration seeds."""
+    outer: Outer | None = None
+    average: Average | None = None
+    forecaster: str | None = None
+    """A name, a bundle's folder, the folder of the WNN authors' own weights, or ``oracle``: the weights that the run itself would have
+    so many snapshots on. Empty: not given."""
+    of: str | None = None
+    """Where the forecaster is ``noise`` or ``permuted``: the one whose jumps it is as long as, named in the same ways. Null: the linear fit."""
+    optional: bool = False
+    """Whether the arm is left out where its forecaster is not given."""
+    jump: Jump = field(default_factory=Jump)
+    guard: GuardOptions | None = None
+    name: str = ""
+    """The key under which the configuration has it."""
+    rate_of: str = ""
+    """The arm whose calibration chooses the rate; empty where it is a number."""
 
     @property
-    def name(self) -> str:
-        """For tables and file names."""
-        return f"{self.base}-{self.forecaster}"
+    def forecast_by(self) -> str | None:
+        """The forecaster in words that tell it from all others; None where there is none."""
+        return f"{self.forecaster} of {self.of}" if self.forecaster and self.of else self.forecaster
+
+    def at(self, rate: float) -> "Arm":
+        """The arm with this learning rate."""
+        return replace(self, learning_rate=rate)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its runs depend on beside the learning rate, as plain values."""
+        return {key: value for key, value in asdict(self).items() if key not in NO_SETTINGS}
+
+    @property
+    def words(self) -> str:
+        """What it is, for a reader: ``adam, cosine; jumps to linear's forecast, damping 0.5``."""
+        warm = f"warm-up {self.warmup:g}" if self.warmup else None
+        parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
+        if self.outer:
+            kind = "SNOO" if self.outer.momentum else "Lookahead"
+            parts.append(f"{kind} every {self.outer.every} steps")
+        if self.forecaster == ORACLE:
+            parts.append("jumps to the weights it will have (oracle)")
+        elif self.forecaster:
+            parts.append(f"jumps to the forecast of {self.forecast_by}")
+        if self.forecaster:
+            parts += [f"{key} {_word(value)}" for key, value in _changed(self.jump).items()]
+        if self.guard:
+            said = ", ".join(f"{key} {_word(value)}" for key, value in _changed(self.guard).items())
+            parts.append(f"guard{': ' + said if said else ''}")
+        if self.average:
+            of = f"{self.average.decay:g}" if self.average.kind == EMA else f"of {self.average.last} snapshots"
+            parts.append(f"judged by its {self.average.kind.upper()} {of}")
+        return "; ".join(parts)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a comparison consists of, before anything is trained."""
+def resolve(arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float) -> tuple[list[Arm], list[str]]:
+    """The arms with all that they take from others, in the given order, and the names of optional ones left out.
 
-    learning_rate: float
-    """Of the constant base."""
-    tuned_rates: tuple[float, ...]
-    """The grid for the tuned base."""
-    forecasters: tuple[str, ...]
-    seeds: tuple[int, ...]
-    calibration_seeds: tuple[int, ...]
-    target_share: float
-    """A base's target is the validation loss that it has reached after this share of its own length."""
-
-
-def calibration_arms(plan: Plan) -> list[Arm]:
-    """The base arms that calibration seeds train: the constant base, and the tuned base at every rate of the grid."""
-    return [Arm(CONSTANT, plan.learning_rate, "constant"), *(Arm(TUNED, r, "cosine") for r in plan.tuned_rates)]
-
-
-def choose(plan: Plan, curve: Callable[[Arm, int], Curve]) -> dict[str, Any]:
-    """What the calibration seeds say: the tuned base's rate, and a target for each base.
-
-    The rate is the one with the lowest median final validation loss (smoothed). A target is the median smoothed
-    validation loss at ``target_share`` of the run.
-
-    Returns:
-        ``learning_rate``, ``final_loss`` by rate, ``at_edge`` (the best rate is the grid's first or last),
-        ``targets`` by base, and ``ladder``: targets by base and share of :data:`LADDER`.
+    Raises:
+        UserError: An arm is over one that is not there, or over itself; it lacks its forecaster, or has options that don't go together.
     """
-    constant, *tuned = calibration_arms(plan)
-    finals = {arm.learning_rate: _median(plan, curve, arm, 1.0) for arm in tuned}
-    rate = min(finals, key=lambda r: (finals[r], r))
-    best = Arm(TUNED, rate, "cosine")
-    return {
-        "learning_rate": rate,
-        "final_loss": {f"{r:g}": loss for r, loss in finals.items()},
-        "at_edge": len(finals) > 1 and rate in (min(finals), max(finals)),
-        "targets": {arm.base: _median(plan, curve, arm, plan.target_share) for arm in (constant, best)},
-        "ladder": {arm.base: {str(s): _median(plan, curve, arm, s) for s in LADDER} for arm in (constant, best)},
-    }
+    left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
+    chosen = {name: replace(arm, name=name) for name, arm in arms.items() if name not in left}
+    _require(bool(chosen), "arm", "[]", "give at least one, such as arm=[constant,constant_linear]")
+    settled = [_settled(name, chosen, optimizer, learning_rate) for name in chosen]
+    for arm in settled:
+        _check(arm)
+    return settled, left
 
 
-def comparison_arms(plan: Plan, choice: Mapping[str, Any]) -> list[Arm]:
-    """All arms of the comparison: each base alone, then with every forecaster."""
-    bases = [(CONSTANT, plan.learning_rate, "constant"), (TUNED, choice["learning_rate"], "cosine")]
-    return [Arm(*base, forecaster=name) for base in bases for name in (ALONE, *plan.forecasters)]
+def bases(arms: Sequence[Arm]) -> list[Arm]:
+    """Those that others are compared with, and those that are over nothing: each sets targets of its own."""
+    named = {arm.over for arm in arms}
+    return [arm for arm in arms if arm.over is None or arm.name in named]
 
 
-def _median(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: float) -> float:
-    values = []
-    for seed in plan.calibration_seeds:
-        losses = smooth(curve(arm, seed)["loss"])
-        values.append(losses[round(share * (len(losses) - 1))])
-    return float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
+def _settled(name: str, arms: Mapping[str, Arm], optimizer: str, learning_rate: float, *below: str) -> Arm:
+    arm = arms[name]
+    if arm.over is None:
+        base = Arm(optimizer=optimizer, schedule="constant", warmup=0.0, learning_rate=GIVEN)
+    else:
+        there = ", ".join(arms)
+        _require(arm.over in arms, f"arm.{name}.over", arm.over, f"is not among the arms; add it to arm=[{there}]")
+        _require(arm.over not in (name, *below), f"arm.{name}.over", arm.over, "goes round in a circle")
+        base = _settled(arm.over, arms, optimizer, learning_rate, name, *below)
+    own = {key: getattr(arm, key) for key in INHERITED if getattr(arm, key) is not None}
+    full = replace(arm, **{key: getattr(base, key) for key in INHERITED} | own)
+    if full.learning_rate == GIVEN:
+        full = full.at(learning_rate)
+    tuned = name if own.get("learning_rate") == TUNED else base.rate_of
+    return replace(full, rate_of=tuned if full.learning_rate == TUNED else "")
+
+
+def _check(arm: Arm) -> None:
+    key = f"arm.{arm.name}"
+    rate = arm.learning_rate
+    fine = rate == TUNED or (isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < 100)
+    _require(fine, f"{key}.learning_rate", rate, "must be given, tuned, or a number above 0 and below 100")
+    _require(0 <= (arm.warmup or 0) < 1, f"{key}.warmup", arm.warmup, "must be a share of the run, 0 or more, below 1")
+    null = arm.forecaster in NULLS
+    _require(
+        arm.of is None or null,
+        f"{key}.of",
+        arm.of,
+        f"is for arms whose forecaster is {' or '.join(NULLS)}; leave it out",
+    )
+    if "" in (arm.forecaster, arm.of):
+        raise UserError(f"{key} has no forecaster: give forecaster=… (a bundle or a name), or leave it out of arm=[…]")
+    if arm.forecaster is None:
+        for name, there in (("jump", arm.jump != Jump()), ("guard", arm.guard)):
+            _require(not there, f"{key}.{name}", "…", "is for arms with a forecaster; leave it out, or give one")
+        return
+    _require(arm.over is not None, f"{key}.over", "null", "an arm with a forecaster needs one to be compared with")
+    inside = "outer" if arm.outer else "optimizer=schedule_free" if arm.optimizer == "schedule_free" else ""
+    _require(
+        not inside or arm.forecaster != ORACLE, f"{key}.forecaster", ORACLE,
+        f"does not go with {inside}, which keeps weights of its own; leave one of them out",
+    )  # fmt: skip
+    _require(
+        not inside or arm.jump.moments == "reset", f"{key}.jump.moments", arm.jump.moments,
+        f"{inside} keeps weights of its own, which would pull a jump back; must be reset",
+    )  # fmt: skip
+    _require(
+        not (arm.average and arm.average.kind == LAWA), f"{key}.average.kind", LAWA,
+        "does not go with a forecaster; must be ema",
+    )  # fmt: skip
+    jump = arm.jump
+    _require(jump.every >= 1, f"{key}.jump.every", jump.every, "must be 1 snapshot or more")
+    ahead = jump.horizon is None or jump.horizon >= 1
+    _require(ahead, f"{key}.jump.horizon", jump.horizon, "must be 1 snapshot or more")
+    _require(jump.start_after >= 0, f"{key}.jump.start_after", jump.start_after, "must be 0 snapshots or more")
+    if jump.horizon_to is not None:
+        ok = jump.horizon is not None and 1 <= jump.horizon_to <= jump.horizon
+        _require(ok, f"{key}.jump.horizon_to", jump.horizon_to, f"must be 1 to jump.horizon={jump.horizon}")
+    if arm.forecaster == ORACLE:
+        allowed = {"horizon", "every"}
+        other = [f"jump.{name}" for name in _changed(jump) if name not in allowed] + ["guard"] * bool(arm.guard)
+        _require(not other, f"{key}.{(other or [''])[0]}", "…", f"the oracle takes {', '.join(sorted(allowed))} only")
+
+
+def _changed(options: Any) -> dict[str, Any]:
+    """The options that are not as they would be if nothing were said."""
+    unsaid = asdict(type(options)())
+    return {key: value for key, value in asdict(options).items() if value != unsaid[key]}
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return "/".join(map(_word, value))
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def _require(ok: Any, key: str, value: object, rule: str) -> None:
+    if not ok:
+        raise UserError(f"{key}={value}: {rule}")

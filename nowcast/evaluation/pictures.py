@@ -1,84 +1,118 @@
 """The report's pictures, as matplotlib figures."""
 
 import io
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED
+from matplotlib.ticker import LogLocator
 
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
-COLOURS = ("#7f7f7f", "#e07b1f", "#1f77d0", "#2ca05a", "#a05ac8", "#c83c50")
+COLOURS = ("#7f7f7f", "#e07b1f", "#1f77d0", "#2ca05a", "#a05ac8", "#c83c50", "#17a2b0", "#b08a1a", "#d667ad", "#6b8e23")
+BETTER, NEITHER, WORSE = COLOURS[2], COLOURS[0], COLOURS[5]
 PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 """For every picture of the project."""
 STYLE: Any = PLAIN | {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "text.color": INK, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.fontsize": 9,
     "svg.hashsalt": "weight-nowcaster",
 }  # fmt: skip
-TITLES = {CONSTANT: "Constant learning rate", TUNED: "Tuned base: best rate, cosine decay"}
 
 
-def curves(results: Mapping[str, Any], *, jump_every: float | None) -> Figure:
-    """Validation loss over epochs, a panel per base: median and quartiles over seeds, target, crossings, jumps.
+def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """Each base with the arms over it, itself first; a base that nothing is over only where it is over nothing."""
+    rows = results["arms"]
+    found = {row["name"]: [row, *(other for other in rows if other["over"] == row["name"])] for row in rows}
+    return {name: own for name, own in found.items() if len(own) > 1 or own[0]["over"] is None}
 
-    The panels end at twice the initial loss; spikes above leave them.
+
+def curves(results: Mapping[str, Any]) -> Figure:
+    """How runs went, a panel per base: median and quartiles over seeds, the headline's target, crossings, jumps.
+
+    Validation loss, or by the paper's protocol accuracy. A loss above twice the initial one leaves the panel.
     """
+    shown = panels(results)
+    rows = -(-len(shown) // 2)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 4.4), layout="constrained")
-        for axes, base in zip(figure.subplots(1, 2), (CONSTANT, TUNED), strict=True):
-            _panel(axes, results, base, jump_every)
-        figure.axes[0].set_ylabel("validation loss")
-        figure.axes[0].legend(loc="upper right")
+        figure = Figure(figsize=(11 if len(shown) > 1 else 7, 4.3 * rows), layout="constrained")
+        axes = np.ravel(figure.subplots(rows, min(len(shown), 2), squeeze=False))
+        for place, (name, own) in zip(axes, shown.items(), strict=False):
+            _panel(place, results, name, own)
+        for empty in axes[len(shown) :]:
+            empty.set_axis_off()
     return figure
 
 
-def _panel(axes: Axes, results: Mapping[str, Any], base: str, jump_every: float | None) -> None:
-    target = results["choice"]["targets"][base]
-    rows = [row for row in results["arms"] if row["base"] == base]
-    for row, colour in zip(rows, COLOURS, strict=False):
+def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    protocol = results["protocol"]
+    honest = protocol["name"] == "honest"
+    key, target = "loss" if honest else "accuracy", results["targets"][base][protocol["headline"]]
+    for row, colour in zip(rows, COLOURS * len(rows), strict=False):
         runs = results["curves"][row["name"]]
-        epochs = np.array(runs[0]["epoch"])
-        losses = np.array([run["loss"] for run in runs], float)
-        low, middle, high = np.nanquantile(losses, [0.25, 0.5, 0.75], axis=0)
-        label = "no nowcasting" if row["forecaster"] == ALONE else row["forecaster"]
-        axes.plot(epochs, middle, color=colour, label=label, lw=2, zorder=3)
+        epochs, steps = np.array(runs[0]["epoch"]), np.array(runs[0]["step"])
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # where no run has a finite one
+            low, middle, high = np.nanquantile(_values(runs, key), [0.25, 0.5, 0.75], axis=0)
+        axes.plot(epochs, middle, color=colour, label=row["name"], lw=1.9, zorder=3)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, lw=0)
-        reached = row["own_target"]["median_epochs"]
-        if row["own_target"]["reached"] > len(runs) / 2:
-            axes.plot([reached], [target], "o", color=colour, ms=7, mec="white", zorder=5, clip_on=False)
+        jumps = np.isin(steps, runs[0]["jumps"]["step"])
+        axes.plot(epochs[jumps], middle[jumps], "v", color=colour, ms=4.5, mec="none", zorder=4)
+        against = row["against"][base][protocol["headline"]]
+        if against["reached"] > len(runs) / 2:
+            axes.plot(
+                [against["epochs"]["median"]], [target], "o", color=colour, ms=7, mec="white", zorder=5, clip_on=False
+            )
     axes.axhline(target, color=INK, lw=1, ls="--", alpha=0.6)
     axes.annotate("target", (0.995, target), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
-    if jump_every:
-        for epoch in np.arange(jump_every, epochs[-1] + 1e-9, jump_every):
-            axes.axvline(epoch, color=INK, lw=0.6, ls=":", alpha=0.35)
-    start = np.median([run["loss"][0] for run in results["curves"][rows[0]["name"]]])
-    axes.set(yscale="log", xlabel="epoch", title=TITLES[base], xlim=(0, epochs[-1]))
-    axes.set_ylim(top=2 * start)  # what a jump throws beyond that is told by the table's worst rise
-    axes.yaxis.set_major_formatter("{x:g}")
+    unit = "validation loss" if honest else "test accuracy"
+    axes.set(xlabel="epoch", ylabel=unit, title=f"over {base}", xlim=(0, epochs[-1]))
+    if honest:
+        start = np.nanmedian(_values(results["curves"][base], key)[:, 0])
+        axes.set(yscale="log")
+        highest = max(np.nanmax(_values(results["curves"][row["name"]], key)) for row in rows)
+        axes.set_ylim(top=min(2 * start, 1.1 * highest))  # what a jump throws beyond that is told by the table of dips
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+    axes.legend(loc="upper right" if honest else "lower right")
 
 
-def forest(results: Mapping[str, Any]) -> Figure:
-    """Speed-up of every forecaster over its own base, with 95 % intervals."""
-    rows = [row for row in results["arms"] if row["forecaster"] != ALONE][::-1]
+def _values(runs: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "runs evaluations"]:
+    """What runs measured; NaN where it is not finite."""
+    values = np.array([run[key] for run in runs], float)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def forest(entries: Sequence[tuple[str, Sequence[float | None], str]], label: str) -> Figure:
+    """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where the interval holds 1.
+
+    Args:
+        entries: ``(name, (value, low, high), what stands at its right)``, from the top; what is not finite, or None, has no mark.
+        label: Of the axis.
+    """
+    entries = entries[::-1]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.9 + 0.45 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(8.5, 1.0 + 0.38 * len(entries)), layout="constrained")
         axes = figure.subplots()
-        for place, row in enumerate(rows):
-            value, low, high = row["own_target"]["speed_up"]
-            colour = COLOURS[2] if low > 1 else COLOURS[5] if high < 1 else COLOURS[0]
-            axes.plot([low, high], [place, place], color=colour, lw=3, solid_capstyle="round")
-            axes.plot([value], [place], "o", color=colour, ms=9)
+        for place, (_, found, note) in enumerate(entries):
+            value, low, high = (np.nan if one is None else one for one in found)
+            colour = BETTER if low > 1 else WORSE if high < 1 else NEITHER
+            if np.isfinite([low, high]).all():
+                axes.plot([low, high], [place, place], color=colour, lw=3, solid_capstyle="round")
+            if np.isfinite(value):
+                axes.plot([value], [place], "o", color=colour, ms=8)
+            axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=9.5)
         axes.axvline(1, color=INK, lw=1)
-        axes.set_yticks(range(len(rows)), [f"{row['forecaster']} over {row['base']}" for row in rows])
-        axes.set(
-            xlabel="epochs of the base / epochs with the forecaster (above 1: faster)", ylim=(-0.6, len(rows) - 0.4)
-        )
+        axes.set_yticks(range(len(entries)), [name for name, *_ in entries])
+        axes.set(xlabel=label, ylim=(-0.6, len(entries) - 0.4), xscale="log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="minor", labelsize=8)
         axes.margins(x=0.08)
     return figure
 

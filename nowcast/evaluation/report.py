@@ -1,142 +1,228 @@
-"""The report: one self-contained HTML page, and the table as text."""
+"""The report: one self-contained HTML page, the same as Markdown, and the tables for a terminal."""
 
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nowcast.evaluation import pictures
-from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED
-from nowcast.evaluation.statistics import SMOOTHING
+from nowcast.evaluation import pictures, tables
+from nowcast.evaluation.protocol import HONEST
+from nowcast.evaluation.tables import Table
 from nowcast.text import align
 
-HEADER = (
-    "arm",
-    "learning rate",
-    "epochs to target",
-    "reached",
-    "speed-up [95 %]",
-    "best loss",
-    "final loss",
-    "test acc.",
-    "worst rise",
-)
-
 STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
-.scroll { overflow-x: auto; } svg { max-width: 100%; min-width: 40rem; height: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
-th, td { padding: .35rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); }
-th:first-child, td:first-child { text-align: left; } tr.base td { font-weight: 600; }
-li { margin: .3rem 0; } .quiet { opacity: .75; font-size: .92rem; }
-pre { padding: .8rem; overflow-x: auto; background: color-mix(in srgb, currentColor 8%, transparent); border-radius: .4rem; font-size: .85rem; }
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 16%, transparent); --soft: color-mix(in srgb, currentColor 6%, transparent); }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1.1rem; }
+h1 { line-height: 1.2; margin-bottom: .3rem; } h2 { margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); } h3 { margin: 1.4rem 0 .4rem; }
+.scroll { overflow-x: auto; } svg { max-width: 100%; min-width: 38rem; height: auto; display: block; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; margin: .4rem 0; }
+th { font-weight: 600; vertical-align: bottom; max-width: 9rem; white-space: normal; } td { white-space: nowrap; }
+th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; } tbody tr:hover { background: var(--soft); }
+table.words td, table.words th { text-align: left; white-space: normal; max-width: 34rem; vertical-align: top; }
+.better { color: light-dark(#0b5cad, #7db8f5); } .worse { color: light-dark(#a8203a, #f29aa9); }
+li { margin: .3rem 0; } .quiet { opacity: .78; font-size: .92rem; } .facts { margin-top: 0; }
+pre { padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: .4rem; font-size: .85rem; }
 """
 
 
-def rows(results: Mapping[str, Any], base: str, target: str = "own_target") -> list[tuple[str, ...]]:
-    """The table's rows for one base, as text; ``target`` is ``own_target`` or ``constant_target``."""
-    table: list[tuple[str, ...]] = []
-    for row in results["arms"]:
-        if row["base"] != base:
-            continue
-        against, seeds = row[target], len(results["plan"]["seeds"])
-        value, low, high = against["speed_up"]
-        measured = row["forecaster"] != ALONE or target == "constant_target"
-        epochs = (
-            f"{against['median_epochs']:g}" if against["reached"] > seeds / 2 else f"> {against['median_epochs']:g}"
-        )
-        table.append(
-            (
-                row["name"].replace(f"-{ALONE}", ""), f"{row['learning_rate']:g} {row['schedule']}", epochs,
-                f"{against['reached']}/{seeds}", f"{value:.2f}× [{low:.2f}, {high:.2f}]" if measured else "1",
-                f"{row['best_loss']:.4f}", f"{row['final_loss']:.4f}", f"{row['test_accuracy']:.4f}",
-                f"×{row['worst_rise']:.2f}",
-            )
-        )  # fmt: skip
-    return table
-
-
-def ladder(results: Mapping[str, Any], base: str) -> list[tuple[str, ...]]:
-    """The speed-ups over one base at every target of the ladder, as text, header first."""
-    targets = results["choice"]["ladder"][base]
-    table: list[tuple[str, ...]] = [
-        ("speed-up to", *(f"loss {t:.4f} ({float(s):.0%} of the base)" for s, t in targets.items()))
+def page(results: Mapping[str, Any]) -> str:
+    """The whole report of one task as an HTML page: pictures inside, nothing loaded from elsewhere."""
+    about, protocol = results["about"], results["protocol"]
+    parts = [
+        f"<h1>Ways to train, compared on {_esc(about['task'])}</h1>",
+        f'<p class="quiet facts">{_esc(setting(results))}</p>',
     ]
-    for row in results["arms"]:
-        if row["base"] == base and row["forecaster"] != ALONE:
-            cells = [(*row["ladder"][share]["speed_up"], row["ladder"][share]["reached"]) for share in targets]
-            seeds = len(results["plan"]["seeds"])
-            table.append((row["name"], *(f"{v:.2f}× [{lo:.2f}, {hi:.2f}] {n}/{seeds}" for v, lo, hi, n in cells)))
-    return table
+    if results["verdicts"]:
+        parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
+    if entries := tables.forest(results):
+        label = "steps of the base / steps of the arm, to the target (above 1: faster)"
+        parts += [_figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(_reading(results))}</p>']
+    for base in pictures.panels(results):
+        parts.append(f"<h2>Over {_esc(base)}</h2><p>{_esc(_target(results, base))}</p>")
+        parts.append(table(tables.main(results, base)))
+        if len(results["targets"][base]) > 1 and len(pictures.panels(results)[base]) > 1:
+            parts.append("<h3>At the other targets, fixed at the same time</h3>")
+            parts.append(table(tables.ladder(results, base)))
+    parts += ["<h2>How the runs went</h2>", _figure(pictures.curves(results), "curves"), f'<p class="quiet">{_esc(_curves(results))}</p>']  # fmt: skip
+    if len(pictures.panels(results)) > 1:
+        parts.append("<h2>Everything against each base</h2>")
+        parts.append(f"<p>{_esc(EVERYTHING)}</p>")
+        parts += [
+            f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b))
+            for b in pictures.panels(results)
+        ]
+    if len(tables.jumps(results)) > 1:
+        parts += ["<h2>What jumps did</h2>", f"<p>{_esc(JUMPS)}</p>", table(tables.jumps(results))]
+    if len(tables.forecasts(results)) > 1:
+        parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(FORECASTS)}</p>", table(tables.forecasts(results))]
+    parts += ["<h2>What it cost</h2>", f"<p>{_esc(_costs(results))}</p>", table(tables.costs(results))]
+    parts += ["<h2>The arms</h2>", table(tables.described(results), "words")]
+    parts += ["<h2>How it was measured</h2>", listed(method(results))]
+    if results["commands"]:
+        parts += ["<h2>To make it again</h2>", "<pre>" + _esc("\n".join(results["commands"])) + "</pre>"]
+    parts.append(f'<p class="quiet">{_esc(versions(results))}</p>')
+    return document(f"Compared on {about['task']}: {protocol['name']} protocol", parts)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The tables and the words, for a README."""
+    lines = [f"### {results['about']['task']}", "", setting(results), ""]
+    for base in pictures.panels(results):
+        lines += [f"**Over {base}.** {_target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
+    lines += [f"- {verdict}" for verdict in results["verdicts"]]
+    made = ["", "```bash", results["commands"][-1], "```"] if results["commands"] else []
+    return "\n".join([*lines, *made, ""])
 
 
 def text(results: Mapping[str, Any]) -> str:
-    """The table for a terminal, with targets and verdicts."""
+    """The tables for a terminal, with targets and verdicts."""
     lines = []
-    for base in (CONSTANT, TUNED):
-        target = results["choice"]["targets"][base]
-        lines.append(f"\n{pictures.TITLES[base]}; target: validation loss {target:.4f}, fixed on calibration seeds")
-        lines += align([HEADER, *rows(results, base)])
-        lines += ["", *align(ladder(results, base))]
+    for base in pictures.panels(results):
+        lines += ["", f"over {base}. {_target(results, base)}", *align(tables.main(results, base))]
+        if len(results["targets"][base]) > 1 and len(pictures.panels(results)[base]) > 1:
+            lines += ["", *align(tables.ladder(results, base))]
     return "\n".join([*lines, "", *(f"- {verdict}" for verdict in results["verdicts"])])
 
 
-def page(
-    results: Mapping[str, Any], *, jump_every: float | None, commands: Sequence[str], versions: Mapping[str, str]
-) -> str:
-    """The whole report as one HTML page: pictures inside, nothing loaded from elsewhere."""
-    about, plan, choice = results["about"], results["plan"], results["choice"]
-    esc = html.escape
-    finals = ", ".join(f"{rate}: {loss:.4f}" for rate, loss in choice["final_loss"].items())
-    edge = " The best rate lies at the edge of the grid: a wider one may do better." if choice["at_edge"] else ""
-    parts = [
-        f"<h1>Weight nowcasting on {esc(about['task'])}</h1>",
-        f"<p>{esc(about['optimizer'])}, batch {about['batch_size']}, {about['epochs']} epochs, {len(plan['seeds'])} seeds. "
-        f"{esc(about['seen'])}</p>",
-        "<h2>What came out</h2><ul>" + "".join(f"<li>{esc(line)}</li>" for line in results["verdicts"]) + "</ul>",
-        f'<div class="scroll">{pictures.svg(pictures.curves(results, jump_every=jump_every), "curves")}</div>',
-        '<p class="quiet">Median and quartiles over seeds, measured after a jump where there is one. Dashed: the target. '
-        "Dots: median crossing. Dotted: jumps. Spikes above twice the initial loss leave the panel; the tables give their size.</p>",
-        f'<div class="scroll">{pictures.svg(pictures.forest(results), "forest")}</div>',
-    ]
-    for base in (CONSTANT, TUNED):
-        target = choice["targets"][base]
-        gain = "a gain over a constant rate" if base == CONSTANT else "a gain over the tuned base"
-        parts.append(
-            f"<h2>{pictures.TITLES[base]}</h2><p>Target: validation loss {target:.4f}. A speed-up here is {gain}.</p>"
-        )
-        parts.append(_table([HEADER, *rows(results, base)]))
-        parts.append("<p>At other targets, fixed at the same time; behind each interval the runs that got there.</p>")
-        parts.append(_table(ladder(results, base)))
-    parts += [
-        "<h2>Everything against the constant rate</h2><p>The same runs, all to the constant base's target "
-        f"({choice['targets'][CONSTANT]:.4f}), all speed-ups over constant rate alone. What the first row of the tuned base gains here "
-        "is had without any forecaster.</p>",
-        _table([HEADER, *rows(results, CONSTANT, "constant_target"), *rows(results, TUNED, "constant_target")]),
-        "<h2>How it was measured</h2><ul>"
-        "<li>Paired: all arms of a seed share initial weights and the order of the data.</li>"
-        f"<li>Learning rate of the tuned base and both targets come from {len(plan['calibration_seeds'])} calibration seeds of the bases alone, "
-        "fixed before any other run. Median final validation loss by rate: "
-        f"{esc(finals)}; chosen: {choice['learning_rate']:g}.{edge}</li>"
-        f"<li>A target is what a base has reached, in the median, after {plan['target_share']:.0%} of its length. It is crossed when the mean of "
-        f"{SMOOTHING} consecutive validation losses is at or below it; a run that never crosses counts with its full length.</li>"
-        "<li>Speed-up: geometric mean over seeds of the paired ratio of epochs, 95 % percentile bootstrap over seeds. Words are chosen by a stricter test, a paired t-interval.</li>"
-        "<li>Best and final loss are on the validation part, in the median; the test set is read once, at the end. Worst rise: the largest "
-        "factor by which the validation loss went up from one evaluation to the next.</li></ul>",
-        "<h2>To make it again</h2><pre>" + esc("\n".join(commands)) + "</pre>",
-        '<p class="quiet">' + esc(", ".join(f"{name} {version}" for name, version in versions.items())) + "</p>",
-    ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Nowcasting {esc(about["task"])}</title>'
+def document(title: str, parts: Sequence[str]) -> str:
+    """An HTML page of these parts."""
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_esc(title)}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in lines[0])
-    body = "".join(
-        f"<tr{'' if '-' in line[0] else ' class=base'}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
-        + "</tr>"
-        for line in lines[1:]
+def setting(results: Mapping[str, Any]) -> str:
+    """What was trained, in a sentence, and what the forecasters had seen."""
+    about, seeds = results["about"], len(results["protocol"]["seeds"])
+    first = (
+        f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of {about['steps_per_epoch']} steps, a snapshot every {about['record_every']} steps, {seeds} paired "
+        f"seed{'s' * (seeds > 1)}, {results['protocol']['name']} protocol."
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    left = [f"Left out, for want of its forecaster: {', '.join(about['left_out'])}."] if about["left_out"] else []
+    return " ".join([first, *about["seen"], *left])
+
+
+def _more(more: Mapping[str, Any]) -> str:
+    """The settings of a task of ours, in words; what another one says of itself."""
+    said = {key: value for key, value in more.items() if key not in ("protocol", "calibration")}
+    words = []
+    for key, value in said.items():
+        inside = (
+            ", ".join(f"{k} {v}" for k, v in value.items() if v is not None) if isinstance(value, Mapping) else value
+        )
+        words.append(f"{key} {inside}".replace("_", " ").replace(" name ", " "))
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def method(results: Mapping[str, Any]) -> list[str]:
+    """The protocol in sentences."""
+    protocol = results["protocol"]
+    lines = [
+        "Paired: all arms of a seed share initial weights and the order of the data, and are equal until the first jump."
+    ]
+    calibration = len(protocol["calibration_seeds"])
+    if protocol["name"] == HONEST:
+        lines += [
+            f"Targets come from {calibration} calibration seeds of the bases alone (seeds {protocol['calibration_seeds']}), were written down before any "
+            "other arm ran, and are what a base has reached, in the median, after 50, 75 and 95 % of its length. A target is crossed when "
+            f"the mean of {protocol['smoothing']} consecutive validation losses is at or below it; a run that never crosses counts with its full length.",
+            "The validation images are held out of the training data. The test set is read once, at the end.",
+        ]
+    else:
+        lines.append(
+            "By the WNN paper's protocol: the first crossing of an accuracy on the test set, at every snapshot, measured before a jump where there "
+            "is one. The test set decides, and the dip after a jump does not count: compare these numbers with the paper's, and no others."
+        )
+    if results["rates"]:
+        lines.append(
+            f"A tuned learning rate is the one of the grid with the lowest median validation loss at the end of {calibration} calibration runs."
+        )
+    return [
+        *lines,
+        "Speed-up: the geometric mean over seeds of the paired ratio, with a 95 % percentile bootstrap over seeds. The words are chosen by a stricter "
+        "test, a paired t-interval of the log-ratio. Runs that diverged stay in, with their full length.",
+        "Final loss: the last smoothed one, in the median over seeds; its ratio is paired. Equal seconds: where the faster of the two is at its end.",
+        "Seconds are of training alone, with steps, snapshots' history and jumps, without compiling and evaluating. "
+        f"{tables.SHARED} marks those of runs that did not have the machine to themselves: read them as no more than a hint (at_once=1 measures them).",
+    ]  # fmt: skip
+
+
+def versions(results: Mapping[str, Any]) -> str:
+    """On one line."""
+    return ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+
+
+EVERYTHING = (
+    "The same runs, all to one base's target. What a tuned base gains over a constant rate, any arm over it has for nothing: "
+    "a gain over a constant rate is not a gain over what you could have anyway."
+)
+JUMPS = (
+    "The loss right after a jump over the one right before it, the median and the largest over all jumps of all runs; and the steps until the "
+    "loss was back (as far as evaluations can tell; those that never came back count to the end of the run)."
+)
+
+
+FORECASTS = (
+    "On the runs of the base, which never jump: the absolute error of the forecasts over that of the last value, by operation. Below 1: better than "
+    "staying; 1: no better. Windows are where the arm's own jumps would be; geometric mean over seeds with 95 % intervals."
+)
+
+
+def _target(results: Mapping[str, Any], base: str) -> str:
+    headline = results["protocol"]["headline"]
+    value = results["targets"][base][headline]
+    if results["protocol"]["name"] != HONEST:
+        return f"Target: {100 * value:g} % on the test set, first crossing, before a jump."
+    return f"Target: validation loss {value:.4f}, which {base} reaches after {float(headline):.0%} of its length."
+
+
+def _reading(results: Mapping[str, Any]) -> str:
+    return (
+        "Each arm over its own base, with 95 % intervals; at the right the runs that reached the target. "
+        "Blue: the interval lies above 1; red: below; grey: it holds 1."
+    )
+
+
+def _curves(results: Mapping[str, Any]) -> str:
+    when = "after" if results["protocol"]["name"] == HONEST else "before"
+    return (
+        f"Median and quartiles over seeds, measured {when} a jump where there is one. Triangles: jumps. Dashed: the target. Dots: the median "
+        "crossing, where most runs cross. What lies above twice the initial loss leaves the panel; the table of jumps gives its size."
+    )
+
+
+def _costs(results: Mapping[str, Any]) -> str:
+    said = "Medians over seeds."
+    if not results["alone"]:
+        said += f" {tables.SHARED}: not all of these runs had the machine to themselves."
+    if results["cost"]:
+        said += (
+            " A learned forecaster pays after so many runs: the seconds of its fit and of training its corpus, over those that it saves "
+            "a run on the way to the target."
+        )
+    return said
+
+
+def listed(lines: Sequence[str], mark: bool = False) -> str:
+    """A list; with ``mark`` in the colour of what it says."""
+
+    def kind(line: str) -> str:
+        found = "worse" if "HURTS" in line or "DIVERGED" in line else "better" if "in fewer steps" in line else ""
+        return f' class="{found}"' if mark and found else ""
+
+    return "<ul>" + "".join(f"<li{kind(line)}>{_esc(line)}</li>" for line in lines) + "</ul>"
+
+
+def _figure(figure: Any, name: str) -> str:
+    return f'<div class="scroll">{pictures.svg(figure, name)}</div>'
+
+
+def table(rows: Table, kind: str = "") -> str:
+    """A table that scrolls on a narrow screen."""
+    head = "".join(f"<th>{_esc(cell)}</th>" for cell in rows[0])
+    body = "".join("<tr>" + "".join(f"<td>{_esc(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
+    attribute = f' class="{kind}"' if kind else ""
+    return f'<div class="scroll"><table{attribute}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _esc(words: str) -> str:
+    return html.escape(words)

@@ -14,9 +14,10 @@ RESAMPLES = 10_000
 class Crossing(NamedTuple):
     """When a run reached its target."""
 
-    epoch: float
+    place: float
+    """A step, an epoch or a second."""
     reached: bool
-    """False: censored, and ``epoch`` is the run's length."""
+    """False: censored, and ``place`` is the run's end."""
 
 
 class Interval(NamedTuple):
@@ -27,19 +28,19 @@ class Interval(NamedTuple):
     high: float
 
 
-def smooth(losses: Sequence[float]) -> Float[np.ndarray, "S"]:
-    """The mean of each value and the two before it; NaN where one is missing or not finite."""
+def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray, "S"]:
+    """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not finite."""
     values = np.where(np.isfinite(losses), losses, np.nan)
     out = np.full(len(values), np.nan)
-    for i in range(SMOOTHING - 1, len(values)):
-        out[i] = np.mean(values[i - SMOOTHING + 1 : i + 1])
+    for i in range(width - 1, len(values)):
+        out[i] = np.mean(values[i - width + 1 : i + 1])
     return out
 
 
-def crossing(epochs: Sequence[float], losses: Sequence[float], target: float) -> Crossing:
-    """The first epoch at which the smoothed loss is at or below the target; the last epoch if there is none."""
-    below = np.flatnonzero(smooth(losses) <= target)
-    return Crossing(float(epochs[below[0]]), True) if len(below) else Crossing(float(epochs[-1]), False)
+def crossing(places: Sequence[float], losses: Sequence[float], target: float, width: int = SMOOTHING) -> Crossing:
+    """The first place at which the smoothed loss is at or below the target; the last place if there is none."""
+    below = np.flatnonzero(smooth(losses, width) <= target)
+    return Crossing(float(places[below[0]]), True) if len(below) else Crossing(float(places[-1]), False)
 
 
 def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Interval:
@@ -60,6 +61,37 @@ def mean_interval(values: Sequence[float] | Float[np.ndarray, "n"], seed: int = 
     picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
+    """The geometric mean over tasks of the geometric mean over each one's seeds, with a hierarchical bootstrap.
+
+    Tasks are drawn with replacement, then of each drawn one its seeds, so that the interval holds for tasks like these and not
+    for these alone (Davison and Hinkley, 1997, §3.8). One task has no interval (NaN).
+
+    Args:
+        ratios: For every task the paired ratios of its seeds.
+        seed: Of the draws.
+
+    Example:
+        >>> from nowcast.evaluation.statistics import over_tasks
+        >>> round(over_tasks([[2.0, 2.0], [8.0, 8.0]]).value, 6)
+        4.0
+    """
+    logs = [np.log(np.asarray(each, float)) for each in ratios]
+    value = float(np.exp(np.mean([each.mean() for each in logs])))
+    if len(logs) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    rng = np.random.default_rng(seed)
+    drawn = np.stack(
+        [each[rng.integers(len(each), size=(len(logs), RESAMPLES, len(each)))].mean(axis=2) for each in logs]
+    )
+    tasks = rng.integers(
+        len(logs), size=(len(logs), RESAMPLES)
+    )  # by place in the draw, so that a task drawn twice draws its seeds anew
+    places, resamples = np.arange(len(logs))[:, None], np.arange(RESAMPLES)
+    low, high = np.quantile(drawn[tasks, places, resamples].mean(axis=0), [0.025, 0.975])
+    return Interval(value, float(np.exp(low)), float(np.exp(high)))
 
 
 def clear(base: Sequence[float], arm: Sequence[float]) -> bool:

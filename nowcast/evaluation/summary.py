@@ -1,146 +1,169 @@
-"""From curves to results: everything that the report shows, as one JSON object."""
+"""From curves to results: everything that the report shows, as one JSON object (``results.schema.json``)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from nowcast.evaluation.arms import ALONE, CONSTANT, TUNED, Arm, Plan
-from nowcast.evaluation.statistics import Crossing, Interval, clear, crossing, speed_up
+from nowcast.evaluation.arms import Arm, bases
+from nowcast.evaluation.protocol import HONEST, Plan, settled
+from nowcast.evaluation.statistics import SMOOTHING, Crossing, clear, smooth, speed_up
+from nowcast.evaluation.verdicts import verdicts
 from nowcast.types import Curve
 
-SCHEMA = "weight-nowcaster/results/1"
+SCHEMA = "weight-nowcaster/results/2"
 
 
 def summarise(
-    plan: Plan, choice: Mapping[str, Any], arms: Sequence[Arm], curve: Callable[[Arm, int], Curve]
+    plan: Plan,
+    rates: Mapping[str, Mapping[str, Any]],
+    targets: Mapping[str, Mapping[str, float]],
+    curve: Callable[[Arm, int], Curve],
+    errors: Mapping[str, Sequence[Mapping[str, float]] | None] | None = None,
 ) -> dict[str, Any]:
-    """Results of a comparison.
+    """Results of a comparison, but for what the caller knows of its task, commands and costs.
 
-    Returns:
-        ``schema``, ``plan``, ``choice``, ``arms`` (a row per arm: epochs to the target of its own base and to the
-        constant base's, to the ladder's targets, speed-ups with intervals, losses and their paired ratio, test accuracy), ``verdicts`` (the result in words) and
-        ``curves`` (every evaluation of every run).
+    Args:
+        plan: What was compared.
+        rates: From :func:`nowcast.evaluation.protocol.choose_rates`.
+        targets: From :func:`nowcast.evaluation.protocol.choose_targets`.
+        curve: What a finished run of an arm with a seed measured.
+        errors: By arm, for every seed: the error of its forecasts by operation, over that of staying.
     """
+    arms = [settled(arm, rates) for arm in plan.arms]
     curves = {arm.name: [curve(arm, seed) for seed in plan.seeds] for arm in arms}
-    alone = {arm.base: arm for arm in arms if arm.forecaster == ALONE}
-    rows = []
-    for arm in arms:
-        runs = curves[arm.name]
-        own = _cross(runs, choice["targets"][arm.base])
-        easy = _cross(runs, choice["targets"][CONSTANT])
-        own_base = _cross(curves[alone[arm.base].name], choice["targets"][arm.base])
-        easy_base = _cross(curves[alone[CONSTANT].name], choice["targets"][CONSTANT])
-        easy_own_base = _cross(curves[alone[arm.base].name], choice["targets"][CONSTANT])
-        rows.append(
-            {
-                **asdict(arm),
-                "name": arm.name,
-                "own_target": _against(own, own_base),
-                "constant_target": _against(easy, easy_base),
-                "constant_target_over_own_base": _against(easy, easy_own_base),
-                "ladder": {
-                    share: _against(_cross(runs, target), _cross(curves[alone[arm.base].name], target))
-                    for share, target in choice["ladder"][arm.base].items()
-                },
-                "final_loss_ratio": _paired(
-                    [_finite(run["loss"])[-1] for run in curves[alone[arm.base].name]],
-                    [_finite(run["loss"])[-1] for run in runs],
-                ),
-                "best_loss": _median(np.nanmin(_finite(run["loss"])) for run in runs),
-                "final_loss": _median(_finite(run["loss"])[-1] for run in runs),
-                "test_accuracy": _median(run["test_accuracy"][-1] for run in runs),
-                "worst_rise": _median(_worst_rise(run["loss"]) for run in runs),
-                "diverged": sum(not np.isfinite(run["loss"][-1]) for run in runs),
-            }
-        )
+    over = [base.name for base in bases(plan.arms)]
+    rows = [
+        _row(plan, arm, curves, over, targets) | {"forecast_error": _errors((errors or {}).get(arm.name))}
+        for arm in arms
+    ]
     return {
         "schema": SCHEMA,
-        "plan": asdict(plan),
-        "choice": dict(choice),
+        "protocol": {
+            "name": plan.protocol, "headline": plan.headline, "smoothing": SMOOTHING if plan.protocol == HONEST else 1,
+            "seeds": list(plan.seeds), "calibration_seeds": list(plan.calibration_seeds),
+        },
+        "rates": {name: dict(chosen) for name, chosen in rates.items()},
+        "targets": {name: dict(own) for name, own in targets.items()},
+        "alone": all(bool(run["alone"]) for runs in curves.values() for run in runs),
         "arms": rows,
-        "verdicts": verdicts(rows),
+        "verdicts": verdicts(plan, rows),
         "curves": curves,
-    }
+    }  # fmt: skip
 
 
-def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The result in words, one sentence per forecaster and base, negatives included."""
-    against = {CONSTANT: "a constant rate", TUNED: "the tuned base (best rate, cosine decay)"}
-    lines = []
-    for base in (CONSTANT, TUNED):
-        for row in rows:
-            if row["base"] != base or row["forecaster"] == ALONE:
-                continue
-            said = _effect(row["own_target"])
-            if base == TUNED:
-                easier = _effect(row["constant_target_over_own_base"])
-                said += f"; to the constant base's easier target it {easier}"
-            value, low, high = row["final_loss_ratio"]["ratio"]
-            sure = "" if row["final_loss_ratio"]["clear"] else ", a difference that these seeds cannot show"
-            said += f". Final validation loss, base / {row['forecaster']}: {value:.2f} [{low:.2f}, {high:.2f}]{sure}"
-            if row["diverged"]:
-                said += f". {row['diverged']} of its runs DIVERGED"
-            lines.append(f"Over {against[base]}, {row['forecaster']} {said}.")
-    tuned = next(row for row in rows if row["base"] == TUNED and row["forecaster"] == ALONE)
-    s = Interval(*tuned["constant_target"]["speed_up"])
-    lines.append(
-        f"Tuning the learning rate alone, without any forecaster, reaches the constant base's target {s.value:.2f}× "
-        f"[{s.low:.2f}, {s.high:.2f}] as fast: a gain over a constant rate is not a gain over what you could have anyway."
-    )
-    return lines
-
-
-def _effect(against: Mapping[str, Any]) -> str:
-    value, low, high = against["speed_up"]
-    size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
-    seeds, base, arm = len(against["epochs"]), against["base_reached"], against["reached"]
-    if low == high == 1 and base == arm == seeds:
-        return "changes nothing: every run reaches it in the same epoch as its base"
-    if not against["clear"]:
-        said = f"makes no difference that these seeds can show: {size}"
-    elif value > 1:
-        said = f"reaches the target in fewer epochs: {size}"
-    else:
-        said = f"HURTS, it needs more epochs: {size}"
-    if base == arm == seeds:
-        return said
-    return f"{said} ({base} of {seeds} base runs and {arm} of {seeds} nowcast ones reach it)"
-
-
-def _cross(runs: Sequence[Curve], target: float) -> list[Crossing]:
-    return [crossing(run["epoch"], run["loss"], target) for run in runs]
-
-
-def _against(arm: Sequence[Crossing], base: Sequence[Crossing]) -> dict[str, Any]:
-    epochs, base_epochs = [c.epoch for c in arm], [c.epoch for c in base]
+def _row(
+    plan: Plan, arm: Arm, curves: Mapping[str, Sequence[Curve]], over: Sequence[str], targets: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:  # fmt: skip
+    runs, base = curves[arm.name], curves[arm.over or arm.name]
+    ends, base_ends = [_last(run) for run in runs], [_last(run) for run in base]
+    seconds = [min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)]
+    timely, base_timely = ([_at(run, s) for run, s in zip(each, seconds, strict=True)] for each in (runs, base))
     return {
-        "epochs": epochs,
-        "median_epochs": float(np.median(epochs)),
-        "reached": sum(c.reached for c in arm),
-        "base_reached": sum(c.reached for c in base),
-        "speed_up": list(speed_up(base_epochs, epochs)),
-        "clear": clear(base_epochs, epochs),
+        "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
+        "settings": arm.settings,
+        "against": {
+            name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
+        },
+        "best_loss": _median(min(_finite(run["loss"])) for run in runs),
+        "final_loss": _median(ends),
+        "final_loss_ratio": _paired(base_ends, ends),
+        "equal_seconds_loss_ratio": _paired(base_timely, timely),
+        "test_accuracy": _median(run["test_accuracy"][-1] for run in runs) if "test_accuracy" in runs[0] else None,
+        "test_loss": _median(run["test_loss"][-1] for run in runs),
+        "seconds": _median(run["seconds"][-1] for run in runs),
+        "seconds_ratio": list(speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])),
+        "compile_seconds": _median(run["compile_seconds"] for run in runs),
+        "alone": all(bool(run["alone"]) for run in runs),
+        "parameters": runs[0]["parameters"],
+        "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
+        "jumps": _jumps(runs),
+        "diverged": sum(not np.isfinite(run["loss"][-1]) for run in runs),
+    }  # fmt: skip
+
+
+def _against(plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: float) -> dict[str, Any]:
+    """How soon runs reach a target, and the ratios to the base's."""
+    found: dict[str, Any] = {}
+    for unit in ("step", "epoch", "seconds"):
+        own, other = ([_cross(plan, run, unit, target) for run in each] for each in (runs, base))
+        places, base_places = [c.place for c in own], [c.place for c in other]
+        found[f"{unit}s".replace("secondss", "seconds")] = {
+            "each": places, "median": _median(places), "speed_up": list(speed_up(base_places, places)),
+            "clear": clear(base_places, places),
+        }  # fmt: skip
+    found |= {"reached": sum(c.reached for c in own), "base_reached": sum(c.reached for c in other)}
+    return found
+
+
+def _cross(plan: Plan, run: Curve, unit: str, target: float) -> Crossing:
+    """A run that begins below the target crosses it at its first evaluation: there is no ratio to 0."""
+    found = plan.cross(run[unit], run, target)
+    return found._replace(place=max(found.place, run[unit][1]))
+
+
+def _jumps(runs: Sequence[Curve]) -> dict[str, Any] | None:
+    """Jumps taken and refused in a run, in the mean; how far the loss is thrown back, and for how long."""
+    if not any(run["jumps"]["step"] for run in runs):
+        return None
+    rises, waits, never = [], [], 0
+    for run in runs:
+        for step, before, after, damping in zip(*(run["jumps"][key] for key in ("step", "before", "after", "damping")), strict=True):  # fmt: skip
+            if not damping:
+                continue
+            rises.append(after / before if np.isfinite([before, after]).all() and before > 0 else np.inf)
+            wait = _recovery(run, step, before, after)
+            waits.append(wait if wait is not None else run["step"][-1] - step)
+            never += wait is None
+    return {
+        "accepted": float(np.mean([run["accepted"] for run in runs])),
+        "refused": float(np.mean([run["refused"] for run in runs])),
+        "dip": _median(rises) if rises else 1.0,
+        "worst_dip": float(max(rises, default=1.0)),
+        "steps_to_recover": _median(waits) if waits else 0.0,
+        "never_recovered": never,
+        "taken": len(rises),
     }
+
+
+def _recovery(run: Curve, step: float, before: float, after: float) -> float | None:
+    """Steps from a jump until the loss is back where it was before; None: not within the run."""
+    if after <= before:
+        return 0.0
+    later = (s - step for s, loss in zip(run["step"], run["loss"], strict=True) if s > step and loss <= before)
+    return next(later, None)
+
+
+def _errors(each: Sequence[Mapping[str, float]] | None) -> dict[str, Any] | None:
+    """By operation the geometric mean over seeds, with its interval; of operations that every seed has an error for."""
+    shared = [operation for operation in (each or [{}])[0] if all(operation in one for one in each or ())]
+    found = {operation: [one[operation] for one in each or ()] for operation in shared}
+    return {name: {"each": own, "ratio": list(speed_up(own, [1.0] * len(own)))} for name, own in found.items()} or None
 
 
 def _paired(base: Sequence[float], arm: Sequence[float]) -> dict[str, Any]:
-    """Ratio base / arm of paired losses, above 1 where the arm's are lower."""
-    if not np.isfinite([*base, *arm]).all():
-        return {"ratio": [float("nan")] * 3, "clear": False}
-    return {"ratio": list(speed_up(base, arm)), "clear": clear(base, arm)}
+    """Ratio base / arm of paired losses, above 1 where the arm's are lower; with a run that diverged there is none."""
+    if not (np.isfinite([*base, *arm]).all() and min(*base, *arm) > 0):
+        return {"each": None, "ratio": [float("nan")] * 3, "clear": False}
+    each = [b / a for b, a in zip(base, arm, strict=True)]
+    return {"each": each, "ratio": list(speed_up(base, arm)), "clear": clear(base, arm)}
 
 
-def _finite(losses: Sequence[float]) -> np.ndarray:
+def _last(run: Curve) -> float:
+    """The loss at the end, smoothed as targets are."""
+    return _finite(smooth(run["loss"]))[-1] if len(run["loss"]) >= SMOOTHING else _finite(run["loss"])[-1]
+
+
+def _at(run: Curve, seconds: float) -> float:
+    """The smoothed loss when so many seconds have passed."""
+    losses = smooth(run["loss"])
+    place = int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1
+    return _finite(losses)[max(place, 0)]
+
+
+def _finite(losses: Any) -> Any:
     return np.where(np.isfinite(losses), losses, np.inf)
 
 
 def _median(values: Any) -> float:
     return float(np.median(list(values)))
-
-
-def _worst_rise(losses: Sequence[float]) -> float:
-    """The largest ratio of a loss to the one before it: how far a jump (or noise) threw the run back at worst."""
-    values = _finite(losses)
-    return float(np.max(values[1:] / values[:-1]))

@@ -105,7 +105,7 @@ def table(
         ]
         for name in names:
             each = [runs[name, base, seed] for seed in seeds]
-            epoch = [[crossing(range(epochs + 1), run["loss"], target).epoch for run in some] for some in (alone, each)]
+            epoch = [[crossing(range(epochs + 1), run["loss"], target).place for run in some] for some in (alone, each)]
             last = [
                 [max(float(np.nan_to_num(smooth(run["loss"])[-1], nan=np.inf)), 1e-6) for run in some]
                 for some in (alone, each)

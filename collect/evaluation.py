@@ -1,0 +1,247 @@
+"""A comparison from its configuration to its results: calibrate, fix the targets, train every arm, summarise."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nowcast
+from collect.comparison import Trials, claim, write_json
+from collect.config import EvaluateConfig
+from collect.optimizers import GRIDS
+from collect.population import make_task
+from collect.stop import Stop
+from nowcast import bundle
+from nowcast.evaluation import cost, pictures, report
+from nowcast.evaluation.arms import ORACLE, Arm, bases, resolve
+from nowcast.evaluation.protocol import (
+    PAPER,
+    Plan,
+    calibration_arms,
+    choose_rates,
+    choose_targets,
+    followers,
+    settled,
+)
+from nowcast.evaluation.summary import summarise
+from nowcast.forecasters import SIMPLE, Forecaster
+from nowcast.paths import replace
+from nowcast.published import is_published
+from nowcast.types import Task, UserError
+
+PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
+
+
+class Loaded(NamedTuple):
+    """A forecaster, and what is known of it."""
+
+    forecaster: Forecaster
+    identity: str
+    """A name, or the hash of its parameters."""
+    card: dict[str, Any]
+
+
+def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
+    """:func:`compare`, as a configuration says."""
+    task = make_task(config.model, config.data, config.batch_size, config.augment)
+    return compare(
+        task, config.arm, folder, epochs=config.epochs, optimizer=config.optimizer.name,
+        learning_rate=config.optimizer.learning_rate, learning_rates=config.tuned.learning_rates,
+        seeds=range(config.seed, config.seed + config.seeds),
+        calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
+        record_every=config.record_every, target_share=config.target_share,
+        target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
+        at_once=config.at_once, together=config.together, about=about(config), stop=stop,
+    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
+
+
+def compare(
+    task: Task, arms: Mapping[str, Arm], folder: str | Path, *, epochs: int, optimizer: str = "adam",
+    learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None, seeds: Sequence[int] = range(5),
+    calibration_seeds: Sequence[int] = range(1000, 1003), record_every: int | None = None, target_share: float = 0.75,
+    target_accuracy: float | None = None, at_once: int | None = None, together: bool | None = None,
+    about: Mapping[str, Any] | None = None, stop: Stop | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Compare ways to train any task: train what is missing in ``folder``, and give the results.
+
+    Args:
+        task: Anything with the methods of :class:`nowcast.Task`; its metrics need a ``loss``, and may have an ``accuracy``.
+        arms: By name.
+        folder: Where finished runs are kept; it goes on where it is.
+        epochs: Length of every run.
+        optimizer: Of arms that say nothing else: a name of :data:`collect.optimizers.OPTIMIZERS`.
+        learning_rate: Of arms with the given one.
+        learning_rates: What tuned arms try; None: the optimizer's own grid.
+        seeds: What is compared.
+        calibration_seeds: What rates and targets come from.
+        record_every: Steps between two snapshots and evaluations; an epoch when None.
+        target_share: The headline's target: the loss that a base has reached after this share of its length.
+        target_accuracy: Instead, the paper's protocol: this accuracy on the test set.
+        at_once: Runs side by side; None: as many as cores.
+        together: Whether the seeds of an arm train as one program; None: on an accelerator.
+        about: What else all runs of the folder depend on, for its check and for the report.
+        stop: Asked between two snapshots.
+
+    Returns:
+        Results as ``results.schema.json`` has them, for :func:`write`.
+
+    Raises:
+        UserError: Anything wrong with the arms, the bundles or the folder; a target that no run can reach.
+        Stopped: In good order, before the end.
+    """
+    folder, stop = Path(folder), stop or Stop()
+    chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
+    loaded = {str(arm.forecast_by): _loaded(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
+    plan = Plan(
+        arms=tuple(chosen),
+        grids={name: tuple(learning_rates or grid) for name, grid in GRIDS.items()},
+        seeds=tuple(seeds),
+        calibration_seeds=tuple(calibration_seeds),
+        target_share=target_share,
+        target_accuracy=target_accuracy,
+    )
+    trials = Trials(
+        task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
+        forecasters={name: one.forecaster for name, one in loaded.items()},
+        identities={name: one.identity for name, one in loaded.items()},
+        protocol=plan.protocol, at_once=at_once, together=together,
+    )  # fmt: skip
+    trials.check(chosen)
+    if target_accuracy is not None and "accuracy" not in task.evaluate(*task.init(plan.seeds[0]), "test"):
+        raise UserError(f"target_accuracy={target_accuracy:g}: {task.name} has no accuracy; leave it out")
+    claim(folder, {"task": task.name, "epochs": epochs, "record_every": record_every} | dict(about or {}))
+    rates, targets = _calibrate(plan, trials, folder)
+    trials.train([settled(arm, rates) for arm in chosen], plan.seeds, "compare")
+
+    by_name = {arm.name: settled(arm, rates) for arm in chosen}
+    errors = {
+        name: trials.forecast_errors(arm, by_name[arm.over], plan.seeds) for name, arm in by_name.items() if arm.over
+    }
+    results = summarise(plan, rates, targets, trials.curve, errors)
+    _check_reached(plan, results)
+    cards = {arm.name: loaded[str(arm.forecast_by)].card for arm in chosen if str(arm.forecast_by) in loaded}
+    return results | {
+        "about": {
+            "task": task.name, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
+            "record_every": record_every or task.steps_per_epoch, "left_out": left_out, "seen": seen(cards, task.name),
+            "more": {k: v for k, v in (about or {}).items() if k not in ("epochs", "record_every")},
+        },
+        "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},
+        "beside_title": "",
+        "beside": {},
+        "made_by": made_by(cards),
+    }  # fmt: skip
+
+
+def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rates and targets; those of the bases are written down before any other arm runs."""
+    own = bases(plan.arms)
+    others = [arm for arm in plan.arms if arm not in own]
+    trials.train(calibration_arms(plan, own), plan.calibration_seeds, "calibrate", calibrate=True)
+    rates = choose_rates(plan, own, trials.curve)
+    if following := followers(plan, rates):
+        trials.train(following, plan.calibration_seeds, "calibrate at those rates", calibrate=True)
+    targets = choose_targets(plan, rates, trials.curve)
+    for base, each in targets.items():
+        for share, target in each.items():
+            if not math.isfinite(target):
+                raise UserError(
+                    f"arm.{base}: its calibration runs have no finite loss after {share} of their length, so nothing can reach that target; "
+                    f"lower its learning rate, or train longer"
+                )
+    write_json(folder / "targets.json", {"targets": targets, "rates": rates})
+    if tuned := calibration_arms(plan, others):
+        trials.train(tuned, plan.calibration_seeds, "calibrate the others", calibrate=True)
+    return rates | choose_rates(plan, others, trials.curve), targets
+
+
+def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
+    """An accuracy that nobody reaches is a mistake; a loss has been reached by the calibration runs."""
+    if plan.target_accuracy is None:
+        return
+    if any(own[plan.headline]["reached"] for row in results["arms"] for own in row["against"].values()):
+        return
+    best = max(max(run["accuracy"]) for runs in results["curves"].values() for run in runs)
+    raise UserError(
+        f"target_accuracy={plan.target_accuracy:g}: no run of any arm reaches it, the best comes to {best:.4f}; "
+        f"give a lower one, or more epochs: what is trained is kept"
+    )
+
+
+def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything a reader may want: ``report.html``, ``report.md``, ``curves.png`` and ``results.json``, which is returned.
+
+    Args:
+        folder: Where.
+        results: From :func:`compare`.
+        commands: That make them again; those of the bundles are known.
+    """
+    folder = Path(folder)
+    full = {key: value for key, value in results.items() if key != "made_by"} | {
+        "commands": [*results["made_by"], *commands],
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+    write_json(folder / "results.json", full)
+    full = json.loads((folder / "results.json").read_text())
+    replace(folder / "curves.png", pictures.png(pictures.curves(full)))
+    replace(folder / "report.md", report.markdown(full))
+    replace(folder / "report.html", report.page(full))
+    return full
+
+
+def about(config: EvaluateConfig) -> dict[str, Any]:
+    """What all runs of a report depend on, and its targets: arms and seeds may be added later."""
+    return {
+        "model": asdict(config.model), "data": config.data.identity, "augment": config.augment.name,
+        "batch_size": config.batch_size, "epochs": config.epochs, "record_every": config.record_every,
+        "protocol": config.protocol,
+        "calibration": {
+            "seeds": config.tuned.seeds, "first": config.tuned.seed, "learning_rates": config.tuned.learning_rates
+        },
+    }  # fmt: skip
+
+
+def _loaded(arm: Arm) -> Loaded:
+    if not arm.of:
+        return load(str(arm.forecaster))
+    of = load(arm.of)
+    null = SIMPLE[str(arm.forecaster)](of=of.forecaster)  # type: ignore[call-arg]
+    return Loaded(null, f"{arm.forecaster} of {of.identity}", {})
+
+
+def load(name_or_path: str) -> Loaded:
+    """A forecaster by name, from a bundle, or of the WNN authors' files."""
+    if is_published(name_or_path):
+        published = nowcast.import_published_wnn(name_or_path)
+        return Loaded(published, bundle.params_hash(published), {})
+    if name_or_path in SIMPLE:
+        return Loaded(nowcast.load(name_or_path), name_or_path, {})
+    forecaster = nowcast.load(name_or_path)
+    card = bundle.read_card(name_or_path)
+    return Loaded(forecaster, card["params_sha256"], card)
+
+
+def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
+    """For every learned forecaster whether it was fitted to this task, in words."""
+    lines = []
+    for arm, card in cards.items():
+        if not card:
+            continue
+        tasks = card.get("corpus", {}).get("tasks", [])
+        if tasks:
+            has = "ALREADY" if task in tasks else "never"
+            lines.append(f"{arm} was meta-trained on {', '.join(tasks)}; it has {has} seen {task}.")
+        else:
+            lines.append(f"{arm} was meta-trained on what is not known; whether it has seen {task} is not known.")
+    return lines
+
+
+def made_by(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The commands behind the bundles: those of their corpora, then their own."""
+    lines = [
+        line for card in cards.values() for line in (*card.get("corpus", {}).get("commands", []), card.get("command"))
+    ]
+    return list(dict.fromkeys(line for line in lines if line))

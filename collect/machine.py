@@ -1,0 +1,51 @@
+"""Whether a measurement had the machine to itself."""
+
+import os
+import time
+from pathlib import Path
+
+from collect.workers import cores
+
+STAT = Path("/proc/stat")
+QUIET = 0.05
+"""Share of the cores that other programs may take while time is measured."""
+
+
+class Company:
+    """How busy other programs kept this machine since it was made.
+
+    Example:
+        >>> company = Company()
+        >>> others = company.others()  # cores they took on average; None where the system does not say
+    """
+
+    def __init__(self) -> None:
+        self._begun, self._busy, self._own = time.perf_counter(), _busy(), _own()
+
+    def others(self) -> float | None:
+        """The cores that others used, on average; None where the system does not say."""
+        busy, passed = _busy(), time.perf_counter() - self._begun
+        if busy is None or self._busy is None or passed <= 0:
+            return None
+        return max(0.0, (busy - self._busy) - (_own() - self._own)) / passed
+
+    def quiet(self, at_once: int) -> bool | None:
+        """Whether one run had the machine to itself: no other of ours beside it, and hardly another program."""
+        others = self.others()
+        if at_once > 1:
+            return False
+        return None if others is None else others < QUIET * max(cores(), 1)
+
+
+def _busy() -> float | None:
+    """Seconds that all cores have worked since the system began; None where it does not say."""
+    try:
+        user, nice, system, _, _, irq, soft, *_ = map(int, STAT.read_text().split("\n", 1)[0].split()[1:])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    times = os.times()
+    return times.user + times.system

@@ -1,0 +1,215 @@
+"""How an arm trains: its optimizer with all that goes around it, and its runs, watched at their jumps."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import nowcast
+from collect import optimizers, wrappers
+from collect.loop import Loop, Snapshot, State
+from nowcast.evaluation.arms import EMA, ORACLE, Arm
+from nowcast.forecasters import Forecaster, LastValue, Linear
+from nowcast.jumps import Jumps
+from nowcast.types import PyTree, Task
+
+
+class Moment(NamedTuple):
+    """Some runs at one snapshot or jump; what belongs to a run is only valid until the next moment is asked for."""
+
+    snapshots: list[Snapshot]
+    before: list[State] | None
+    """At a jump: the states as they would be without it."""
+    seconds: float
+    """That training took so far: steps, history and jumps, and nothing else."""
+
+
+class Training:
+    """One arm on one task: compiled once, for any number of runs.
+
+    Every arm carries :func:`nowcast.periodic`, those that never jump with a first snapshot that never comes: another program
+    would round differently, and all arms of a seed are to be equal bit for bit until the first jump.
+
+    Args:
+        task: What to train.
+        arm: How.
+        forecaster: Its own; None for arms without and for the oracle.
+        every: Steps between two snapshots.
+        steps: Length of a run.
+    """
+
+    def __init__(self, task: Task, arm: Arm, forecaster: Forecaster | None, every: int, steps: int):
+        self.arm, self._task, self._every, self._steps = arm, task, every, steps
+        self.jumps = self._jumps(forecaster or Linear())
+        """The steps after which it jumps."""
+        inner = optimizers.make(_of(arm.optimizer))
+        if arm.outer:
+            inner = wrappers.outer(
+                inner, every=arm.outer.every, learning_rate=arm.outer.learning_rate, momentum=arm.outer.momentum
+            )
+        options: dict[str, Any] = {"forecaster": LastValue(window=1), "every": steps + 1}  # never
+        if forecaster is not None:
+            options = self._options(forecaster) | {"moments": arm.jump.moments}
+        tx = nowcast.periodic(inner, **options, labels=task.labels)
+        axes: PyTree = nowcast.POPULATION
+        if self._decay is not None:
+            tx, axes = wrappers.averaged(tx, self._decay), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]
+        self.loop = Loop(task, tx, axes)
+        self._lock, self.compile_seconds = threading.Lock(), 0.0
+        self._compiled: set[int] = set()
+
+    @property
+    def _decay(self) -> float | None:
+        return self.arm.average.decay if self.arm.average and self.arm.average.kind == EMA else None
+
+    def _options(self, forecaster: Forecaster) -> dict[str, Any]:
+        """Those of :class:`nowcast.Jumps`, with times in steps. A run's last step is no time to jump: nothing would come of it."""
+        jump, guard, every = self.arm.jump, self.arm.guard, self._every
+        start, last = round(jump.start_after * every), self._steps - 1
+        first = start + forecaster.window * jump.every * every
+        if first > last:
+            raise nowcast.UserError(
+                f"arm.{self.arm.name}: a run has {self._steps} steps, and the first jump comes after {first}; "
+                f"train longer (epochs=…) or record more often (record_every=…)"
+            )
+        stop = last if jump.stop_after is None else min(last, round(jump.stop_after * every))
+        options: dict[str, Any] = {
+            "forecaster": forecaster,
+            "every": jump.every * every,
+            "damping": jump.damping,
+            "operations": jump.operations,
+            "start_after": start,
+            "stop_after": stop,
+            "max_relative_jump": jump.max_relative_jump,
+            "history_dtype": jump.history_dtype,
+        }
+        if guard:
+            after = max(1, round(guard.after * every)) if guard.after else 0
+            options["guard"] = nowcast.Guard(
+                tolerance=guard.tolerance, dampings=tuple(guard.dampings), after=after, give_up=guard.give_up
+            )
+        if jump.horizon_to is not None:
+            jumps = len(Jumps(**options).steps(self._steps))
+            options["horizon"] = nowcast.decaying_horizon(max(jumps, 1), _of(jump.horizon), jump.horizon_to)
+        elif jump.horizon is not None:
+            options["horizon"] = jump.horizon
+        return options
+
+    def _jumps(self, forecaster: Forecaster) -> range:
+        return Jumps(**self._options(forecaster)).steps(self._steps) if self.arm.forecaster else range(0)
+
+    def ready(self, seeds: Sequence[int], *, together: bool) -> None:
+        """Compile for so many runs, once, whichever thread asks first; the others wait."""
+        lanes = len(seeds) if together else 0
+        with self._lock:
+            if lanes in self._compiled:
+                return
+            begun, rates = time.perf_counter(), np.full(2, 1e-6, np.float32)
+            if together:
+                for _ in self.loop.run_together(seeds, np.stack([rates] * lanes)):
+                    pass
+            else:
+                jax.block_until_ready(self.loop.once(self.loop.start(0), 0, rates, 0))
+            self.compile_seconds = time.perf_counter() - begun
+            self._compiled.add(lanes)
+
+    def judged(self, state: State) -> PyTree:
+        """The weights that a run is judged by: its own, or what its optimizer or its average keeps for that."""
+        params, optimizer = state.params, state.optimizer
+        if self._decay is not None:
+            return wrappers.mean_of(optimizer, params, self._decay)
+        inner = self.nowcast(optimizer).inner
+        return inner.slow if self.arm.outer else optimizers.judged(_of(self.arm.optimizer), params, inner)
+
+    def nowcast(self, optimizer: optax.OptState) -> nowcast.NowcastState:
+        """What :func:`nowcast.periodic` carries, within an optimizer's state."""
+        return optimizer.inner if self._decay is not None else optimizer
+
+    def moments(self, arm: Arm, seeds: Sequence[int], *, together: bool) -> Iterator[Moment]:
+        """Train from these seeds, as one program or (one seed) as a run of its own, from the start to the end.
+
+        Args:
+            arm: This one, or one that differs from it in learning rate and schedule.
+            seeds: Of the runs.
+            together: Whether as one program.
+
+        Yields:
+            The start, then a moment at every snapshot and at every jump.
+        """
+        rates = optimizers.rates(_of(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0)
+        if arm.forecaster == ORACLE:
+            yield from self._with_the_oracle(seeds[0], rates)
+            return
+        also = {step for jump in self.jumps for step in (jump - 1, jump)}
+        run: Iterator[list[Snapshot]]
+        if together:
+            each = np.stack([rates] * len(seeds))
+            run = self.loop.run_together(seeds, each, record_every=self._every, also=also)
+        else:
+            run = ([one] for one in self.loop.run(seeds[0], rates, record_every=self._every, also=also))
+        before: list[State] | None = None
+        for snapshots, seconds in _timed(run):
+            step = snapshots[0].step
+            if self._shown(step):
+                yield Moment(snapshots, before if step in self.jumps else None, seconds)
+            before = None
+            if step + 1 in self.jumps:
+                pairs = zip(snapshots, seeds, strict=True)
+                states = [self.loop.once(self._held(one.state), seed, rates, step) for one, seed in pairs]
+                before = jax.block_until_ready(states)  # training is timed again from here on
+
+    def _shown(self, step: int) -> bool:
+        return step % self._every == 0 or step == self._steps or step in self.jumps
+
+    def _held(self, state: State) -> State:
+        """A copy that does not jump at its next step."""
+        state = jax.tree.map(jnp.copy, state)
+        own = self.nowcast(state.optimizer)
+        own = own._replace(clock=own.clock._replace(step=jnp.full_like(own.clock.step, -self._steps)))
+        optimizer = state.optimizer._replace(inner=own) if self._decay is not None else own
+        return state._replace(optimizer=optimizer)
+
+    def _with_the_oracle(self, seed: int, rates: np.ndarray) -> Iterator[Moment]:
+        """Jumps to the weights that this very run would have so many snapshots on; at most those of its end."""
+        ahead = (self.arm.jump.horizon or Linear.horizon) * self.arm.jump.every * self._every
+        state, begun, spent = self.loop.start(seed), 0, 0.0
+        for jump in [*self.jumps, self._steps + 1]:
+            run = self.loop.run(seed, rates, record_every=self._every, also=(jump,), state=state, first_step=begun)
+            for snapshots, seconds in _timed([one] for one in run):
+                snapshot = snapshots[0]
+                if snapshot.step == jump:
+                    break
+                if snapshot.step > begun or not begun:
+                    yield Moment(snapshots, None, spent + seconds)
+            else:
+                return
+            spent += seconds
+            here = jax.tree.map(jnp.copy, snapshot.state)
+            until = min(jump + ahead, self._steps)
+            future = jax.tree.map(jnp.copy, here)
+            for later in self.loop.run(seed, rates[:until], record_every=until, state=future, first_step=jump):
+                there = later.state.params
+            state, begun = here._replace(params=jax.tree.map(jnp.copy, there)), jump
+            yield Moment([snapshot._replace(state=state)], [here], spent)
+
+
+def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], float]]:
+    """Each, with the seconds that training took inside ``run`` so far; the first one, before any step, took none."""
+    seconds, begun = 0.0, None
+    for snapshots in run:
+        jax.block_until_ready([one.state for one in snapshots])
+        if begun is not None:
+            seconds += time.perf_counter() - begun
+        yield snapshots, seconds
+        begun = time.perf_counter()
+
+
+def _of(setting: Any) -> Any:
+    """A setting of an arm that :func:`nowcast.evaluation.arms.resolve` has filled in."""
+    assert setting is not None
+    return setting

@@ -1,0 +1,37 @@
+"""What a learned forecaster cost to make, and after how many runs that is earned back."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """The cost of the forecaster of an arm, beside what the arm saves.
+
+    Args:
+        results: From :func:`nowcast.evaluation.summary.summarise`.
+        arm: Its name.
+        card: Of the bundle.
+
+    Returns:
+        ``fit_seconds`` and ``corpus_seconds`` (of training, summed over the corpus's runs; None: not known), ``corpus_runs``,
+        ``saved_seconds`` to the headline target (the mean over seeds), and ``pays_after`` so many runs (None: never, or not known).
+    """
+    row = next(row for row in results["arms"] if row["name"] == arm)
+    headline = results["protocol"]["headline"]
+    own, base = (
+        next(r for r in results["arms"] if r["name"] == name)["against"][row["over"]][headline]["seconds"]["each"]
+        for name in (arm, row["over"])
+    )
+    saved = float(np.mean(np.subtract(base, own)))
+    fit, corpus = card.get("seconds"), card.get("corpus", {}).get("seconds")
+    known = fit is not None and corpus is not None
+    return {
+        "fit_seconds": fit,
+        "corpus_seconds": corpus,
+        "corpus_runs": card.get("corpus", {}).get("runs"),
+        "saved_seconds": saved,
+        "pays_after": math.ceil((fit + corpus) / saved) if known and saved > 0 else None,
+    }

@@ -1,0 +1,167 @@
+"""Reports of several tasks as one: geometric means over tasks, with a hierarchical bootstrap."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nowcast.evaluation import pictures, report, tables
+from nowcast.evaluation.statistics import clear, over_tasks
+from nowcast.evaluation.summary import SCHEMA
+from nowcast.evaluation.tables import Table
+from nowcast.types import UserError
+
+JOINT = "weight-nowcaster/joint/1"
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The results in a report's folder.
+
+    Raises:
+        UserError: There are none, damaged ones, or ones of another schema.
+    """
+    file = folder / "results.json"
+    try:
+        results = json.loads(file.read_text())
+        schema = results["schema"]
+    except OSError:
+        raise UserError(f"reports: {str(folder)!r} has no results.json; scripts/evaluate.py writes one") from None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
+    if schema != SCHEMA:
+        raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
+    return results
+
+
+def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Joint results of tasks: for every arm over the same base, the means over the tasks that have it.
+
+    Returns:
+        ``schema``; ``tasks`` (name, setting, command); ``arms``: name, over, and for ``speed_up`` (steps to the headline's target) and
+        ``final_loss_ratio`` the interval over tasks, the one of each, and whether the tasks show a difference.
+
+    Raises:
+        UserError: Protocols differ.
+    """
+    protocols = {(one["protocol"]["name"], one["protocol"]["headline"]) for one in all_results}
+    if len(protocols) > 1:
+        found = ", ".join(f"{name} at {headline}" for name, headline in sorted(protocols))
+        raise UserError(f"reports: they are of different protocols ({found}); join those of one")
+    pairs = dict.fromkeys((row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"])
+    names = _names(all_results)
+    return {
+        "schema": JOINT,
+        "protocol": dict(zip(("name", "headline"), next(iter(protocols)), strict=True)),
+        "tasks": [
+            {"name": name, "setting": report.setting(one), "command": (one["commands"] or [""])[-1]}
+            for name, one in zip(names, all_results, strict=True)
+        ],
+        "arms": [_arm(name, over, dict(zip(names, all_results, strict=True))) for name, over in pairs],
+    }
+
+
+def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]]) -> str:
+    """The joint report as one self-contained HTML page."""
+    esc = html.escape
+    entries = [(f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row)) for row in joint["arms"]]
+    parts = [
+        f"<h1>Ways to train, compared on {len(joint['tasks'])} tasks</h1>",
+        "<h2>What came out</h2><ul>" + "".join(f"<li>{esc(line)}</li>" for line in verdicts(joint)) + "</ul>",
+        f'<div class="scroll">{pictures.svg(pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"), "all")}</div>',
+        '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
+        "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
+        "<h2>Steps to the target</h2>", report.table(speed_ups(joint, "speed_up")),
+        "<h2>Final loss, base / arm</h2>", report.table(speed_ups(joint, "final_loss_ratio")),
+    ]  # fmt: skip
+    for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
+        parts += [
+            f"<h2>{esc(task['name'])}</h2>", f'<p class="quiet">{esc(task["setting"])}</p>',
+            *(report.table(tables.main(one, base)) for base in pictures.panels(one)),
+            f'<div class="scroll">{pictures.svg(pictures.curves(one), f"task{place}")}</div>',
+        ]  # fmt: skip
+        if len(tables.forecasts(one)) > 1:
+            parts += [f'<p class="quiet">{esc(report.FORECASTS)}</p>', report.table(tables.forecasts(one))]
+    parts += ["<h2>How it was measured</h2>", report.listed(report.method(all_results[0]))]
+    commands = dict.fromkeys(line for one in all_results for line in one["commands"])
+    parts += ["<h2>To make it again</h2>", "<pre>" + esc("\n".join(commands)) + "</pre>"]
+    parts.append(f'<p class="quiet">{esc(report.versions(all_results[0]))}</p>')
+    return report.document(f"Compared on {len(joint['tasks'])} tasks", parts)
+
+
+def markdown(joint: Mapping[str, Any]) -> str:
+    """The tables and the words, for a README."""
+    return "\n".join(
+        [
+            "**Steps to the target**", "", tables.markdown(speed_ups(joint, "speed_up")), "",
+            "**Final loss, base / arm**", "", tables.markdown(speed_ups(joint, "final_loss_ratio")), "",
+            *(f"- {line}" for line in verdicts(joint)), "",
+        ]
+    )  # fmt: skip
+
+
+def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
+    """A row per arm, a column per task, and one for all."""
+    names = [task["name"] for task in joint["tasks"]]
+    table: Table = [("arm", "over", "all tasks [95 %]", *names)]
+    for row in joint["arms"]:
+        each = row[what]["each"]
+        table.append(
+            (row["name"], row["over"], tables.ratio(row[what]["all"]), *(tables.ratio(each[n]) if n in each else "–" for n in names))
+        )  # fmt: skip
+    return table
+
+
+def verdicts(joint: Mapping[str, Any]) -> list[str]:
+    """The result in words."""
+    lines = []
+    for row in joint["arms"]:
+        value, low, _ = row["speed_up"]["all"]
+        size = tables.ratio(row["speed_up"]["all"])
+        tasks = len(row["speed_up"]["each"])
+        if low is None or not np.isfinite(low):
+            said = f"is on {tasks} task alone: no interval over tasks"
+        elif not row["speed_up"]["clear"]:
+            said = f"makes no difference that these {tasks} tasks can show: {size}"
+        elif value > 1:
+            said = f"needs fewer steps over {tasks} tasks: {size}"
+        else:
+            said = f"HURTS over {tasks} tasks: {size}"
+        lines.append(f"{row['name']} over {row['over']} {said}.")
+    return lines
+
+
+def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    speed: dict[str, Any] = {"each": {}, "seeds": {}}
+    loss: dict[str, Any] = {"each": {}, "seeds": {}}
+    for task, one in by_task.items():
+        rows = {row["name"]: row for row in one["arms"]}
+        if name not in rows or rows[name]["over"] != over:
+            continue
+        headline = one["protocol"]["headline"]
+        against = [rows[each]["against"][over][headline]["steps"]["each"] for each in (over, name)]
+        speed["each"][task] = rows[name]["against"][over][headline]["steps"]["speed_up"]
+        speed["seeds"][task] = [base / arm for base, arm in zip(*against, strict=True)]
+        if rows[name]["final_loss_ratio"]["each"]:
+            loss["each"][task] = rows[name]["final_loss_ratio"]["ratio"]
+            loss["seeds"][task] = rows[name]["final_loss_ratio"]["each"]
+    for found in (speed, loss):
+        ratios = list(found["seeds"].values())
+        found["all"] = list(over_tasks(ratios)) if ratios else [float("nan")] * 3
+        found["clear"] = clear([float(np.exp(np.mean(np.log(each)))) for each in ratios], [1.0] * len(ratios))
+    return {"name": name, "over": over, "speed_up": speed, "final_loss_ratio": loss}
+
+
+def _names(all_results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The tasks' names; those of a name that is there twice get numbers."""
+    names = [one["about"]["task"] for one in all_results]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
+        for place, name in enumerate(names)
+    ]
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    return f"{tables.ratio(row['speed_up']['all'])}  {len(row['speed_up']['each'])} tasks"

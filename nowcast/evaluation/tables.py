@@ -1,0 +1,177 @@
+"""The report's tables, as rows of text with the header first: for the page, for Markdown, and for a terminal."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nowcast.evaluation.pictures import panels
+
+Table = list[tuple[str, ...]]
+SHARED = "≈"
+"""Before seconds that were measured while something else ran."""
+
+
+def main(results: Mapping[str, Any], base: str) -> Table:
+    """How the arms over a base fare against it, at the headline's target."""
+    beside, title = results["beside"], results["beside_title"]
+    table: Table = [
+        ("arm", "learning rate", "epochs to target", "reached", "speed-up, steps [95 %]", "speed-up, seconds [95 %]",
+         "final loss", "base / arm [95 %]", "test accuracy", *([title] if beside else []))
+    ]  # fmt: skip
+    for row in panels(results)[base]:
+        against = row["against"][base][results["protocol"]["headline"]]
+        alone = row["name"] == base
+        table.append(
+            (
+                row["name"], f"{row['learning_rate']:g}", _place(results, against), _reached(results, against),
+                "1" if alone else ratio(against["steps"]["speed_up"]),
+                "1" if alone else _mark(row) + ratio(against["seconds"]["speed_up"]),
+                number(row["final_loss"]), "1" if alone else ratio(row["final_loss_ratio"]["ratio"]),
+                number(row["test_accuracy"]), *([beside.get(row["name"], "")] if beside else []),
+            )
+        )  # fmt: skip
+    return table
+
+
+def everything(results: Mapping[str, Any], base: str) -> Table:
+    """All arms against one base, whatever they are over."""
+    table: Table = [("arm", "epochs to target", "reached", f"speed-up over {base}, steps [95 %]")]
+    headline = results["protocol"]["headline"]
+    for row in results["arms"]:
+        against = row["against"][base][headline]
+        speed_up = "1" if row["name"] == base else ratio(against["steps"]["speed_up"])
+        table.append((row["name"], _place(results, against), _reached(results, against), speed_up))
+    return table
+
+
+def ladder(results: Mapping[str, Any], base: str) -> Table:
+    """Speed-ups over a base at each of its targets, and how many runs got there."""
+    targets = results["targets"][base]
+    table: Table = [
+        ("speed-up, steps", *(f"loss {number(t)} ({float(s):.0%} of the base)" for s, t in targets.items()))
+    ]
+    for row in panels(results)[base][1:]:
+        cells = (row["against"][base][share] for share in targets)
+        table.append((row["name"], *(f"{ratio(c['steps']['speed_up'])} {_reached(results, c)}" for c in cells)))
+    return table
+
+
+def jumps(results: Mapping[str, Any]) -> Table:
+    """What became of the jumps."""
+    table: Table = [
+        ("arm", "jumps a run", "refused", "loss after / before", "at worst", "steps to recover", "never recovered")
+    ]
+    for row in results["arms"]:
+        if found := row["jumps"]:
+            dip, worst = (_times(found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip"))
+            never = f"{found['never_recovered']} of {found['taken']}"
+            table.append(
+                (row["name"], f"{found['accepted']:g}", f"{found['refused']:g}", dip, worst, f"{found['steps_to_recover']:g}", never)
+            )  # fmt: skip
+    return table
+
+
+def forecasts(results: Mapping[str, Any]) -> Table:
+    """How well each forecaster foretells the runs of its base."""
+    rows = [row for row in results["arms"] if row["forecast_error"]]
+    operations = list(dict.fromkeys(name for row in rows for name in row["forecast_error"]))
+    table: Table = [("arm", "runs of", *operations)]
+    for row in rows:
+        cells = (row["forecast_error"].get(name) for name in operations)
+        table.append(
+            (row["name"], row["over"], *(ratio(cell["ratio"]).replace("×", "") if cell else "–" for cell in cells))
+        )
+    return table
+
+
+def costs(results: Mapping[str, Any]) -> Table:
+    """Seconds, memory, and what making the forecaster cost."""
+    table: Table = [
+        ("arm", "seconds a run", "× its base", "compiling, s", "loss at equal seconds, base / arm", "history, bytes a parameter",
+         "fit, s", "its corpus, s", "saved a run, s", "pays after")
+    ]  # fmt: skip
+    for row in results["arms"]:
+        cost = results["cost"].get(row["name"], {})
+        learned = row["name"] in results["cost"]
+        pays = cost.get("pays_after")
+        table.append(
+            (
+                row["name"], f"{_mark(row)}{row['seconds']:.3g}",
+                "1" if row["over"] is None else f"{_mark(row)}{row['seconds_ratio'][0]:.2f}", f"{row['compile_seconds']:.2g}",
+                "1" if row["over"] is None else _mark(row) + ratio(row["equal_seconds_loss_ratio"]["ratio"]),
+                f"{row['history_bytes_per_parameter']:.3g}",
+                _seconds(cost.get("fit_seconds"), learned), _seconds(cost.get("corpus_seconds"), learned),
+                f"{_mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
+                f"{pays:,} runs" if pays else "never" if learned and cost["saved_seconds"] <= 0 else "not known" if learned else "",
+            )
+        )  # fmt: skip
+    return table
+
+
+def described(results: Mapping[str, Any]) -> Table:
+    """What each arm is."""
+    table: Table = [("arm", "over", "what it is", "learning rate")]
+    for row in results["arms"]:
+        chosen = results["rates"].get(row["name"])
+        how = ""
+        if chosen:
+            finals = ", ".join(
+                f"{rate}: {number(math.inf if loss is None else loss)}" for rate, loss in chosen["final_loss"].items()
+            )
+            edge = "; at the grid's edge" if chosen["at_edge"] else ""
+            how = f" of {finals}{edge}"
+        table.append((row["name"], row["over"] or "–", row["words"], f"{row['learning_rate']:g}{how}"))
+    return table
+
+
+def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None], str]]:
+    """Every arm's speed-up over its own base, for the picture."""
+    entries = []
+    for row in results["arms"]:
+        if row["over"]:
+            against = row["against"][row["over"]][results["protocol"]["headline"]]
+            found = against["steps"]["speed_up"]
+            note = f"{ratio(found)}  {_reached(results, against)}"
+            entries.append((f"{row['name']}  over  {row['over']}", found, note))
+    return entries
+
+
+def ratio(found: Sequence[float | None]) -> str:
+    """``1.23× [1.20, 1.26]``; without an interval where there is none."""
+    value, low, high = (math.nan if one is None else one for one in found)
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2f}×" if math.isnan(low) else f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+
+
+def number(value: float | None) -> str:
+    """Four places; a dash for what is not finite."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def markdown(table: Table) -> str:
+    """As GitHub shows it."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+
+
+def _place(results: Mapping[str, Any], against: Mapping[str, Any]) -> str:
+    median = against["epochs"]["median"]
+    few = against["reached"] <= len(results["protocol"]["seeds"]) / 2
+    return f"{'> ' if few else ''}{round(median, 2):g}"
+
+
+def _reached(results: Mapping[str, Any], against: Mapping[str, Any]) -> str:
+    return f"{against['reached']}/{len(results['protocol']['seeds'])}"
+
+
+def _times(value: float | None) -> str:
+    return f"{value:.2f}×" if value is not None and math.isfinite(value) else "not finite"
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    return "" if row["alone"] else SHARED
+
+
+def _seconds(value: float | None, learned: bool) -> str:
+    return f"{value:,.0f}" if value is not None else "not known" if learned else ""

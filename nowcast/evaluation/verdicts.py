@@ -1,0 +1,79 @@
+"""The result in words, negatives included."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nowcast.evaluation.protocol import HONEST, Plan
+
+FEW = 5
+"""Seeds below which an interval says little."""
+
+
+def verdicts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence per arm over its base, and what to make of them."""
+    by_name = {row["name"]: row for row in rows}
+    lines = [_over(plan, row, by_name[row["over"]]) for row in rows if row["over"]]
+    lines += _without_jumps(plan, rows)
+    seeds = len(plan.seeds)
+    if seeds < 2:
+        lines.append("One seed has no interval: nothing here is more than an anecdote. Give seeds=5 or more.")
+    elif seeds < FEW:
+        lines.append(
+            f"{seeds} seeds are too few for an interval: read [low, high] as the range of what {seeds} runs could have "
+            f"shown, and give seeds=5 or more."
+        )
+    return lines
+
+
+def _without_jumps(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each base with a given rate that forecasters jump on: what the quickest arm that never jumps makes of its target."""
+    lines = []
+    for base in rows:
+        jumping = any(row["over"] == base["name"] and row["jumps"] for row in rows)
+        others = [row for row in rows if not row["jumps"] and row["name"] != base["name"]]
+        if not jumping or base["jumps"] or base["name"] in plan.tuned or not others:
+            continue
+        found = [(row["against"][base["name"]][plan.headline], row["name"]) for row in others]
+        against, name = max(found, key=lambda pair: pair[0]["steps"]["speed_up"][0])
+        value, low, high = against["steps"]["speed_up"]
+        if against["steps"]["clear"] and value > 1:
+            size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+            lines.append(
+                f"Without any jump {name} reaches the target of {base['name']} {size} as fast: a gain over {base['name']} is not a gain over "
+                f"what you could have anyway."
+            )
+    return lines
+
+
+def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    against = row["against"][base["name"]][plan.headline]
+    said = _effect(against)
+    value, low, high = row["final_loss_ratio"]["ratio"]
+    loss = "validation" if plan.protocol == HONEST else "test"
+    if value == value:
+        sure = "" if row["final_loss_ratio"]["clear"] else ", a difference that these seeds cannot show"
+        said += f". Final {loss} loss, {base['name']} / {row['name']}: {value:.2f} [{low:.2f}, {high:.2f}]{sure}"
+    if row["diverged"]:
+        said += f". {row['diverged']} of its {len(plan.seeds)} runs DIVERGED"
+    if row["jumps"] and row["jumps"]["refused"]:
+        said += f". {row['jumps']['accepted']:.3g} jumps taken and {row['jumps']['refused']:.3g} refused in a run"
+    return f"{row['name']} over {base['name']} {said}."
+
+
+def _effect(against: Mapping[str, Any]) -> str:
+    value, low, high = against["steps"]["speed_up"]
+    size = f"{value:.2f}× [{low:.2f}, {high:.2f}]" if low == low else f"{value:.2f}×"
+    seeds, base, arm = len(against["steps"]["each"]), against["base_reached"], against["reached"]
+    if base == arm == 0:
+        return "cannot be judged by this target: no run of either reaches it"
+    if low == high == 1 and base == arm == seeds:
+        return "changes nothing: every run reaches the target at the same step as its base"
+    if not against["steps"]["clear"]:
+        said = f"makes no difference that these seeds can show: {size}"
+    elif value > 1:
+        said = f"reaches the target in fewer steps: {size}"
+    else:
+        said = f"HURTS, it needs more steps: {size}"
+    if base == arm == seeds:
+        return said
+    return f"{said} (it is reached by {base} of {seeds} base runs and {arm} of {seeds} of its own)"

@@ -1,0 +1,127 @@
+"""A comparison of a task of one's own, from Python; and what is said of forecasters."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from curves import validate
+
+import nowcast
+from collect.evaluation import compare, load, made_by, seen, write
+from nowcast.evaluation import Arm
+from nowcast.evaluation.arms import Average
+
+ARMS = {
+    "constant": Arm(),
+    "linear": Arm(over="constant", forecaster="linear"),
+    "tuned": Arm(learning_rate="tuned"),
+    "mean": Arm(over="tuned", average=Average()),
+    "noise": Arm(over="mean", forecaster="noise", of="average"),
+}
+SETTINGS = {
+    "epochs": 7, "learning_rate": 0.02, "learning_rates": [0.01, 0.1], "seeds": [0, 1], "calibration_seeds": [9], "at_once": 1,
+}  # fmt: skip
+
+
+class Line:
+    """A line through 64 points: no accuracy, and a second metric."""
+
+    name, steps_per_epoch = "line", 4
+
+    def __init__(self):
+        x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+        self.arrays = jnp.asarray(x), jnp.asarray(x @ np.float32([1, 2, 3]) + 1)
+        self.labels = nowcast.label_ops(self.init(0)[0])
+
+    def init(self, seed):
+        return {"kernel": jax.random.normal(jax.random.key(seed), (3, 1)), "bias": jnp.zeros(1)}, {}
+
+    def order(self, seed, epoch):
+        return np.random.default_rng((seed, epoch)).permutation(64).reshape(4, 16)
+
+    def batch(self, arrays, indices, key=None):
+        return jax.tree.map(lambda a: a[indices], arrays)
+
+    def loss(self, params, extra, batch):
+        x, y = batch
+        return jnp.mean((x @ params["kernel"][:, 0] + params["bias"][0] - y) ** 2), extra
+
+    def evaluate(self, params, extra, split):
+        loss = float(self.loss(params, extra, self.arrays)[0])
+        return {"loss": loss, "root": loss**0.5}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("line") / "report"
+    results = compare(Line(), ARMS, folder, **SETTINGS, about={"points": 64})
+    return folder, write(folder, results, ["python line.py"])
+
+
+def test_any_task_is_compared_and_reported(compared):
+    folder, results = compared
+    validate("results", results)
+    assert json.loads((folder / "results.json").read_text()) == results
+    assert [row["name"] for row in results["arms"]] == list(ARMS)
+    assert results["targets"].keys() == {"constant", "tuned", "mean"}
+    assert results["rates"]["tuned"]["learning_rate"] == 0.1
+    assert all(row["test_accuracy"] is None for row in results["arms"])
+    for run in results["curves"]["constant"]:
+        np.testing.assert_allclose(run["root"], np.sqrt(run["loss"]))
+        assert run["test_root"] == run["root"][-1:]
+    page = (folder / "report.html").read_text()
+    assert "line (points 64), 7 epochs of 4 steps" in page
+    assert "python line.py" in page
+
+
+def test_it_goes_on_where_it_is_and_refuses_another_task(compared):
+    folder, results = compared
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/*")}
+    again = compare(Line(), ARMS, folder, **SETTINGS, about={"points": 64})
+    assert again["curves"].keys() == results["curves"].keys()
+    assert {file: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/*")} == before
+    with pytest.raises(nowcast.UserError, match="points: 64 there, 65 asked for"):
+        compare(Line(), ARMS, folder, **SETTINGS, about={"points": 65})
+
+
+def test_a_base_that_diverges_sets_no_target(tmp_path):
+    with pytest.raises(nowcast.UserError) as caught:
+        compare(Line(), {"constant": Arm(optimizer="sgd")}, tmp_path / "report", **SETTINGS | {"learning_rate": 90.0})
+    assert "arm.constant: its calibration runs have no finite loss after 0.5 of their length" in str(caught.value)
+    assert "lower its learning rate" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_target_accuracy_needs_an_accuracy_before_anything_is_trained(tmp_path):
+    with pytest.raises(nowcast.UserError, match=r"target_accuracy=0\.9: line has no accuracy"):
+        compare(Line(), ARMS, tmp_path / "report", **SETTINGS, target_accuracy=0.9)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forecaster_is_told_by_its_name_or_by_its_parameters(bundle_path):
+    assert (load("linear").identity, load("linear").card) == ("linear", {})
+    loaded = load(str(bundle_path))
+    assert loaded.identity == loaded.card["params_sha256"]
+    assert loaded.forecaster.learned
+
+
+CARDS = {
+    "wnn": {"command": "fit", "corpus": {"tasks": ["lenet-mnist", "mlp-digits"], "commands": ["collect a", "collect b"]}},
+    "again": {"command": "fit", "corpus": {"tasks": ["lenet-mnist"], "commands": ["collect a"]}},
+    "unknown": {"window": 5},
+    "linear": {},
+}  # fmt: skip
+
+
+def test_what_a_forecaster_has_seen_is_said():
+    assert seen(CARDS, "mlp-digits") == [
+        "wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen mlp-digits.",
+        "again was meta-trained on lenet-mnist; it has never seen mlp-digits.",
+        "unknown was meta-trained on what is not known; whether it has seen mlp-digits is not known.",
+    ]
+
+
+def test_the_commands_behind_bundles_are_named_once():
+    assert made_by(CARDS) == ["collect a", "collect b", "fit"]

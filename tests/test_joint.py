@@ -1,0 +1,200 @@
+"""Several tasks as one: means over tasks by hand, on made-up results; what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from curves import plan, reaching, read_back, results, run, told
+from pages import Page
+from scipy import stats
+
+from nowcast.evaluation import joint
+from nowcast.evaluation.arms import Arm, Average
+from nowcast.evaluation.statistics import over_tasks
+from nowcast.types import UserError
+
+CONSTANT, LINEAR = Arm(), Arm(over="constant", forecaster="linear")
+WNN = Arm(over="constant", forecaster="bundles/mine")
+LOST = run([1.0, 0.9, math.nan, math.nan, math.nan])
+
+
+def task(name, runs, **arms):
+    """Made-up results of a task: by arm when its runs cross the target."""
+    own = plan(seeds=2, constant=CONSTANT, **arms)
+    made = {arm: [one if isinstance(one, dict) else reaching(one) for one in each] for arm, each in runs.items()}
+    return told(results(own, made), name)
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    """Three: all have the linear arm, two the WNN, one a mean."""
+    return [
+        task("a", {"constant": [20, 20], "linear": [40, 40], "wnn": [10, 10]}, linear=LINEAR, wnn=WNN),
+        task("b", {"constant": [32, 32], "wnn": [4, 4], "linear": [40, 40]}, wnn=WNN, linear=LINEAR),
+        task(
+            "c", {"constant": [20, 30], "linear": [20, 10], "mean": [10, 10]}, linear=LINEAR,
+            mean=Arm(over="constant", average=Average()),
+        ),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def joined(tasks, tmp_path_factory):
+    """As the command does it: from files, to a file."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for one in tasks:
+        read_back(one, folder / one["about"]["task"])
+    found = joint.join([joint.read(folder / one["about"]["task"]) for one in tasks])
+    read_back(found, folder / "joint")
+    return found
+
+
+def arm(joined, name, over="constant"):
+    [found] = [row for row in joined["arms"] if (row["name"], row["over"]) == (name, over)]
+    return found
+
+
+def test_a_speed_up_over_tasks_is_the_mean_of_those_tasks_that_have_the_arm(joined):
+    found = arm(joined, "wnn")["speed_up"]
+    assert found["each"].keys() == {"a", "b"}
+    assert found["seeds"] == {"a": [2, 2], "b": [8, 8]}
+    assert found["all"] == pytest.approx([4, 2, 8])
+    found = arm(joined, "linear")["speed_up"]
+    assert found["seeds"] == {"a": [0.5, 0.5], "b": [0.8, 0.8], "c": [1, 3]}
+    assert found["all"][0] == pytest.approx((0.5 * 0.8 * 3**0.5) ** (1 / 3))
+    assert found["all"] == pytest.approx(list(over_tasks([[0.5, 0.5], [0.8, 0.8], [1, 3]])))
+
+
+def test_each_tasks_own_interval_is_kept(joined, tasks):
+    assert arm(joined, "linear")["speed_up"]["each"]["c"] == pytest.approx([math.sqrt(3), 1, 3])
+    row = tasks[0]["arms"][1]
+    assert arm(joined, "linear")["final_loss_ratio"]["each"]["a"] == row["final_loss_ratio"]["ratio"]
+
+
+def test_an_arm_of_one_task_has_no_interval(joined):
+    found = arm(joined, "mean")["speed_up"]
+    assert found["all"][0] == pytest.approx(math.sqrt(6))
+    assert all(map(math.isnan, found["all"][1:]))
+
+
+def test_arms_of_one_name_over_different_bases_are_not_one():
+    first = task("a", {"constant": [20, 20], "linear": [10, 10]}, linear=LINEAR)
+    second = task("b", {"constant": [20, 20], "mean": [20, 20], "linear": [5, 5]}, mean=Arm(over="constant", average=Average()), linear=Arm(over="mean", forecaster="linear"))  # fmt: skip
+    joined = joint.join([first, second])
+    assert [(row["name"], row["over"]) for row in joined["arms"]] == [
+        ("linear", "constant"), ("mean", "constant"), ("linear", "mean")
+    ]  # fmt: skip
+    assert arm(joined, "linear")["speed_up"]["seeds"] == {"a": [2, 2]}
+    assert arm(joined, "linear", "mean")["speed_up"]["seeds"] == {"b": [4, 4]}
+
+
+def test_losses_of_a_task_with_a_diverged_run_are_left_out_and_its_steps_stay():
+    first = task("a", {"constant": [20, 20], "linear": [10, 10]}, linear=LINEAR)
+    second = task("b", {"constant": [3, 3], "linear": [4, LOST]}, linear=LINEAR)
+    found = arm(joint.join([first, second]), "linear")
+    assert found["speed_up"]["seeds"].keys() == {"a", "b"}
+    assert found["final_loss_ratio"]["seeds"].keys() == {"a"}
+    found = arm(joint.join([second, second]), "linear")["final_loss_ratio"]
+    assert found["each"] == {}
+    assert all(map(math.isnan, found["all"]))
+
+
+def test_tasks_of_one_name_get_numbers(tasks):
+    joined = joint.join([tasks[0], tasks[1], tasks[0]])
+    assert [one["name"] for one in joined["tasks"]] == ["a (1)", "b", "a (2)"]
+    assert arm(joined, "wnn")["speed_up"]["seeds"] == {"a (1)": [2, 2], "b": [8, 8], "a (2)": [2, 2]}
+
+
+def test_each_task_says_what_it_is_and_how_to_make_it(joined):
+    assert [one["command"] for one in joined["tasks"]] == [
+        f"python scripts/evaluate.py report=reports/{name}" for name in "abc"
+    ]
+    assert all(one["setting"].startswith(f"{one['name']} (") for one in joined["tasks"])
+    assert joined["protocol"] == {"name": "honest", "headline": "0.75"}
+
+
+def test_what_came_out_is_said_in_words(joined):
+    lines = joint.verdicts(joined)
+    assert lines[0].startswith("linear over constant makes no difference that these 3 tasks can show: 0.88× [")
+    assert lines[1:] == [
+        "wnn over constant makes no difference that these 2 tasks can show: 4.00× [2.00, 8.00].",  # 2 and 8 are too few
+        "mean over constant is on 1 task alone: no interval over tasks.",
+    ]
+
+
+def test_tasks_that_agree_show_a_difference():
+    better = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (9, 10, 11)]
+    joined = joint.join(better)
+    assert joint.verdicts(joined) == ["linear over constant needs fewer steps over 3 tasks: 2.01× [1.82, 2.22]."]
+    ratios = np.log([20 / 9, 20 / 10, 20 / 11])
+    assert stats.ttest_1samp(ratios, 0).pvalue < 0.05
+    assert arm(joined, "linear")["speed_up"]["clear"]
+    slow = task("a", {"constant": [10, 10], "linear": [20, 20]}, linear=LINEAR)
+    assert joint.verdicts(joint.join([slow, slow])) == ["linear over constant HURTS over 2 tasks: 0.50× [0.50, 0.50]."]
+
+
+def test_two_tasks_that_happen_to_agree_show_none():
+    lucky = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (10, 19)]
+    [line] = joint.verdicts(joint.join(lucky))
+    assert line == "linear over constant makes no difference that these 2 tasks can show: 1.45× [1.05, 2.00]."
+
+
+def test_the_page_is_well_formed_and_has_every_task(joined, tasks):
+    page = Page(joint.page(joined, tasks))
+    page.check()
+    words = " ".join(page.words)
+    for line in (*joint.verdicts(joined), *(one["setting"] for one in joined["tasks"])):
+        assert line in words
+    assert sum(tag == "svg" for tag, _ in page.tags) == 1 + len(tasks)
+    assert all(one["commands"][-1] in words for one in tasks)
+
+
+def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
+    rows = Page(joint.page(joined, tasks)).table("over", "all tasks [95 %]")
+    assert rows["wnn"] == {
+        "arm": "wnn", "over": "constant", "all tasks [95 %]": "4.00× [2.00, 8.00]",
+        "a": "2.00× [2.00, 2.00]", "b": "8.00× [8.00, 8.00]", "c": "–",
+    }  # fmt: skip
+    assert rows["mean"]["all tasks [95 %]"] == "2.45×"
+    assert "| wnn | constant | 4.00× [2.00, 8.00] | 2.00× [2.00, 2.00] | 8.00× [8.00, 8.00] | – |" in joint.markdown(
+        joined
+    )
+
+
+def test_a_page_of_diverged_runs_is_made_too(tmp_path):
+    lost = task("a", {"constant": [3, 3], "linear": [LOST, LOST]}, linear=LINEAR)
+    read = [read_back(lost, tmp_path)] * 2
+    Page(joint.page(joint.join(read), read)).check()
+
+
+def test_different_protocols_are_not_joined(tasks):
+    paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
+    with pytest.raises(UserError, match=r"different protocols \(honest at 0\.75, paper at 0\.6\); join those of one"):
+        joint.join([*tasks, paper])
+    other = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}
+    with pytest.raises(UserError, match=r"honest at 0\.5, honest at 0\.75"):
+        joint.join([tasks[0], other])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "has no results.json; scripts/evaluate.py writes one"), ("", "is damaged; give its command again"),
+        ('{"sch', "is damaged; give its command again"), ("[]", "is damaged; give its command again"),
+        ("{}", "is damaged; give its command again"), ("null", "is damaged; give its command again"),
+        (json.dumps({"schema": "weight-nowcaster/results/1"}), "is of schema weight-nowcaster/results/1, and not"),
+        (json.dumps({"schema": joint.JOINT}), f"is of schema {joint.JOINT}, and not"),
+    ],
+)  # fmt: skip
+def test_what_is_no_report_of_a_task_is_refused_in_one_line(tmp_path, content, said):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    if content is not None:
+        (folder / "results.json").write_text(content)
+    with pytest.raises(UserError) as caught:
+        joint.read(folder)
+    assert str(caught.value).startswith("reports: ")
+    assert str(folder) in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

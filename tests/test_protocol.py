@@ -1,0 +1,189 @@
+"""What is decided beforehand: which runs calibrate, which rates they choose, which targets they set; on made-up runs."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from curves import GRIDS, arms, plan, run
+
+from nowcast.evaluation.arms import Arm, Average, Jump, bases
+from nowcast.evaluation.protocol import calibration_arms, choose_rates, choose_targets, followers, settled
+from nowcast.evaluation.statistics import Crossing
+
+NAN = math.nan
+ARMS = {
+    "constant": Arm(learning_rate="given"),
+    "constant_linear": Arm(over="constant", forecaster="linear"),
+    "cosine": Arm(learning_rate="tuned", schedule="cosine"),
+    "cosine_linear": Arm(over="cosine", forecaster="linear"),
+}
+MUON = Arm(over="cosine", optimizer="muon", learning_rate="tuned")
+MEAN = Arm(over="cosine", average=Average())
+MEAN_JUMPS = Arm(over="mean", forecaster="linear")
+PAPER = {"target_accuracy": 0.6}
+
+
+def trained(arms):
+    return [(arm.name, arm.learning_rate) for arm in arms]
+
+
+def falling(height):
+    """Nine losses, each 1 below the one before."""
+    return run([height - place for place in range(9)])
+
+
+def flat(height):
+    return run([float(height)] * 9)
+
+
+def test_calibration_trains_bases_as_they_are_and_the_tuned_ones_at_every_rate():
+    own = plan(**ARMS, muon=MUON)
+    assert trained(calibration_arms(own, bases(own.arms))) == [
+        ("constant", 0.1), ("cosine", 0.1), ("cosine", 0.2), ("cosine", 0.4)
+    ]  # fmt: skip
+
+
+def test_calibration_of_the_others_is_that_of_their_own_tuned_rates():
+    own = plan(**ARMS, muon=MUON, mean=MEAN)
+    others = [arm for arm in own.arms if arm not in bases(own.arms)]
+    assert trained(calibration_arms(own, others)) == [("muon", 0.01), ("muon", 0.02)]
+
+
+def test_by_the_papers_protocol_nothing_but_tuned_rates_is_calibrated():
+    own = plan(**ARMS, **PAPER)
+    assert trained(calibration_arms(own, own.arms)) == [("cosine", 0.1), ("cosine", 0.2), ("cosine", 0.4)]
+    assert followers(plan(**ARMS, mean=MEAN, mean_jumps=MEAN_JUMPS, **PAPER), {"cosine": {"learning_rate": 0.2}}) == []
+
+
+@pytest.mark.parametrize("more", [{}, {"muon": MUON}, {"mean": MEAN}, {"mean": MEAN, "mean_jumps": MEAN_JUMPS}])
+@pytest.mark.parametrize("paper", [{}, PAPER])
+def test_no_run_is_read_that_calibration_did_not_train(more, paper):
+    own = plan(**ARMS, **more, **paper)
+    there = calibration_arms(own, bases(own.arms))
+
+    def curve(arm, seed):
+        assert (arm.name, arm.learning_rate) in trained(there)
+        assert seed in own.calibration_seeds
+        return falling(20)
+
+    rates = choose_rates(own, bases(own.arms), curve)
+    there += followers(own, rates)
+    assert choose_targets(own, rates, curve).keys() == {arm.name for arm in bases(own.arms)}
+    others = [arm for arm in own.arms if arm not in bases(own.arms)]
+    there += calibration_arms(own, others)
+    rates |= choose_rates(own, others, curve)
+    assert all(isinstance(settled(arm, rates).learning_rate, float) for arm in own.arms)
+    assert len(there) == len(set(trained(there)))
+
+
+def test_a_base_at_another_ones_rate_follows_when_that_is_known():
+    own = plan(**ARMS, mean=MEAN, mean_jumps=MEAN_JUMPS)
+    assert trained(followers(own, {"cosine": {"learning_rate": 0.4}})) == [("mean", 0.4)]
+    assert followers(plan(**ARMS, mean=MEAN), {"cosine": {"learning_rate": 0.4}}) == []  # it sets no target
+
+
+def chosen(heights, **options):
+    """The choice for the tuned base, by its rates' heights for each calibration seed."""
+    own = plan(**ARMS, **options)
+    found = choose_rates(own, own.arms, lambda arm, seed: falling(heights[arm.learning_rate][seed - 10]))
+    assert found.keys() == {"cosine"}
+    return found["cosine"]
+
+
+def test_the_rate_with_the_lowest_median_final_loss_is_chosen():
+    choice = chosen({0.1: [40, 40, 40], 0.2: [10, 15, 90], 0.4: [20, 21, 22]})
+    assert choice["learning_rate"] == 0.2  # its mean is 38, and its median 15
+    # the last of nine losses, in the mean with the two before it, is 7 below the first
+    assert choice["final_loss"] == pytest.approx({"0.1": 33, "0.2": 8, "0.4": 14})
+
+
+@pytest.mark.parametrize(("best", "at_edge"), [(0.1, True), (0.2, False), (0.4, True)])
+def test_a_best_rate_at_the_edge_of_the_grid_is_said(best, at_edge):
+    choice = chosen({rate: [30 - 10 * (rate == best)] * 3 for rate in GRIDS["adam"]})
+    assert (choice["learning_rate"], choice["at_edge"]) == (best, at_edge)
+
+
+def test_a_grid_of_one_rate_has_no_edge():
+    assert chosen({0.3: [20] * 3}, grids={"adam": (0.3,)}) == {
+        "learning_rate": 0.3, "final_loss": {"0.3": pytest.approx(13)}, "at_edge": False
+    }  # fmt: skip
+
+
+def test_of_equal_rates_the_lower_one_is_chosen():
+    assert chosen({rate: [20] * 3 for rate in GRIDS["adam"]})["learning_rate"] == 0.1
+
+
+def test_a_rate_whose_runs_diverge_is_not_chosen():
+    choice = chosen({0.1: [90] * 3, 0.2: [80] * 3, 0.4: [NAN, 10, NAN]})
+    assert choice["learning_rate"] == 0.2
+    assert choice["final_loss"]["0.4"] == math.inf
+    assert (
+        chosen({0.1: [90] * 3, 0.2: [80] * 3, 0.4: [NAN, 10, 10]})["learning_rate"] == 0.4
+    )  # one of three is no median
+
+
+def test_where_all_diverge_no_loss_is_finite():
+    assert set(chosen({rate: [NAN] * 3 for rate in GRIDS["adam"]})["final_loss"].values()) == {math.inf}
+
+
+def test_every_tuned_arm_has_the_grid_of_its_optimizer():
+    own = plan(**ARMS, muon=MUON)
+    found = choose_rates(own, own.arms, lambda arm, seed: flat(1 / arm.learning_rate))
+    assert {name: one["learning_rate"] for name, one in found.items()} == {"cosine": 0.4, "muon": 0.02}
+
+
+def test_targets_are_medians_of_what_the_bases_have_reached_after_each_share():
+    heights = {("constant", 0.1): [20, 30, 99], ("cosine", 0.2): [10, 15, 90]}
+    own = plan(**ARMS)
+    rates = {"cosine": {"learning_rate": 0.2}}
+    targets = choose_targets(own, rates, lambda arm, seed: falling(heights[arm.name, arm.learning_rate][seed - 10]))
+    # half of the way is place 4 of 0 … 8, and the mean of places 2, 3, 4 is 3 below the first; 0.75: place 6, 5 below; 0.95: place 8, 7 below
+    assert targets["constant"] == pytest.approx({"0.5": 27, "0.75": 25, "0.95": 23})
+    assert targets["cosine"] == pytest.approx({"0.5": 12, "0.75": 10, "0.95": 8})
+
+
+def test_a_share_of_ones_own_is_one_more_target():
+    own = plan(constant=Arm(), target_share=0.25)
+    targets = choose_targets(own, {}, lambda arm, seed: falling(20))
+    assert targets == {"constant": pytest.approx({"0.25": 19, "0.5": 17, "0.75": 15, "0.95": 13})}
+    assert own.headline == "0.25"
+
+
+def test_a_base_that_diverges_has_no_finite_target():
+    targets = choose_targets(
+        plan(constant=Arm()), {}, lambda arm, seed: run([20.0, 19, 18, 17, 16, NAN, NAN, NAN, NAN])
+    )
+    assert targets["constant"] == {"0.5": 17, "0.75": math.inf, "0.95": math.inf}
+
+
+def test_the_papers_target_is_one_accuracy_for_every_base():
+    own = plan(**ARMS, **PAPER)
+    targets = choose_targets(own, {}, lambda arm, seed: pytest.fail("no run is needed"))
+    assert targets == {"constant": {"0.6": 0.6}, "cosine": {"0.6": 0.6}}
+    assert (own.protocol, own.headline) == ("paper", "0.6")
+
+
+def test_an_honest_crossing_is_of_the_mean_of_three_losses():
+    own, made = plan(constant=Arm()), run([9.0, 6, 3, 0, 3], accuracy=[1.0] * 5)
+    assert own.cross(made["step"], made, 3.0) == Crossing(30.0, True)  # means of three: –, –, 6, 3, 2
+    assert own.cross(made["epoch"], made, 2.9) == Crossing(4.0, True)
+    assert own.cross(made["seconds"], made, 1.9) == Crossing(8.0, False)
+
+
+def test_the_papers_crossing_is_the_first_accuracy_at_or_above_the_target():
+    own, made = plan(constant=Arm(), **PAPER), run([0.0] * 5, accuracy=[0.1, 0.5, 0.6, 0.2, 0.9])
+    assert own.cross(made["epoch"], made, 0.6) == Crossing(2.0, True)
+    assert own.cross(made["epoch"], made, 0.61) == Crossing(4.0, True)
+    assert own.cross(made["epoch"], made, 0.95) == Crossing(4.0, False)
+    never = run([0.0] * 3, accuracy=[NAN, 0.5, NAN])
+    assert own.cross(never["epoch"], never, 0.6) == Crossing(2.0, False)
+
+
+def test_a_settled_arm_has_the_rate_that_was_chosen_and_is_otherwise_the_same():
+    resolved = {arm.name: arm for arm in arms(**ARMS, slow=Arm(over="cosine", learning_rate=0.5, jump=Jump()))}
+    rates = {"cosine": {"learning_rate": 0.2}}
+    assert {name: settled(arm, rates).learning_rate for name, arm in resolved.items()} == {
+        "constant": 0.1, "constant_linear": 0.1, "cosine": 0.2, "cosine_linear": 0.2, "slow": 0.5
+    }  # fmt: skip
+    for arm in resolved.values():
+        assert replace(settled(arm, rates), learning_rate=arm.learning_rate) == arm

@@ -1,0 +1,361 @@
+"""From curves to results and sentences, on made-up runs, by hand."""
+
+import math
+
+import pytest
+from curves import plan, reaching, results, run
+
+from nowcast.evaluation import cost
+from nowcast.evaluation.arms import Arm, Average
+
+NAN, INF = math.nan, math.inf
+ARMS = {
+    "constant": Arm(),
+    "constant_linear": Arm(over="constant", forecaster="linear"),
+    "constant_wnn": Arm(over="constant", forecaster="bundles/mine"),
+    "cosine": Arm(learning_rate="tuned", schedule="cosine"),
+    "cosine_linear": Arm(over="cosine", forecaster="linear"),
+    "cosine_wnn": Arm(over="cosine", forecaster="bundles/mine"),
+}
+TWO = {name: ARMS[name] for name in ("constant", "constant_linear")}
+CROSSINGS = {
+    "constant": [20, 22, 24, 26, 28],
+    "constant_linear": [40, 40, None, None, None],
+    "constant_wnn": [10, 11, 12, 13, 14],
+    "cosine": [10, 11, 12, 13, 14],
+    "cosine_linear": [5, 11, 14, 13, 15],
+    "cosine_wnn": [5, 9, 6, 8, 7],
+}
+
+
+def of(base, arm, **options):
+    """``(row of the base, row of the arm, verdicts)`` of runs of two arms, the second over the first."""
+    found = results(plan(seeds=len(base), **TWO, **options), {"constant": base, "constant_linear": arm})
+    return *found["arms"], found["verdicts"]
+
+
+def at(row, base="constant", target="0.75"):
+    return row["against"][base][target]
+
+
+@pytest.fixture(scope="module")
+def found():
+    return results(plan(**ARMS), {name: [reaching(when) for when in each] for name, each in CROSSINGS.items()})
+
+
+@pytest.fixture(scope="module")
+def rows(found):
+    return {row["name"]: row for row in found["arms"]}
+
+
+def test_steps_epochs_and_seconds_to_the_target_are_each_seeds(rows):
+    base = at(rows["constant"])
+    assert base["steps"]["each"] == [200, 220, 240, 260, 280]
+    assert base["epochs"]["each"] == [20, 22, 24, 26, 28]
+    assert base["seconds"]["each"] == [40, 44, 48, 52, 56]
+    assert [base[unit]["median"] for unit in ("steps", "epochs", "seconds")] == [240, 24, 48]
+
+
+def test_a_speed_up_is_paired_by_seed(rows):
+    assert at(rows["constant_wnn"])["steps"]["speed_up"] == pytest.approx([2, 2, 2])
+    assert at(rows["constant_wnn"])["steps"]["clear"]
+    value = at(rows["cosine_wnn"], "cosine")["steps"]["speed_up"][0]
+    assert value == pytest.approx((10 / 5 * 11 / 9 * 12 / 6 * 13 / 8 * 14 / 7) ** (1 / 5))
+
+
+def test_every_arm_is_held_against_every_base(rows):
+    assert all(row["against"].keys() == {"constant", "cosine"} for row in rows.values())
+    assert at(rows["cosine"])["steps"]["speed_up"] == pytest.approx([2, 2, 2])
+    assert at(rows["constant"])["steps"]["speed_up"] == pytest.approx([1, 1, 1])
+
+
+def test_runs_that_never_reach_the_target_count_with_their_whole_length(rows):
+    linear = at(rows["constant_linear"])
+    assert linear["epochs"]["each"] == [40] * 5
+    assert (linear["reached"], linear["base_reached"]) == (2, 5)
+    assert linear["steps"]["speed_up"][0] == pytest.approx((20 * 22 * 24 * 26 * 28) ** (1 / 5) / 40)
+
+
+def test_slower_steps_cost_a_speed_up_in_seconds():
+    _, row, _ = of([reaching(20)] * 3, [reaching(10, seconds=3.0)] * 3)
+    assert at(row)["steps"]["speed_up"] == pytest.approx([2, 2, 2])
+    assert at(row)["seconds"]["speed_up"] == pytest.approx([4 / 3] * 3)
+    assert row["seconds_ratio"] == pytest.approx([1.5] * 3)
+    assert (row["seconds"], row["compile_seconds"]) == (120, 1.5)
+
+
+def test_a_run_that_begins_below_the_target_crosses_it_at_its_first_evaluation():
+    _, row, _ = of([run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05)  # all have an accuracy of 0.1
+    assert at(row, target="0.05")["steps"]["each"] == [10, 10]
+    assert at(row, target="0.05")["steps"]["speed_up"] == pytest.approx([1, 1, 1])
+
+
+def test_a_row_says_what_the_arm_is_and_took(rows):
+    row = rows["cosine_linear"]
+    assert (row["over"], row["learning_rate"]) == ("cosine", 0.2)
+    assert row["words"] == "adam, cosine; jumps to the forecast of linear"
+    assert row["settings"]["forecaster"] == "linear"
+    assert (row["best_loss"], row["final_loss"], row["test_loss"], row["test_accuracy"]) == (0.25, 0.25, 0.25, 0.5)
+    assert (row["parameters"], row["history_bytes_per_parameter"], row["jumps"]) == (100, 0, None)
+    _, row, _ = of([reaching(20)], [reaching(10, jumps=[(50, 0.5, 0.4, 1.0)])])
+    assert row["history_bytes_per_parameter"] == 8
+
+
+def test_losses_at_the_end_are_means_of_three_and_medians_over_seeds():
+    base, row, _ = of([run([9.0, 4, 3, 2]), run([9.0, 5, 4, 3]), run([9.0, 9, 9, 9])], [run([9.0, 8, 7, 6])] * 3)
+    assert (base["final_loss"], base["best_loss"]) == (4, 3)  # of 3, 4, 9 and of 2, 3, 9
+    assert row["final_loss_ratio"]["each"] == pytest.approx([3 / 7, 4 / 7, 9 / 7])
+    assert row["final_loss_ratio"]["ratio"][0] == pytest.approx((3 * 4 * 9) ** (1 / 3) / 7)
+    assert not row["final_loss_ratio"]["clear"]
+
+
+def falling(height, seconds):
+    """Nine losses, each 1 below the one before: after ``n`` epochs the mean of three is ``height - n + 1``."""
+    return run([float(height - place) for place in range(9)], seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("base", "arm", "ratio"),
+    [
+        (falling(20, 1.0), falling(40, 2.0), 13 / 37),  # 8 seconds: the base is at its end, the arm after 4 epochs
+        (falling(20, 2.0), falling(40, 1.0), 17 / 33),  # the other way round
+        (falling(20, 1.0), falling(40, 1.0), 13 / 33),
+        (falling(20, 1.0), falling(40, 1.5), 13 / 36),  # after 5.3 epochs the last evaluation is that after 5
+    ],
+)
+def test_at_equal_seconds_the_slower_run_is_where_the_faster_one_ends(base, arm, ratio):
+    _, row, _ = of([base] * 2, [arm] * 2)
+    assert row["equal_seconds_loss_ratio"]["ratio"] == pytest.approx([ratio] * 3)
+    assert row["equal_seconds_loss_ratio"]["each"] == pytest.approx([ratio] * 2)
+
+
+def test_there_is_no_ratio_at_equal_seconds_before_the_third_evaluation():
+    _, row, _ = of([falling(20, 10.0)] * 2, [falling(20, 1.0)] * 2)
+    assert row["equal_seconds_loss_ratio"]["each"] is None
+    assert row["final_loss_ratio"]["ratio"] == pytest.approx([1, 1, 1])
+
+
+def test_diverged_runs_stay_in():
+    lost = run([1.0, 0.9, 0.8, NAN, INF])
+    base, row, verdicts = of([run([1.0, 0.4, 0.4, 0.4, 0.4])] * 2, [lost, run([1.0, 0.4, 0.4, 0.4, 0.4])])
+    assert (base["diverged"], row["diverged"]) == (0, 1)
+    assert at(row)["epochs"]["each"] == [4, 3]
+    assert row["final_loss"] == INF  # the median of two
+    assert row["final_loss_ratio"]["each"] is None
+    assert all(map(math.isnan, row["final_loss_ratio"]["ratio"]))
+    assert "1 of its 2 runs DIVERGED" in verdicts[0]
+    assert "Final" not in verdicts[0]
+
+
+LOSS = [8.0, 7, 6, 5, 9, 7, 5.5, 4, 3]
+
+
+def jumps(*each, loss=LOSS, **more):
+    """What becomes of these jumps, of two seeds."""
+    made = [run(loss, jumps=own, **more) for own in each]
+    _, row, _ = of([run(LOSS)] * len(each), made)
+    return row["jumps"]
+
+
+def test_a_dip_is_the_loss_after_over_the_loss_before_and_recovery_ends_at_the_first_loss_no_higher():
+    found = jumps([(40, 4.5, 9.0, 1.0)])  # 7 after 10 steps, 5.5 after 20, 4 after 30
+    assert found == {
+        "accepted": 1, "refused": 0, "dip": 2, "worst_dip": 2, "steps_to_recover": 30, "never_recovered": 0, "taken": 1
+    }  # fmt: skip
+    assert jumps([(40, 5.5, 9.0, 1.0)])["steps_to_recover"] == 20
+
+
+def test_a_jump_that_helps_needs_no_recovery():
+    found = jumps([(40, 4.0, 3.0, 1.0)])
+    assert (found["dip"], found["steps_to_recover"], found["never_recovered"]) == (0.75, 0, 0)
+
+
+def test_a_jump_that_is_never_made_good_counts_to_the_end():
+    found = jumps([(20, 2.0, 4.0, 1.0)], [(40, 4.5, 9.0, 1.0), (80, 2.0, 3.0, 1.0)])
+    assert (found["never_recovered"], found["taken"], found["accepted"]) == (2, 3, 1.5)
+    assert found["steps_to_recover"] == 30  # of 60, 30 and 0
+    assert (found["dip"], found["worst_dip"]) == (2, 2)  # of 2, 2 and 1.5
+
+
+def test_refused_jumps_have_no_dip():
+    refused = [(40, 4.5, 4.5, 0.0)]
+    found = jumps([*refused, (60, 5.0, 5.5, 1.0)], [(60, 5.0, 5.5, 1.0)])
+    assert (found["taken"], found["dip"]) == (2, pytest.approx(1.1))
+    found = jumps(refused, refused, refused=1)
+    assert found == {
+        "accepted": 0, "refused": 1, "dip": 1, "worst_dip": 1, "steps_to_recover": 0, "never_recovered": 0, "taken": 0
+    }  # fmt: skip
+
+
+def test_jumps_taken_and_refused_are_means_over_seeds():
+    taken = run(LOSS, jumps=[(40, 4.5, 4.4, 1.0)] * 3)
+    mixed = run(LOSS, jumps=[(40, 4.5, 4.4, 1.0)] * 3, refused=1)
+    _, row, verdicts = of([run(LOSS)] * 2, [taken, mixed])
+    assert (row["jumps"]["accepted"], row["jumps"]["refused"]) == (2.5, 0.5)
+    assert "2.5 jumps taken and 0.5 refused in a run" in verdicts[0]
+
+
+def test_a_jump_to_nowhere_has_an_endless_dip():
+    found = jumps([(40, 4.5, NAN, 1.0), (60, 5.0, 6.0, 1.0), (70, 5.0, 6.0, 1.0)], loss=[8.0, 7, 6, 5, *[NAN] * 5])
+    assert (found["dip"], found["worst_dip"], found["never_recovered"]) == (1.2, INF, 3)
+
+
+def errors(*each):
+    own = plan(seeds=len(each), **TWO)
+    runs = {name: [reaching(20)] * len(each) for name in TWO}
+    return [
+        row["forecast_error"] for row in results(own, runs, errors={"constant_linear": each, "constant": None})["arms"]
+    ]
+
+
+def test_errors_of_forecasts_are_geometric_means_over_seeds():
+    base, found = errors({"conv": 0.5, "fc": 0.9}, {"conv": 2.0, "fc": 0.4})
+    assert base is None
+    assert found["conv"]["each"] == [0.5, 2.0]
+    assert found["conv"]["ratio"] == pytest.approx([1, 0.5, 2])
+    assert found["fc"]["ratio"] == pytest.approx([0.6, 0.4, 0.9])
+
+
+def test_errors_that_not_every_seed_has_are_left_out():
+    assert errors({"conv": 0.5, "fc": 0.9}, {"conv": 0.5})[1].keys() == {"conv"}
+    assert errors({"conv": 0.5}, {"conv": 0.5, "fc": 0.9})[1].keys() == {"conv"}
+    assert errors({}, {"conv": 0.5})[1] is None
+    assert errors({"conv": 0.5}, {})[1] is None
+
+
+def verdict(base, arm, **more):
+    """Of an arm by its crossings and its base's."""
+    lines = of([reaching(when) for when in base], [reaching(when, **more) for when in arm])[2]
+    return lines[0].removeprefix("constant_linear over constant ").split(". Final")[0], lines[1:]
+
+
+def test_sentences_say_what_helps_hurts_or_cannot_be_told(found):
+    assert [line.split(" over ")[0] for line in found["verdicts"]] == [
+        "constant_linear", "constant_wnn", "cosine_linear", "cosine_wnn"
+    ]  # fmt: skip
+    base = CROSSINGS["constant"]
+    assert verdict(base, CROSSINGS["constant_wnn"]) == ("reaches the target in fewer steps: 2.00× [2.00, 2.00]", [])
+    said, _ = verdict(base, CROSSINGS["constant_linear"])
+    assert said.startswith("HURTS, it needs more steps: 0.60× [")
+    assert said.endswith("] (it is reached by 5 of 5 base runs and 2 of 5 of its own)")
+    assert verdict(base, [40] * 5)[0].startswith("HURTS, it needs more steps: 0.60× [")
+    said, _ = verdict(CROSSINGS["cosine"], CROSSINGS["cosine_linear"])
+    assert said.startswith("makes no difference that these seeds can show: 1.")
+
+
+def test_no_target_reached_is_no_verdict_and_a_ratio_of_1():
+    _, row, verdicts = of([reaching(None)] * 5, [reaching(None)] * 5)
+    assert at(row)["steps"]["speed_up"] == pytest.approx([1, 1, 1])
+    assert at(row)["reached"] == at(row)["base_reached"] == 0
+    assert "cannot be judged by this target: no run of either reaches it" in verdicts[0]
+    assert verdict([None] * 5, [20] * 5)[0].startswith("reaches the target in fewer steps: 2.00×")
+
+
+def test_equal_crossings_are_no_change():
+    assert verdict([20, 21, 22, 23, 24], [20, 21, 22, 23, 24]) == (
+        "changes nothing: every run reaches the target at the same step as its base", []
+    )  # fmt: skip
+    said, _ = verdict([20, 21, 22, 23, None], [20, 21, 22, 23, None])
+    assert said.startswith("makes no difference that these seeds can show: 1.00× [1.00, 1.00]")
+
+
+def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
+    assert ". Final validation loss, constant / constant_wnn: 1.00 [1.00, 1.00], a difference that these seeds cannot show." in found["verdicts"][1]  # fmt: skip
+    base = [falling(height, 1.0) for height in (20, 30, 40)]
+    better = [falling(height - 10, 1.0) for height in (20, 30, 40)]
+    line = of(base, better)[2][0]  # 13, 23, 33 over 3, 13, 23
+    value = (13 / 3 * 23 / 13 * 33 / 23) ** (1 / 3)
+    assert f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference" in line
+    line = of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2][0]  # all twice as high
+    assert line.endswith("Final validation loss, constant / constant_linear: 2.00 [2.00, 2.00].")
+
+
+def test_few_seeds_are_said_to_be_too_few():
+    assert verdict([20] * 5, [10] * 5)[1] == []
+    _, more = verdict([20, 22, 24], [10, 11, 12])
+    assert len(more) == 1
+    assert more[0].startswith("3 seeds are too few for an interval")
+    assert "seeds=5 or more" in more[0]
+
+
+def test_one_seed_has_no_interval_and_shows_nothing():
+    said, more = verdict([20], [10])
+    assert said == "makes no difference that these seeds can show: 2.00×"
+    assert len(more) == 1
+    assert more[0].startswith("One seed has no interval")
+
+
+def test_results_say_how_they_were_judged(found):
+    assert found["protocol"] == {
+        "name": "honest", "headline": "0.75", "smoothing": 3, "seeds": [0, 1, 2, 3, 4],
+        "calibration_seeds": [10, 11, 12],
+    }  # fmt: skip
+    assert found["rates"]["cosine"]["learning_rate"] == 0.2
+    assert found["targets"]["constant"] == {"0.75": 0.5}
+    assert found["curves"].keys() == CROSSINGS.keys()
+
+
+@pytest.mark.parametrize("alone", [True, False, None])
+def test_seconds_count_where_every_run_had_the_machine_to_itself(alone):
+    own = plan(seeds=2, **TWO)
+    runs = {"constant": [reaching(20)] * 2, "constant_linear": [reaching(10), reaching(10, alone=alone)]}
+    found = results(own, runs)
+    assert [row["alone"] for row in found["arms"]] == [True, alone is True]
+    assert found["alone"] == (alone is True)
+
+
+def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
+    slow = run([5.0] * 9, accuracy=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7])
+    fast = run([5.0] * 9, accuracy=[0.1, 0.5, 0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
+    found = results(plan(seeds=5, **TWO, target_accuracy=0.6), {"constant": [slow] * 5, "constant_linear": [fast] * 5})
+    assert (found["protocol"]["name"], found["protocol"]["headline"], found["protocol"]["smoothing"]) == (
+        "paper",
+        "0.6",
+        1,
+    )
+    assert at(found["arms"][1], target="0.6")["epochs"]["each"] == [2] * 5
+    assert found["verdicts"][0].startswith(
+        "constant_linear over constant reaches the target in fewer steps: 2.50× [2.50, 2.50]. Final test loss"
+    )
+
+
+def test_a_base_at_a_tuned_rate_is_summarised_at_it():
+    own = plan(
+        seeds=2,
+        base=ARMS["cosine"],
+        mean=Arm(over="base", average=Average()),
+        jumps=Arm(over="mean", forecaster="linear"),
+    )
+    found = results(own, {arm.name: [reaching(20)] * 2 for arm in own.arms})
+    assert [row["learning_rate"] for row in found["arms"]] == [0.2] * 3
+    assert all(row["against"].keys() == {"base", "mean"} for row in found["arms"])
+
+
+CARD = {"seconds": 100.0, "corpus": {"seconds": 250.0, "runs": 7}}
+
+
+@pytest.mark.parametrize(
+    ("crossings", "card", "saved", "pays"),
+    [
+        ([10, 20], CARD, 30.0, 12),  # 40 and 20 seconds of 2 an epoch are saved: 350 / 30
+        ([10, 20], {"seconds": 100.0, "corpus": {"seconds": 200.0, "runs": 7}}, 30.0, 10),
+        ([30, 30], CARD, 0.0, None),
+        ([40, 30], CARD, -10.0, None),
+        ([10, 20], {"seconds": 100.0, "corpus": {"runs": 7}}, 30.0, None),
+        ([10, 20], {"corpus": {"seconds": 250.0, "runs": 7}}, 30.0, None),
+        ([10, 20], {"seconds": 100.0}, 30.0, None),
+    ],
+)
+def test_a_forecaster_pays_after_so_many_runs(crossings, card, saved, pays):
+    own = plan(seeds=2, **TWO)
+    found = results(own, {"constant": [reaching(30)] * 2, "constant_linear": [reaching(when) for when in crossings]})
+    assert cost.of(found, "constant_linear", card) == {
+        "fit_seconds": card.get("seconds"), "corpus_seconds": card.get("corpus", {}).get("seconds"),
+        "corpus_runs": card.get("corpus", {}).get("runs"), "saved_seconds": saved, "pays_after": pays,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("when", [2, 20, 40])
+def test_made_up_runs_cross_where_they_say(when):
+    made = reaching(when)
+    assert plan(**TWO).cross(made["epoch"], made, 0.5) == (when, True)
