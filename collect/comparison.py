@@ -17,7 +17,8 @@ from collect.machine import Company
 from collect.samples import Samples
 from collect.stop import Stop
 from collect.training import Moment, Training
-from collect.workers import side_by_side, workers
+from collect.workers import side_by_side
+from collect.workers import workers as own_workers
 from nowcast.evaluation.arms import LAWA, ORACLE, Arm
 from nowcast.forecasters import Forecaster
 from nowcast.paths import replace
@@ -45,13 +46,13 @@ class Trials:
         folder: Where finished runs are kept.
         stop: Asked between two snapshots.
         protocol: ``honest`` or ``paper``, see :mod:`nowcast.evaluation`.
-        at_once: Runs side by side; None: as many as cores, one on an accelerator.
+        workers: Runs side by side; None: as many as cores, one on an accelerator.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
     """
 
     def __init__(
         self, task: Task, *, epochs: int, record_every: int | None, forecasters: Mapping[str, Forecaster], folder: Path,
-        stop: Stop, identities: Mapping[str, str] | None = None, protocol: str = "honest", at_once: int | None = None, together: bool | None = None,
+        stop: Stop, identities: Mapping[str, str] | None = None, protocol: str = "honest", workers: int | None = None, together: bool | None = None,
     ):  # fmt: skip
         self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
         self._identities = identities or {}
@@ -60,7 +61,7 @@ class Trials:
         self._evaluations = -(-self._steps // self._every) + 1
         self._paper = protocol == PAPER
         self._together = jax.default_backend() != "cpu" if together is None else together
-        self._at_once = 1 if self._together else at_once or workers()
+        self._workers = 1 if self._together else workers or own_workers()
         self._trainings: dict[str, Training] = {}
 
     def check(self, arms: Iterable[Arm]) -> None:
@@ -100,7 +101,7 @@ class Trials:
         with tqdm(total=len(arms) * len(seeds) * self._evaluations, unit="evaluation", desc=title) as bar:
             if self._together:
                 bar.update(bar.total - sum(len(part) for _, part in groups) * self._evaluations)
-            side_by_side(lambda group: self._unit(*group, bar.update, calibrate), groups, self._at_once)
+            side_by_side(lambda group: self._unit(*group, bar.update, calibrate), groups, self._workers)
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
@@ -153,7 +154,7 @@ class Trials:
                 record.add(moment, lane, on_grid=step % self._every == 0 or step == self._steps)
             if step % self._every == 0 or step == self._steps:
                 advance(len(records))
-        alone = company.quiet(self._at_once * len(seeds))
+        alone = company.quiet(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:

@@ -222,7 +222,7 @@ class EvaluateConfig:
     beside: dict[str, str] = field(default_factory=dict)
     beside_title: str = ""
     max_minutes: float | None = None
-    at_once: int | None = None
+    workers: int | None = None
     together: bool | None = None
 
     def __post_init__(self) -> None:
@@ -259,7 +259,7 @@ class EvaluateConfig:
         require(
             self.optimizer.warmup == 0, "optimizer.warmup", self.optimizer.warmup, "arms have their own; leave it out"
         )
-        require(self.at_once is None or self.at_once >= 1, "at_once", self.at_once, "must be 1 run or more")
+        require(self.workers is None or self.workers >= 1, "workers", self.workers, "must be 1 run or more")
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
 
 

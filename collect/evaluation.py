@@ -54,7 +54,7 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
         record_every=config.record_every, target_share=config.target_share,
         target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
-        at_once=config.at_once, together=config.together, about=about(config), stop=stop,
+        workers=config.workers, together=config.together, about=about(config), stop=stop,
     ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def compare(
     task: Task, arms: Mapping[str, Arm], folder: str | Path, *, epochs: int, optimizer: str = "adam",
     learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None, seeds: Sequence[int] = range(5),
     calibration_seeds: Sequence[int] = range(1000, 1003), record_every: int | None = None, target_share: float = 0.75,
-    target_accuracy: float | None = None, at_once: int | None = None, together: bool | None = None,
+    target_accuracy: float | None = None, workers: int | None = None, together: bool | None = None,
     about: Mapping[str, Any] | None = None, stop: Stop | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
@@ -80,7 +80,7 @@ def compare(
         record_every: Steps between two snapshots and evaluations; an epoch when None.
         target_share: The headline's target: the loss that a base has reached after this share of its length.
         target_accuracy: Instead, the paper's protocol: this accuracy on the test set.
-        at_once: Runs side by side; None: as many as cores.
+        workers: Runs side by side; None: as many as cores.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
         about: What else all runs of the folder depend on, for its check and for the report.
         stop: Asked between two snapshots.
@@ -107,7 +107,7 @@ def compare(
         task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
         forecasters={name: one.forecaster for name, one in loaded.items()},
         identities={name: one.identity for name, one in loaded.items()},
-        protocol=plan.protocol, at_once=at_once, together=together,
+        protocol=plan.protocol, workers=workers, together=together,
     )  # fmt: skip
     trials.check(chosen)
     if target_accuracy is not None and "accuracy" not in task.evaluate(*task.init(plan.seeds[0]), "test"):

@@ -52,7 +52,11 @@ def read(file: Path) -> dict[str, Float[np.ndarray, "S N"]] | None:
 
 
 def errors(
-    samples: Mapping[str, Float[np.ndarray, "S N"]], forecaster: Forecaster, horizon: Any, every: int = 1, start: int = 0
+    samples: Mapping[str, Float[np.ndarray, "S N"]],
+    forecaster: Forecaster,
+    horizon: Any,
+    every: int = 1,
+    start: int = 0,
 ) -> dict[str, float]:
     """By operation the error of the forecasts that a run's jumps would be made of, over that of staying: 1 is no better.
 

@@ -220,6 +220,7 @@ class Jumps:
         changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
         if self._wait:
             changes |= {"inner": carry, "kept": state.kept}
+            assert state.kept
             # No update leads back from weights that are not finite: such a run is judged before they are applied.
             lost = jax.lax.cond(state.kept.pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
             out, changes = jax.lax.cond(((step == 0) & (windows > 0)) | lost, judge, _as_it_is, out, changes)

@@ -80,7 +80,7 @@ EVALUATE = [
     ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("optimizer.warmup=0.1", "0.1"), ("batch_size=5000", "5000"),
     ("record_every=0", "record_every=0"), ("max_minutes=0", "max_minutes=0"),
     ("data.train_size=99999", "99999"), ("seedz=3", "seedz"), ("+extra=3", "extra"),
-    ("epochs=${nope}", "nope"), ("at_once=0", "at_once=0"), ("together=maybe", "maybe"), ("optimizer=schedule_free", "moments=keep"),
+    ("epochs=${nope}", "nope"), ("workers=0", "workers=0"), ("together=maybe", "maybe"), ("optimizer=schedule_free", "moments=keep"),
     ("arm=[]", "arm=[]"), ("arm=[constant,constnt_linear]", "but constant, constant_average"), ("arm=constnt", "but constant, constant_average"),
     ("arm=[constant_linear]", "add it to arm=[constant_linear]"), ("arm=[constant,constant_linear,constant_nowcast] forecaster=", "arm.constant_nowcast has no forecaster"),
     ("arm=[constant,constant_published] published={folder}", "{folder}"), ("arm=[constant,constant_introspection] introspection={damaged_bundle}", "params.npz"),

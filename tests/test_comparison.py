@@ -460,7 +460,7 @@ class Soon(Stop):
 
 def test_a_run_that_is_stopped_midway_leaves_nothing(trials, tmp_path):
     with pytest.raises(Stopped, match="enough"):
-        trials(tmp_path, stop=Soon(7), at_once=1).train([ARMS["constant"]], [0], "test")
+        trials(tmp_path, stop=Soon(7), workers=1).train([ARMS["constant"]], [0], "test")
     assert not list(tmp_path.rglob("seed*"))
 
 

@@ -188,6 +188,10 @@ def _check(arm: Arm) -> None:
     fine = rate == TUNED or (isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < 100)
     _require(fine, f"{key}.learning_rate", rate, "must be given, tuned, or a number above 0 and below 100")
     _require(0 <= (arm.warmup or 0) < 1, f"{key}.warmup", arm.warmup, "must be a share of the run, 0 or more, below 1")
+    _require(
+        not (arm.outer and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
+        "keeps an average of its own, which an outer step would not see; leave outer out",
+    )  # fmt: skip
     null = arm.forecaster in NULLS
     _require(
         arm.of is None or null,

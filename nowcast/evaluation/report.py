@@ -142,7 +142,7 @@ def method(results: Mapping[str, Any]) -> list[str]:
         "test, a paired t-interval of the log-ratio. Runs that diverged stay in, with their full length.",
         "Final loss: the last smoothed one, in the median over seeds; its ratio is paired. Equal seconds: where the faster of the two is at its end.",
         "Seconds are of training alone, with steps, snapshots' history and jumps, without compiling and evaluating. "
-        f"{tables.SHARED} marks those of runs that did not have the machine to themselves: read them as no more than a hint (at_once=1 measures them).",
+        f"{tables.SHARED} marks those of runs that did not have the machine to themselves: read them as no more than a hint (workers=1 measures them).",
     ]  # fmt: skip
 
 
