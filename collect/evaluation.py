@@ -225,17 +225,16 @@ def load(name_or_path: str) -> Loaded:
 
 
 def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
-    """For every learned forecaster whether it was fitted to this task, in words."""
-    lines = []
+    """What the learned forecasters were fitted to, and whether this task was among it, in words; those alike in one sentence."""
+    found: dict[tuple[str, ...], list[str]] = {}
     for arm, card in cards.items():
-        if not card:
-            continue
-        tasks = card.get("corpus", {}).get("tasks", [])
-        if tasks:
-            has = "ALREADY" if task in tasks else "never"
-            lines.append(f"{arm} was meta-trained on {', '.join(tasks)}; it has {has} seen {task}.")
-        else:
-            lines.append(f"{arm} was meta-trained on what is not known; whether it has seen {task} is not known.")
+        if card:
+            found.setdefault(tuple(card.get("corpus", {}).get("tasks", [])), []).append(arm)
+    lines = []
+    for tasks, arms in found.items():
+        what = f"meta-trained on {', '.join(tasks)}" if tasks else "meta-trained on what is not known"
+        whether = f"{'ALREADY' if task in tasks else 'never'} seen {task}" if tasks else f"perhaps seen {task}"
+        lines.append(f"The forecaster of {', '.join(arms)} was {what}; it has {whether}.")
     return lines
 
 

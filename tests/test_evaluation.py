@@ -117,9 +117,9 @@ CARDS = {
 
 def test_what_a_forecaster_has_seen_is_said():
     assert seen(CARDS, "mlp-digits") == [
-        "wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen mlp-digits.",
-        "again was meta-trained on lenet-mnist; it has never seen mlp-digits.",
-        "unknown was meta-trained on what is not known; whether it has seen mlp-digits is not known.",
+        "The forecaster of wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen mlp-digits.",
+        "The forecaster of again was meta-trained on lenet-mnist; it has never seen mlp-digits.",
+        "The forecaster of unknown was meta-trained on what is not known; it has perhaps seen mlp-digits.",
     ]
 
 

@@ -280,7 +280,7 @@ def test_few_seeds_are_said_to_be_too_few():
 
 def test_one_seed_has_no_interval_and_shows_nothing():
     said, more = verdict([20], [10])
-    assert said == "makes no difference that these seeds can show: 2.00×"
+    assert said == "comes to 2.00×"
     assert len(more) == 1
     assert more[0].startswith("One seed has no interval")
 

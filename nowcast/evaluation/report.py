@@ -56,7 +56,7 @@ def page(results: Mapping[str, Any]) -> str:
     if len(tables.forecasts(results)) > 1:
         parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(FORECASTS)}</p>", table(tables.forecasts(results))]
     parts += ["<h2>What it cost</h2>", f"<p>{_esc(_costs(results))}</p>", table(tables.costs(results))]
-    parts += ["<h2>The arms</h2>", table(tables.described(results), "words")]
+    parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
     parts += ["<h2>How it was measured</h2>", listed(method(results))]
     if results["commands"]:
         parts += ["<h2>To make it again</h2>", "<pre>" + _esc("\n".join(results["commands"])) + "</pre>"]
@@ -91,14 +91,14 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 
 def setting(results: Mapping[str, Any]) -> str:
-    """What was trained, in a sentence, and what the forecasters had seen."""
+    """What was trained, in a sentence, and whether a forecaster had seen it."""
     about, seeds = results["about"], len(results["protocol"]["seeds"])
     first = (
         f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of {about['steps_per_epoch']} steps, a snapshot every {about['record_every']} steps, {seeds} paired "
         f"seed{'s' * (seeds > 1)}, {results['protocol']['name']} protocol."
     )
     left = [f"Left out, for want of its forecaster: {', '.join(about['left_out'])}."] if about["left_out"] else []
-    return " ".join([first, *about["seen"], *left])
+    return " ".join([first, *(line for line in about["seen"] if "ALREADY" in line), *left])
 
 
 def _more(more: Mapping[str, Any]) -> str:

@@ -51,8 +51,9 @@ def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     value, low, high = row["final_loss_ratio"]["ratio"]
     loss = "validation" if plan.protocol == HONEST else "test"
     if value == value:
-        sure = "" if row["final_loss_ratio"]["clear"] else ", a difference that these seeds cannot show"
-        said += f". Final {loss} loss, {base['name']} / {row['name']}: {value:.2f} [{low:.2f}, {high:.2f}]{sure}"
+        sure = "" if row["final_loss_ratio"]["clear"] or low != low else ", a difference that these seeds cannot show"
+        interval = f" [{low:.2f}, {high:.2f}]" if low == low else ""
+        said += f". Final {loss} loss, {base['name']} / {row['name']}: {value:.2f}{interval}{sure}"
     if row["diverged"]:
         said += f". {row['diverged']} of its {len(plan.seeds)} runs DIVERGED"
     if row["jumps"] and row["jumps"]["refused"]:
@@ -66,9 +67,11 @@ def _effect(against: Mapping[str, Any]) -> str:
     seeds, base, arm = len(against["steps"]["each"]), against["base_reached"], against["reached"]
     if base == arm == 0:
         return "cannot be judged by this target: no run of either reaches it"
-    if low == high == 1 and base == arm == seeds:
+    if low != low:
+        said = f"comes to {size}"
+    elif low == high == 1 and base == arm == seeds:
         return "changes nothing: every run reaches the target at the same step as its base"
-    if not against["steps"]["clear"]:
+    elif not against["steps"]["clear"]:
         said = f"makes no difference that these seeds can show: {size}"
     elif value > 1:
         said = f"reaches the target in fewer steps: {size}"
