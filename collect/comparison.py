@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from collect import samples
+from collect import machine, samples
 from collect.loop import State
 from collect.machine import Company
 from collect.samples import Samples
@@ -20,12 +20,10 @@ from collect.training import Moment, Training
 from collect.workers import side_by_side
 from collect.workers import workers as own_workers
 from nowcast.evaluation.arms import LAWA, ORACLE, Arm
+from nowcast.evaluation.protocol import PAPER
 from nowcast.forecasters import Forecaster
 from nowcast.paths import replace
 from nowcast.types import Curve, PyTree, Task, UserError
-
-PAPER = "paper"
-"""The protocol of the WNN paper: the test set at every snapshot, before a jump where there is one."""
 
 
 class Stopped(Exception):
@@ -138,7 +136,7 @@ class Trials:
 
     def _unit(self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool) -> None:
         files = [self._file(arm, seed) for seed in seeds]
-        if all(map(self._readable, files)):
+        if all(self._readable(file) for file in files):
             advance(self._evaluations * len(files))
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
@@ -159,20 +157,21 @@ class Trials:
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:
                 record.samples.write(file.with_suffix(".npz"))
-            write_json(file, record.finished() | {"alone": alone, "compile_seconds": training.compile_seconds})
+            how = {"alone": alone, "compile_seconds": training.compile_seconds, "machine": machine.described()}
+            write_json(file, record.finished(test=not calibrate) | how)
 
     def _readable(self, file: Path) -> bool:
         """Whether a finished run is there; a damaged file is not, and its run is trained again."""
         try:
             curve = json.loads(file.read_text())
-            return all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss", "seconds")) and bool(
-                curve["test_loss"] and curve["jumps"]
-            )
+            kept = file.with_suffix(".npz")
+            whole = all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss", "seconds"))
+            return whole and bool(curve["jumps"]) and (not kept.exists() or samples.read(kept) is not None)
         except (OSError, ValueError, TypeError, KeyError):
             return False
 
     def _file(self, arm: Arm, seed: int) -> Path:
-        return self._folder / arm.name / f"{arm.learning_rate:g}" / f"seed{seed}.json"
+        return self._folder / arm.name / repr(float(arm.learning_rate)) / f"seed{seed}.json"
 
 
 class _Record:
@@ -211,11 +210,11 @@ class _Record:
         self._end = self._at_end(snapshot.state)
         self._state = snapshot.state  # the last one stays valid
 
-    def finished(self) -> dict[str, Any]:
+    def finished(self, *, test: bool) -> dict[str, Any]:
         """Everything, after the last snapshot; the test set is read here, once (by the paper's protocol it was read all along)."""
-        test = self._measure(self._state, "test")
+        measured = self._measure(self._state, "test") if test else {}
         curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
-        return curve | {f"test_{key}": [value] for key, value in test.items()} | {"jumps": self._jumps} | self._end
+        return curve | {f"test_{key}": [value] for key, value in measured.items()} | {"jumps": self._jumps} | self._end
 
     def _measure(self, state: State, split: str) -> dict[str, float]:
         params = self._training.judged(state)

@@ -1,7 +1,6 @@
 """What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
 
 import inspect
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +9,9 @@ import collect.cache
 import collect.data
 import collect.models
 import collect.optimizers
-from nowcast.evaluation.arms import TUNED, Arm
+from nowcast.evaluation.arms import NAME, TUNED, Arm
 from nowcast.evaluation.protocol import HONEST, PAPER
 from nowcast.types import UserError
-
-NAME = re.compile(r"[\w-]+")
 
 
 def require(ok: bool, key: str, value: object, rule: str) -> None:

@@ -1,5 +1,6 @@
 """A comparison from its configuration to its results: calibrate, fix the targets, train every arm, summarise."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,9 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 import nowcast
 from collect.comparison import Trials, claim, write_json
@@ -18,6 +22,7 @@ from nowcast import bundle
 from nowcast.evaluation import cost, pictures, report
 from nowcast.evaluation.arms import ORACLE, Arm, bases, resolve
 from nowcast.evaluation.protocol import (
+    HONEST,
     PAPER,
     Plan,
     calibration_arms,
@@ -112,7 +117,12 @@ def compare(
     trials.check(chosen)
     if target_accuracy is not None and "accuracy" not in task.evaluate(*task.init(plan.seeds[0]), "test"):
         raise UserError(f"target_accuracy={target_accuracy:g}: {task.name} has no accuracy; leave it out")
-    claim(folder, {"task": task.name, "epochs": epochs, "record_every": record_every} | dict(about or {}))
+    own = {
+        "task": task.name, "content": fingerprint(task), "epochs": epochs, "record_every": record_every,
+        "protocol": plan.protocol, "target_share": target_share, "learning_rate": learning_rate,
+        "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates},
+    }  # fmt: skip
+    claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
     rates, targets = _calibrate(plan, trials, folder)
     trials.train([settled(arm, rates) for arm in chosen], plan.seeds, "compare")
 
@@ -122,12 +132,15 @@ def compare(
     }
     results = summarise(plan, rates, targets, trials.curve, errors)
     _check_reached(plan, results)
+    for row, arm in zip(results["arms"], chosen, strict=True):
+        known = loaded.get(str(arm.forecast_by))
+        row["forecaster_sha256"] = known.identity if known else None
     cards = {arm.name: loaded[str(arm.forecast_by)].card for arm in chosen if str(arm.forecast_by) in loaded}
     return results | {
         "about": {
             "task": task.name, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
             "record_every": record_every or task.steps_per_epoch, "left_out": left_out, "seen": seen(cards, task.name),
-            "more": {k: v for k, v in (about or {}).items() if k not in ("epochs", "record_every")},
+            "more": dict(about or {}),
         },
         "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},
         "beside_title": "",
@@ -152,10 +165,36 @@ def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any]
                     f"arm.{base}: its calibration runs have no finite loss after {share} of their length, so nothing can reach that target; "
                     f"lower its learning rate, or train longer"
                 )
-    write_json(folder / "targets.json", {"targets": targets, "rates": rates})
+    _keep(
+        folder / "targets.json", {"targets": targets, "rates": rates} if plan.protocol == HONEST else {"rates": rates}
+    )
     if tuned := calibration_arms(plan, others):
         trials.train(tuned, plan.calibration_seeds, "calibrate the others", calibrate=True)
     return rates | choose_rates(plan, others, trials.curve), targets
+
+
+def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:
+    """Write what is chosen beside what was chosen before, which stands: nothing is chosen twice."""
+    try:
+        before = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError:
+        raise UserError(f"{str(file)!r} is damaged; remove it, and it is made again of the calibration runs") from None
+    for kind, own in chosen.items():
+        earlier = before.get(kind, {})
+        changed = [name for name in own if name in earlier and earlier[name] != json.loads(json.dumps(own[name]))]
+        if changed:
+            raise UserError(
+                f"{str(file)!r}: the {kind} of {changed[0]} would be {own[changed[0]]} and are {earlier[changed[0]]}, chosen before; choose another report="
+            )
+    write_json(file, {kind: before.get(kind, {}) | own for kind, own in chosen.items()})
+
+
+def fingerprint(task: Task) -> str:
+    """Of a task's initial weights, order and data: what another task of the same name has others of."""
+    digest = hashlib.sha256(str((task.steps_per_epoch, task.order(0, 0).tolist())).encode())
+    for leaf in jax.tree.leaves((task.init(0), task.arrays)):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
@@ -193,14 +232,10 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
 
 
 def about(config: EvaluateConfig) -> dict[str, Any]:
-    """What all runs of a report depend on, and its targets: arms and seeds may be added later."""
+    """What a configuration says of its task: a folder is of one, while arms and seeds may be added later."""
     return {
         "model": asdict(config.model), "data": config.data.identity, "augment": config.augment.name,
-        "batch_size": config.batch_size, "epochs": config.epochs, "record_every": config.record_every,
-        "protocol": config.protocol,
-        "calibration": {
-            "seeds": config.tuned.seeds, "first": config.tuned.seed, "learning_rates": config.tuned.learning_rates
-        },
+        "batch_size": config.batch_size,
     }  # fmt: skip
 
 

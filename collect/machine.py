@@ -1,8 +1,12 @@
 """Whether a measurement had the machine to itself."""
 
 import os
+import platform
 import time
 from pathlib import Path
+
+import jax
+import jaxlib
 
 from collect.workers import cores
 
@@ -35,6 +39,21 @@ class Company:
         if at_once > 1:
             return False
         return None if others is None else others < QUIET * max(cores(), 1)
+
+
+def described() -> str:
+    """What runs are timed on: the device, the cores, and JAX's version."""
+    device = jax.devices()[0]
+    kind = _processor() if device.platform == "cpu" else f"{len(jax.local_devices())} × {device.device_kind}"
+    return f"{kind}, {cores()} cores, jaxlib {jaxlib.__version__}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine() or "cpu"
 
 
 def _busy() -> float | None:

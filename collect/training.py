@@ -101,7 +101,13 @@ class Training:
         return options
 
     def _jumps(self, forecaster: Forecaster) -> range:
-        return Jumps(**self._options(forecaster)).steps(self._steps) if self.arm.forecaster else range(0)
+        if self.arm.forecaster is None:
+            return range(0)
+        try:
+            return Jumps(**self._options(forecaster)).steps(self._steps)
+        except nowcast.UserError as error:
+            told = str(error).removeprefix(f"arm.{self.arm.name}: ")
+            raise nowcast.UserError(f"arm.{self.arm.name}: {told} (a snapshot is every {self._every} steps)") from None
 
     def ready(self, seeds: Sequence[int], *, together: bool) -> None:
         """Compile for so many runs, once, whichever thread asks first; the others wait."""

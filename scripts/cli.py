@@ -19,12 +19,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from nowcast.types import UserError
 from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 
 CONFIGS = str(Path(ROOT, "configs"))
-_WRONG = (UserError, OmegaConfBaseException, OSError)
+_WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
 
 

@@ -19,14 +19,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from collect.comparison import Stopped
-from collect.config import EvaluateConfig, OptimizerConfig
-from collect.evaluation import about, evaluate, write
+from collect.config import EvaluateConfig
+from collect.evaluation import evaluate, write
 from collect.stop import Stop
 from nowcast.evaluation import report
 from nowcast.types import UserError
 from scripts.cli import command, command_line
 from scripts.report import check as check_joint
 from scripts.report import write as join
+
+GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_title")
+"""What does not tell one report from another."""
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -47,9 +50,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
 def name(config: EvaluateConfig) -> str:
     """Of the folder of one job of several, the same one when it is given again, also with more arms or seeds."""
-    described = about(config)
-    if config.optimizer != OptimizerConfig():
-        described |= {"optimizer": asdict(config.optimizer)}
+    described = {key: value for key, value in asdict(config).items() if key not in GROWS}
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
     data = config.data.name.replace("/", "-").replace(":", "-")
     return f"{config.model.name}{config.model.depth or ''}-{data}-{told_apart}"

@@ -199,9 +199,9 @@ RESET = Jump(moments="reset")
     [
         (Arm(optimizer="adam", schedule="cosine", warmup=0.0), "adam, cosine"),
         (Arm(optimizer="adam", schedule="wsd", warmup=0.05), "adam, wsd, warm-up 0.05"),
-        (Arm(optimizer="sgd", schedule="constant", outer=Outer(every=5)), "sgd, constant; Lookahead every 5 steps"),
+        (Arm(optimizer="sgd", schedule="constant", outer=Outer(every=5)), "sgd, constant; Lookahead every 5 steps, rate 0.5"),
         (Arm(optimizer="sgd", schedule="cosine", outer=Outer(28, 0.68, 0.37), forecaster="linear", jump=RESET),
-         "sgd, cosine; SNOO every 28 steps; jumps to the forecast of linear; moments reset"),
+         "sgd, cosine; SNOO every 28 steps, rate 0.68, momentum 0.37; jumps to the forecast of linear; moments reset"),
         (Arm(optimizer="adam", schedule="cosine", forecaster="bundles/mine", jump=Jump(damping=0.5, horizon=3), guard=GuardOptions(after=0.5)),
          "adam, cosine; jumps to the forecast of bundles/mine; horizon 3; damping 0.5; guard: after 0.5"),
         (Arm(optimizer="adam", schedule="cosine", forecaster="linear", jump=Jump(operations=["conv", "fc"]), guard=GuardOptions(dampings=[1.0, 0.5])),

@@ -139,7 +139,7 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     (copies["damaged_bundle"] / "params.npz").write_bytes(b"PK")
     for name, target in (("one", {}), ("two", {}), ("paper_report", {"target_accuracy": 0.6})):
         own = plan(seeds=1, constant=Arm(), linear=Arm(over="constant", forecaster="linear"), **target)
-        read_back(told(results(own, {"constant": [reaching(20)], "linear": [reaching(10)]})), root / name)
+        read_back(told(results(own, {"constant": [reaching(20)], "linear": [reaching(10 + len(copies))]})), root / name)
         (root / name / "configuration.json").write_text("{}")
         copies[name] = root / name
     for name, content in (("damaged_report", '{"sch'), ("old_report", '{"schema": "weight-nowcaster/results/1"}')):

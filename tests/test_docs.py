@@ -184,7 +184,8 @@ def test_every_python_example_in_the_readme_runs(bundle_path, corpus_path, tmp_p
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_every_python_example_of_a_page_runs(page):
+def test_every_python_example_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}  # the blocks of a page follow one another
     with jax.numpy_rank_promotion("allow"):
         for example in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):

@@ -12,6 +12,7 @@ import nowcast
 from collect.evaluation import compare, load, made_by, seen, write
 from nowcast.evaluation import Arm
 from nowcast.evaluation.arms import Average
+from nowcast.types import UserError
 
 ARMS = {
     "constant": Arm(),
@@ -125,3 +126,52 @@ def test_what_a_forecaster_has_seen_is_said():
 
 def test_the_commands_behind_bundles_are_named_once():
     assert made_by(CARDS) == ["collect a", "collect b", "fit"]
+
+
+def test_a_folder_is_of_one_task_one_protocol_and_one_target(tmp_path):
+    arms = {"constant": Arm(), "linear": Arm(over="constant", forecaster="linear")}
+    given = {"epochs": 7, "learning_rate": 0.02, "seeds": [0, 1], "calibration_seeds": [9], "workers": 1}
+    compare(Line(), arms, tmp_path / "a", **given)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    other = Line()
+    other.arrays = jax.tree.map(lambda a: a + 1, other.arrays)
+    for task, more, named in [
+        (other, {}, "content"), (Line(), {"target_share": 0.5}, "target_share"), (Line(), {"learning_rate": 0.01}, "learning_rate"),
+        (Line(), {"calibration_seeds": [8]}, "calibration"),
+    ]:  # fmt: skip
+        with pytest.raises(UserError, match=rf"another configuration \({named}"):
+            compare(task, arms, tmp_path / "a", **given | more)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+
+def test_what_was_chosen_stands(tmp_path):
+    arms = {"constant": Arm(), "linear": Arm(over="constant", forecaster="linear")}
+    given = {"epochs": 7, "learning_rate": 0.02, "seeds": [0], "calibration_seeds": [9], "workers": 1}
+    compare(Line(), arms, tmp_path, **given)
+    file = tmp_path / "targets.json"
+    chosen = file.read_text()
+    file.write_text(chosen.replace('"0.5": ', '"0.5": 9'))
+    with pytest.raises(UserError, match=r"the targets of constant would be .* chosen before"):
+        compare(Line(), arms, tmp_path, **given)
+    file.write_text("{")
+    with pytest.raises(UserError, match="is damaged; remove it"):
+        compare(Line(), arms, tmp_path, **given)
+    file.unlink()
+    compare(Line(), arms, tmp_path, **given)
+    assert file.read_text() == chosen
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"seeds": []}, "none twice"), ({"seeds": [0, 0]}, "none twice"), ({"seeds": [9]}, "none twice"),
+        ({"calibration_seeds": []}, "none twice"), ({"target_share": 7}, "target_share=7"),
+    ],
+)  # fmt: skip
+def test_seeds_and_targets_that_cannot_be_are_refused(tmp_path, more, said):
+    given = {"epochs": 7, "seeds": [0, 1], "calibration_seeds": [9]}
+    with pytest.raises(UserError, match=said):
+        compare(Line(), {"constant": Arm()}, tmp_path / "a", **given | more)
+    with pytest.raises(UserError, match="letters, digits"):
+        compare(Line(), {"../evil": Arm()}, tmp_path / "a", **given)
+    assert not (tmp_path / "a").exists()

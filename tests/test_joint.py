@@ -80,7 +80,7 @@ def test_an_arm_of_one_task_has_no_interval(joined):
 
 def test_arms_of_one_name_over_different_bases_are_not_one():
     first = task("a", {"constant": [20, 20], "linear": [10, 10]}, linear=LINEAR)
-    second = task("b", {"constant": [20, 20], "mean": [20, 20], "linear": [5, 5]}, mean=Arm(over="constant", average=Average()), linear=Arm(over="mean", forecaster="linear"))  # fmt: skip
+    second = task("b", {"constant": [20, 20], "mean": [20, 20], "linear": [5, 5]}, mean=Arm(over="constant", average=Average()), linear=Arm(over="mean", forecaster="linear", ))  # fmt: skip
     joined = joint.join([first, second])
     assert [(row["name"], row["over"]) for row in joined["arms"]] == [
         ("linear", "constant"), ("mean", "constant"), ("linear", "mean")
@@ -95,13 +95,14 @@ def test_losses_of_a_task_with_a_diverged_run_are_left_out_and_its_steps_stay():
     found = arm(joint.join([first, second]), "linear")
     assert found["speed_up"]["seeds"].keys() == {"a", "b"}
     assert found["final_loss_ratio"]["seeds"].keys() == {"a"}
-    found = arm(joint.join([second, second]), "linear")["final_loss_ratio"]
+    third = task("c", {"constant": [3, 3], "linear": [5, LOST]}, linear=LINEAR)
+    found = arm(joint.join([second, third]), "linear")["final_loss_ratio"]
     assert found["each"] == {}
     assert all(map(math.isnan, found["all"]))
 
 
 def test_tasks_of_one_name_get_numbers(tasks):
-    joined = joint.join([tasks[0], tasks[1], tasks[0]])
+    joined = joint.join([tasks[0], tasks[1], tasks[0] | {"curves": {}}])
     assert [one["name"] for one in joined["tasks"]] == ["a (1)", "b", "a (2)"]
     assert arm(joined, "wnn")["speed_up"]["seeds"] == {"a (1)": [2, 2], "b": [8, 8], "a (2)": [2, 2]}
 
@@ -117,27 +118,42 @@ def test_each_task_says_what_it_is_and_how_to_make_it(joined):
 def test_what_came_out_is_said_in_words(joined):
     lines = joint.verdicts(joined)
     assert lines[0].startswith("linear over constant makes no difference that these 3 tasks can show: 0.88× [")
-    assert lines[1:] == [
-        "wnn over constant makes no difference that these 2 tasks can show: 4.00× [2.00, 8.00].",  # 2 and 8 are too few
-        "mean over constant is on 1 task alone: no interval over tasks.",
+    assert lines[1:3] == [
+        "wnn over constant is on 2 tasks, too few to speak of tasks in general: 4.00× [2.00, 8.00].",
+        "mean over constant is on 1 task, too few to speak of tasks in general: 2.45×.",
     ]
+    assert len(lines[3:]) == 3
+    for line, name in zip(lines[3:], "abc", strict=True):
+        assert line.startswith(f"{name}: 2 seeds are too few")
 
 
 def test_tasks_that_agree_show_a_difference():
     better = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (9, 10, 11)]
     joined = joint.join(better)
-    assert joint.verdicts(joined) == ["linear over constant needs fewer steps over 3 tasks: 2.01× [1.82, 2.22]."]
+    assert joint.verdicts(joined)[0] == "linear over constant needs fewer steps over 3 tasks: 2.01× [1.82, 2.22]."
     ratios = np.log([20 / 9, 20 / 10, 20 / 11])
     assert stats.ttest_1samp(ratios, 0).pvalue < 0.05
     assert arm(joined, "linear")["speed_up"]["clear"]
-    slow = task("a", {"constant": [10, 10], "linear": [20, 20]}, linear=LINEAR)
-    assert joint.verdicts(joint.join([slow, slow])) == ["linear over constant HURTS over 2 tasks: 0.50× [0.50, 0.50]."]
+    slow = [task("a", {"constant": [10, 10], "linear": [when, when]}, linear=LINEAR) for when in (20, 22, 21)]
+    assert joint.verdicts(joint.join(slow))[0].startswith("linear over constant HURTS over 3 tasks: 0.48×")
+
+
+def test_the_same_runs_are_no_two_tasks(tasks):
+    with pytest.raises(UserError, match=r"the same runs are there twice \(a\)"):
+        joint.join([tasks[0], tasks[1], tasks[0]])
+
+
+def test_arms_of_one_name_must_be_the_same():
+    first = task("a", {"constant": [20, 20], "linear": [10, 10]}, linear=LINEAR)
+    second = task("b", {"constant": [20, 20], "linear": [9, 9]}, linear=Arm(over="constant", forecaster="quadratic"))
+    with pytest.raises(UserError, match=r"the arms linear are not the same \(forecaster differs\)"):
+        joint.join([first, second])
 
 
 def test_two_tasks_that_happen_to_agree_show_none():
     lucky = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (10, 19)]
-    [line] = joint.verdicts(joint.join(lucky))
-    assert line == "linear over constant makes no difference that these 2 tasks can show: 1.45× [1.05, 2.00]."
+    line, *_ = joint.verdicts(joint.join(lucky))
+    assert line == "linear over constant is on 2 tasks, too few to speak of tasks in general: 1.45× [1.05, 2.00]."
 
 
 def test_the_page_is_well_formed_and_has_every_task(joined, tasks):
@@ -164,7 +180,7 @@ def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
 
 def test_a_page_of_diverged_runs_is_made_too(tmp_path):
     lost = task("a", {"constant": [3, 3], "linear": [LOST, LOST]}, linear=LINEAR)
-    read = [read_back(lost, tmp_path)] * 2
+    read = [read_back(lost, tmp_path), read_back(lost | {"curves": {**lost["curves"], "more": []}}, tmp_path / "again")]
     Page(joint.page(joint.join(read), read)).check()
 
 

@@ -56,7 +56,7 @@ def again(tmp_path_factory, evaluated, evaluation):
         "paper": [*paper, "target_accuracy=0.15", "beside_title=theirs", "+beside.constant_linear=1.33x"],
         "both": ["-m", *evaluation, *two, "model.width=0.2", "model=mlp,lenet", f"report={root / 'both'}"],
         "rates": ["-m", *evaluation, *two, "optimizer.learning_rate=0.001,0.003", f"report={root / 'rates'}"],
-        "shares": ["-m", *evaluation, *two, "target_share=0.5,0.75", f"report={root / 'shares'}"],
+        "workers": ["-m", *evaluation, *two, "workers=1,2", f"report={root / 'workers'}"],
         "into": ["-m", *evaluation, *two, "model=mlp,lenet", f"report={folders['other']}"],
     }
     before = {name: times(folder) for name, folder in folders.items()}
@@ -190,7 +190,7 @@ def test_the_markdown_has_tables_verdicts_and_the_command(evaluated, results):
     for row in results["arms"]:
         [line] = [line for line in lines if line.startswith(f"| {row['name']} |")]
         assert f"| {row['final_loss']:.4f} |" in line
-        assert line.count("|") == 10
+        assert line.count("|") == 12
     assert all(f"- {verdict}" in lines for verdict in results["verdicts"])
     assert f"```bash\n{results['commands'][-1]}\n```" in text
 
@@ -341,7 +341,7 @@ def test_jobs_that_differ_in_the_given_rate_alone_have_reports_of_their_own(agai
 
 
 def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
-    folder, code, _, err, _ = again["shares"]
+    folder, code, _, err, _ = again["workers"]
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2
     assert "jobs wrote one after another to" in line

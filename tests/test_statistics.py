@@ -161,3 +161,18 @@ def test_more_seeds_of_the_same_tasks_never_narrow_the_interval_below_that_of_th
 def test_the_interval_over_tasks_does_not_depend_on_their_order():
     ratios = [[ratio, 1.1 * ratio] for ratio in TASKS]
     assert over_tasks(ratios[::-1]) == pytest.approx(over_tasks(ratios), rel=0.01)
+
+
+def test_seeds_that_agree_for_a_coarse_grid_show_no_more_than_it_can():
+    assert not clear([8.0, 8.0], [7.0, 7.0], resolution=1.0)  # as two runs of noise may
+    assert clear([80.0, 80.0], [40.0, 40.0], resolution=1.0)
+    assert clear([8.0] * 6, [7.0] * 6, resolution=1.0)  # chance does not do that six times
+    assert not clear([8.0] * 9, [7.0] * 9)  # no scatter at all: of what, nobody knows
+    assert clear([8.0, 8.1, 7.9], [4.0, 4.1, 4.0], resolution=0.1)
+
+
+def test_a_coarse_grid_makes_few_false_claims():
+    rng = np.random.default_rng(0)
+    for seeds in (2, 3, 5):
+        runs = np.ceil(rng.normal(10, 0.4, size=(2000, 2, seeds)))  # no difference, and half an evaluation's scatter
+        assert np.mean([clear(list(base), list(arm), 1.0) for base, arm in runs]) < 0.06

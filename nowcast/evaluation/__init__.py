@@ -1,7 +1,7 @@
 """Comparing runs honestly: what to train, what to measure, and how to say it. Pure functions; training is the caller's.
 
-The protocol: all arms of one seed share initial weights and data order; learning rates and targets come from
-calibration seeds of the bases alone, fixed before any other arm runs; a target is crossed when the mean of three
+The protocol: all arms of one seed share initial weights and data order; targets come from calibration seeds of the bases
+alone, fixed before any other arm runs, and learning rates from the same seeds; a target is crossed when the mean of three
 consecutive validation losses is at or below it; a run that never crosses counts as crossing at its end. The WNN paper's own
 protocol (first crossing of an accuracy, on the test set, before a jump) is there beside it.
 """

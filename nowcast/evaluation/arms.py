@@ -1,12 +1,14 @@
 """Arms: the ways to train that are compared, each a few settings under a name."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nowcast.types import UserError
 
+NAME = re.compile(r"[\w-]+")
 GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 EMA, LAWA = "ema", "lawa"
@@ -128,7 +130,10 @@ class Arm:
         parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
         if self.outer:
             kind = "SNOO" if self.outer.momentum else "Lookahead"
-            parts.append(f"{kind} every {self.outer.every} steps")
+            parts.append(
+                f"{kind} every {self.outer.every} steps, rate {self.outer.learning_rate:g}"
+                + (f", momentum {self.outer.momentum:g}" if self.outer.momentum else "")
+            )
         if self.forecaster == ORACLE:
             parts.append("jumps to the weights it will have (oracle)")
         elif self.forecaster:
@@ -152,6 +157,8 @@ def resolve(arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float) ->
     """
     left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
     chosen = {name: replace(arm, name=name) for name, arm in arms.items() if name not in left}
+    for name in chosen:
+        _require(NAME.fullmatch(name), "arm", name, "an arm's name is of letters, digits, - and _")
     _require(bool(chosen), "arm", "[]", "give at least one, such as arm=[constant,constant_linear]")
     settled = [_settled(name, chosen, optimizer, learning_rate) for name in chosen]
     for arm in settled:

@@ -15,6 +15,8 @@ from nowcast.evaluation.tables import Table
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/1"
+ENOUGH = 3
+"""Tasks below which nothing is said of tasks in general."""
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -44,12 +46,13 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ``final_loss_ratio`` the interval over tasks, the one of each, and whether the tasks show a difference.
 
     Raises:
-        UserError: Protocols differ.
+        UserError: Protocols differ, arms of one name are not the same, or the same runs are there twice.
     """
     protocols = {(one["protocol"]["name"], one["protocol"]["headline"]) for one in all_results}
     if len(protocols) > 1:
         found = ", ".join(f"{name} at {headline}" for name, headline in sorted(protocols))
         raise UserError(f"reports: they are of different protocols ({found}); join those of one")
+    _check_apart(all_results)
     pairs = dict.fromkeys((row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"])
     names = _names(all_results)
     return {
@@ -60,13 +63,24 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name, one in zip(names, all_results, strict=True)
         ],
         "arms": [_arm(name, over, dict(zip(names, all_results, strict=True))) for name, over in pairs],
+        "warnings": [
+            f"{name}: {line}"
+            for name, one in zip(names, all_results, strict=True)
+            for line in one["verdicts"]
+            if any(
+                word in line for word in ("DIVERGED", "too few", "One seed", "Without any forecast", "edge of its grid")
+            )
+        ],
     }
 
 
 def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]]) -> str:
     """The joint report as one self-contained HTML page."""
     esc = html.escape
-    entries = [(f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row)) for row in joint["arms"]]
+    entries = [
+        (f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row), row["speed_up"]["clear"])
+        for row in joint["arms"]
+    ]
     parts = [
         f"<h1>Ways to train, compared on {len(joint['tasks'])} tasks</h1>",
         "<h2>What came out</h2><ul>" + "".join(f"<li>{esc(line)}</li>" for line in verdicts(joint)) + "</ul>",
@@ -78,7 +92,7 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]]) -> 
     ]  # fmt: skip
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
-            f"<h2>{esc(task['name'])}</h2>", f'<p class="quiet">{esc(task["setting"])}</p>',
+            f"<h2>{esc(task['name'])}</h2>", f'<p class="quiet">{esc(task["setting"])}</p>', report.listed(one["verdicts"], mark=True),
             *(report.table(tables.main(one, base)) for base in pictures.panels(one)),
             f'<div class="scroll">{pictures.svg(pictures.curves(one), f"task{place}")}</div>',
         ]  # fmt: skip
@@ -118,11 +132,11 @@ def verdicts(joint: Mapping[str, Any]) -> list[str]:
     """The result in words."""
     lines = []
     for row in joint["arms"]:
-        value, low, _ = row["speed_up"]["all"]
+        value = row["speed_up"]["all"][0]
         size = tables.ratio(row["speed_up"]["all"])
         tasks = len(row["speed_up"]["each"])
-        if low is None or not np.isfinite(low):
-            said = f"is on {tasks} task alone: no interval over tasks"
+        if tasks < ENOUGH:
+            said = f"is on {tasks} task{'s' * (tasks > 1)}, too few to speak of tasks in general: {size}"
         elif not row["speed_up"]["clear"]:
             said = f"makes no difference that these {tasks} tasks can show: {size}"
         elif value > 1:
@@ -130,7 +144,7 @@ def verdicts(joint: Mapping[str, Any]) -> list[str]:
         else:
             said = f"HURTS over {tasks} tasks: {size}"
         lines.append(f"{row['name']} over {row['over']} {said}.")
-    return lines
+    return [*lines, *joint["warnings"]]
 
 
 def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -150,8 +164,28 @@ def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict
     for found in (speed, loss):
         ratios = list(found["seeds"].values())
         found["all"] = list(over_tasks(ratios)) if ratios else [float("nan")] * 3
-        found["clear"] = clear([float(np.exp(np.mean(np.log(each)))) for each in ratios], [1.0] * len(ratios))
+        means = [float(np.exp(np.mean(np.log(each)))) for each in ratios]
+        _, low, high = found["all"]
+        found["clear"] = len(ratios) >= ENOUGH and clear(means, [1.0] * len(means)) and (low > 1 or high < 1)
     return {"name": name, "over": over, "speed_up": speed, "final_loss_ratio": loss}
+
+
+def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
+    known: dict[tuple[str, str | None], Any] = {}
+    for place, one in enumerate(all_results):
+        if any(one["curves"] == other["curves"] for other in all_results[:place]):
+            raise UserError(f"reports: the same runs are there twice ({one['about']['task']}); give each report once")
+        for row in one["arms"]:
+            same = {
+                key: value for key, value in row["settings"].items() if key not in ("optimizer", "forecaster", "of")
+            }
+            same["forecaster"] = row["forecaster_sha256"] or row["settings"]["forecaster"]
+            first = known.setdefault((row["name"], row["over"]), same)
+            if first != same:
+                changed = next(key for key in same if same[key] != first[key])
+                raise UserError(
+                    f"reports: the arms {row['name']} are not the same ({changed} differs); join reports of the same arms"
+                )
 
 
 def _names(all_results: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -88,20 +88,21 @@ def _values(runs: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "r
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def forest(entries: Sequence[tuple[str, Sequence[float | None], str]], label: str) -> Figure:
-    """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where the interval holds 1.
+def forest(entries: Sequence[tuple[str, Sequence[float | None], str, bool]], label: str) -> Figure:
+    """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where no difference is shown.
 
     Args:
-        entries: ``(name, (value, low, high), what stands at its right)``, from the top; what is not finite, or None, has no mark.
+        entries: ``(name, (value, low, high), what stands at its right, whether a difference is shown)``, from the top;
+            what is not finite, or None, has no mark.
         label: Of the axis.
     """
     entries = entries[::-1]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 1.0 + 0.38 * len(entries)), layout="constrained")
         axes = figure.subplots()
-        for place, (_, found, note) in enumerate(entries):
+        for place, (_, found, note, shown) in enumerate(entries):
             value, low, high = (np.nan if one is None else one for one in found)
-            colour = BETTER if low > 1 else WORSE if high < 1 else NEITHER
+            colour = NEITHER if not shown else BETTER if value > 1 else WORSE
             if np.isfinite([low, high]).all():
                 axes.plot([low, high], [place, place], color=colour, lw=3, solid_capstyle="round")
             if np.isfinite(value):

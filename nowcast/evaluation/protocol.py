@@ -1,4 +1,4 @@
-"""What is decided before the comparison: learning rates and targets, from calibration seeds of the bases alone."""
+"""What is decided before the comparison, on seeds of its own: learning rates, and targets from the bases alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from nowcast.evaluation.arms import TUNED, Arm, bases
 from nowcast.evaluation.statistics import SMOOTHING, Crossing, crossing, smooth
-from nowcast.types import Curve
+from nowcast.types import Curve, UserError
 
 HONEST, PAPER = "honest", "paper"
 LADDER = (0.5, 0.75, 0.95)
@@ -28,6 +28,15 @@ class Plan:
     """The target that verdicts are about: the loss that a base has reached after this share of its own length."""
     target_accuracy: float | None = None
     """Instead, the paper's protocol: this test accuracy, first crossed before a jump, for all arms alike."""
+
+    def __post_init__(self) -> None:
+        seeds = [*self.seeds, *self.calibration_seeds]
+        if not self.seeds or not self.calibration_seeds or len(set(seeds)) < len(seeds):
+            raise UserError(
+                f"seeds={list(self.seeds)}, calibration seeds {list(self.calibration_seeds)}: give some of each, and none twice"
+            )
+        if not 0 < self.target_share <= 1:
+            raise UserError(f"target_share={self.target_share}: must be above 0 and at most 1")
 
     @property
     def protocol(self) -> str:

@@ -94,14 +94,23 @@ def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
     return Interval(value, float(np.exp(low)), float(np.exp(high)))
 
 
-def clear(base: Sequence[float], arm: Sequence[float]) -> bool:
+def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) -> bool:
     """Whether the seeds show a difference: the 95 % t-interval of the paired log-ratio excludes 0.
 
     With few seeds a percentile bootstrap is too narrow (at 5 seeds it errs about four times as often as it says), so
     words are chosen by this stricter interval, and the bootstrap's is shown.
+
+    Args:
+        base: By seed.
+        arm: By seed.
+        resolution: The distance of two values that can be told apart, such as the steps between two evaluations. Seeds that agree by
+            chance of so coarse a grid have its scatter at least, 1/√12 of it each; with none, seeds that agree exactly show nothing.
     """
-    ratios = np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float))
+    own, other = np.asarray(arm, float), np.asarray(base, float)
+    ratios = np.log(other) - np.log(own)
     if len(ratios) < 2 or not np.isfinite(ratios).all():
         return False
-    half = stats.t.ppf(0.975, len(ratios) - 1) * ratios.std(ddof=1) / np.sqrt(len(ratios))
-    return bool(abs(ratios.mean()) > half)
+    coarse = resolution / np.sqrt(12) * np.sqrt(np.mean(other**-2 + own**-2))
+    scatter = max(float(ratios.std(ddof=1)), float(coarse))
+    half = stats.t.ppf(0.975, len(ratios) - 1) * scatter / np.sqrt(len(ratios))
+    return bool(scatter > 0 and abs(ratios.mean()) > half)

@@ -12,6 +12,8 @@ from nowcast.evaluation.verdicts import verdicts
 from nowcast.types import Curve
 
 SCHEMA = "weight-nowcaster/results/2"
+UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
+"""Where runs cross a target: what a curve calls it, and what the results do."""
 
 
 def summarise(
@@ -45,9 +47,10 @@ def summarise(
         },
         "rates": {name: dict(chosen) for name, chosen in rates.items()},
         "targets": {name: dict(own) for name, own in targets.items()},
-        "alone": all(bool(run["alone"]) for runs in curves.values() for run in runs),
+        "alone": _alone([run for runs in curves.values() for run in runs]),
+        "machines": sorted({str(run.get("machine")) for runs in curves.values() for run in runs}),
         "arms": rows,
-        "verdicts": verdicts(plan, rows),
+        "verdicts": verdicts(plan, rows, rates),
         "curves": curves,
     }  # fmt: skip
 
@@ -61,7 +64,7 @@ def _row(
     timely, base_timely = ([_at(run, s) for run, s in zip(each, seconds, strict=True)] for each in (runs, base))
     return {
         "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
-        "settings": arm.settings,
+        "settings": arm.settings, "forecaster_sha256": None,
         "against": {
             name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
         },
@@ -74,32 +77,42 @@ def _row(
         "seconds": _median(run["seconds"][-1] for run in runs),
         "seconds_ratio": list(speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])),
         "compile_seconds": _median(run["compile_seconds"] for run in runs),
-        "alone": all(bool(run["alone"]) for run in runs),
+        "alone": _alone([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
         "jumps": _jumps(runs),
-        "diverged": sum(not np.isfinite(run["loss"][-1]) for run in runs),
+        "diverged": sum(not run["loss"][-1] <= run["loss"][0] for run in runs),
     }  # fmt: skip
 
 
 def _against(plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: float) -> dict[str, Any]:
     """How soon runs reach a target, and the ratios to the base's."""
     found: dict[str, Any] = {}
-    for unit in ("step", "epoch", "seconds"):
+    for unit, name in UNITS.items():
         own, other = ([_cross(plan, run, unit, target) for run in each] for each in (runs, base))
         places, base_places = [c.place for c in own], [c.place for c in other]
-        found[f"{unit}s".replace("secondss", "seconds")] = {
+        found[name] = {
             "each": places, "median": _median(places), "speed_up": list(speed_up(base_places, places)),
-            "clear": clear(base_places, places),
+            "clear": clear(base_places, places, _between(base, unit)),
         }  # fmt: skip
     found |= {"reached": sum(c.reached for c in own), "base_reached": sum(c.reached for c in other)}
     return found
+
+
+def _alone(runs: Sequence[Curve]) -> bool:
+    """Whether seconds can be compared: every run had the machine to itself, and it was the same one."""
+    return all(bool(run["alone"]) for run in runs) and len({run.get("machine") for run in runs}) == 1
 
 
 def _cross(plan: Plan, run: Curve, unit: str, target: float) -> Crossing:
     """A run that begins below the target crosses it at its first evaluation: there is no ratio to 0."""
     found = plan.cross(run[unit], run, target)
     return found._replace(place=max(found.place, run[unit][1]))
+
+
+def _between(runs: Sequence[Curve], unit: str) -> float:
+    """The distance of two evaluations."""
+    return float(np.median([np.median(np.diff(run[unit])) for run in runs]))
 
 
 def _jumps(runs: Sequence[Curve]) -> dict[str, Any] | None:

@@ -15,18 +15,18 @@ def main(results: Mapping[str, Any], base: str) -> Table:
     """How the arms over a base fare against it, at the headline's target."""
     beside, title = results["beside"], results["beside_title"]
     table: Table = [
-        ("arm", "learning rate", "epochs to target", "reached", "speed-up, steps [95 %]", "speed-up, seconds [95 %]",
-         "final loss", "base / arm [95 %]", "test accuracy", *([title] if beside else []))
+        ("arm", "learning rate", "epochs to target", "steps", "reached", "speed-up, steps [95 %]", "speed-up, seconds [95 %]",
+         "best loss", "final loss", "base / arm [95 %]", "test accuracy", *([title] if beside else []))
     ]  # fmt: skip
     for row in panels(results)[base]:
         against = row["against"][base][results["protocol"]["headline"]]
         alone = row["name"] == base
         table.append(
             (
-                row["name"], f"{row['learning_rate']:g}", _place(results, against), _reached(results, against),
-                "1" if alone else ratio(against["steps"]["speed_up"]),
+                row["name"], f"{row['learning_rate']:g}", _place(results, against), f"{against['steps']['median']:g}",
+                _reached(results, against), "1" if alone else ratio(against["steps"]["speed_up"]),
                 "1" if alone else _mark(row) + ratio(against["seconds"]["speed_up"]),
-                number(row["final_loss"]), "1" if alone else ratio(row["final_loss_ratio"]["ratio"]),
+                number(row["best_loss"]), number(row["final_loss"]), "1" if alone else ratio(row["final_loss_ratio"]["ratio"]),
                 number(row["test_accuracy"]), *([beside.get(row["name"], "")] if beside else []),
             )
         )  # fmt: skip
@@ -102,7 +102,7 @@ def costs(results: Mapping[str, Any]) -> Table:
                 f"{row['history_bytes_per_parameter']:.3g}",
                 _seconds(cost.get("fit_seconds"), learned), _seconds(cost.get("corpus_seconds"), learned),
                 f"{_mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
-                f"{pays:,} runs" if pays else "never" if learned and cost["saved_seconds"] <= 0 else "not known" if learned else "",
+f"{pays:,} runs" if pays else "" if not learned else "not known" if cost["shown"] else "not shown",
             )
         )  # fmt: skip
     return table
@@ -124,7 +124,7 @@ def described(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None], str]]:
+def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None], str, bool]]:
     """Every arm's speed-up over its own base, for the picture."""
     entries = []
     for row in results["arms"]:
@@ -132,7 +132,7 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             found = against["steps"]["speed_up"]
             note = f"{ratio(found)}  {_reached(results, against)}"
-            entries.append((f"{row['name']}  over  {row['over']}", found, note))
+            entries.append((f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"]))
     return entries
 
 
@@ -146,7 +146,9 @@ def ratio(found: Sequence[float | None]) -> str:
 
 def number(value: float | None) -> str:
     """Four places; a dash for what is not finite."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
 
 
 def markdown(table: Table) -> str:

@@ -3,17 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nowcast.evaluation.arms import NULLS
 from nowcast.evaluation.protocol import HONEST, Plan
+from nowcast.forecasters import Average, LastValue
 
 FEW = 5
 """Seeds below which an interval says little."""
 
 
-def verdicts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def verdicts(plan: Plan, rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One sentence per arm over its base, and what to make of them."""
     by_name = {row["name"]: row for row in rows}
     lines = [_over(plan, row, by_name[row["over"]]) for row in rows if row["over"]]
-    lines += _without_jumps(plan, rows)
+    lines += _without_forecasts(plan, rows)
+    lines += [
+        f"{row['diverged']} of {len(plan.seeds)} runs of the base {row['name']} DIVERGED."
+        for row in rows
+        if not row["over"] and row["diverged"]
+    ]
+    lines += [
+        f"The learning rate of {name} lies at the edge of its grid: a wider one may do better, and make the gains over it smaller."
+        for name, chosen in rates.items()
+        if chosen["at_edge"]
+    ]
     seeds = len(plan.seeds)
     if seeds < 2:
         lines.append("One seed has no interval: nothing here is more than an anecdote. Give seeds=5 or more.")
@@ -25,13 +37,13 @@ def verdicts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _without_jumps(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each base with a given rate that forecasters jump on: what the quickest arm that never jumps makes of its target."""
+def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each base that forecasters jump on: what the quickest arm that forecasts nothing makes of its target."""
     lines = []
     for base in rows:
-        jumping = any(row["over"] == base["name"] and row["jumps"] for row in rows)
-        others = [row for row in rows if not row["jumps"] and row["name"] != base["name"]]
-        if not jumping or base["jumps"] or base["name"] in plan.tuned or not others:
+        jumping = any(row["over"] == base["name"] and not _ignorant(row) for row in rows)
+        others = [row for row in rows if _ignorant(row) and row["name"] != base["name"]]
+        if not jumping or not others:
             continue
         found = [(row["against"][base["name"]][plan.headline], row["name"]) for row in others]
         against, name = max(found, key=lambda pair: pair[0]["steps"]["speed_up"][0])
@@ -39,10 +51,15 @@ def _without_jumps(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if against["steps"]["clear"] and value > 1:
             size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
             lines.append(
-                f"Without any jump {name} reaches the target of {base['name']} {size} as fast: a gain over {base['name']} is not a gain over "
+                f"Without any forecast {name} reaches the target of {base['name']} {size} as fast: a gain over {base['name']} is not a gain over "
                 f"what you could have anyway."
             )
     return lines
+
+
+def _ignorant(row: Mapping[str, Any]) -> bool:
+    """Whether an arm does not jump, or knows nothing of where to."""
+    return row["settings"]["forecaster"] in (None, LastValue.name, Average.name, *NULLS)
 
 
 def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
