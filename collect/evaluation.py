@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -37,6 +36,8 @@ from nowcast.paths import replace
 from nowcast.published import is_published
 from nowcast.types import Task, UserError
 
+WORSE = 1.5
+"""Times the first loss, from which a run counts as diverged where a target is set."""
 PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
 
 
@@ -158,19 +159,27 @@ def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any]
     if following := followers(plan, rates):
         trials.train(following, plan.calibration_seeds, "calibrate at those rates", calibrate=True)
     targets = choose_targets(plan, rates, trials.curve)
-    for base, each in targets.items():
-        for share, target in each.items():
-            if not math.isfinite(target):
-                raise UserError(
-                    f"arm.{base}: its calibration runs have no finite loss after {share} of their length, so nothing can reach that target; "
-                    f"lower its learning rate, or train longer"
-                )
+    if plan.protocol == HONEST:
+        _check_targets(plan, trials, rates, targets)
     _keep(
         folder / "targets.json", {"targets": targets, "rates": rates} if plan.protocol == HONEST else {"rates": rates}
     )
     if tuned := calibration_arms(plan, others):
         trials.train(tuned, plan.calibration_seeds, "calibrate the others", calibrate=True)
     return rates | choose_rates(plan, others, trials.curve), targets
+
+
+def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+    """A target far above the loss that runs begin with is one of runs that diverged: nobody could reach it, or all would."""
+    for base in bases(plan.arms):
+        curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
+        begin = float(np.median([run["loss"][0] for run in curves]))
+        for share, target in targets[base.name].items():
+            if not target <= WORSE * begin:
+                raise UserError(
+                    f"arm.{base.name}: after {share} of their length its calibration runs have a loss of {target:.4g}, from {begin:.4g}: no finite one, "
+                    f"or no target; lower its learning rate, or train longer"
+                )
 
 
 def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:

@@ -90,7 +90,7 @@ def test_it_goes_on_where_it_is_and_refuses_another_task(compared):
 def test_a_base_that_diverges_sets_no_target(tmp_path):
     with pytest.raises(nowcast.UserError) as caught:
         compare(Line(), {"constant": Arm(optimizer="sgd")}, tmp_path / "report", **SETTINGS | {"learning_rate": 90.0})
-    assert "arm.constant: its calibration runs have no finite loss after 0.5 of their length" in str(caught.value)
+    assert "arm.constant: after 0.5 of their length its calibration runs have a loss of" in str(caught.value)
     assert "lower its learning rate" in str(caught.value)
     assert "\n" not in str(caught.value)
 
