@@ -178,7 +178,7 @@ class Recorder:
         }
         self._info |= {"status": status, "snapshots": len(self._digests["weights"]), "sha256": whole["weights"]}
         if seconds is not None:
-            self._info["seconds"] = round(seconds, 1)
+            self._info["seconds"] = round(seconds, 3)
         if "statistics" in whole:
             self._info["statistics"] |= {"sha256": whole["statistics"]}
         self._write_info()

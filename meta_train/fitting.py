@@ -218,4 +218,4 @@ def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: valida
 def _seconds(runs: Sequence[Run]) -> float | None:
     """That the runs trained, summed; None where one was recorded without it."""
     each = [run.info.get("seconds") for run in runs]
-    return round(sum(one for one in each if one), 1) if all(each) else None
+    return None if None in each else round(sum(one for one in each if one is not None), 1)

@@ -22,7 +22,7 @@ COMMAND = ["model=mlp", "model.width=0.1", "batch_size=256", "runs=2", "epochs=6
 def contents(path):
     """Everything a reader sees, by run."""
     return {
-        run.id: (run.info, np.asarray(run.weights), {k: v.tolist() for k, v in run.metrics.items()})
+        run.id: (run.info | {"seconds": 0}, np.asarray(run.weights), {k: v.tolist() for k, v in run.metrics.items()})
         for run in corpus.open(path)
     }
 
