@@ -274,6 +274,12 @@ def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
     assert line.endswith("Final validation loss, constant / constant_linear: 1.99 [1.99, 2.00].")
 
 
+def test_sooner_at_the_target_and_higher_at_the_end_is_said():
+    better = [falling(height, 1.0) for height in (20, 30, 40)]
+    worse = [falling(height * 1.5 + height / 1000, 1.0) for height in (20, 30, 40)]
+    assert of(better, worse)[2][0].endswith("]: it ENDS HIGHER.")
+
+
 def test_few_seeds_are_said_to_be_too_few():
     assert verdict([20] * 5, [10] * 5)[1] == []
     _, more = verdict([20, 22, 24], [10, 11, 12])

@@ -207,7 +207,8 @@ def listed(lines: Sequence[str], mark: bool = False) -> str:
     """A list; with ``mark`` in the colour of what it says."""
 
     def kind(line: str) -> str:
-        found = "worse" if "HURTS" in line or "DIVERGED" in line else "better" if "in fewer steps" in line else ""
+        bad, good = any(word in line for word in ("HURTS", "DIVERGED")), "in fewer steps" in line
+        found = "worse" if bad else "better" if good and "ENDS HIGHER" not in line else ""
         return f' class="{found}"' if mark and found else ""
 
     return "<ul>" + "".join(f"<li{kind(line)}>{_esc(line)}</li>" for line in lines) + "</ul>"

@@ -68,7 +68,14 @@ def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     value, low, high = row["final_loss_ratio"]["ratio"]
     loss = "validation" if plan.protocol == HONEST else "test"
     if value == value:
-        sure = "" if row["final_loss_ratio"]["clear"] or low != low else ", a difference that these seeds cannot show"
+        clear = row["final_loss_ratio"]["clear"]
+        sure = (
+            ": it ENDS HIGHER"
+            if clear and value < 1
+            else ""
+            if clear or low != low
+            else ", a difference that these seeds cannot show"
+        )
         interval = f" [{low:.2f}, {high:.2f}]" if low == low else ""
         said += f". Final {loss} loss, {base['name']} / {row['name']}: {value:.2f}{interval}{sure}"
     if row["diverged"]:
