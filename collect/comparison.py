@@ -1,5 +1,6 @@
 """Training the arms of a comparison with the one loop, and keeping what was trained."""
 
+import hashlib
 import json
 import math
 from collections import deque
@@ -87,7 +88,7 @@ class Trials:
             write_json(self._folder / arm.name / "arm.json", self._described(arm))
         groups = [(arm, [seed]) for seed in seeds for arm in arms]
         if self._together:
-            groups = [(arm, [s for s in seeds if not self._readable(self._file(arm, s))]) for arm in arms]
+            groups = [(arm, [s for s in seeds if not self._finished(arm, s)]) for arm in arms]
             groups = [
                 (arm, part)
                 for arm, left in groups
@@ -123,6 +124,9 @@ class Trials:
         """What all runs of an arm depend on, but for the learning rate."""
         return arm.settings | {"forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster), "of": None}
 
+    def _digest(self, arm: Arm) -> str:
+        return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()
+
     def _training(self, arm: Arm) -> Training:
         """Arms that differ in what is no part of the compiled program share it."""
         settings = arm.settings | {"schedule": None, "warmup": None}
@@ -136,7 +140,7 @@ class Trials:
 
     def _unit(self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool) -> None:
         files = [self._file(arm, seed) for seed in seeds]
-        if all(self._readable(file) for file in files):
+        if all(self._finished(arm, seed) for seed in seeds):
             advance(self._evaluations * len(files))
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
@@ -157,16 +161,23 @@ class Trials:
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:
                 record.samples.write(file.with_suffix(".npz"))
-            how = {"alone": alone, "compile_seconds": training.compile_seconds, "machine": machine.described()}
+            how = {
+                "settings_sha256": self._digest(arm),
+                "alone": alone,
+                "compile_seconds": training.compile_seconds,
+                "machine": machine.described(),
+            }
             write_json(file, record.finished(test=not calibrate) | how)
 
-    def _readable(self, file: Path) -> bool:
-        """Whether a finished run is there; a damaged file is not, and its run is trained again."""
+    def _finished(self, arm: Arm, seed: int) -> bool:
+        """Whether the run is there; one of other settings or in a damaged file is not, and is trained again."""
+        file = self._file(arm, seed)
         try:
             curve = json.loads(file.read_text())
             kept = file.with_suffix(".npz")
             whole = all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss", "seconds"))
-            return whole and bool(curve["jumps"]) and (not kept.exists() or samples.read(kept) is not None)
+            own = curve.get("settings_sha256", self._digest(arm)) == self._digest(arm)
+            return own and whole and bool(curve["jumps"]) and (not kept.exists() or samples.read(kept) is not None)
         except (OSError, ValueError, TypeError, KeyError):
             return False
 

@@ -590,3 +590,16 @@ def test_a_run_that_diverges_is_kept_as_one(trials, tmp_path):
     before = file.stat().st_mtime_ns
     these.train([arm], [0], "test")
     assert file.stat().st_mtime_ns == before
+
+
+def test_a_run_of_other_settings_is_trained_again_where_nothing_else_tells(trials, tmp_path):
+    arm = ARMS["linear"]
+    trials(tmp_path, epochs=6).train([arm], [0], "test")
+    [file] = tmp_path.glob("linear/*/seed0.json")
+    before = file.stat().st_mtime_ns
+    (tmp_path / "linear" / "arm.json").unlink()
+    trials(tmp_path, epochs=6).train([arm], [0], "test")
+    assert file.stat().st_mtime_ns == before
+    (tmp_path / "linear" / "arm.json").unlink()
+    trials(tmp_path, epochs=6).train([dataclasses.replace(arm, jump=Jump(damping=0.5))], [0], "test")
+    assert file.stat().st_mtime_ns > before
