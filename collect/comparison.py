@@ -151,10 +151,9 @@ class Trials:
         for moment in training.moments(arm, seeds, together=together):
             if self._stop.reason:
                 raise Stopped(self._stop.reason)
-            step = moment.snapshots[0].step
             for lane, record in enumerate(records):
-                record.add(moment, lane, on_grid=step % self._every == 0 or step == self._steps)
-            if step % self._every == 0 or step == self._steps:
+                record.add(moment, lane)
+            if moment.snapshot:
                 advance(len(records))
         alone = company.quiet(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
@@ -195,13 +194,12 @@ class _Record:
         self._last: deque[PyTree] = deque(maxlen=last)
         self._rows: list[dict[str, Any]] = []
         self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
-        self._end: dict[str, Any] = {}
 
-    def add(self, moment: Moment, lane: int, *, on_grid: bool) -> None:
+    def add(self, moment: Moment, lane: int) -> None:
         """A snapshot or a jump."""
         snapshot = moment.snapshots[lane]
         split = "test" if self._paper else "validation"
-        if on_grid and self._last.maxlen != 1:
+        if moment.snapshot and self._last.maxlen != 1:
             self._last.append(jax.device_get(self._training.judged(snapshot.state)))
         now = self._measure(snapshot.state, split)
         if moment.before:
@@ -212,20 +210,24 @@ class _Record:
             for key, value in zip(self._jumps, (snapshot.step, before["loss"], now["loss"], damping), strict=True):
                 self._jumps[key].append(value)
             now = before if self._paper else now
-        if not on_grid:
+        if not moment.snapshot:
             return
         if self.samples:
             self.samples.add(snapshot.state.params)
         row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss}
         self._rows.append(row | {"seconds": moment.seconds / len(moment.snapshots)} | now)
-        self._end = self._at_end(snapshot.state)
         self._state = snapshot.state  # the last one stays valid
 
     def finished(self, *, test: bool) -> dict[str, Any]:
         """Everything, after the last snapshot; the test set is read here, once (by the paper's protocol it was read all along)."""
         measured = self._measure(self._state, "test") if test else {}
         curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
-        return curve | {f"test_{key}": [value] for key, value in measured.items()} | {"jumps": self._jumps} | self._end
+        return (
+            curve
+            | {f"test_{key}": [value] for key, value in measured.items()}
+            | {"jumps": self._jumps}
+            | self._at_end()
+        )
 
     def _measure(self, state: State, split: str) -> dict[str, float]:
         params = self._training.judged(state)
@@ -233,15 +235,15 @@ class _Record:
             params = jax.tree.map(lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last)
         return self._task.evaluate(params, state.extra, split)
 
-    def _at_end(self, state: State) -> dict[str, Any]:
-        own = self._training.nowcast(state.optimizer)
+    def _at_end(self) -> dict[str, Any]:
+        own = self._training.nowcast(self._state.optimizer)
         forecaster = self._training.arm.forecaster
         history = () if forecaster in (None, ORACLE) else (own.history, own.kept)
         return {
             "accepted": len(self._jumps["step"]) if forecaster == ORACLE else int(own.accepted),
             "refused": int(own.refused),
             "history_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(history)),
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self._state.params)),
         }
 
 

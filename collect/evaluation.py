@@ -131,12 +131,11 @@ def compare(
     errors = {
         name: trials.forecast_errors(arm, by_name[arm.over], plan.seeds) for name, arm in by_name.items() if arm.over
     }
-    results = summarise(plan, rates, targets, trials.curve, errors)
+    known = {arm.name: loaded[str(arm.forecast_by)] for arm in chosen if str(arm.forecast_by) in loaded}
+    identities = {name: one.identity for name, one in known.items()}
+    results = summarise(plan, rates, targets, trials.curve, errors, identities)
     _check_reached(plan, results)
-    for row, arm in zip(results["arms"], chosen, strict=True):
-        known = loaded.get(str(arm.forecast_by))
-        row["forecaster_sha256"] = known.identity if known else None
-    cards = {arm.name: loaded[str(arm.forecast_by)].card for arm in chosen if str(arm.forecast_by) in loaded}
+    cards = {name: one.card for name, one in known.items()}
     return results | {
         "about": {
             "task": task.name, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,

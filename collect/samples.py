@@ -1,6 +1,7 @@
 """Some weights of a run at every snapshot: enough to tell how well forecasters would have forecast it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def errors(
         ]  # fmt: skip
         if not ends or not forecaster.serves(operation):
             continue
-        forecast = jax.jit(lambda window, operation=operation: forecaster.leaf(window, operation, horizon))
+        forecast = _compiled(forecaster, operation, horizon)
         missed = stayed = 0.0
         for end in ends:
             window, truth = values[end - forecaster.window + 1 : end + 1], values[end + horizon]
@@ -80,6 +81,12 @@ def errors(
         if stayed > 0 and np.isfinite(missed):
             found[operation] = missed / stayed
     return found
+
+
+@lru_cache(maxsize=64)
+def _compiled(forecaster: Forecaster, operation: str, horizon: Any) -> Callable[[Any], Any]:
+    """Once for all seeds."""
+    return jax.jit(lambda window: forecaster.leaf(window, operation, horizon))
 
 
 def _drawn(values: Float[np.ndarray, "N"]) -> Float[np.ndarray, "n"]:

@@ -27,6 +27,8 @@ class Moment(NamedTuple):
     """At a jump: the states as they would be without it."""
     seconds: float
     """That training took so far: steps, history and jumps, and nothing else."""
+    snapshot: bool
+    """Whether it is a snapshot; if not, it is a jump between two."""
 
 
 class Training:
@@ -161,16 +163,16 @@ class Training:
         before: list[State] | None = None
         for snapshots, seconds in _timed(run):
             step = snapshots[0].step
-            if self._shown(step):
-                yield Moment(snapshots, before if step in self.jumps else None, seconds)
+            if self._on_grid(step) or step in self.jumps:
+                yield Moment(snapshots, before if step in self.jumps else None, seconds, self._on_grid(step))
             before = None
             if step + 1 in self.jumps:
                 pairs = zip(snapshots, seeds, strict=True)
                 states = [self.loop.once(self._held(one.state), seed, rates, step) for one, seed in pairs]
                 before = jax.block_until_ready(states)  # training is timed again from here on
 
-    def _shown(self, step: int) -> bool:
-        return step % self._every == 0 or step == self._steps or step in self.jumps
+    def _on_grid(self, step: int) -> bool:
+        return step % self._every == 0 or step == self._steps
 
     def _held(self, state: State) -> State:
         """A copy that does not jump at its next step."""
@@ -191,7 +193,7 @@ class Training:
                 if snapshot.step == jump:
                     break
                 if snapshot.step > begun or not begun:
-                    yield Moment(snapshots, None, spent + seconds)
+                    yield Moment(snapshots, None, spent + seconds, snapshot=True)
             else:
                 return
             spent += seconds
@@ -201,7 +203,7 @@ class Training:
             for later in self.loop.run(seed, rates[:until], record_every=until, state=future, first_step=jump):
                 there = later.state.params
             state, begun = here._replace(params=jax.tree.map(jnp.copy, there)), jump
-            yield Moment([snapshot._replace(state=state)], [here], spent)
+            yield Moment([snapshot._replace(state=state)], [here], spent, self._on_grid(jump))
 
 
 def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], float]]:

@@ -12,6 +12,7 @@ from nowcast.evaluation import pictures, report, tables
 from nowcast.evaluation.statistics import clear, over_tasks
 from nowcast.evaluation.summary import SCHEMA
 from nowcast.evaluation.tables import Table
+from nowcast.evaluation.verdicts import warns
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/1"
@@ -67,9 +68,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             f"{name}: {line}"
             for name, one in zip(names, all_results, strict=True)
             for line in one["verdicts"]
-            if any(
-                word in line for word in ("DIVERGED", "too few", "One seed", "Without any forecast", "edge of its grid")
-            )
+            if warns(line)
         ],
     }
 
@@ -83,8 +82,8 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]]) -> 
     ]
     parts = [
         f"<h1>Ways to train, compared on {len(joint['tasks'])} tasks</h1>",
-        "<h2>What came out</h2><ul>" + "".join(f"<li>{esc(line)}</li>" for line in verdicts(joint)) + "</ul>",
-        f'<div class="scroll">{pictures.svg(pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"), "all")}</div>',
+        "<h2>What came out</h2>", report.listed(verdicts(joint)),
+        report.figure(pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"), "all"),
         '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
         "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
         "<h2>Steps to the target</h2>", report.table(speed_ups(joint, "speed_up")),
@@ -94,14 +93,12 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]]) -> 
         parts += [
             f"<h2>{esc(task['name'])}</h2>", f'<p class="quiet">{esc(task["setting"])}</p>', report.listed(one["verdicts"], mark=True),
             *(report.table(tables.main(one, base)) for base in pictures.panels(one)),
-            f'<div class="scroll">{pictures.svg(pictures.curves(one), f"task{place}")}</div>',
+            report.figure(pictures.curves(one), f"task{place}"),
         ]  # fmt: skip
         if len(tables.forecasts(one)) > 1:
             parts += [f'<p class="quiet">{esc(report.FORECASTS)}</p>', report.table(tables.forecasts(one))]
-    parts += ["<h2>How it was measured</h2>", report.listed(report.method(all_results[0]))]
     commands = dict.fromkeys(line for one in all_results for line in one["commands"])
-    parts += ["<h2>To make it again</h2>", "<pre>" + esc("\n".join(commands)) + "</pre>"]
-    parts.append(f'<p class="quiet">{esc(report.versions(all_results[0]))}</p>')
+    parts += report.closing(all_results[0], list(commands))
     return report.document(f"Compared on {len(joint['tasks'])} tasks", parts)
 
 

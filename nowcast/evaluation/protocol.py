@@ -44,11 +44,6 @@ class Plan:
         return HONEST if self.target_accuracy is None else PAPER
 
     @property
-    def tuned(self) -> set[str]:
-        """The names of arms whose learning rate is calibrated."""
-        return {arm.name for arm in self.arms if arm.rate_of}
-
-    @property
     def headline(self) -> str:
         """The name of the target that verdicts are about."""
         return f"{self.target_share if self.target_accuracy is None else self.target_accuracy:g}"

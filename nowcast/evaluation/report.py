@@ -4,9 +4,12 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from nowcast.evaluation import pictures, tables
 from nowcast.evaluation.protocol import HONEST
 from nowcast.evaluation.tables import Table
+from nowcast.evaluation.verdicts import tone
 from nowcast.text import align
 
 STYLE = """
@@ -36,14 +39,14 @@ def page(results: Mapping[str, Any]) -> str:
         parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
-        parts += [_figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(_reading(results))}</p>']
+        parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(_reading(results))}</p>']
     for base in pictures.panels(results):
         parts.append(f"<h2>Over {_esc(base)}</h2><p>{_esc(_target(results, base))}</p>")
         parts.append(table(tables.main(results, base)))
         if len(results["targets"][base]) > 1 and len(pictures.panels(results)[base]) > 1:
             parts.append("<h3>At the other targets, fixed at the same time</h3>")
             parts.append(table(tables.ladder(results, base)))
-    parts += ["<h2>How the runs went</h2>", _figure(pictures.curves(results), "curves"), f'<p class="quiet">{_esc(_curves(results))}</p>']  # fmt: skip
+    parts += ["<h2>How the runs went</h2>", figure(pictures.curves(results), "curves"), f'<p class="quiet">{_esc(_curves(results))}</p>']  # fmt: skip
     if len(pictures.panels(results)) > 1:
         parts.append("<h2>Everything against each base</h2>")
         parts.append(f"<p>{_esc(EVERYTHING)}</p>")
@@ -51,17 +54,22 @@ def page(results: Mapping[str, Any]) -> str:
             f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b))
             for b in pictures.panels(results)
         ]
-    if len(tables.jumps(results)) > 1:
-        parts += ["<h2>What jumps did</h2>", f"<p>{_esc(JUMPS)}</p>", table(tables.jumps(results))]
-    if len(tables.forecasts(results)) > 1:
-        parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(FORECASTS)}</p>", table(tables.forecasts(results))]
+    if len(rows := tables.jumps(results)) > 1:
+        parts += ["<h2>What jumps did</h2>", f"<p>{_esc(JUMPS)}</p>", table(rows)]
+    if len(rows := tables.forecasts(results)) > 1:
+        parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(FORECASTS)}</p>", table(rows)]
     parts += ["<h2>What it cost</h2>", f"<p>{_esc(_costs(results))}</p>", table(tables.costs(results))]
     parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
-    parts += ["<h2>How it was measured</h2>", listed(method(results))]
-    if results["commands"]:
-        parts += ["<h2>To make it again</h2>", "<pre>" + _esc("\n".join(results["commands"])) + "</pre>"]
-    parts.append(f'<p class="quiet">{_esc(versions(results))}</p>')
+    parts += closing(results, results["commands"])
     return document(f"Compared on {about['task']}: {protocol['name']} protocol", parts)
+
+
+def closing(results: Mapping[str, Any], commands: Sequence[str]) -> list[str]:
+    """How a page ends: the method, the commands, the versions."""
+    parts = ["<h2>How it was measured</h2>", listed(method(results))]
+    if commands:
+        parts += ["<h2>To make it again</h2>", "<pre>" + _esc("\n".join(commands)) + "</pre>"]
+    return [*parts, f'<p class="quiet">{_esc(versions(results))}</p>']
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -207,15 +215,15 @@ def listed(lines: Sequence[str], mark: bool = False) -> str:
     """A list; with ``mark`` in the colour of what it says."""
 
     def kind(line: str) -> str:
-        bad, good = any(word in line for word in ("HURTS", "DIVERGED")), "in fewer steps" in line
-        found = "worse" if bad else "better" if good and "ENDS HIGHER" not in line else ""
-        return f' class="{found}"' if mark and found else ""
+        found = tone(line) if mark else ""
+        return f' class="{found}"' if found else ""
 
     return "<ul>" + "".join(f"<li{kind(line)}>{_esc(line)}</li>" for line in lines) + "</ul>"
 
 
-def _figure(figure: Any, name: str) -> str:
-    return f'<div class="scroll">{pictures.svg(figure, name)}</div>'
+def figure(drawn: Figure, name: str) -> str:
+    """A picture that scrolls on a narrow screen; its ids begin with ``name``."""
+    return f'<div class="scroll">{pictures.svg(drawn, name)}</div>'
 
 
 def table(rows: Table, kind: str = "") -> str:

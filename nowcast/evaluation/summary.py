@@ -22,6 +22,7 @@ def summarise(
     targets: Mapping[str, Mapping[str, float]],
     curve: Callable[[Arm, int], Curve],
     errors: Mapping[str, Sequence[Mapping[str, float]] | None] | None = None,
+    identities: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Results of a comparison, but for what the caller knows of its task, commands and costs.
 
@@ -31,12 +32,17 @@ def summarise(
         targets: From :func:`nowcast.evaluation.protocol.choose_targets`.
         curve: What a finished run of an arm with a seed measured.
         errors: By arm, for every seed: the error of its forecasts by operation, over that of staying.
+        identities: By arm, what its forecaster is: the hash of its parameters, or a name.
     """
     arms = [settled(arm, rates) for arm in plan.arms]
     curves = {arm.name: [curve(arm, seed) for seed in plan.seeds] for arm in arms}
     over = [base.name for base in bases(plan.arms)]
     rows = [
-        _row(plan, arm, curves, over, targets) | {"forecast_error": _errors((errors or {}).get(arm.name))}
+        _row(plan, arm, curves, over, targets)
+        | {
+            "forecaster_sha256": (identities or {}).get(arm.name),
+            "forecast_error": _errors((errors or {}).get(arm.name)),
+        }
         for arm in arms
     ]
     return {
@@ -64,7 +70,7 @@ def _row(
     timely, base_timely = ([_at(run, s) for run, s in zip(each, seconds, strict=True)] for each in (runs, base))
     return {
         "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
-        "settings": arm.settings, "forecaster_sha256": None,
+        "settings": arm.settings,
         "against": {
             name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
         },
@@ -88,9 +94,9 @@ def _row(
 def _against(plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: float) -> dict[str, Any]:
     """How soon runs reach a target, and the ratios to the base's."""
     found: dict[str, Any] = {}
+    own, other = ([plan.cross(range(len(run["step"])), run, target) for run in each] for each in (runs, base))
     for unit, name in UNITS.items():
-        own, other = ([_cross(plan, run, unit, target) for run in each] for each in (runs, base))
-        places, base_places = [c.place for c in own], [c.place for c in other]
+        places, base_places = _places(own, runs, unit), _places(other, base, unit)
         found[name] = {
             "each": places, "median": _median(places), "speed_up": list(speed_up(base_places, places)),
             "clear": clear(base_places, places, _between(base, unit)),
@@ -104,10 +110,9 @@ def _alone(runs: Sequence[Curve]) -> bool:
     return all(bool(run["alone"]) for run in runs) and len({run.get("machine") for run in runs}) == 1
 
 
-def _cross(plan: Plan, run: Curve, unit: str, target: float) -> Crossing:
-    """A run that begins below the target crosses it at its first evaluation: there is no ratio to 0."""
-    found = plan.cross(run[unit], run, target)
-    return found._replace(place=max(found.place, run[unit][1]))
+def _places(crossings: Sequence[Crossing], runs: Sequence[Curve], unit: str) -> list[float]:
+    """Evaluations as steps, epochs or seconds; a run that begins below the target crosses it at its first one: there is no ratio to 0."""
+    return [float(run[unit][max(int(c.place), 1)]) for c, run in zip(crossings, runs, strict=True)]
 
 
 def _between(runs: Sequence[Curve], unit: str) -> float:

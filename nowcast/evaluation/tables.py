@@ -102,7 +102,7 @@ def costs(results: Mapping[str, Any]) -> Table:
                 f"{row['history_bytes_per_parameter']:.3g}",
                 _seconds(cost.get("fit_seconds"), learned), _seconds(cost.get("corpus_seconds"), learned),
                 f"{_mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
-f"{pays:,} runs" if pays else "" if not learned else "not known" if cost["shown"] else "not shown",
+                f"{pays:,} runs" if pays else "" if not learned else "not known" if cost["shown"] else "not shown",
             )
         )  # fmt: skip
     return table

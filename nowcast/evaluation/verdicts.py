@@ -37,6 +37,18 @@ def verdicts(plan: Plan, rows: Sequence[Mapping[str, Any]], rates: Mapping[str, 
     return lines
 
 
+def warns(line: str) -> bool:
+    """Whether a sentence is one that a reader of several tasks at once must not miss."""
+    return any(word in line for word in ("DIVERGED", "too few", "One seed", "Without any forecast", "edge of its grid"))
+
+
+def tone(line: str) -> str:
+    """``worse``, ``better``, or nothing: what a sentence says of its arm."""
+    if "HURTS" in line or "DIVERGED" in line:
+        return "worse"
+    return "better" if "in fewer steps" in line and "ENDS HIGHER" not in line else ""
+
+
 def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each base that forecasters jump on: what the quickest arm that forecasts nothing makes of its target."""
     lines = []
