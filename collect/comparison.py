@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from collect import machine, samples
+from collect import machine, optimizers, samples
 from collect.loop import State
 from collect.machine import Company
 from collect.samples import Samples
@@ -23,7 +24,7 @@ from collect.workers import workers as own_workers
 from nowcast.evaluation.arms import LAWA, ORACLE, Arm
 from nowcast.evaluation.protocol import PAPER
 from nowcast.forecasters import Forecaster
-from nowcast.paths import replace
+from nowcast.paths import lock, replace
 from nowcast.types import Curve, PyTree, Task, UserError
 
 
@@ -57,17 +58,20 @@ class Trials:
         self._identities = identities or {}
         self._every = record_every or task.steps_per_epoch
         self._steps = epochs * task.steps_per_epoch
-        self._evaluations = -(-self._steps // self._every) + 1
+        self.evaluations = -(-self._steps // self._every) + 1
         self._paper = protocol == PAPER
         self._together = jax.default_backend() != "cpu" if together is None else together
         self._workers = 1 if self._together else workers or own_workers()
         self._trainings: dict[str, Training] = {}
 
     def check(self, arms: Iterable[Arm]) -> None:
-        """Raises:
-        UserError: Two arms of one name are not the same; an arm's runs would be too short for a jump, or its folder holds others.
+        """Refuse arms that cannot be trained here, before anything is.
+
+        Raises:
+            UserError: Two arms of one name are not the same; an arm's runs would be too short for a jump, or its folder holds others.
         """
         for arm in arms:
+            optimizers.rates(str(arm.schedule), 1.0, self._steps, arm.warmup or 0.0)
             self._training(arm)
             file = self._folder / arm.name / "arm.json"
             if file.exists():
@@ -97,9 +101,9 @@ class Trials:
             ]
         if not groups:
             return
-        with tqdm(total=len(arms) * len(seeds) * self._evaluations, unit="evaluation", desc=title) as bar:
+        with tqdm(total=len(arms) * len(seeds) * self.evaluations, unit="evaluation", desc=title) as bar:
             if self._together:
-                bar.update(bar.total - sum(len(part) for _, part in groups) * self._evaluations)
+                bar.update(bar.total - sum(len(part) for _, part in groups) * self.evaluations)
             side_by_side(lambda group: self._unit(*group, bar.update, calibrate), groups, self._workers)
 
     def curve(self, arm: Arm, seed: int) -> Curve:
@@ -141,7 +145,7 @@ class Trials:
     def _unit(self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool) -> None:
         files = [self._file(arm, seed) for seed in seeds]
         if all(self._finished(arm, seed) for seed in seeds):
-            advance(self._evaluations * len(files))
+            advance(self.evaluations * len(files))
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
         training.ready(seeds, together=together)
@@ -174,7 +178,7 @@ class Trials:
         try:
             curve = json.loads(file.read_text())
             kept = file.with_suffix(".npz")
-            whole = all(len(curve[key]) == self._evaluations for key in ("step", "epoch", "loss", "seconds"))
+            whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "loss", "seconds"))
             own = curve.get("settings_sha256", self._digest(arm)) == self._digest(arm)
             return own and whole and bool(curve["jumps"]) and (not kept.exists() or samples.read(kept) is not None)
         except (OSError, ValueError, TypeError, KeyError):
@@ -248,7 +252,7 @@ class _Record:
 
 
 def claim(folder: Path, described: dict[str, Any]) -> None:
-    """Make the report's folder ours, or refuse one that holds results of another configuration."""
+    """Make the report's folder one of this configuration, or refuse one that holds results of another."""
     file = folder / "configuration.json"
     described = json.loads(json.dumps(described))
     if file.exists():
@@ -270,6 +274,18 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, described)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No other command trains for this report meanwhile."""
+    name = f"report={str(folder)!r}"
+    taken = f"{name}: another command is at work there; wait for its end, or choose another folder"
+    with lock(folder / "runs", name, taken=taken, cure="choose a folder on another file system") as held:
+        try:
+            yield
+        finally:
+            Path(held.name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import nowcast
-from collect.comparison import Trials, claim, write_json
+from collect.comparison import Trials, alone, claim, write_json
 from collect.config import EvaluateConfig
 from collect.optimizers import GRIDS
 from collect.population import make_task
@@ -34,10 +34,8 @@ from nowcast.evaluation.summary import summarise
 from nowcast.forecasters import SIMPLE, Forecaster
 from nowcast.paths import replace
 from nowcast.published import is_published
-from nowcast.types import Task, UserError
+from nowcast.types import Task, UserError, whole
 
-WORSE = 1.5
-"""Times the first loss, from which a run counts as diverged where a target is set."""
 PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
 
 
@@ -52,6 +50,7 @@ class Loaded(NamedTuple):
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
     """:func:`compare`, as a configuration says."""
+    _check_used(config)
     task = make_task(config.model, config.data, config.batch_size, config.augment)
     return compare(
         task, config.arm, folder, epochs=config.epochs, optimizer=config.optimizer.name,
@@ -62,6 +61,18 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
         workers=config.workers, together=config.together, about=about(config), stop=stop,
     ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
+
+
+def _check_used(config: EvaluateConfig) -> None:
+    """A forecaster that no arm jumps by was given by mistake."""
+    arms, _ = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate)
+    used = {given for arm in arms for given in (arm.forecaster, arm.of)}
+    for key in ("forecaster", "introspection", "published"):
+        given = getattr(config, key)
+        if given and given not in used:
+            raise UserError(
+                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one that does to arm=[…]"
+            )
 
 
 def compare(
@@ -98,6 +109,9 @@ def compare(
         UserError: Anything wrong with the arms, the bundles or the folder; a target that no run can reach.
         Stopped: In good order, before the end.
     """
+    for name, count, unit in (("record_every", record_every, "steps"), ("workers", workers, "runs")):
+        if count is not None:
+            whole(name, count, unit)
     folder, stop = Path(folder), stop or Stop()
     chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
     loaded = {str(arm.forecast_by): _loaded(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
@@ -116,16 +130,19 @@ def compare(
         protocol=plan.protocol, workers=workers, together=together,
     )  # fmt: skip
     trials.check(chosen)
+    plan.check_length(trials.evaluations)
     if target_accuracy is not None and "accuracy" not in task.evaluate(*task.init(plan.seeds[0]), "test"):
         raise UserError(f"target_accuracy={target_accuracy:g}: {task.name} has no accuracy; leave it out")
+    content = fingerprint(task)
     own = {
-        "task": task.name, "content": fingerprint(task), "epochs": epochs, "record_every": record_every,
+        "task": task.name, "content": content, "epochs": epochs, "record_every": record_every,
         "protocol": plan.protocol, "target_share": target_share, "learning_rate": learning_rate,
         "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates},
     }  # fmt: skip
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
-    rates, targets = _calibrate(plan, trials, folder)
-    trials.train([settled(arm, rates) for arm in chosen], plan.seeds, "compare")
+    with alone(folder):
+        rates, targets = _calibrate(plan, trials, folder)
+        trials.train([settled(arm, rates) for arm in chosen], plan.seeds, "compare")
 
     by_name = {arm.name: settled(arm, rates) for arm in chosen}
     errors = {
@@ -138,7 +155,7 @@ def compare(
     cards = {name: one.card for name, one in known.items()}
     return results | {
         "about": {
-            "task": task.name, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
+            "task": task.name, "content": content, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
             "record_every": record_every or task.steps_per_epoch, "left_out": left_out, "seen": seen(cards, task.name),
             "more": dict(about or {}),
         },
@@ -169,15 +186,15 @@ def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any]
 
 
 def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-    """A target far above the loss that runs begin with is one of runs that diverged: nobody could reach it, or all would."""
+    """A target that is not below the loss that runs begin with is one of runs that diverged: nobody could reach it, or all would at once."""
     for base in bases(plan.arms):
         curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
         begin = float(np.median([run["loss"][0] for run in curves]))
         for share, target in targets[base.name].items():
-            if not target <= WORSE * begin:
+            if not target < begin:
                 raise UserError(
-                    f"arm.{base.name}: after {share} of their length its calibration runs have a loss of {target:.4g}, from {begin:.4g}: no finite one, "
-                    f"or no target; lower its learning rate, or train longer"
+                    f"arm.{base.name}: after {share} of their length its calibration runs have a loss of {target:.4g}, and began at {begin:.4g}: that is "
+                    f"no target; lower its learning rate, or train longer"
                 )
 
 

@@ -57,7 +57,10 @@ class Training:
         options: dict[str, Any] = {"forecaster": LastValue(window=1), "every": steps + 1}  # never
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
-        tx = nowcast.periodic(inner, **options, labels=task.labels)
+        try:
+            tx = nowcast.periodic(inner, **options, labels=task.labels)
+        except nowcast.UserError as error:
+            raise nowcast.UserError(f"arm.{arm.name}: {error}") from None
         axes: PyTree = nowcast.POPULATION
         if self._decay is not None:
             tx, axes = wrappers.averaged(tx, self._decay), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]

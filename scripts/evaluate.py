@@ -21,12 +21,12 @@ from hydra.types import RunMode
 from collect.comparison import Stopped
 from collect.config import EvaluateConfig
 from collect.evaluation import evaluate, write
+from collect.joining import check as check_joint
+from collect.joining import write as join
 from collect.stop import Stop
 from nowcast.evaluation import report
 from nowcast.types import UserError
 from scripts.cli import command, command_line
-from scripts.report import check as check_joint
-from scripts.report import write as join
 
 GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_title")
 """What does not tell one report from another."""
@@ -45,7 +45,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
             sys.exit(stop.exit_code)
     results = write(folder, results, [command_line("evaluate")])
     print(f"\n{results['about']['task']}\n{report.text(results)}\n\nreport: {folder / 'report.html'}", flush=True)
-    return {"report": config.report, "folder": str(folder)}
+    return {"report": config.report, "folder": str(folder), "command": results["commands"][-1]}
 
 
 def name(config: EvaluateConfig) -> str:
@@ -65,7 +65,7 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
                 f"-m: jobs wrote one after another to {str(last)!r}, which keeps the last one's report alone; give each its own report="
             )
         last = Path(jobs[0]["report"])
-        join(last, [Path(job["folder"]) for job in jobs])
+        join(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])
         print(f"report of all {len(jobs)}: {last / 'report.html'}")
     print(f"numbers: {last / 'results.json'}   tables: {last / 'report.md'}")
     print(f"next: open {last / 'report.html'} in a browser")

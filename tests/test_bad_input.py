@@ -94,7 +94,7 @@ EVALUATE = [
     ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"), ("+arm={{mine:{{ovr:constant}}}}", "ovr"), ("+arm={{a:{{over:b}},b:{{over:a}}}}", "circle"),
     ("+arm={{a/b:{{over:constant}}}}", "a/b"), ("+arm={{mine:3}}", "mine"), ("protocol=kind", "honest, paper"), ("target_accuracy=0", "target_accuracy=0"),
     ("target_accuracy=1", "target_accuracy=1"), ("data.validation=false", "data.validation=false"), ("protocol=paper data.validation=false", "tuned"),
-    ("beside=theirs", "beside"), ("-m report={folder}", "is no report"), ("-m report={one}", "holds a report of one task"),
+    ("beside=theirs", "beside"), ("published={folder}", "no arm of this command jumps by it"), ("arm=[constant,constant_linear]", "forecaster="), ("epochs=2 arm=[constant] forecaster=", "a run has 3 evaluations"), ("-m report={folder}", "is no report"), ("-m report={one}", "holds a report of one task"),
 ]  # fmt: skip
 REPORT = [
     ("reports=[]", "two folders or more"), ("reports=[{one}]", "two folders or more"), ("reports={one}", "reports=[{one}"), ("~reports", "reports"),

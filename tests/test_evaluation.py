@@ -1,6 +1,7 @@
 """A comparison of a task of one's own, from Python; and what is said of forecasters."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,10 @@ import pytest
 from curves import validate
 
 import nowcast
+from collect.comparison import alone
 from collect.evaluation import compare, load, made_by, seen, write
 from nowcast.evaluation import Arm
-from nowcast.evaluation.arms import Average
+from nowcast.evaluation.arms import Average, Jump
 from nowcast.types import UserError
 
 ARMS = {
@@ -165,7 +167,8 @@ def test_what_was_chosen_stands(tmp_path):
     ("more", "said"),
     [
         ({"seeds": []}, "none twice"), ({"seeds": [0, 0]}, "none twice"), ({"seeds": [9]}, "none twice"),
-        ({"calibration_seeds": []}, "none twice"), ({"target_share": 7}, "target_share=7"),
+        ({"calibration_seeds": []}, "none twice"), ({"target_share": 7}, "target_share=7"), ({"record_every": 0}, "record_every=0"),
+        ({"workers": 0}, "workers=0"), ({"learning_rates": [0.1, 0.1]}, "each once"), ({"epochs": 2}, "a run has 3 evaluations"),
     ],
 )  # fmt: skip
 def test_seeds_and_targets_that_cannot_be_are_refused(tmp_path, more, said):
@@ -175,3 +178,26 @@ def test_seeds_and_targets_that_cannot_be_are_refused(tmp_path, more, said):
     with pytest.raises(UserError, match="letters, digits"):
         compare(Line(), {"../evil": Arm()}, tmp_path / "a", **given)
     assert not (tmp_path / "a").exists()
+
+
+def test_an_arm_that_cannot_be_is_named_before_anything_is_trained(tmp_path):
+    given = {"epochs": 7, "seeds": [0, 1], "calibration_seeds": [9]}
+    for arm, said in [
+        (Arm(schedule="foo"), "schedule='foo' is unknown"),
+        (Arm(over="constant", forecaster="linear", jump=Jump(moments="foo")), "arm.mine: moments='foo' must be one of"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            compare(Line(), {"constant": Arm(), "mine": arm}, tmp_path / "a", **given)
+    assert not (tmp_path / "a").exists()
+
+
+def test_two_commands_do_not_train_for_one_report(tmp_path):
+    given = {"epochs": 7, "seeds": [0], "calibration_seeds": [9]}
+    with alone(tmp_path / "a"):
+        assert [file.name for file in (tmp_path / "a").rglob("*")] == ["runs", "lock"]
+        with pytest.raises(UserError, match="another command is at work there"), alone(tmp_path / "a"):
+            pass
+    shutil.rmtree(tmp_path / "a")
+    compare(Line(), {"constant": Arm()}, tmp_path / "a", **given)
+    with alone(tmp_path / "a"), pytest.raises(UserError, match="another command is at work there"):
+        compare(Line(), {"constant": Arm()}, tmp_path / "a", **given)

@@ -9,6 +9,7 @@ from curves import plan, reaching, read_back, results, run, told
 from pages import Page
 from scipy import stats
 
+from collect.joining import read
 from nowcast.evaluation import joint
 from nowcast.evaluation.arms import Arm, Average
 from nowcast.evaluation.statistics import over_tasks
@@ -23,7 +24,7 @@ def task(name, runs, **arms):
     """Made-up results of a task: by arm when its runs cross the target."""
     own = plan(seeds=2, constant=CONSTANT, **arms)
     made = {arm: [one if isinstance(one, dict) else reaching(one) for one in each] for arm, each in runs.items()}
-    return told(results(own, made), name)
+    return told(results(own, made), name, content=f"{name} {runs}")
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,14 @@ def joined(tasks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     for one in tasks:
         read_back(one, folder / one["about"]["task"])
-    found = joint.join([joint.read(folder / one["about"]["task"]) for one in tasks])
+    found = joint.join([read(folder / one["about"]["task"]) for one in tasks])
     read_back(found, folder / "joint")
     return found
+
+
+def other(results):
+    """The same of another task of the same name."""
+    return results | {"about": results["about"] | {"content": "another"}}
 
 
 def arm(joined, name, over="constant"):
@@ -64,6 +70,15 @@ def test_a_speed_up_over_tasks_is_the_mean_of_those_tasks_that_have_the_arm(join
     assert found["seeds"] == {"a": [0.5, 0.5], "b": [0.8, 0.8], "c": [1, 3]}
     assert found["all"][0] == pytest.approx((0.5 * 0.8 * 3**0.5) ** (1 / 3))
     assert found["all"] == pytest.approx(list(over_tasks([[0.5, 0.5], [0.8, 0.8], [1, 3]])))
+
+
+def test_seconds_are_joined_as_steps_are(joined, tasks):
+    found = arm(joined, "wnn")["seconds_speed_up"]
+    assert found["seeds"] == {"a": [2, 2], "b": [8, 8]}
+    assert joined["alone"]
+    shared = tasks[0] | {"alone": False}
+    assert not joint.join([shared, tasks[1]])["alone"]
+    assert "| wnn | constant | ≈4.00× [2.00, 8.00] |" in joint.markdown(joint.join([shared, tasks[1]]))
 
 
 def test_each_tasks_own_interval_is_kept(joined, tasks):
@@ -102,7 +117,7 @@ def test_losses_of_a_task_with_a_diverged_run_are_left_out_and_its_steps_stay():
 
 
 def test_tasks_of_one_name_get_numbers(tasks):
-    joined = joint.join([tasks[0], tasks[1], tasks[0] | {"curves": {}}])
+    joined = joint.join([tasks[0], tasks[1], other(tasks[0])])
     assert [one["name"] for one in joined["tasks"]] == ["a (1)", "b", "a (2)"]
     assert arm(joined, "wnn")["speed_up"]["seeds"] == {"a (1)": [2, 2], "b": [8, 8], "a (2)": [2, 2]}
 
@@ -139,8 +154,14 @@ def test_tasks_that_agree_show_a_difference():
 
 
 def test_the_same_runs_are_no_two_tasks(tasks):
-    with pytest.raises(UserError, match=r"the same runs are there twice \(a\)"):
+    said = "the same runs of a are in two of them, and would count as two tasks"
+    with pytest.raises(UserError, match=said):
         joint.join([tasks[0], tasks[1], tasks[0]])
+    timed_anew = task("a", {"constant": [20, 20], "linear": [5, 6]}, linear=LINEAR)
+    timed_anew["about"]["content"] = tasks[0]["about"]["content"]
+    with pytest.raises(UserError, match=said):
+        joint.join([tasks[0], timed_anew])
+    joint.join([tasks[0], timed_anew | {"about": timed_anew["about"] | {"epochs": 20}}])
 
 
 def test_arms_of_one_name_must_be_the_same():
@@ -164,6 +185,7 @@ def test_the_page_is_well_formed_and_has_every_task(joined, tasks):
         assert line in words
     assert sum(tag == "svg" for tag, _ in page.tags) == 1 + len(tasks)
     assert all(one["commands"][-1] in words for one in tasks)
+    assert "python scripts/report.py" in joint.page(joined, tasks, "python scripts/report.py reports=[a,b]")
 
 
 def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
@@ -180,7 +202,7 @@ def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
 
 def test_a_page_of_diverged_runs_is_made_too(tmp_path):
     lost = task("a", {"constant": [3, 3], "linear": [LOST, LOST]}, linear=LINEAR)
-    read = [read_back(lost, tmp_path), read_back(lost | {"curves": {**lost["curves"], "more": []}}, tmp_path / "again")]
+    read = [read_back(lost, tmp_path), read_back(other(lost), tmp_path / "again")]
     Page(joint.page(joint.join(read), read)).check()
 
 
@@ -188,9 +210,9 @@ def test_different_protocols_are_not_joined(tasks):
     paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
     with pytest.raises(UserError, match=r"different protocols \(honest at 0\.75, paper at 0\.6\); join those of one"):
         joint.join([*tasks, paper])
-    other = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}
+    half = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}
     with pytest.raises(UserError, match=r"honest at 0\.5, honest at 0\.75"):
-        joint.join([tasks[0], other])
+        joint.join([tasks[0], half])
 
 
 @pytest.mark.parametrize(
@@ -209,7 +231,7 @@ def test_what_is_no_report_of_a_task_is_refused_in_one_line(tmp_path, content, s
     if content is not None:
         (folder / "results.json").write_text(content)
     with pytest.raises(UserError) as caught:
-        joint.read(folder)
+        read(folder)
     assert str(caught.value).startswith("reports: ")
     assert str(folder) in str(caught.value)
     assert said in str(caught.value)

@@ -9,6 +9,7 @@ from curves import GRIDS, arms, plan, run
 from nowcast.evaluation.arms import Arm, Average, Jump, bases
 from nowcast.evaluation.protocol import calibration_arms, choose_rates, choose_targets, followers, settled
 from nowcast.evaluation.statistics import Crossing
+from nowcast.types import UserError
 
 NAN = math.nan
 ARMS = {
@@ -154,6 +155,27 @@ def test_a_base_that_diverges_has_no_finite_target():
         plan(constant=Arm()), {}, lambda arm, seed: run([20.0, 19, 18, 17, 16, NAN, NAN, NAN, NAN])
     )
     assert targets["constant"] == {"0.5": 17, "0.75": math.inf, "0.95": math.inf}
+
+
+@pytest.mark.parametrize(
+    ("share", "evaluations", "enough"),
+    [(0.75, 3, False), (0.75, 4, True), (0.1, 15, False), (0.1, 16, True), (0.01, 100, False), (0.01, 201, True)],
+)
+def test_runs_of_too_few_evaluations_for_a_target_are_refused(share, evaluations, enough):
+    """After a share of a run's length there must be a mean of three losses."""
+    own = plan(**ARMS, target_share=share)
+    if enough:
+        own.check_length(evaluations)
+    else:
+        with pytest.raises(UserError, match=rf"a run has {evaluations} evaluations.*train longer"):
+            own.check_length(evaluations)
+    plan(**ARMS, **PAPER).check_length(2)
+
+
+@pytest.mark.parametrize("rates", [(), (0.1, 0.1), (0.1, -1.0), (0.0,), (100.0,)])
+def test_grids_that_cannot_be_are_refused(rates):
+    with pytest.raises(UserError, match="each once, above 0 and below 100"):
+        plan(**ARMS, grids={"adam": rates})
 
 
 def test_the_papers_target_is_one_accuracy_for_every_base():

@@ -105,7 +105,7 @@ def test_a_task_may_have_other_metrics_and_no_accuracy(tmp_path):
 
 
 def test_joint_results_are_as_their_schema_says_with_all_that_may_be_missing(made_up, tmp_path):
-    again = made_up | {"curves": {}}
+    again = made_up | {"about": made_up["about"] | {"content": "another"}}
     found = read_back(joint.join([made_up, again]), tmp_path)
     validate("joint", found)
     assert found["arms"][1]["final_loss_ratio"]["all"] == [None, None, None]

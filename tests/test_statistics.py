@@ -169,6 +169,9 @@ def test_seeds_that_agree_for_a_coarse_grid_show_no_more_than_it_can():
     assert clear([8.0] * 6, [7.0] * 6, resolution=1.0)  # chance does not do that six times
     assert not clear([8.0] * 9, [7.0] * 9)  # no scatter at all: of what, nobody knows
     assert clear([8.0, 8.1, 7.9], [4.0, 4.1, 4.0], resolution=0.1)
+    # The arm's 8 is the coarser of the two places: by the base's 40 alone 18 steps would be no hindrance.
+    assert not clear([40.0] * 3, [8.0] * 3, resolution=18.0)
+    assert clear([40.0] * 3, [8.0] * 3, resolution=12.0)
 
 
 def test_a_coarse_grid_makes_few_false_claims():

@@ -5,7 +5,7 @@ import math
 import pytest
 from curves import plan, reaching, results, run
 
-from nowcast.evaluation import cost
+from nowcast.evaluation import cost, summarise, verdicts
 from nowcast.evaluation.arms import Arm, Average
 
 NAN, INF = math.nan, math.inf
@@ -32,6 +32,12 @@ def of(base, arm, **options):
     """``(row of the base, row of the arm, verdicts)`` of runs of two arms, the second over the first."""
     found = results(plan(seeds=len(base), **TWO, **options), {"constant": base, "constant_linear": arm})
     return *found["arms"], found["verdicts"]
+
+
+def said_of(verdicts, arm="constant_linear"):
+    """The sentence on an arm."""
+    [line] = [line for line in verdicts if line.startswith(f"{arm} over ")]
+    return line
 
 
 def at(row, base="constant", target="0.75"):
@@ -95,10 +101,25 @@ def test_a_row_says_what_the_arm_is_and_took(rows):
     assert (row["over"], row["learning_rate"]) == ("cosine", 0.2)
     assert row["words"] == "adam, cosine; jumps to the forecast of linear"
     assert row["settings"]["forecaster"] == "linear"
-    assert (row["best_loss"], row["final_loss"], row["test_loss"], row["test_accuracy"]) == (0.25, 0.25, 0.25, 0.5)
+    assert (row["best_loss"], row["final_loss"], row["test_loss"], row["test_accuracy"]) == (0.25, 0.25, 0.5, 0.5)
     assert (row["parameters"], row["history_bytes_per_parameter"], row["jumps"]) == (100, 0, None)
     _, row, _ = of([reaching(20)], [reaching(10, jumps=[(50, 0.5, 0.4, 1.0)])])
     assert row["history_bytes_per_parameter"] == 8
+
+
+def test_the_best_loss_and_the_test_accuracy_are_paired_too():
+    base = [run([9.0, 2, 4, 3], test_accuracy=[0.5]), run([9.0, 6, 4, 5], test_accuracy=[0.7])]
+    arm = [run([9.0, 1, 4, 3], test_accuracy=[0.6]), run([9.0, 6, 2, 5], test_accuracy=[0.7])]
+    first, row, _ = of(base, arm)
+    assert row["best_loss_ratio"]["each"] == [2, 2]
+    assert row["test_accuracy_gain"] == pytest.approx([0.05, 0, 0.1])
+    assert first["test_accuracy_gain"] == [0, 0, 0]
+
+
+def test_the_best_loss_at_equal_seconds_is_that_until_the_faster_one_ends():
+    base, arm = run([9.0, 4, 3, 2], seconds=1.0), run([9.0, 6, 1, 0.5], seconds=2.0)
+    _, row, _ = of([base] * 2, [arm] * 2)
+    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx([2 / 6] * 2)  # 3 seconds: an epoch of the arm
 
 
 def test_losses_at_the_end_are_means_of_three_and_medians_over_seeds():
@@ -143,8 +164,14 @@ def test_diverged_runs_stay_in():
     assert row["final_loss"] == INF  # the median of two
     assert row["final_loss_ratio"]["each"] is None
     assert all(map(math.isnan, row["final_loss_ratio"]["ratio"]))
-    assert "1 of its 2 runs DIVERGED" in verdicts[0]
-    assert "Final" not in verdicts[0]
+    assert "1 of its 2 runs DIVERGED" in said_of(verdicts)
+    assert "Final" not in said_of(verdicts)
+
+
+def test_a_run_that_ends_above_where_it_began_diverged_too():
+    base, row, verdicts = of([run([1.0, 2.0, 1.5, 1.2, 1.1])] * 2, [run([1.0, 0.9, 0.8, 0.7, 0.6])] * 2)
+    assert (base["diverged"], row["diverged"]) == (2, 0)
+    assert "2 of 2 runs of the base constant DIVERGED." in verdicts
 
 
 LOSS = [8.0, 7, 6, 5, 9, 7, 5.5, 4, 3]
@@ -192,7 +219,15 @@ def test_jumps_taken_and_refused_are_means_over_seeds():
     mixed = run(LOSS, jumps=[(40, 4.5, 4.4, 1.0)] * 3, refused=1)
     _, row, verdicts = of([run(LOSS)] * 2, [taken, mixed])
     assert (row["jumps"]["accepted"], row["jumps"]["refused"]) == (2.5, 0.5)
-    assert "2.5 jumps taken and 0.5 refused in a run" in verdicts[0]
+    assert "Of its jumps 2.5 are taken and 0.5 refused in a run" in said_of(verdicts)
+
+
+def test_a_loss_at_the_jump_itself_is_no_recovery():
+    """By the paper's protocol a run is measured before a jump, so that the loss there is always the one before."""
+    losses = [8.0, 7.0, 6.0, 5.0, 9.0, 5.5, 4.0]
+    own = run(losses, jumps=[(30, 5.0, 9.5, 1.0)], accuracy=[0.1] * 7)
+    _, row, _ = of([run(losses)] * 2, [own] * 2, target_accuracy=0.5)
+    assert row["jumps"]["steps_to_recover"] == 30
 
 
 def test_a_jump_to_nowhere_has_an_endless_dip():
@@ -226,18 +261,21 @@ def test_errors_that_not_every_seed_has_are_left_out():
 def verdict(base, arm, **more):
     """Of an arm by its crossings and its base's."""
     lines = of([reaching(when) for when in base], [reaching(when, **more) for when in arm])[2]
-    return lines[0].removeprefix("constant_linear over constant ").split(". Final")[0], lines[1:]
+    line = said_of(lines)
+    return line.removeprefix("constant_linear over constant ").split(". Final")[0], [
+        one for one in lines if one != line
+    ]
 
 
 def test_sentences_say_what_helps_hurts_or_cannot_be_told(found):
-    assert [line.split(" over ")[0] for line in found["verdicts"][:4]] == [
+    assert [line.split(" over ")[0] for line in found["verdicts"] if " over " in line[:25]] == [
         "constant_linear", "constant_wnn", "cosine_linear", "cosine_wnn"
     ]  # fmt: skip
     base = CROSSINGS["constant"]
     assert verdict(base, CROSSINGS["constant_wnn"]) == ("reaches the target in fewer steps: 2.00× [2.00, 2.00]", [])
     said, _ = verdict(base, CROSSINGS["constant_linear"])
-    assert said.startswith("HURTS, it needs more steps: 0.60× [")
-    assert said.endswith("] (it is reached by 5 of 5 base runs and 2 of 5 of its own)")
+    assert said.startswith("HURTS, it needs more steps: ≤ 0.60× [")
+    assert said.endswith("] (5 of 5 base runs reach the target, and 2 of 5 of its own)")
     assert verdict(base, [40] * 5)[0].startswith("HURTS, it needs more steps: 0.60× [")
     said, _ = verdict(CROSSINGS["cosine"], CROSSINGS["cosine_linear"])
     assert said.startswith("makes no difference that these seeds can show: 1.")
@@ -247,8 +285,8 @@ def test_no_target_reached_is_no_verdict_and_a_ratio_of_1():
     _, row, verdicts = of([reaching(None)] * 5, [reaching(None)] * 5)
     assert at(row)["steps"]["speed_up"] == pytest.approx([1, 1, 1])
     assert at(row)["reached"] == at(row)["base_reached"] == 0
-    assert "cannot be judged by this target: no run of either reaches it" in verdicts[0]
-    assert verdict([None] * 5, [20] * 5)[0].startswith("reaches the target in fewer steps: 2.00×")
+    assert "cannot be judged by this target: no run of either reaches it" in said_of(verdicts)
+    assert verdict([None] * 5, [20] * 5)[0].startswith("reaches the target in fewer steps: ≥ 2.00×")
 
 
 def test_equal_crossings_are_no_change():
@@ -260,24 +298,105 @@ def test_equal_crossings_are_no_change():
 
 
 def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
-    assert ". Final validation loss, constant / constant_wnn: 1.00 [1.00, 1.00], a difference that these seeds cannot show." in found["verdicts"][1]  # fmt: skip
+    assert ". Final validation loss, constant / constant_wnn: 1.00 [1.00, 1.00], a difference that these seeds cannot show." in said_of(found["verdicts"], "constant_wnn")  # fmt: skip
     base = [falling(height, 1.0) for height in (20, 30, 40)]
     better = [falling(height - 10, 1.0) for height in (20, 30, 40)]
-    line = of(base, better)[2][0]  # 13, 23, 33 over 3, 13, 23
+    line = said_of(of(base, better)[2])  # 13, 23, 33 over 3, 13, 23
     value = (13 / 3 * 23 / 13 * 33 / 23) ** (1 / 3)
     assert f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference" in line
-    line = of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2][0]  # all twice as high
+    line = said_of(of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2])  # all twice as high
     assert (
         "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
     )  # seeds that agree to the last digit show nothing
-    line = of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2][0]
-    assert line.endswith("Final validation loss, constant / constant_linear: 1.99 [1.99, 2.00].")
+    line = said_of(of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2])
+    assert line.endswith("Final validation loss, constant / constant_linear: 1.99 [1.99, 2.00]: it ends lower.")
 
 
 def test_sooner_at_the_target_and_higher_at_the_end_is_said():
     better = [falling(height, 1.0) for height in (20, 30, 40)]
     worse = [falling(height * 1.5 + height / 1000, 1.0) for height in (20, 30, 40)]
-    assert of(better, worse)[2][0].endswith("]: it ENDS HIGHER.")
+    assert said_of(of(better, worse)[2]).endswith("]: it ENDS HIGHER.")
+    line = "mine over base reaches the target in fewer steps: 2.00×. Final validation loss, base / mine: 0.50: it ENDS HIGHER."
+    assert verdicts.tone(line) == ""
+    assert verdicts.tone(line.split(". Final")[0]) == "better"
+
+
+def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compared():
+    base, quick = [reaching(when) for when in (20, 22, 24, 26, 28)], (10, 11, 12, 13, 14)
+    slow = [reaching(when, seconds=6.0) for when in quick]
+    line = said_of(of(base, slow)[2])
+    assert "in fewer steps: 2.00× [2.00, 2.00], and in seconds it is SLOWER: 0.67× [0.67, 0.67]" in line
+    assert verdicts.tone(line) == ""
+    slow = [reaching(when, seconds=6.0, alone=False) for when in quick]
+    assert "SLOWER" not in said_of(of(base, slow)[2])
+
+
+def test_a_target_reached_before_any_jump_says_nothing_of_jumps():
+    crossings = [20, 21, 22, 23, 24]
+    late = {"jumps": [(300, 0.3, 0.3, 1.0)]}
+    assert verdict(crossings, crossings, **late)[0] == (
+        "cannot be judged by this target: every run reaches it before its first jump"
+    )
+    at_once = {"jumps": [(50, 0.3, 0.3, 1.0)]}
+    assert verdict(crossings, crossings, **at_once)[0].startswith("changes nothing")
+    said, _ = verdict([20, 22, 24, 26, 28], [10, 11, 12, 13, 14], jumps=[(115, 0.3, 0.3, 1.0)])
+    assert (
+        said
+        == "reaches the target in fewer steps: 2.00× [2.00, 2.00] (2 of its 5 runs reach the target before they jump)"
+    )
+
+
+def test_at_the_step_of_a_jump_the_papers_protocol_measures_before_it():
+    own = run([5.0] * 5, accuracy=[0.1, 0.2, 0.7, 0.7, 0.7], jumps=[(20, 5.0, 5.0, 1.0)])
+    assert at(of([own] * 2, [own] * 2, target_accuracy=0.6)[1], target="0.6")["before_any_jump"] == 2
+    own = run([5.0, 4.0, 0.1, 0.1, 0.1], jumps=[(20, 4.0, 0.1, 1.0)])
+    target = {"constant": {"0.75": 3.5}}
+    made = results(plan(seeds=1, **TWO), {"constant": [own], "constant_linear": [own]}, target)
+    assert at(made["arms"][1])["before_any_jump"] == 0
+
+
+def without_any(**crossings):
+    """What is said of bases that an arm without forecasts outruns."""
+    given = {"constant": [20, 22, 24, 26, 28], "constant_linear": [15, 16, 18, 20, 21]} | crossings
+    more = {name: Arm(over="constant", average=Average()) for name in crossings if name != "constant"}
+    found = results(plan(**TWO, **more), {name: [reaching(when) for when in each] for name, each in given.items()})
+    return [line for line in found["verdicts"] if line.startswith("Without any")]
+
+
+def test_what_could_be_had_without_a_forecast_is_said():
+    [line] = without_any(mean=[10, 11, 12, 13, 14])
+    assert line.startswith("Without any forecast mean reaches the target of constant 2.00× [2.00, 2.00] as fast")
+    assert without_any(mean=[20, 22, 24, 26, 28]) == []
+    assert without_any(mean=[30, 33, 36, 39, 40]) == []
+
+
+def test_and_not_hidden_by_a_faster_arm_that_is_not_sure():
+    wild = [2, 40, 3, 2, 40]
+    assert without_any(wild=wild) == []
+    [line] = without_any(wild=wild, mean=[10, 11, 12, 13, 14])
+    assert "mean reaches the target" in line
+
+
+def test_a_rate_at_the_edge_of_its_grid_is_said():
+    arms = ARMS | {"quick": Arm(learning_rate="tuned", over="constant", optimizer="muon"), "slow": Arm(learning_rate="tuned", over="constant")}  # fmt: skip
+    own = plan(**arms)
+    chosen = {name: {"learning_rate": 0.1, "final_loss": {}, "at_edge": True} for name in ("cosine", "quick", "slow")}
+    made = summarise(own, chosen, {arm.name: {"0.75": 0.5} for arm in own.arms}, lambda arm, seed: reaching(20))
+    lines = [line for line in made["verdicts"] if "the edge of" in line]
+    assert lines == [
+        "The learning rate of cosine lies at the edge of its grid: a wider one may do better, and make the gains over it smaller.",
+        "The learning rates of quick, slow lie at the edge of their grids: a wider one may do better.",
+    ]
+    assert all(map(verdicts.warns, lines))
+
+
+def test_a_base_that_no_longer_improves_is_said():
+    falls, rises = {"0.5": 0.5, "0.75": 0.4, "0.95": 0.3}, {"0.5": 0.5, "0.75": 0.6, "0.95": 0.3}
+    runs = {name: [reaching(20)] * 5 for name in TWO}
+    assert not [line for line in results(plan(**TWO), runs, {"constant": falls})["verdicts"] if "improves" in line]
+    [line] = [line for line in results(plan(**TWO), runs, {"constant": rises})["verdicts"] if "improves" in line]
+    assert line.startswith("constant no longer improves from 50% to 75% of its length (0.5, then 0.6), so that chance")
+    assert verdicts.warns(line)
 
 
 def test_few_seeds_are_said_to_be_too_few():
@@ -314,6 +433,12 @@ def test_seconds_count_where_every_run_had_the_machine_to_itself(alone):
     assert found["alone"] == (alone is True)
 
 
+def test_seconds_of_two_machines_do_not_count():
+    own = [[reaching(20, machine=name) for name in names] for names in (("cpu", "cpu"), ("cpu", "gpu"))]
+    base, row, _ = of(*own)
+    assert (base["alone"], row["alone"]) == (True, False)
+
+
 def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
     slow = run([5.0] * 9, accuracy=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7])
     fast = run([5.0] * 9, accuracy=[0.1, 0.5, 0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
@@ -324,7 +449,7 @@ def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
         1,
     )
     assert at(found["arms"][1], target="0.6")["epochs"]["each"] == [2] * 5
-    assert found["verdicts"][0].startswith(
+    assert said_of(found["verdicts"]).startswith(
         "constant_linear over constant reaches the target in fewer steps: 2.50× [2.50, 2.50]. Final test loss"
     )
 
@@ -368,6 +493,17 @@ def test_a_forecaster_pays_after_so_many_runs(crossings, card, saved, shown, pay
         "corpus_runs": card.get("corpus", {}).get("runs"), "saved_seconds": saved, "shown": shown,
         "pays_after": pays,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{"alone": False}, {"seconds": 1.9}])
+def test_a_forecaster_pays_only_where_seconds_can_be_compared_and_steps_are_saved(more):
+    base, arm = [30, 31, 30, 29, 30], SURE if "alone" in more else [30, 31, 30, 29, 31]
+    made = [reaching(when, **more) for when in arm]
+    found = results(plan(seeds=5, **TWO), {"constant": [reaching(when) for when in base], "constant_linear": made})
+    assert found["arms"][1]["against"]["constant"]["0.75"]["seconds"]["clear"]
+    paid = cost.of(found, "constant_linear", CARD)
+    assert paid["saved_seconds"] > 0
+    assert (paid["shown"], paid["pays_after"]) == (False, None)
 
 
 @pytest.mark.parametrize("when", [2, 20, 40])

@@ -1,50 +1,30 @@
 """Reports of several tasks as one: geometric means over tasks, with a hierarchical bootstrap."""
 
 import html
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from nowcast.evaluation import pictures, report, tables
 from nowcast.evaluation.statistics import clear, over_tasks
-from nowcast.evaluation.summary import SCHEMA
 from nowcast.evaluation.tables import Table
 from nowcast.evaluation.verdicts import warns
 from nowcast.types import UserError
 
-JOINT = "weight-nowcaster/joint/1"
+JOINT = "weight-nowcaster/joint/2"
 ENOUGH = 3
 """Tasks below which nothing is said of tasks in general."""
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The results in a report's folder.
-
-    Raises:
-        UserError: There are none, damaged ones, or ones of another schema.
-    """
-    file = folder / "results.json"
-    try:
-        results = json.loads(file.read_text())
-        schema = results["schema"]
-    except OSError:
-        raise UserError(f"reports: {str(folder)!r} has no results.json; scripts/evaluate.py writes one") from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
-    if schema != SCHEMA:
-        raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
-    return results
 
 
 def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Joint results of tasks: for every arm over the same base, the means over the tasks that have it.
 
     Returns:
-        ``schema``; ``tasks`` (name, setting, command); ``arms``: name, over, and for ``speed_up`` (steps to the headline's target) and
-        ``final_loss_ratio`` the interval over tasks, the one of each, and whether the tasks show a difference.
+        ``schema``; ``tasks`` (name, setting, command); ``alone``, whether seconds can be compared on every task; ``arms``: name, over, and for
+        ``speed_up`` (steps to the headline's target), ``seconds_speed_up`` and ``final_loss_ratio`` the interval over tasks, the one of
+        each, and whether the tasks show a difference.
 
     Raises:
         UserError: Protocols differ, arms of one name are not the same, or the same runs are there twice.
@@ -63,6 +43,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             {"name": name, "setting": report.setting(one), "command": (one["commands"] or [""])[-1]}
             for name, one in zip(names, all_results, strict=True)
         ],
+        "alone": all(one["alone"] for one in all_results),
         "arms": [_arm(name, over, dict(zip(names, all_results, strict=True))) for name, over in pairs],
         "warnings": [
             f"{name}: {line}"
@@ -73,33 +54,36 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]]) -> str:
-    """The joint report as one self-contained HTML page."""
+def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], command: str | None = None) -> str:
+    """The joint report as one self-contained HTML page; ``command`` joined it."""
     esc = html.escape
+    title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
     entries = [
         (f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row), row["speed_up"]["clear"])
         for row in joint["arms"]
     ]
     parts = [
-        f"<h1>Ways to train, compared on {len(joint['tasks'])} tasks</h1>",
+        f"<h1>{esc(title)}</h1>",
         "<h2>What came out</h2>", report.listed(verdicts(joint)),
         report.figure(pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"), "all"),
         '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
         "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
         "<h2>Steps to the target</h2>", report.table(speed_ups(joint, "speed_up")),
+        "<h2>Seconds to the target</h2>", *([] if joint["alone"] else [f"<p>{esc(report.SHARED)}</p>"]), report.table(speed_ups(joint, "seconds_speed_up")),
         "<h2>Final loss, base / arm</h2>", report.table(speed_ups(joint, "final_loss_ratio")),
     ]  # fmt: skip
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
             f"<h2>{esc(task['name'])}</h2>", f'<p class="quiet">{esc(task["setting"])}</p>', report.listed(one["verdicts"], mark=True),
-            *(report.table(tables.main(one, base)) for base in pictures.panels(one)),
+            *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
             report.figure(pictures.curves(one), f"task{place}"),
         ]  # fmt: skip
         if len(tables.forecasts(one)) > 1:
             parts += [f'<p class="quiet">{esc(report.FORECASTS)}</p>', report.table(tables.forecasts(one))]
-    commands = dict.fromkeys(line for one in all_results for line in one["commands"])
-    parts += report.closing(all_results[0], list(commands))
-    return report.document(f"Compared on {len(joint['tasks'])} tasks", parts)
+    commands = dict.fromkeys(
+        [*(line for one in all_results for line in one["commands"]), *([command] if command else [])]
+    )
+    return report.document(title, [*parts, *report.closing(all_results, list(commands))])
 
 
 def markdown(joint: Mapping[str, Any]) -> str:
@@ -107,8 +91,9 @@ def markdown(joint: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "**Steps to the target**", "", tables.markdown(speed_ups(joint, "speed_up")), "",
+            "**Seconds to the target**", "", tables.markdown(speed_ups(joint, "seconds_speed_up")), "",
             "**Final loss, base / arm**", "", tables.markdown(speed_ups(joint, "final_loss_ratio")), "",
-            *(f"- {line}" for line in verdicts(joint)), "",
+            *(f"- {line}" for line in verdicts(joint)), *([] if joint["alone"] else [f"- {report.SHARED}"]), "",
         ]
     )  # fmt: skip
 
@@ -116,11 +101,12 @@ def markdown(joint: Mapping[str, Any]) -> str:
 def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
     """A row per arm, a column per task, and one for all."""
     names = [task["name"] for task in joint["tasks"]]
+    mark = tables.SHARED if what == "seconds_speed_up" and not joint["alone"] else ""
     table: Table = [("arm", "over", "all tasks [95 %]", *names)]
     for row in joint["arms"]:
         each = row[what]["each"]
         table.append(
-            (row["name"], row["over"], tables.ratio(row[what]["all"]), *(tables.ratio(each[n]) if n in each else "–" for n in names))
+            (row["name"], row["over"], mark + tables.ratio(row[what]["all"]), *(mark + tables.ratio(each[n]) if n in each else "–" for n in names))
         )  # fmt: skip
     return table
 
@@ -145,33 +131,40 @@ def verdicts(joint: Mapping[str, Any]) -> list[str]:
 
 
 def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    speed: dict[str, Any] = {"each": {}, "seeds": {}}
-    loss: dict[str, Any] = {"each": {}, "seeds": {}}
+    empty: dict[str, Any] = {"each": {}, "seeds": {}}
+    steps, seconds, loss = (deepcopy(empty) for _ in range(3))
     for task, one in by_task.items():
         rows = {row["name"]: row for row in one["arms"]}
         if name not in rows or rows[name]["over"] != over:
             continue
         headline = one["protocol"]["headline"]
-        against = [rows[each]["against"][over][headline]["steps"]["each"] for each in (over, name)]
-        speed["each"][task] = rows[name]["against"][over][headline]["steps"]["speed_up"]
-        speed["seeds"][task] = [base / arm for base, arm in zip(*against, strict=True)]
+        for unit, found in (("steps", steps), ("seconds", seconds)):
+            against = [rows[each]["against"][over][headline][unit]["each"] for each in (over, name)]
+            found["each"][task] = rows[name]["against"][over][headline][unit]["speed_up"]
+            found["seeds"][task] = [base / arm for base, arm in zip(*against, strict=True)]
         if rows[name]["final_loss_ratio"]["each"]:
             loss["each"][task] = rows[name]["final_loss_ratio"]["ratio"]
             loss["seeds"][task] = rows[name]["final_loss_ratio"]["each"]
-    for found in (speed, loss):
+    for found in (steps, seconds, loss):
         ratios = list(found["seeds"].values())
         found["all"] = list(over_tasks(ratios)) if ratios else [float("nan")] * 3
         means = [float(np.exp(np.mean(np.log(each)))) for each in ratios]
         _, low, high = found["all"]
         found["clear"] = len(ratios) >= ENOUGH and clear(means, [1.0] * len(means)) and (low > 1 or high < 1)
-    return {"name": name, "over": over, "speed_up": speed, "final_loss_ratio": loss}
+    return {"name": name, "over": over, "speed_up": steps, "seconds_speed_up": seconds, "final_loss_ratio": loss}
 
 
 def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
     known: dict[tuple[str, str | None], Any] = {}
-    for place, one in enumerate(all_results):
-        if any(one["curves"] == other["curves"] for other in all_results[:place]):
-            raise UserError(f"reports: the same runs are there twice ({one['about']['task']}); give each report once")
+    runs: set[tuple[Any, ...]] = set()
+    for one in all_results:
+        own = _base_runs(one)
+        if own & runs:
+            raise UserError(
+                f"reports: the same runs of {one['about']['task']} are in two of them, and would count as two tasks; give reports of different "
+                "tasks (more arms or seeds of one task go into its own report)"
+            )
+        runs |= own
         for row in one["arms"]:
             same = {
                 key: value for key, value in row["settings"].items() if key not in ("optimizer", "forecaster", "of")
@@ -183,6 +176,17 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
                 raise UserError(
                     f"reports: the arms {row['name']} are not the same ({changed} differs); join reports of the same arms"
                 )
+
+
+def _base_runs(one: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+    """What tells the runs of the bases from all others, whatever was measured on them."""
+    task = tuple(one["about"][key] for key in ("content", "epochs", "steps_per_epoch"))
+    return {
+        (*task, row["learning_rate"], str(sorted(row["settings"].items())), seed)
+        for row in one["arms"]
+        if row["over"] is None
+        for seed in one["protocol"]["seeds"]
+    }
 
 
 def _names(all_results: Sequence[Mapping[str, Any]]) -> list[str]:

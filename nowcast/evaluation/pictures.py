@@ -1,7 +1,6 @@
 """The report's pictures, as matplotlib figures."""
 
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from nowcast.evaluation.tables import panels
+
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
 COLOURS = ("#7f7f7f", "#e07b1f", "#1f77d0", "#2ca05a", "#a05ac8", "#c83c50", "#17a2b0", "#b08a1a", "#d667ad", "#6b8e23")
+DASHES = ("-", "--", ":")
+"""Lines, one after another, when the colours begin again."""
+MANY = 8
+"""Arms in a panel above which it has the whole width, and its legend beside it."""
 BETTER, NEITHER, WORSE = COLOURS[2], COLOURS[0], COLOURS[5]
 PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 """For every picture of the project."""
@@ -25,23 +30,18 @@ STYLE: Any = PLAIN | {
 }  # fmt: skip
 
 
-def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Each base with the arms over it, itself first; a base that nothing is over only where it is over nothing."""
-    rows = results["arms"]
-    found = {row["name"]: [row, *(other for other in rows if other["over"] == row["name"])] for row in rows}
-    return {name: own for name, own in found.items() if len(own) > 1 or own[0]["over"] is None}
-
-
 def curves(results: Mapping[str, Any]) -> Figure:
     """How runs went, a panel per base: median and quartiles over seeds, the headline's target, crossings, jumps.
 
-    Validation loss, or by the paper's protocol accuracy. A loss above twice the initial one leaves the panel.
+    Validation loss, or by the paper's protocol accuracy. A loss above twice the initial one, or that is not finite, leaves the panel.
     """
     shown = panels(results)
-    rows = -(-len(shown) // 2)
+    crowded = any(len(rows) > MANY for rows in shown.values())
+    columns = 1 if crowded else min(len(shown), 2)
+    rows = -(-len(shown) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11 if len(shown) > 1 else 7, 4.3 * rows), layout="constrained")
-        axes = np.ravel(figure.subplots(rows, min(len(shown), 2), squeeze=False))
+        figure = Figure(figsize=(11 if len(shown) > 1 or crowded else 7, 4.3 * rows), layout="constrained")
+        axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
         for place, (name, own) in zip(axes, shown.items(), strict=False):
             _panel(place, results, name, own)
         for empty in axes[len(shown) :]:
@@ -53,12 +53,12 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Map
     protocol = results["protocol"]
     honest = protocol["name"] == "honest"
     key, target = "loss" if honest else "accuracy", results["targets"][base][protocol["headline"]]
-    for row, colour in zip(rows, COLOURS * len(rows), strict=False):
+    styles = [(colour, dashes) for dashes in DASHES * len(rows) for colour in COLOURS]
+    for row, (colour, dashes) in zip(rows, styles, strict=False):
         runs = results["curves"][row["name"]]
         epochs, steps = np.array(runs[0]["epoch"]), np.array(runs[0]["step"])
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # where no run has a finite one
-            low, middle, high = np.nanquantile(_values(runs, key), [0.25, 0.5, 0.75], axis=0)
-        axes.plot(epochs, middle, color=colour, label=row["name"], lw=1.9, zorder=3)
+        low, middle, high = np.quantile(_values(runs, key), [0.25, 0.5, 0.75], axis=0)
+        axes.plot(epochs, middle, dashes, color=colour, label=row["name"], lw=1.9, zorder=3)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, lw=0)
         jumps = np.isin(steps, runs[0]["jumps"]["step"])
         axes.plot(epochs[jumps], middle[jumps], "v", color=colour, ms=4.5, mec="none", zorder=4)
@@ -72,20 +72,25 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Map
     unit = "validation loss" if honest else "test accuracy"
     axes.set(xlabel="epoch", ylabel=unit, title=f"over {base}", xlim=(0, epochs[-1]))
     if honest:
-        start = np.nanmedian(_values(results["curves"][base], key)[:, 0])
+        start = np.median(_values(results["curves"][base], key)[:, 0])
         axes.set(yscale="log")
-        highest = max(np.nanmax(_values(results["curves"][row["name"]], key)) for row in rows)
+        highest = max(np.max(_values(results["curves"][row["name"]], key)) for row in rows)
         axes.set_ylim(top=min(2 * start, 1.1 * highest))  # what a jump throws beyond that is told by the table of dips
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-    axes.legend(loc="upper right" if honest else "lower right")
+    if len(rows) > MANY:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        axes.legend(loc="upper right" if honest else "lower right")
 
 
 def _values(runs: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "runs evaluations"]:
-    """What runs measured; NaN where it is not finite."""
+    """What runs measured; what is not finite is no accuracy, and a loss far above all others."""
     values = np.array([run[key] for run in runs], float)
-    return np.where(np.isfinite(values), values, np.nan)
+    finite = np.isfinite(values)
+    worst = 0.0 if key == "accuracy" else 100 * np.max(values, where=finite, initial=1.0)
+    return np.where(finite, values, worst)
 
 
 def forest(entries: Sequence[tuple[str, Sequence[float | None], str, bool]], label: str) -> Figure:

@@ -37,6 +37,27 @@ class Plan:
             )
         if not 0 < self.target_share <= 1:
             raise UserError(f"target_share={self.target_share}: must be above 0 and at most 1")
+        for rates in self.grids.values():
+            if not rates or len(set(rates)) < len(rates) or not all(0 < rate < 100 for rate in rates):
+                raise UserError(f"learning_rates={list(rates)}: give some, each once, above 0 and below 100")
+
+    @property
+    def shares(self) -> list[float]:
+        """Of a base's length: what its targets are named by."""
+        return sorted({*LADDER, self.target_share})
+
+    def check_length(self, evaluations: int) -> None:
+        """Refuse runs of too few evaluations, the first one counted, for a target at each share.
+
+        Raises:
+            UserError: There is one that no mean of three losses lies at.
+        """
+        if self.protocol == HONEST and round(self.shares[0] * (evaluations - 1)) < SMOOTHING - 1:
+            raise UserError(
+                f"a run has {evaluations} evaluations, and a target is a mean of {SMOOTHING} of them after {self.shares[0]:.2g} of its length: train longer "
+                f"(epochs=…), record more often (record_every=…)"
+                + (", or give a larger target_share" if self.target_share < LADDER[0] else "")
+            )
 
     @property
     def protocol(self) -> str:
@@ -107,9 +128,8 @@ def choose_targets(
     """
     if plan.target_accuracy is not None:
         return {base.name: {plan.headline: plan.target_accuracy} for base in bases(plan.arms)}
-    shares = sorted({*LADDER, plan.target_share})
     return {
-        base.name: {f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in shares}
+        base.name: {f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in plan.shares}
         for base in bases(plan.arms)
     }
 

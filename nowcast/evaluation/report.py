@@ -16,10 +16,11 @@ STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 16%, transparent); --soft: color-mix(in srgb, currentColor 6%, transparent); }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1.1rem; }
 h1 { line-height: 1.2; margin-bottom: .3rem; } h2 { margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); } h3 { margin: 1.4rem 0 .4rem; }
-.scroll { overflow-x: auto; } svg { max-width: 100%; min-width: 38rem; height: auto; display: block; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem; margin: .4rem 0; }
-th { font-weight: 600; vertical-align: bottom; max-width: 9rem; white-space: normal; } td { white-space: nowrap; }
-th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
+.scroll { overflow-x: auto; background: linear-gradient(90deg, Canvas 40%, transparent) 0 0 / 2.5rem 100% no-repeat local, linear-gradient(270deg, Canvas 40%, transparent) 100% 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(90deg, var(--line), transparent) 0 0 / .8rem 100% no-repeat, linear-gradient(270deg, var(--line), transparent) 100% 0 / .8rem 100% no-repeat; } svg { max-width: 100%; min-width: 38rem; height: auto; display: block; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .84rem; margin: .4rem 0; }
+th { font-weight: 600; vertical-align: bottom; max-width: 7rem; white-space: normal; } td { white-space: nowrap; }
+th, td { padding: .32rem .45rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } tbody tr:hover { background: var(--soft); }
 table.words td, table.words th { text-align: left; white-space: normal; max-width: 34rem; vertical-align: top; }
 .better { color: light-dark(#0b5cad, #7db8f5); } .worse { color: light-dark(#a8203a, #f29aa9); }
@@ -40,44 +41,53 @@ def page(results: Mapping[str, Any]) -> str:
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
         parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(_reading(results))}</p>']
-    for base in pictures.panels(results):
-        parts.append(f"<h2>Over {_esc(base)}</h2><p>{_esc(_target(results, base))}</p>")
-        parts.append(table(tables.main(results, base)))
-        if len(results["targets"][base]) > 1 and len(pictures.panels(results)[base]) > 1:
+    panels = tables.panels(results)
+    for base in panels:
+        parts += over(results, base)
+        if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             parts.append("<h3>At the other targets, fixed at the same time</h3>")
             parts.append(table(tables.ladder(results, base)))
     parts += ["<h2>How the runs went</h2>", figure(pictures.curves(results), "curves"), f'<p class="quiet">{_esc(_curves(results))}</p>']  # fmt: skip
-    if len(pictures.panels(results)) > 1:
+    if len(panels) > 1:
         parts.append("<h2>Everything against each base</h2>")
         parts.append(f"<p>{_esc(EVERYTHING)}</p>")
-        parts += [
-            f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b))
-            for b in pictures.panels(results)
-        ]
+        parts += [f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b)) for b in panels]
+    if len(rows := tables.metrics(results)) > 1:
+        parts += ["<h2>After as many steps, and after as many seconds</h2>", f"<p>{_esc(METRICS)}</p>", table(rows)]
     if len(rows := tables.jumps(results)) > 1:
         parts += ["<h2>What jumps did</h2>", f"<p>{_esc(JUMPS)}</p>", table(rows)]
     if len(rows := tables.forecasts(results)) > 1:
         parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(FORECASTS)}</p>", table(rows)]
     parts += ["<h2>What it cost</h2>", f"<p>{_esc(_costs(results))}</p>", table(tables.costs(results))]
     parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
-    parts += closing(results, results["commands"])
+    parts += closing([results], results["commands"])
     return document(f"Compared on {about['task']}: {protocol['name']} protocol", parts)
 
 
-def closing(results: Mapping[str, Any], commands: Sequence[str]) -> list[str]:
-    """How a page ends: the method, the commands, the versions."""
-    parts = ["<h2>How it was measured</h2>", listed(method(results))]
+def over(results: Mapping[str, Any], base: str, level: int = 2) -> list[str]:
+    """A base with the arms over it: its target and the table, under a heading."""
+    heading = f"<h{level}>Over {_esc(base)}</h{level}>"
+    return [heading, f"<p>{_esc(target(results, base))}</p>", table(tables.main(results, base))]
+
+
+def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -> list[str]:
+    """How a page ends: the method, the commands, the versions; of one task or of several."""
+    parts = [
+        "<h2>How it was measured</h2>",
+        listed(list(dict.fromkeys(line for one in all_results for line in method(one)))),
+    ]
     if commands:
         parts += ["<h2>To make it again</h2>", "<pre>" + _esc("\n".join(commands)) + "</pre>"]
-    return [*parts, f'<p class="quiet">{_esc(versions(results))}</p>']
+    each = dict.fromkeys(versions(one) for one in all_results)
+    return [*parts, *(f'<p class="quiet">{_esc(line)}</p>' for line in each)]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
     lines = [f"### {results['about']['task']}", "", setting(results), ""]
-    for base in pictures.panels(results):
-        lines += [f"**Over {base}.** {_target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
-    lines += [f"- {verdict}" for verdict in results["verdicts"]]
+    for base in tables.panels(results):
+        lines += [f"**Over {base}.** {target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
+    lines += [*(f"- {verdict}" for verdict in results["verdicts"]), *(f"- {note}" for note in _marks(results))]
     made = ["", "```bash", results["commands"][-1], "```"] if results["commands"] else []
     return "\n".join([*lines, *made, ""])
 
@@ -85,11 +95,19 @@ def markdown(results: Mapping[str, Any]) -> str:
 def text(results: Mapping[str, Any]) -> str:
     """The tables for a terminal, with targets and verdicts."""
     lines = []
-    for base in pictures.panels(results):
-        lines += ["", f"over {base}. {_target(results, base)}", *align(tables.main(results, base))]
-        if len(results["targets"][base]) > 1 and len(pictures.panels(results)[base]) > 1:
+    panels = tables.panels(results)
+    for base in panels:
+        lines += ["", f"over {base}. {target(results, base)}", *align(tables.main(results, base))]
+        if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
-    return "\n".join([*lines, "", *(f"- {verdict}" for verdict in results["verdicts"])])
+    return "\n".join([*lines, "", *(f"- {line}" for line in (*results["verdicts"], *_marks(results)))])
+
+
+def _marks(results: Mapping[str, Any]) -> list[str]:
+    """What signs in the tables mean, where they are there."""
+    cells = " ".join(cell for base in tables.panels(results) for row in tables.main(results, base) for cell in row)
+    said = {tables.SHARED: SHARED, "≥": BOUND, "≤": BOUND}
+    return list(dict.fromkeys(meaning for sign, meaning in said.items() if sign in cells))
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -150,7 +168,7 @@ def method(results: Mapping[str, Any]) -> list[str]:
         "the number of arms: of twenty that do nothing one is expected to stand out. Runs that diverged stay in, with their full length.",
         "Final loss: the last smoothed one, in the median over seeds; its ratio is paired. Equal seconds: where the faster of the two is at its end.",
         "Seconds are of training alone, with steps, snapshots' history and jumps, without compiling and evaluating. "
-        f"{tables.SHARED} marks those of runs that did not have the machine to themselves: read them as no more than a hint (workers=1 measures them).",
+        f"{SHARED} {BOUND}",
     ]  # fmt: skip
 
 
@@ -160,6 +178,15 @@ def versions(results: Mapping[str, Any]) -> str:
     return ", ".join([*(f"{name} {version}" for name, version in results["versions"].items()), *machines])
 
 
+SHARED = (
+    f"{tables.SHARED} marks seconds of runs that did not have the machine to themselves: read them as no more than a hint "
+    "(workers=1 measures them)."
+)
+BOUND = "≥ and ≤: runs that do not reach the target, of the base or of the arm, count with their whole length, so that the ratio is no more than a bound."
+METRICS = (
+    "Paired ratios of losses (above 1: the arm's are lower), and paired differences of the test accuracy, over the base's, with 95 % intervals. "
+    "Equal seconds: where the faster of the two is at its end."
+)
 EVERYTHING = (
     "The same runs, all to one base's target. What a tuned base gains over a constant rate, any arm over it has for nothing: "
     "a gain over a constant rate is not a gain over what you could have anyway."
@@ -172,11 +199,13 @@ JUMPS = (
 
 FORECASTS = (
     "On the runs of the base, which never jump: the absolute error of the forecasts over that of the last value, by operation. Below 1: better than "
-    "staying; 1: no better. Windows are where the arm's own jumps would be; geometric mean over seeds with 95 % intervals."
+    "staying; 1: no better. Windows are where the arm's own jumps would be; geometric mean over seeds with 95 % intervals. "
+    "A forecaster that is not here has no window with its horizon in such a run."
 )
 
 
-def _target(results: Mapping[str, Any], base: str) -> str:
+def target(results: Mapping[str, Any], base: str) -> str:
+    """The headline's target of a base, in a sentence."""
     headline = results["protocol"]["headline"]
     value = results["targets"][base][headline]
     if results["protocol"]["name"] != HONEST:
@@ -195,7 +224,7 @@ def _curves(results: Mapping[str, Any]) -> str:
     when = "after" if results["protocol"]["name"] == HONEST else "before"
     return (
         f"Median and quartiles over seeds, measured {when} a jump where there is one. Triangles: jumps. Dashed: the target. Dots: the median "
-        "crossing, where most runs cross. What lies above twice the initial loss leaves the panel; the table of jumps gives its size."
+        "crossing, where most runs cross. What lies above twice the initial loss, or diverged, leaves the panel; the table of jumps gives its size."
     )
 
 

@@ -15,7 +15,7 @@ class Crossing(NamedTuple):
     """When a run reached its target."""
 
     place: float
-    """A step, an epoch or a second."""
+    """One of those given: a step, an evaluation."""
     reached: bool
     """False: censored, and ``place`` is the run's end."""
 
@@ -29,7 +29,13 @@ class Interval(NamedTuple):
 
 
 def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray, "S"]:
-    """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not finite."""
+    """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not finite.
+
+    Example:
+        >>> from nowcast.evaluation.statistics import smooth
+        >>> smooth([4.0, 1.0, 1.0, 1.0])[2:].tolist()
+        [2.0, 1.0]
+    """
     values = np.where(np.isfinite(losses), losses, np.nan)
     out = np.full(len(values), np.nan)
     for i in range(width - 1, len(values)):
@@ -38,16 +44,27 @@ def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray,
 
 
 def crossing(places: Sequence[float], losses: Sequence[float], target: float, width: int = SMOOTHING) -> Crossing:
-    """The first place at which the smoothed loss is at or below the target; the last place if there is none."""
+    """The first place at which the smoothed loss is at or below the target; the last place if there is none.
+
+    Example:
+        >>> from nowcast.evaluation.statistics import crossing
+        >>> crossing([0, 10, 20, 30], [4.0, 1.0, 1.0, 1.0], target=2.0)
+        Crossing(place=20.0, reached=True)
+    """
     below = np.flatnonzero(smooth(losses, width) <= target)
     return Crossing(float(places[below[0]]), True) if len(below) else Crossing(float(places[-1]), False)
 
 
 def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Interval:
-    """How many times fewer epochs the arm needs than its base, paired by seed.
+    """How many times less an arm has or needs than its base, paired by seed: steps, seconds, a loss.
 
     The geometric mean of ``base/arm`` over seeds, with a 95 % percentile bootstrap over seeds. One seed has no
     interval (NaN).
+
+    Example:
+        >>> from nowcast.evaluation.statistics import speed_up
+        >>> round(speed_up([100, 400], [50, 50]).value, 6)
+        4.0
     """
     ratios = mean_interval(np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float)), seed)
     return Interval(*map(float, np.exp(ratios)))

@@ -7,11 +7,11 @@ import numpy as np
 
 from nowcast.evaluation.arms import Arm, bases
 from nowcast.evaluation.protocol import HONEST, Plan, settled
-from nowcast.evaluation.statistics import SMOOTHING, Crossing, clear, smooth, speed_up
+from nowcast.evaluation.statistics import SMOOTHING, Crossing, clear, mean_interval, smooth, speed_up
 from nowcast.evaluation.verdicts import verdicts
 from nowcast.types import Curve
 
-SCHEMA = "weight-nowcaster/results/2"
+SCHEMA = "weight-nowcaster/results/3"
 UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
 """Where runs cross a target: what a curve calls it, and what the results do."""
 
@@ -56,7 +56,7 @@ def summarise(
         "alone": _alone([run for runs in curves.values() for run in runs]),
         "machines": sorted({str(run.get("machine")) for runs in curves.values() for run in runs}),
         "arms": rows,
-        "verdicts": verdicts(plan, rows, rates),
+        "verdicts": verdicts(plan, rows, rates, targets),
         "curves": curves,
     }  # fmt: skip
 
@@ -67,18 +67,20 @@ def _row(
     runs, base = curves[arm.name], curves[arm.over or arm.name]
     ends, base_ends = [_last(run) for run in runs], [_last(run) for run in base]
     seconds = [min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)]
-    timely, base_timely = ([_at(run, s) for run, s in zip(each, seconds, strict=True)] for each in (runs, base))
     return {
         "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
         "settings": arm.settings,
         "against": {
             name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
         },
-        "best_loss": _median(min(_finite(run["loss"])) for run in runs),
+        "best_loss": _median(_best(run) for run in runs),
+        "best_loss_ratio": _paired([_best(run) for run in base], [_best(run) for run in runs]),
         "final_loss": _median(ends),
         "final_loss_ratio": _paired(base_ends, ends),
-        "equal_seconds_loss_ratio": _paired(base_timely, timely),
+        "equal_seconds_best_loss_ratio": _paired(*([_best(run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs))),
+        "equal_seconds_loss_ratio": _paired(*([_at(run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs))),
         "test_accuracy": _median(run["test_accuracy"][-1] for run in runs) if "test_accuracy" in runs[0] else None,
+        "test_accuracy_gain": _gain(base, runs),
         "test_loss": _median(run["test_loss"][-1] for run in runs),
         "seconds": _median(run["seconds"][-1] for run in runs),
         "seconds_ratio": list(speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])),
@@ -101,8 +103,18 @@ def _against(plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: f
             "each": places, "median": _median(places), "speed_up": list(speed_up(base_places, places)),
             "clear": clear(base_places, places, _between(base, unit)),
         }  # fmt: skip
-    found |= {"reached": sum(c.reached for c in own), "base_reached": sum(c.reached for c in other)}
-    return found
+    early = (
+        c.reached and run["step"][int(c.place)] < _first_effect(plan, run) for c, run in zip(own, runs, strict=True)
+    )
+    return found | {
+        "reached": sum(c.reached for c in own), "base_reached": sum(c.reached for c in other), "before_any_jump": sum(early),
+    }  # fmt: skip
+
+
+def _first_effect(plan: Plan, run: Curve) -> float:
+    """The first step at which a jump can show; by the paper's protocol runs are measured before a jump. 0: it never jumps."""
+    first = next(iter(run["jumps"]["step"]), 0)
+    return first + 1 if first and plan.protocol != HONEST else first
 
 
 def _alone(runs: Sequence[Curve]) -> bool:
@@ -172,11 +184,27 @@ def _last(run: Curve) -> float:
     return _finite(smooth(run["loss"]))[-1] if len(run["loss"]) >= SMOOTHING else _finite(run["loss"])[-1]
 
 
+def _best(run: Curve, seconds: float = np.inf) -> float:
+    """The lowest loss, of a whole run or until so many seconds have passed."""
+    return float(min(_finite(run["loss"][: _passed(run, seconds) + 1])))
+
+
 def _at(run: Curve, seconds: float) -> float:
     """The smoothed loss when so many seconds have passed."""
-    losses = smooth(run["loss"])
-    place = int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1
-    return _finite(losses)[max(place, 0)]
+    return float(_finite(smooth(run["loss"]))[_passed(run, seconds)])
+
+
+def _passed(run: Curve, seconds: float) -> int:
+    """The last evaluation until then."""
+    return max(int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1, 0)
+
+
+def _gain(base: Sequence[Curve], runs: Sequence[Curve]) -> list[float] | None:
+    """By how much the test accuracy at the end is above the base's, in the mean over seeds, with its interval."""
+    if any("test_accuracy" not in run for run in (*base, *runs)):
+        return None
+    pairs = zip(base, runs, strict=True)
+    return list(mean_interval([run["test_accuracy"][-1] - other["test_accuracy"][-1] for other, run in pairs]))
 
 
 def _finite(losses: Any) -> Any:

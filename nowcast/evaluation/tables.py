@@ -4,11 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nowcast.evaluation.pictures import panels
+from nowcast.evaluation.verdicts import bound
 
 Table = list[tuple[str, ...]]
 SHARED = "≈"
 """Before seconds that were measured while something else ran."""
+
+
+def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """Each base with the arms over it, itself first; a base that nothing is over only where it is over nothing."""
+    rows = results["arms"]
+    found = {row["name"]: [row, *(other for other in rows if other["over"] == row["name"])] for row in rows}
+    return {name: own for name, own in found.items() if len(own) > 1 or own[0]["over"] is None}
 
 
 def main(results: Mapping[str, Any], base: str) -> Table:
@@ -24,8 +31,8 @@ def main(results: Mapping[str, Any], base: str) -> Table:
         table.append(
             (
                 row["name"], f"{row['learning_rate']:g}", _place(results, against), f"{against['steps']['median']:g}",
-                _reached(results, against), "1" if alone else ratio(against["steps"]["speed_up"]),
-                "1" if alone else _mark(row) + ratio(against["seconds"]["speed_up"]),
+                _reached(results, against), "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
+                "1" if alone else _mark(row) + bound(against) + ratio(against["seconds"]["speed_up"]),
                 number(row["best_loss"]), number(row["final_loss"]), "1" if alone else ratio(row["final_loss_ratio"]["ratio"]),
                 number(row["test_accuracy"]), *([beside.get(row["name"], "")] if beside else []),
             )
@@ -39,7 +46,7 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
     headline = results["protocol"]["headline"]
     for row in results["arms"]:
         against = row["against"][base][headline]
-        speed_up = "1" if row["name"] == base else ratio(against["steps"]["speed_up"])
+        speed_up = "1" if row["name"] == base else bound(against) + ratio(against["steps"]["speed_up"])
         table.append((row["name"], _place(results, against), _reached(results, against), speed_up))
     return table
 
@@ -52,7 +59,9 @@ def ladder(results: Mapping[str, Any], base: str) -> Table:
     ]
     for row in panels(results)[base][1:]:
         cells = (row["against"][base][share] for share in targets)
-        table.append((row["name"], *(f"{ratio(c['steps']['speed_up'])} {_reached(results, c)}" for c in cells)))
+        table.append(
+            (row["name"], *(f"{bound(c)}{ratio(c['steps']['speed_up'])} {_reached(results, c)}" for c in cells))
+        )
     return table
 
 
@@ -84,10 +93,26 @@ def forecasts(results: Mapping[str, Any]) -> Table:
     return table
 
 
+def metrics(results: Mapping[str, Any]) -> Table:
+    """Losses and accuracies beside the base's, after as many steps and after as many seconds."""
+    table: Table = [
+        ("arm", "over", "best loss, base / arm", "final loss, base / arm", "best, equal seconds", "final, equal seconds", "test accuracy, points above the base")
+    ]  # fmt: skip
+    for row in results["arms"]:
+        if row["over"]:
+            gain = row["test_accuracy_gain"]
+            steps = (ratio(row[key]["ratio"]) for key in ("best_loss_ratio", "final_loss_ratio"))
+            seconds = (ratio(row[f"equal_seconds_{key}"]["ratio"]) for key in ("best_loss_ratio", "loss_ratio"))
+            table.append(
+                (row["name"], row["over"], *steps, *(_mark(row) + one for one in seconds), _points(gain) if gain else "–")
+            )  # fmt: skip
+    return table
+
+
 def costs(results: Mapping[str, Any]) -> Table:
     """Seconds, memory, and what making the forecaster cost."""
     table: Table = [
-        ("arm", "seconds a run", "× its base", "compiling, s", "loss at equal seconds, base / arm", "history, bytes a parameter",
+        ("arm", "seconds a run", "× its base", "compiling, s", "history, bytes a parameter",
          "fit, s", "its corpus, s", "saved a run, s", "pays after")
     ]  # fmt: skip
     for row in results["arms"]:
@@ -98,7 +123,6 @@ def costs(results: Mapping[str, Any]) -> Table:
             (
                 row["name"], f"{_mark(row)}{row['seconds']:.3g}",
                 "1" if row["over"] is None else f"{_mark(row)}{row['seconds_ratio'][0]:.2f}", f"{row['compile_seconds']:.2g}",
-                "1" if row["over"] is None else _mark(row) + ratio(row["equal_seconds_loss_ratio"]["ratio"]),
                 f"{row['history_bytes_per_parameter']:.3g}",
                 _seconds(cost.get("fit_seconds"), learned), _seconds(cost.get("corpus_seconds"), learned),
                 f"{_mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
@@ -131,7 +155,7 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]
         if row["over"]:
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             found = against["steps"]["speed_up"]
-            note = f"{ratio(found)}  {_reached(results, against)}"
+            note = f"{bound(against)}{ratio(found)}  {_reached(results, against)}"
             entries.append((f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"]))
     return entries
 
@@ -142,6 +166,12 @@ def ratio(found: Sequence[float | None]) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.2f}×" if math.isnan(low) else f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+
+
+def _points(found: Sequence[float | None]) -> str:
+    """``+0.5 [+0.1, +0.9]``, of a hundred."""
+    value, low, high = (math.nan if one is None else 100 * one for one in found)
+    return f"{value:+.1f}" if math.isnan(low) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def number(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """The result in words, negatives included."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from nowcast.evaluation.arms import NULLS
@@ -11,42 +12,84 @@ FEW = 5
 """Seeds below which an interval says little."""
 
 
-def verdicts(plan: Plan, rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One sentence per arm over its base, and what to make of them."""
+def verdicts(
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    rates: Mapping[str, Mapping[str, Any]],
+    targets: Mapping[str, Mapping[str, float]],
+) -> list[str]:
+    """What to bear in mind of this comparison, then a sentence per arm over its base."""
     by_name = {row["name"]: row for row in rows}
-    lines = [_over(plan, row, by_name[row["over"]]) for row in rows if row["over"]]
-    lines += _without_forecasts(plan, rows)
-    lines += [
+    diverged = [
         f"{row['diverged']} of {len(plan.seeds)} runs of the base {row['name']} DIVERGED."
         for row in rows
         if not row["over"] and row["diverged"]
     ]
-    lines += [
-        f"The learning rate of {name} lies at the edge of its grid: a wider one may do better, and make the gains over it smaller."
-        for name, chosen in rates.items()
-        if chosen["at_edge"]
+    over = [_over(plan, row, by_name[row["over"]]) for row in rows if row["over"]]
+    return [
+        *_few_seeds(len(plan.seeds)),
+        *diverged,
+        *_edges(rows, rates),
+        *_flat(targets),
+        *_without_forecasts(plan, rows),
+        *over,
     ]
-    seeds = len(plan.seeds)
+
+
+def _few_seeds(seeds: int) -> list[str]:
     if seeds < 2:
-        lines.append("One seed has no interval: nothing here is more than an anecdote. Give seeds=5 or more.")
-    elif seeds < FEW:
-        lines.append(
+        return ["One seed has no interval: nothing here is more than an anecdote. Give seeds=5 or more."]
+    if seeds < FEW:
+        return [
             f"{seeds} seeds are too few for an interval: read [low, high] as the range of what {seeds} runs could have "
             f"shown, and give seeds=5 or more."
+        ]
+    return []
+
+
+def _edges(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Tuned rates that a wider grid may better; where something is over them, what that does to its gain."""
+    at_edge = [name for name, chosen in rates.items() if chosen["at_edge"]]
+    based = [name for name in at_edge if any(row["over"] == name for row in rows)]
+    lines = [
+        f"The learning rate of {name} lies at the edge of its grid: a wider one may do better, and make the gains over it smaller."
+        for name in based
+    ]
+    if others := [name for name in at_edge if name not in based]:
+        many = len(others) > 1
+        lines.append(
+            f"The learning rate{'s' * many} of {', '.join(others)} lie{'s' * (not many)} at the edge of {'their grids' if many else 'its grid'}: a wider one may do better."
         )
+    return lines
+
+
+def _flat(targets: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Bases whose loss no longer falls from one target to the next."""
+    lines = []
+    for base, own in targets.items():
+        shares = sorted(own, key=float)
+        for early, late in pairwise(shares):
+            if not own[late] < own[early]:
+                lines.append(
+                    f"{base} no longer improves from {float(early):.0%} to {float(late):.0%} of its length ({own[early]:.4g}, then {own[late]:.4g}), so that chance "
+                    f"decides who reaches its later targets, and when: compare over fewer epochs, or give target_share={early} or less."
+                )
+                break
     return lines
 
 
 def warns(line: str) -> bool:
     """Whether a sentence is one that a reader of several tasks at once must not miss."""
-    return any(word in line for word in ("DIVERGED", "too few", "One seed", "Without any forecast", "edge of its grid"))
+    return any(
+        word in line for word in ("DIVERGED", "too few", "One seed", "Without any", "the edge of", "no longer improves")
+    )
 
 
 def tone(line: str) -> str:
     """``worse``, ``better``, or nothing: what a sentence says of its arm."""
     if "HURTS" in line or "DIVERGED" in line:
         return "worse"
-    return "better" if "in fewer steps" in line and "ENDS HIGHER" not in line else ""
+    return "better" if "in fewer steps" in line and not any(word in line for word in ("ENDS HIGHER", "SLOWER")) else ""
 
 
 def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -57,11 +100,11 @@ def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[st
         others = [row for row in rows if _ignorant(row) and row["name"] != base["name"]]
         if not jumping or not others:
             continue
-        found = [(row["against"][base["name"]][plan.headline], row["name"]) for row in others]
-        against, name = max(found, key=lambda pair: pair[0]["steps"]["speed_up"][0])
-        value, low, high = against["steps"]["speed_up"]
-        if against["steps"]["clear"] and value > 1:
-            size = f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+        found = [(row["against"][base["name"]][plan.headline]["steps"], row["name"]) for row in others]
+        better = [pair for pair in found if pair[0]["clear"] and pair[0]["speed_up"][0] > 1]
+        if better:
+            steps, name = max(better, key=lambda pair: pair[0]["speed_up"][0])
+            size = _size(steps["speed_up"])
             lines.append(
                 f"Without any forecast {name} reaches the target of {base['name']} {size} as fast: a gain over {base['name']} is not a gain over "
                 f"what you could have anyway."
@@ -77,30 +120,31 @@ def _ignorant(row: Mapping[str, Any]) -> bool:
 def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     against = row["against"][base["name"]][plan.headline]
     said = _effect(against)
+    seconds = against["seconds"]
+    if row["alone"] and seconds["clear"] and seconds["speed_up"][0] < 1 < against["steps"]["speed_up"][0]:
+        said += f", and in seconds it is SLOWER: {_size(seconds['speed_up'])}"
     value, low, high = row["final_loss_ratio"]["ratio"]
     loss = "validation" if plan.protocol == HONEST else "test"
     if value == value:
         clear = row["final_loss_ratio"]["clear"]
-        sure = (
-            ": it ENDS HIGHER"
-            if clear and value < 1
-            else ""
-            if clear or low != low
-            else ", a difference that these seeds cannot show"
-        )
+        sure = "" if low != low else ", a difference that these seeds cannot show"
+        if clear:
+            sure = ": it ENDS HIGHER" if value < 1 else ": it ends lower"
         interval = f" [{low:.2f}, {high:.2f}]" if low == low else ""
         said += f". Final {loss} loss, {base['name']} / {row['name']}: {value:.2f}{interval}{sure}"
     if row["diverged"]:
         said += f". {row['diverged']} of its {len(plan.seeds)} runs DIVERGED"
     if row["jumps"] and row["jumps"]["refused"]:
-        said += f". {row['jumps']['accepted']:.3g} jumps taken and {row['jumps']['refused']:.3g} refused in a run"
+        said += f". Of its jumps {row['jumps']['accepted']:.3g} are taken and {row['jumps']['refused']:.3g} refused in a run"
     return f"{row['name']} over {base['name']} {said}."
 
 
 def _effect(against: Mapping[str, Any]) -> str:
     value, low, high = against["steps"]["speed_up"]
-    size = f"{value:.2f}× [{low:.2f}, {high:.2f}]" if low == low else f"{value:.2f}×"
+    size = bound(against) + _size(against["steps"]["speed_up"])
     seeds, base, arm = len(against["steps"]["each"]), against["base_reached"], against["reached"]
+    if against["before_any_jump"] == seeds and low == high == 1:
+        return "cannot be judged by this target: every run reaches it before its first jump"
     if base == arm == 0:
         return "cannot be judged by this target: no run of either reaches it"
     if low != low:
@@ -113,6 +157,20 @@ def _effect(against: Mapping[str, Any]) -> str:
         said = f"reaches the target in fewer steps: {size}"
     else:
         said = f"HURTS, it needs more steps: {size}"
-    if base == arm == seeds:
-        return said
-    return f"{said} (it is reached by {base} of {seeds} base runs and {arm} of {seeds} of its own)"
+    if against["before_any_jump"]:
+        said += f" ({against['before_any_jump']} of its {seeds} runs reach the target before they jump)"
+    if base < seeds or arm < seeds:
+        said += f" ({base} of {seeds} base runs reach the target, and {arm} of {seeds} of its own)"
+    return said
+
+
+def bound(against: Mapping[str, Any]) -> str:
+    """``≥`` or ``≤`` before a ratio to the steps of runs that never reach the target, and count with their length."""
+    seeds = len(against["steps"]["each"])
+    short, base_short = against["reached"] < seeds, against["base_reached"] < seeds
+    return "" if short == base_short else "≤ " if short else "≥ "
+
+
+def _size(found: Sequence[float]) -> str:
+    value, low, high = found
+    return f"{value:.2f}× [{low:.2f}, {high:.2f}]" if low == low else f"{value:.2f}×"

@@ -1,0 +1,63 @@
+"""Reports on disk that become one: what lies in their folders, and in that of the joint one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from collect.comparison import write_json
+from nowcast.evaluation import joint
+from nowcast.evaluation.summary import SCHEMA
+from nowcast.paths import check_writable, replace
+from nowcast.types import UserError
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The results in a report's folder.
+
+    Raises:
+        UserError: There are none, damaged ones, or ones of another schema.
+    """
+    file = folder / "results.json"
+    try:
+        results = json.loads(file.read_text())
+        schema = results["schema"]
+    except OSError:
+        raise UserError(f"reports: {str(folder)!r} has no results.json; scripts/evaluate.py writes one") from None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
+    if schema != SCHEMA:
+        raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
+    return results
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that holds anything but a joint report and reports of tasks."""
+    check_writable(f"report={str(folder)!r}", folder)
+    held = [item for item in folder.iterdir() if item.name[0] != "."] if folder.exists() else []
+    if any(item.name == "configuration.json" for item in held):
+        raise UserError(f"report={str(folder)!r} holds a report of one task; choose another folder")
+    try:
+        ours = json.loads((folder / "results.json").read_text())["schema"] == joint.JOINT
+    except (OSError, ValueError, TypeError, KeyError):
+        ours = False
+    if not ours and not all((item / "configuration.json").exists() for item in held):
+        raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
+
+
+def write(folder: Path, reports: Sequence[Path], command: str | None = None) -> None:
+    """The joint report of these folders, in a folder; ``command`` is noted in it.
+
+    Raises:
+        UserError: A folder is given twice or has no results; the one to write to holds something else; what
+            :func:`nowcast.evaluation.joint.join` refuses.
+    """
+    if len({one.resolve() for one in reports}) < len(reports):
+        raise UserError(f"reports=[{','.join(map(str, reports))}]: a folder is there twice; give each once")
+    results = [read(one) for one in reports]
+    joined = joint.join(results)
+    check(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "results.json", joined)
+    replace(folder / "report.md", joint.markdown(joined))
+    replace(folder / "report.html", joint.page(joined, results, command))
