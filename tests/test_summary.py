@@ -395,7 +395,7 @@ def test_a_base_that_no_longer_improves_is_said():
     runs = {name: [reaching(20)] * 5 for name in TWO}
     assert not [line for line in results(plan(**TWO), runs, {"constant": falls})["verdicts"] if "improves" in line]
     [line] = [line for line in results(plan(**TWO), runs, {"constant": rises})["verdicts"] if "improves" in line]
-    assert line.startswith("constant no longer improves from 50% to 75% of its length (0.5, then 0.6), so that chance")
+    assert line.startswith("constant no longer improves from 50% to 75% of its length (0.5, then 0.6): chance")
     assert verdicts.warns(line)
 
 

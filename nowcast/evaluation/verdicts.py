@@ -71,8 +71,8 @@ def _flat(targets: Mapping[str, Mapping[str, float]]) -> list[str]:
         for early, late in pairwise(shares):
             if not own[late] < own[early]:
                 lines.append(
-                    f"{base} no longer improves from {float(early):.0%} to {float(late):.0%} of its length ({own[early]:.4g}, then {own[late]:.4g}), so that chance "
-                    f"decides who reaches its later targets, and when: compare over fewer epochs, or give target_share={early} or less."
+                    f"{base} no longer improves from {float(early):.0%} to {float(late):.0%} of its length ({own[early]:.4g}, then {own[late]:.4g}): chance decides who "
+                    f"reaches the later target, and when. Compare over fewer epochs, or by an earlier target (target_share={early})."
                 )
                 break
     return lines
