@@ -56,6 +56,7 @@ class DataConfig:
     train_size: int | None = None
     dir: str | None = None
     validation: bool = True
+    standardize: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -69,7 +70,9 @@ class DataConfig:
     @property
     def identity(self) -> dict[str, Any]:
         """What a run depends on: not where the data lies."""
-        return {"name": self.name, "train_size": self.train_size} | ({} if self.validation else {"validation": False})
+        usual = {"validation": True, "standardize": False}
+        more = {key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value}
+        return {"name": self.name, "train_size": self.train_size} | more
 
 
 @dataclass

@@ -35,7 +35,9 @@ def make_task(
         data.name, directory=data.dir, train_size=data.train_size, min_size=min_size, validation=data.validation
     )
     augment = augment or AugmentConfig()
-    return Classification(model.name, dataset, batch_size=batch_size, augment=augment.name, **model.sizes)
+    return Classification(
+        model.name, dataset, batch_size=batch_size, augment=augment.name, standardize=data.standardize, **model.sizes
+    )
 
 
 def collect_population(config: CollectConfig, command: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collect.models.convolution import convolve
 from collect.models.layers import ConvNorm, mean_pool
 
 SMALL = {
-    "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "resnet18": {}, "shufflenet_v2": {},
+    "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "nino_cnn": {}, "resnet18": {}, "shufflenet_v2": {},
     "vgg": {"depth": 11},
 }  # fmt: skip
 
@@ -39,6 +39,8 @@ def shapes_only(name, image_shape=(32, 32, 3), **sizes):
         ("shufflenet_v2", (32, 32, 3), {}, 1_263_854),
         ("densenet", (32, 32, 3), {"depth": 100}, 769_162),
         ("densenet", (32, 32, 3), {"depth": 121}, 1_000_618),
+        ("nino_cnn", (28, 28, 1), {}, 14_378),
+        ("nino_cnn", (32, 32, 3), {"width": 2.0}, 896 + 18_496 + 36_928 + 650),
         ("introspection_n0", (28, 28, 1), {}, 208 + 3_216 + 12_832 + 512 * 1024 + 1024 + 10_250),
         ("introspection_n0", (32, 32, 3), {}, 552_218),
     ],
@@ -88,6 +90,7 @@ def test_stages_have_the_published_size_channels_and_length(name, sizes, parts, 
         ),
         ("densenet", {}, {"conv": 1 + 2 * 48 + 2, "norm": 2 * (96 + 2 + 1), "fc": 1, "bias": 1}),
         ("introspection_n0", {}, {"conv": 3, "fc": 2, "bias": 5}),
+        ("nino_cnn", {}, {"conv": 3, "fc": 1, "bias": 4}),
     ],
 )  # fmt: skip
 def test_operations_of_all_leaves(name, sizes, expected):

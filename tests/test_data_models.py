@@ -15,6 +15,7 @@ from collect.loop import Loop
 from collect.models import MODELS
 from collect.models.layers import max_pool
 from collect.population import make_task
+from collect.tasks import Classification
 
 
 def test_digits_are_those_of_scikit_learn_each_in_one_split():
@@ -171,3 +172,44 @@ def test_evaluation_is_the_mean_over_the_whole_split():
     got = task.evaluate(params, extra, "test")
     assert got["loss"] == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
     assert got["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels), abs=1e-6)
+
+
+def test_standardized_images_have_mean_0_and_deviation_1_of_the_training_set():
+    task = make_task(ModelConfig("mlp"), DataConfig("digits", standardize=True), 1285)
+    images, _ = task.batch(task.arrays, np.arange(1285))
+    plain = data.load("digits").images
+    np.testing.assert_allclose(np.asarray(images).mean(), 0, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(images).std(), 1, atol=1e-5)
+    np.testing.assert_allclose(images, (plain["train"] - plain["train"].mean()) / plain["train"].std(), atol=1e-5)
+
+
+def test_what_is_evaluated_is_standardized_alike():
+    """The network that undoes it in its first layer has the same losses."""
+    plain, standard = (make_task(ModelConfig("mlp"), DataConfig("digits", standardize=s), 64) for s in (False, True))
+    params, extra = plain.init(0)
+    images = data.load("digits").images["train"]
+    first = params["fc1"]
+    kernel = first["kernel"]
+    first["bias"] = first["bias"] + images.mean() * kernel.sum(0)
+    first["kernel"] = kernel * images.std()
+    undone = standard.evaluate(params, extra, "validation")
+    assert undone == pytest.approx(plain.evaluate(*plain.init(0), "validation"), rel=1e-5)
+
+
+def test_a_channel_that_is_the_same_everywhere_is_left_at_0():
+    images = np.zeros((8, 4, 4, 2), np.uint8)
+    images[:4, ..., 0] = 255
+    labels = np.zeros(8, np.int32)
+    same = data.Dataset("same", 2, {"train": images, "test": images}, {"train": labels, "test": labels})
+    task = Classification("mlp", same, batch_size=8, standardize=True)
+    batch, _ = task.batch(task.arrays, np.arange(8))
+    np.testing.assert_array_equal(np.asarray(batch)[:, 0, 0], [[1, 0]] * 4 + [[-1, 0]] * 4)
+
+
+def test_a_run_says_that_its_data_were_standardized():
+    assert DataConfig("digits").identity == {"name": "digits", "train_size": None}
+    assert DataConfig("digits", standardize=True).identity == {
+        "name": "digits",
+        "train_size": None,
+        "standardize": True,
+    }

@@ -8,6 +8,7 @@ from collect.models.lenet import LeNet
 from collect.models.lstm import LSTM
 from collect.models.mlp import MLP
 from collect.models.mobilenet_v2 import MobileNetV2
+from collect.models.nino_cnn import NiNoCNN
 from collect.models.resnet import ResNet
 from collect.models.resnet18 import ResNet18
 from collect.models.shufflenet_v2 import ShuffleNetV2
@@ -21,6 +22,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "lstm": LSTM,
     "mlp": MLP,
     "mobilenet_v2": MobileNetV2,
+    "nino_cnn": NiNoCNN,
     "resnet": ResNet,
     "resnet18": ResNet18,
     "shufflenet_v2": ShuffleNetV2,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jaxtyping import Float
 
 import nowcast
 from collect.augment import AUGMENTS
@@ -27,10 +28,20 @@ class Classification:
         data: The images, already of the size the model needs.
         batch_size: Examples a step; the remainder of an epoch is dropped (another one each epoch).
         augment: What happens to training images: a name of :data:`collect.augment.AUGMENTS`.
+        standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
-    def __init__(self, model: str, data: Dataset, *, batch_size: int, augment: str = "none", **sizes: Any):
+    def __init__(
+        self,
+        model: str,
+        data: Dataset,
+        *,
+        batch_size: int,
+        augment: str = "none",
+        standardize: bool = False,
+        **sizes: Any,
+    ):
         examples = len(data.labels["train"])
         if not 1 <= batch_size <= examples:
             raise UserError(f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples")
@@ -41,6 +52,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))  # type: ignore[call-arg]
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
+        self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
         norms = [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, nnx.BatchNorm)]
@@ -66,7 +78,7 @@ class Classification:
         """``(images, labels)``; the images are augmented when there is a key."""
         images, labels = arrays
         images = _as_float(images[indices])
-        return images if key is None else self._augment(key, images), labels[indices]
+        return self._standard(images if key is None else self._augment(key, images)), labels[indices]
 
     def loss(self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
         """Mean cross-entropy in training mode, and the new BatchNorm statistics."""
@@ -100,13 +112,26 @@ class Classification:
     def _statistics(self, params: PyTree, extra: PyTree, images: jax.Array) -> PyTree:
         """``extra`` with BatchNorm statistics of these images under these weights."""
         module = nnx.merge(self._estimating, params, extra)
-        module(_as_float(images))
+        module(self._standard(_as_float(images)))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param, ...)[1])
 
     def _batch_metrics(self, params: PyTree, extra: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = nnx.merge(self._evaluating, params, extra)(_as_float(images))
+        logits = nnx.merge(self._evaluating, params, extra)(self._standard(_as_float(images)))
         loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])
+
+    def _standard(self, images: jax.Array) -> jax.Array:
+        if self._moments is None:
+            return images
+        mean, spread = self._moments
+        return (images - mean) / spread
+
+
+def _moments(images: np.ndarray) -> tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]:
+    """Mean and standard deviation of each channel, of images in [0, 1]; of a channel that is the same everywhere, 1."""
+    scale = 255 if images.dtype == np.uint8 else 1
+    mean, spread = (f((0, 1, 2), np.float64, keepdims=True) / scale for f in (images.mean, images.std))
+    return mean.astype(np.float32), np.where(spread > 0, spread, 1).astype(np.float32)
 
 
 def _as_float(images: jax.Array) -> jax.Array:
