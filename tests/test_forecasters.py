@@ -10,6 +10,7 @@ from scipy import optimize
 import nowcast
 from nowcast.forecasters import (
     SIMPLE,
+    AutoRegressive,
     DampedLinear,
     Exponential,
     Introspection,
@@ -247,6 +248,45 @@ def test_damped_linear_is_holts_damped_trend():
         place = place + slope * 0.8**step
         got = nowcast.forecast(DampedLinear(horizon=step), {"bias": x})["bias"]
         np.testing.assert_allclose(got, place, atol=1e-5)
+
+
+def process(rho, *, weights=40_000, seed=0):
+    """Windows of weights whose increments have this correlation with the ones before."""
+    rng = np.random.default_rng(seed)
+    moved = [rng.normal(size=weights)]
+    for _ in range(3):
+        moved.append(rho * moved[-1] + np.sqrt(1 - rho**2) * rng.normal(size=weights))
+    return np.cumsum([np.zeros(weights), *moved], axis=0).astype(np.float32)
+
+
+@pytest.mark.parametrize(("rho", "horizon"), [(0.9, 1), (0.6, 5), (0.0, 5), (-0.5, 1), (-0.5, 5)])
+def test_autoregressive_finds_how_movements_go_on(rho, horizon):
+    """Of many weights; and its error is about the least that any forecast of such weights has."""
+    x = process(rho)
+    got = nowcast.forecast(AutoRegressive(horizon=horizon), {"kernel": x})["kernel"]
+    best = x[-1] + (x[-1] - x[-2]) * sum(rho**step for step in range(1, horizon + 1))
+    np.testing.assert_allclose(got, best, atol=0.03 * horizon * np.abs(x[-1] - x[-2]).max())
+
+
+def test_autoregressive_goes_ahead_on_a_line_and_back_to_the_middle_where_weights_only_shake():
+    line = np.arange(5, dtype=np.float32)[:, None] * np.array([1.0, -2.0, 0.1], np.float32)
+    got = nowcast.forecast(AutoRegressive(horizon=2), {"bias": line})["bias"]
+    np.testing.assert_allclose(got, line[-1] + (0.95 + 0.95**2) * (line[-1] - line[-2]), rtol=1e-5)
+    shaking = np.random.default_rng(0).normal(size=(5, 10_000)).astype(np.float32)
+    got = nowcast.forecast(AutoRegressive(), {"kernel": shaking})["kernel"]
+    assert np.mean(got**2) < 0.75 * np.mean(shaking[-1] ** 2)
+
+
+def test_autoregressive_keeps_what_stands_still_and_takes_each_leaf_for_itself():
+    still = {"kernel": np.ones((5, 3, 2), np.float32), "bias": process(0.9)[:, :7]}
+    got = nowcast.forecast(AutoRegressive(), still)
+    np.testing.assert_array_equal(got["kernel"], still["kernel"][-1])
+    alone = nowcast.forecast(AutoRegressive(), {"bias": still["bias"]})["bias"]
+    np.testing.assert_array_equal(got["bias"], alone)
+    scaled = nowcast.forecast(AutoRegressive(), {"bias": 100 * still["bias"]})["bias"]
+    np.testing.assert_allclose(scaled, 100 * alone, rtol=1e-4)
+    with pytest.raises(nowcast.UserError, match="it needs 3 snapshots or more"):
+        AutoRegressive(window=2)
 
 
 def test_average_is_the_mean():

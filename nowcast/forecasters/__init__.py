@@ -1,5 +1,6 @@
 """Forecasters, one file each: ``SIMPLE`` need no learning, ``LEARNED`` come from a bundle."""
 
+from nowcast.forecasters.autoregressive import AutoRegressive
 from nowcast.forecasters.average import Average
 from nowcast.forecasters.base import Forecaster
 from nowcast.forecasters.damped_linear import DampedLinear
@@ -15,6 +16,7 @@ from nowcast.forecasters.wnn import WNN
 from nowcast.forecasters.wnn_multi import WNNMulti
 
 SIMPLE: dict[str, type[Forecaster]] = {
-    kind.name: kind for kind in (LastValue, Linear, Quadratic, Exponential, DampedLinear, Average, Noise, Permuted)
+    kind.name: kind
+    for kind in (LastValue, Linear, Quadratic, Exponential, DampedLinear, AutoRegressive, Average, Noise, Permuted)
 }
 LEARNED: dict[str, type[Learned]] = {kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear)}
