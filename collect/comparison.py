@@ -113,15 +113,15 @@ class Trials:
     def forecast_errors(self, arm: Arm, base: Arm, seeds: Sequence[int]) -> list[dict[str, float]] | None:
         """By seed and operation how far an arm's forecasts are from what its base's run did, over staying where it was.
 
-        None: the arm has no forecaster of single weights with one horizon, or the base was recorded without them.
+        None: the arm has no forecaster with one horizon, or the base was recorded without its weights.
         """
         forecaster = self._forecasters.get(str(arm.forecast_by))
         kept = [samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
-        if forecaster is None or not forecaster.elementwise or arm.jump.horizon_to is not None or None in kept:
+        if forecaster is None or arm.jump.horizon_to is not None or None in kept:
             return None
         horizon = forecaster.check_horizon(arm.jump.horizon)
         whole = self._steps // self._every + 1  # the last row may come sooner than a snapshot after the one before it
-        found = [{name: values[:whole] for name, values in one.items()} for one in kept if one is not None]
+        found = [{name: [leaf[:whole] for leaf in own] for name, own in one.items()} for one in kept if one is not None]
         return [samples.errors(one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after)) for one in found]
 
     def _described(self, arm: Arm) -> dict[str, Any]:

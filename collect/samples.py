@@ -1,6 +1,6 @@
 """Some weights of a run at every snapshot: enough to tell how well forecasters would have forecast it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from nowcast.forecasters import Forecaster
 from nowcast.types import OPERATIONS, PyTree
 
 MOST = 20_000
-"""Weights of an operation that are kept, drawn once and for all; all of them where there are fewer."""
+"""Weights of an operation that are kept, drawn once and for all of all its leaves; all of them where there are fewer."""
+
+Kept = Mapping[str, Sequence[Float[np.ndarray, "S _"]]]
+"""By operation the snapshots of its leaves, of each the weights that are kept."""
 
 
 class Samples:
@@ -27,33 +30,43 @@ class Samples:
     def __init__(self, labels: PyTree):
         self._labels = jax.tree.leaves(labels)
         self._rows: dict[str, list[np.ndarray]] = {}
+        self._picks: dict[str, np.ndarray] = {}
+        """By leaf, ``conv/0``: which of its weights are kept."""
 
     def add(self, params: PyTree) -> None:
         """One snapshot."""
         leaves = [np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(jax.device_get(params))]
         for operation in OPERATIONS:
             own = [leaf for leaf, label in zip(leaves, self._labels, strict=True) if label == operation]
-            if own:
-                self._rows.setdefault(operation, []).append(_drawn(np.concatenate(own)))
+            if f"{operation}/0" not in self._picks:
+                self._picks |= {
+                    f"{operation}/{n}": picks for n, picks in enumerate(_drawn([leaf.size for leaf in own]))
+                }
+            for number, leaf in enumerate(own):
+                name = f"{operation}/{number}"
+                self._rows.setdefault(name, []).append(leaf[self._picks[name]])
 
     def write(self, file: Path) -> None:
-        """As an npz file, an array ``(snapshots, weights)`` for each operation."""
+        """As an npz file, an array ``(snapshots, weights)`` for each leaf, ``conv/0``."""
         fresh = file.with_suffix(".part.npz")
         np.savez_compressed(fresh, **{name: np.stack(rows) for name, rows in self._rows.items()})  # type: ignore[arg-type]
         fresh.replace(file)
 
 
-def read(file: Path) -> dict[str, Float[np.ndarray, "S N"]] | None:
+def read(file: Path) -> dict[str, list[Float[np.ndarray, "S _"]]] | None:
     """What :meth:`Samples.write` wrote; None where there is none, or a damaged one."""
+    found: dict[str, list[np.ndarray]] = {}
     try:
         with file.open("rb") as opened, np.load(opened) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            for name in arrays.files:
+                found.setdefault(name.partition("/")[0], []).append(arrays[name])
     except Exception:  # whatever NumPy, zipfile and zlib say of a damaged archive
         return None
+    return found
 
 
 def errors(
-    samples: Mapping[str, Float[np.ndarray, "S N"]],
+    samples: Kept,
     forecaster: Forecaster,
     horizon: Any,
     every: int = 1,
@@ -65,19 +78,16 @@ def errors(
     the sum of the absolute ones, over all windows whose truth the run still has.
     """
     found = {}
-    for operation, values in samples.items():
-        values = values[start::every]
-        ends = [
-            end for end in range(forecaster.window, len(values), forecaster.window) if end + horizon < len(values)
-        ]  # fmt: skip
-        if not ends or not forecaster.serves(operation):
+    for operation, leaves in samples.items():
+        if not forecaster.serves(operation):
             continue
         forecast = _compiled(forecaster, operation, horizon)
         missed = stayed = 0.0
-        for end in ends:
-            window, truth = values[end - forecaster.window + 1 : end + 1], values[end + horizon]
-            missed += float(np.abs(np.asarray(forecast(jnp.asarray(window))) - truth).sum())
-            stayed += float(np.abs(window[-1] - truth).sum())
+        for values in (leaf[start::every] for leaf in leaves if leaf.shape[1]):
+            for end in range(forecaster.window, len(values) - horizon, forecaster.window):
+                window, truth = values[end - forecaster.window + 1 : end + 1], values[end + horizon]
+                missed += float(np.abs(np.asarray(forecast(jnp.asarray(window))) - truth).sum())
+                stayed += float(np.abs(window[-1] - truth).sum())
         if stayed > 0 and np.isfinite(missed):
             found[operation] = missed / stayed
     return found
@@ -89,7 +99,11 @@ def _compiled(forecaster: Forecaster, operation: str, horizon: Any) -> Callable[
     return jax.jit(lambda window: forecaster.leaf(window, operation, horizon))
 
 
-def _drawn(values: Float[np.ndarray, "N"]) -> Float[np.ndarray, "n"]:
-    if len(values) <= MOST:
-        return values
-    return values[np.sort(np.random.default_rng(0).choice(len(values), MOST, replace=False))]
+def _drawn(sizes: Sequence[int]) -> list[Int[np.ndarray, "n"]]:
+    """Of leaves of these sizes the weights to keep: each as likely as any other."""
+    ends = np.cumsum(sizes, dtype=int)
+    total = int(sum(sizes))
+    picks = np.arange(total)
+    if total > MOST:
+        picks = np.sort(np.random.default_rng(0).choice(total, MOST, replace=False))
+    return [picks[(picks >= end - size) & (picks < end)] - (end - size) for size, end in zip(sizes, ends, strict=True)]

@@ -42,20 +42,24 @@ def test_all_weights_of_a_small_model_come_back_by_operation(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "seed0.npz"]
     assert sorted(back) == ["bias", "conv", "fc"]
     for time, run in enumerate(runs):
-        np.testing.assert_array_equal(back["conv"][time], run["conv"]["kernel"].ravel())
-        np.testing.assert_array_equal(back["fc"][time], run["head"]["kernel"].ravel())
-        np.testing.assert_array_equal(back["bias"][time], [*run["conv"]["bias"], *run["head"]["bias"]])
+        [conv], [fc], biases = back["conv"], back["fc"], back["bias"]
+        np.testing.assert_array_equal(conv[time], run["conv"]["kernel"].ravel())
+        np.testing.assert_array_equal(fc[time], run["head"]["kernel"].ravel())
+        for name, bias in zip(("conv", "head"), biases, strict=True):
+            np.testing.assert_array_equal(bias[time], run[name]["bias"])
 
 
 def test_of_many_weights_the_same_ones_are_kept_at_every_snapshot(tmp_path):
     numbers = np.arange(MOST + 5000, dtype=np.float32)  # each one exact in float32
     runs = [{"a": jnp.asarray(numbers[:300] + 1e5 * t), "b": jnp.asarray(numbers[300:] + 1e5 * t)} for t in range(3)]
-    kept = gathered(tmp_path / "seed0.npz", runs, {"a": "fc", "b": "fc"})["fc"]
+    each = gathered(tmp_path / "seed0.npz", runs, {"a": "fc", "b": "fc"})["fc"]
+    assert 150 < each[0].shape[1] < 300  # of 300 of 25,000
+    kept = np.concatenate(each, axis=1)
     assert kept.shape == (3, MOST)
     assert (np.diff(kept[0]) > 0).all()
     np.testing.assert_array_equal(kept - kept[0], np.repeat([[0], [1e5], [2e5]], MOST, axis=1))
     again = gathered(tmp_path / "seed1.npz", runs, {"a": "fc", "b": "fc"})["fc"]
-    np.testing.assert_array_equal(again, kept)
+    np.testing.assert_array_equal(np.concatenate(again, axis=1), kept)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"no archive at all"])
@@ -85,12 +89,29 @@ def test_errors_are_those_of_numpys_line_over_those_of_staying():
     for end in (3, 6):  # windows are snapshots 1 2 3, and 4 5 6; 7 8 9 is not whole
         missed += np.abs(line(values[end - 2 : end + 1].astype(float), 2) - values[end + 2]).sum()
         stayed += np.abs(values[end] - values[end + 2]).sum()
-    assert errors({"fc": values}, LINEAR, 2) == {"fc": pytest.approx(missed / stayed, rel=1e-5)}
+    assert errors({"fc": [values]}, LINEAR, 2) == {"fc": pytest.approx(missed / stayed, rel=1e-5)}
+    parts = [values[:, :1], values[:, 1:], values[:, :0]]
+    assert errors({"fc": parts}, LINEAR, 2) == {"fc": pytest.approx(missed / stayed, rel=1e-5)}
+
+
+def test_a_forecaster_of_whole_leaves_sees_each_leaf_for_itself():
+    steady, shaking = np.arange(9.0)[:, None] * np.ones((1, 50)), np.random.default_rng(0).normal(size=(9, 50))
+    leaves = [steady.astype(np.float32), 0.01 * shaking.astype(np.float32)]
+    forecaster = nowcast.forecasters.AutoRegressive(window=3, horizon=2)
+    missed = stayed = 0.0
+    for leaf in leaves:
+        for end in (3, 6):
+            window = {"w": leaf[end - 2 : end + 1]}
+            missed += np.abs(nowcast.forecast(forecaster, window)["w"] - leaf[end + 2]).sum()
+            stayed += np.abs(leaf[end] - leaf[end + 2]).sum()
+    assert errors({"fc": leaves}, forecaster, 2)["fc"] == pytest.approx(missed / stayed, rel=1e-4)
+    together = errors({"fc": [np.concatenate(leaves, axis=1)]}, forecaster, 2)["fc"]
+    assert together != pytest.approx(missed / stayed, rel=1e-2)
 
 
 def test_of_every_other_snapshot_windows_are_made_where_jumps_make_theirs_so():
     values = np.random.default_rng(1).normal(size=(13, 4)).cumsum(axis=0).astype(np.float32)
-    got = errors({"fc": values, "bias": values[:, :2]}, LINEAR, 2, every=2)
+    got = errors({"fc": [values], "bias": [values[:, :2]]}, LINEAR, 2, every=2)
     for key, own in (("fc", values), ("bias", values[:, :2])):
         there = line(own[[2, 4, 6]].astype(float), 2)
         expected = np.abs(there - own[10]).sum() / np.abs(own[6] - own[10]).sum()
@@ -99,16 +120,16 @@ def test_of_every_other_snapshot_windows_are_made_where_jumps_make_theirs_so():
 
 def test_weights_on_a_line_are_forecast_without_error_and_staying_is_as_good_as_staying():
     values = np.arange(9, dtype=np.float32)[:, None] * np.array([[1, -2, 0.5]], np.float32)
-    assert errors({"conv": values}, LINEAR, 2)["conv"] == pytest.approx(0, abs=1e-5)
-    assert errors({"conv": values}, nowcast.forecasters.LastValue(window=3), 2) == {"conv": 1.0}
+    assert errors({"conv": [values]}, LINEAR, 2)["conv"] == pytest.approx(0, abs=1e-5)
+    assert errors({"conv": [values]}, nowcast.forecasters.LastValue(window=3), 2) == {"conv": 1.0}
 
 
 def test_a_window_needs_its_truth():
     values = np.random.default_rng(2).normal(size=(6, 4)).astype(np.float32)
-    assert errors({"fc": values}, LINEAR, 2).keys() == {"fc"}  # snapshots 1 2 3, and 5
-    assert errors({"fc": values[:5]}, LINEAR, 2) == {}
-    assert errors({"fc": values}, LINEAR, 3) == {}
-    assert errors({"fc": values}, LINEAR, 2, every=2) == {}
+    assert errors({"fc": [values]}, LINEAR, 2).keys() == {"fc"}  # snapshots 1 2 3, and 5
+    assert errors({"fc": [values[:5]]}, LINEAR, 2) == {}
+    assert errors({"fc": [values]}, LINEAR, 3) == {}
+    assert errors({"fc": [values]}, LINEAR, 2, every=2) == {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,13 +145,13 @@ class Picky(Forecaster):
 
 def test_what_is_not_served_does_not_move_or_is_not_finite_has_no_error():
     values = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
-    given = {"bias": values, "conv": values, "fc": values, "norm": np.ones((12, 4), np.float32)}
+    given = {"bias": [values], "conv": [values], "fc": [values], "norm": [np.ones((12, 4), np.float32)]}
     expected = np.abs(values[10]).sum() / np.abs(values[5] - values[10]).sum()
     assert errors(given, Picky(window=5, horizon=5), 5) == {"fc": pytest.approx(expected, rel=1e-5)}
 
 
 def test_a_leaf_in_half_precision_is_kept_in_single(tmp_path):
     half = {"w": jnp.asarray([1.5, -0.25], jnp.bfloat16)}
-    kept = gathered(tmp_path / "seed0.npz", [half], {"w": "other"})["other"]
+    kept = gathered(tmp_path / "seed0.npz", [half], {"w": "other"})["other"][0]
     assert kept.dtype == np.float32
     np.testing.assert_array_equal(kept, [[1.5, -0.25]])
