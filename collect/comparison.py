@@ -13,12 +13,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from collect import machine, optimizers, samples
+from collect import machine, optimizers, weight_samples
 from collect.loop import State
 from collect.machine import Company
-from collect.samples import Samples
 from collect.stop import Stop
 from collect.training import Moment, Training
+from collect.weight_samples import Samples
 from collect.workers import side_by_side
 from collect.workers import workers as own_workers
 from nowcast.evaluation.arms import LAWA, ORACLE, Arm
@@ -116,13 +116,16 @@ class Trials:
         None: the arm has no forecaster with one horizon, or the base was recorded without its weights.
         """
         forecaster = self._forecasters.get(str(arm.forecast_by))
-        kept = [samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
+        kept = [weight_samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
         if forecaster is None or arm.jump.horizon_to is not None or None in kept:
             return None
         horizon = forecaster.check_horizon(arm.jump.horizon)
         whole = self._steps // self._every + 1  # the last row may come sooner than a snapshot after the one before it
         found = [{name: [leaf[:whole] for leaf in own] for name, own in one.items()} for one in kept if one is not None]
-        return [samples.errors(one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after)) for one in found]
+        return [
+            weight_samples.errors(one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after))
+            for one in found
+        ]
 
     def _described(self, arm: Arm) -> dict[str, Any]:
         """What all runs of an arm depend on, but for the learning rate."""
@@ -139,7 +142,10 @@ class Trials:
         key = json.dumps(settings, sort_keys=True)
         if key not in self._trainings:
             own = None if arm.forecaster in (None, ORACLE) else self._forecasters[str(arm.forecast_by)]
-            self._trainings[key] = Training(self.task, arm, own, self._every, self._steps)
+            try:
+                self._trainings[key] = Training(self.task, arm, own, self._every, self._steps)
+            except UserError as error:
+                raise UserError(f"arm.{arm.name}: {error}") from None
         return self._trainings[key]
 
     def _unit(self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool) -> None:
@@ -177,10 +183,12 @@ class Trials:
         file = self._file(arm, seed)
         try:
             curve = json.loads(file.read_text())
-            kept = file.with_suffix(".npz")
+            kept, digest = file.with_suffix(".npz"), self._digest(arm)
             whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "loss", "seconds"))
-            own = curve.get("settings_sha256", self._digest(arm)) == self._digest(arm)
-            return own and whole and bool(curve["jumps"]) and (not kept.exists() or samples.read(kept) is not None)
+            own = curve.get("settings_sha256", digest) == digest
+            return (
+                own and whole and bool(curve["jumps"]) and (not kept.exists() or weight_samples.read(kept) is not None)
+            )
         except (OSError, ValueError, TypeError, KeyError):
             return False
 
@@ -277,7 +285,7 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """No other command trains for this report meanwhile."""
     name = f"report={str(folder)!r}"
     taken = f"{name}: another command is at work there; wait for its end, or choose another folder"

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import nowcast
-from collect.comparison import Trials, alone, claim, write_json
+from collect.comparison import Trials, claim, locked, write_json
 from collect.config import EvaluateConfig
 from collect.optimizers import GRIDS
 from collect.population import make_task
@@ -140,7 +140,7 @@ def compare(
         "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates},
     }  # fmt: skip
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
-    with alone(folder):
+    with locked(folder):
         rates, targets = _calibrate(plan, trials, folder)
         trials.train([settled(arm, rates) for arm in chosen], plan.seeds, "compare")
 

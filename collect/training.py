@@ -57,10 +57,7 @@ class Training:
         options: dict[str, Any] = {"forecaster": LastValue(window=1), "every": steps + 1}  # never
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
-        try:
-            tx = nowcast.periodic(inner, **options, labels=task.labels)
-        except nowcast.UserError as error:
-            raise nowcast.UserError(f"arm.{arm.name}: {error}") from None
+        tx = nowcast.periodic(inner, **options, labels=task.labels)
         axes: PyTree = nowcast.POPULATION
         if self._decay is not None:
             tx, axes = wrappers.averaged(tx, self._decay), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]
@@ -79,7 +76,7 @@ class Training:
         first = start + forecaster.window * jump.every * every
         if first > last:
             raise nowcast.UserError(
-                f"arm.{self.arm.name}: a run has {self._steps} steps, and the first jump comes after {first}; "
+                f"a run has {self._steps} steps, and the first jump comes after {first}; "
                 f"train longer (epochs=…) or record more often (record_every=…)"
             )
         stop = last if jump.stop_after is None else min(last, round(jump.stop_after * every))
@@ -111,8 +108,7 @@ class Training:
         try:
             return Jumps(**self._options(forecaster)).steps(self._steps)
         except nowcast.UserError as error:
-            told = str(error).removeprefix(f"arm.{self.arm.name}: ")
-            raise nowcast.UserError(f"arm.{self.arm.name}: {told} (a snapshot is every {self._every} steps)") from None
+            raise nowcast.UserError(f"{error} (a snapshot is every {self._every} steps)") from None
 
     def ready(self, seeds: Sequence[int], *, together: bool) -> None:
         """Compile for so many runs, once, whichever thread asks first; the others wait."""

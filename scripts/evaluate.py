@@ -21,8 +21,8 @@ from hydra.types import RunMode
 from collect.comparison import Stopped
 from collect.config import EvaluateConfig
 from collect.evaluation import evaluate, write
-from collect.joining import check as check_joint
-from collect.joining import write as join
+from collect.joint_report import check as check_joint
+from collect.joint_report import write as join
 from collect.stop import Stop
 from nowcast.evaluation import report
 from nowcast.types import UserError

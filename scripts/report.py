@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
 from collect.config import ReportConfig
-from collect.joining import write
+from collect.joint_report import write
 from scripts.cli import command, command_line
 
 

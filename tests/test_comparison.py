@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import nowcast
-from collect import optimizers, samples, wrappers
+from collect import optimizers, weight_samples, wrappers
 from collect.comparison import Stopped, Trials, claim, write_json
 from collect.config import DataConfig, ModelConfig
 from collect.loop import Loop
@@ -531,7 +531,7 @@ def test_there_are_no_forecast_errors_without_a_horizon_or_without_the_bases_wei
 def test_a_base_keeps_its_own_weights_beside_it(trained, folder, path, name):
     weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
     biases = np.stack([np.concatenate([w[k]["bias"].ravel() for k in sorted(w)]) for w in weights])
-    kept = samples.read(folder / name / "0.003" / "seed0.npz")
+    kept = weight_samples.read(folder / name / "0.003" / "seed0.npz")
     np.testing.assert_allclose(np.concatenate(kept["bias"], axis=1), biases, rtol=1e-3, atol=1e-4)
 
 

@@ -10,7 +10,7 @@ import pytest
 from curves import validate
 
 import nowcast
-from collect.comparison import alone
+from collect.comparison import locked
 from collect.evaluation import compare, load, made_by, seen, write
 from nowcast.evaluation import Arm
 from nowcast.evaluation.arms import Average, Jump
@@ -193,11 +193,11 @@ def test_an_arm_that_cannot_be_is_named_before_anything_is_trained(tmp_path):
 
 def test_two_commands_do_not_train_for_one_report(tmp_path):
     given = {"epochs": 7, "seeds": [0], "calibration_seeds": [9]}
-    with alone(tmp_path / "a"):
+    with locked(tmp_path / "a"):
         assert [file.name for file in (tmp_path / "a").rglob("*")] == ["runs", "lock"]
-        with pytest.raises(UserError, match="another command is at work there"), alone(tmp_path / "a"):
+        with pytest.raises(UserError, match="another command is at work there"), locked(tmp_path / "a"):
             pass
     shutil.rmtree(tmp_path / "a")
     compare(Line(), {"constant": Arm()}, tmp_path / "a", **given)
-    with alone(tmp_path / "a"), pytest.raises(UserError, match="another command is at work there"):
+    with locked(tmp_path / "a"), pytest.raises(UserError, match="another command is at work there"):
         compare(Line(), {"constant": Arm()}, tmp_path / "a", **given)

@@ -9,7 +9,7 @@ from curves import plan, reaching, read_back, results, run, told
 from pages import Page
 from scipy import stats
 
-from collect.joining import read
+from collect.joint_report import read
 from nowcast.evaluation import joint
 from nowcast.evaluation.arms import Arm, Average
 from nowcast.evaluation.statistics import over_tasks

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle, product
 from typing import Any
 
 import matplotlib
@@ -53,8 +54,7 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Map
     protocol = results["protocol"]
     honest = protocol["name"] == "honest"
     key, target = "loss" if honest else "accuracy", results["targets"][base][protocol["headline"]]
-    styles = [(colour, dashes) for dashes in DASHES * len(rows) for colour in COLOURS]
-    for row, (colour, dashes) in zip(rows, styles, strict=False):
+    for row, (dashes, colour) in zip(rows, cycle(product(DASHES, COLOURS)), strict=False):
         runs = results["curves"][row["name"]]
         epochs, steps = np.array(runs[0]["epoch"]), np.array(runs[0]["step"])
         low, middle, high = np.quantile(_values(runs, key), [0.25, 0.5, 0.75], axis=0)

@@ -87,7 +87,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines = [f"### {results['about']['task']}", "", setting(results), ""]
     for base in tables.panels(results):
         lines += [f"**Over {base}.** {target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
-    lines += [*(f"- {verdict}" for verdict in results["verdicts"]), *(f"- {note}" for note in _marks(results))]
+    lines += [f"- {verdict}" for verdict in results["verdicts"]]
+    lines += [f"- {note}" for note in _marks(lines)]
     made = ["", "```bash", results["commands"][-1], "```"] if results["commands"] else []
     return "\n".join([*lines, *made, ""])
 
@@ -100,14 +101,14 @@ def text(results: Mapping[str, Any]) -> str:
         lines += ["", f"over {base}. {target(results, base)}", *align(tables.main(results, base))]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
-    return "\n".join([*lines, "", *(f"- {line}" for line in (*results["verdicts"], *_marks(results)))])
+    lines += ["", *(f"- {verdict}" for verdict in results["verdicts"])]
+    return "\n".join([*lines, *(f"- {note}" for note in _marks(lines))])
 
 
-def _marks(results: Mapping[str, Any]) -> list[str]:
-    """What signs in the tables mean, where they are there."""
-    cells = " ".join(cell for base in tables.panels(results) for row in tables.main(results, base) for cell in row)
+def _marks(lines: Sequence[str]) -> list[str]:
+    """What the signs in these lines mean."""
     said = {tables.SHARED: SHARED, "≥": BOUND, "≤": BOUND}
-    return list(dict.fromkeys(meaning for sign, meaning in said.items() if sign in cells))
+    return list(dict.fromkeys(meaning for sign, meaning in said.items() if any(sign in line for line in lines)))
 
 
 def document(title: str, parts: Sequence[str]) -> str:

@@ -67,6 +67,10 @@ def _row(
     runs, base = curves[arm.name], curves[arm.over or arm.name]
     ends, base_ends = [_last(run) for run in runs], [_last(run) for run in base]
     seconds = [min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)]
+
+    def by_then(measure: Callable[[Curve, float], float]) -> dict[str, Any]:
+        return _paired(*([measure(run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs)))
+
     return {
         "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
         "settings": arm.settings,
@@ -77,8 +81,8 @@ def _row(
         "best_loss_ratio": _paired([_best(run) for run in base], [_best(run) for run in runs]),
         "final_loss": _median(ends),
         "final_loss_ratio": _paired(base_ends, ends),
-        "equal_seconds_best_loss_ratio": _paired(*([_best(run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs))),
-        "equal_seconds_loss_ratio": _paired(*([_at(run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs))),
+        "equal_seconds_best_loss_ratio": by_then(_best),
+        "equal_seconds_loss_ratio": by_then(_at),
         "test_accuracy": _median(run["test_accuracy"][-1] for run in runs) if "test_accuracy" in runs[0] else None,
         "test_accuracy_gain": _gain(base, runs),
         "test_loss": _median(run["test_loss"][-1] for run in runs),

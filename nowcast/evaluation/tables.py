@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nowcast.evaluation.verdicts import bound
-
 Table = list[tuple[str, ...]]
 SHARED = "≈"
 """Before seconds that were measured while something else ran."""
@@ -158,6 +156,13 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]
             note = f"{bound(against)}{ratio(found)}  {_reached(results, against)}"
             entries.append((f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"]))
     return entries
+
+
+def bound(against: Mapping[str, Any]) -> str:
+    """``≥`` or ``≤`` before a ratio to the steps of runs that never reach the target, and count with their length."""
+    seeds = len(against["steps"]["each"])
+    short, base_short = against["reached"] < seeds, against["base_reached"] < seeds
+    return "" if short == base_short else "≤ " if short else "≥ "
 
 
 def ratio(found: Sequence[float | None]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from nowcast.evaluation.arms import NULLS
 from nowcast.evaluation.protocol import HONEST, Plan
+from nowcast.evaluation.tables import bound, ratio
 from nowcast.forecasters import Average, LastValue
 
 FEW = 5
@@ -104,7 +105,7 @@ def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[st
         better = [pair for pair in found if pair[0]["clear"] and pair[0]["speed_up"][0] > 1]
         if better:
             steps, name = max(better, key=lambda pair: pair[0]["speed_up"][0])
-            size = _size(steps["speed_up"])
+            size = ratio(steps["speed_up"])
             lines.append(
                 f"Without any forecast {name} reaches the target of {base['name']} {size} as fast: a gain over {base['name']} is not a gain over "
                 f"what you could have anyway."
@@ -122,7 +123,7 @@ def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     said = _effect(against)
     seconds = against["seconds"]
     if row["alone"] and seconds["clear"] and seconds["speed_up"][0] < 1 < against["steps"]["speed_up"][0]:
-        said += f", and in seconds it is SLOWER: {_size(seconds['speed_up'])}"
+        said += f", and in seconds it is SLOWER: {ratio(seconds['speed_up'])}"
     value, low, high = row["final_loss_ratio"]["ratio"]
     loss = "validation" if plan.protocol == HONEST else "test"
     if value == value:
@@ -141,7 +142,7 @@ def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
 
 def _effect(against: Mapping[str, Any]) -> str:
     value, low, high = against["steps"]["speed_up"]
-    size = bound(against) + _size(against["steps"]["speed_up"])
+    size = bound(against) + ratio(against["steps"]["speed_up"])
     seeds, base, arm = len(against["steps"]["each"]), against["base_reached"], against["reached"]
     if against["before_any_jump"] == seeds and low == high == 1:
         return "cannot be judged by this target: every run reaches it before its first jump"
@@ -162,15 +163,3 @@ def _effect(against: Mapping[str, Any]) -> str:
     if base < seeds or arm < seeds:
         said += f" ({base} of {seeds} base runs reach the target, and {arm} of {seeds} of its own)"
     return said
-
-
-def bound(against: Mapping[str, Any]) -> str:
-    """``≥`` or ``≤`` before a ratio to the steps of runs that never reach the target, and count with their length."""
-    seeds = len(against["steps"]["each"])
-    short, base_short = against["reached"] < seeds, against["base_reached"] < seeds
-    return "" if short == base_short else "≤ " if short else "≥ "
-
-
-def _size(found: Sequence[float]) -> str:
-    value, low, high = found
-    return f"{value:.2f}× [{low:.2f}, {high:.2f}]" if low == low else f"{value:.2f}×"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,24 @@ class Samples:
     """
 
     def __init__(self, labels: PyTree):
-        self._labels = jax.tree.leaves(labels)
-        self._rows: dict[str, list[np.ndarray]] = {}
+        flat = jax.tree.leaves(labels)
+        self._names = [f"{label}/{flat[:at].count(label)}" for at, label in enumerate(flat)]
+        """Of the leaves: ``conv/0``, the first one of its operation."""
         self._picks: dict[str, np.ndarray] = {}
-        """By leaf, ``conv/0``: which of its weights are kept."""
+        """Which weights of a leaf are kept."""
+        in_order = sorted(self._names, key=lambda name: OPERATIONS.index(_operation(name)))
+        self._rows: dict[str, list[np.ndarray]] = {name: [] for name in in_order}
 
     def add(self, params: PyTree) -> None:
         """One snapshot."""
-        leaves = [np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(jax.device_get(params))]
-        for operation in OPERATIONS:
-            own = [leaf for leaf, label in zip(leaves, self._labels, strict=True) if label == operation]
-            if f"{operation}/0" not in self._picks:
-                self._picks |= {
-                    f"{operation}/{n}": picks for n, picks in enumerate(_drawn([leaf.size for leaf in own]))
-                }
-            for number, leaf in enumerate(own):
-                name = f"{operation}/{number}"
-                self._rows.setdefault(name, []).append(leaf[self._picks[name]])
+        flat = (np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(jax.device_get(params)))
+        leaves = dict(zip(self._names, flat, strict=True))
+        if not self._picks:
+            for _, names in groupby(self._rows, _operation):
+                own = list(names)
+                self._picks |= dict(zip(own, _drawn([leaves[name].size for name in own]), strict=True))
+        for name, rows in self._rows.items():
+            rows.append(leaves[name][self._picks[name]])
 
     def write(self, file: Path) -> None:
         """As an npz file, an array ``(snapshots, weights)`` for each leaf, ``conv/0``."""
@@ -59,10 +61,14 @@ def read(file: Path) -> dict[str, list[Float[np.ndarray, "S _"]]] | None:
     try:
         with file.open("rb") as opened, np.load(opened) as arrays:
             for name in arrays.files:
-                found.setdefault(name.partition("/")[0], []).append(arrays[name])
+                found.setdefault(_operation(name), []).append(arrays[name])
     except Exception:  # whatever NumPy, zipfile and zlib say of a damaged archive
         return None
     return found
+
+
+def _operation(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def errors(
