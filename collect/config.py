@@ -203,8 +203,8 @@ class EvaluateConfig:
 
     report: str
     arm: dict[str, Arm] = field(default_factory=dict)
-    forecaster: str = ""
-    introspection: str = ""
+    forecaster: str = "wnn"
+    introspection: str = "introspection"
     published: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -69,7 +69,7 @@ def _check_used(config: EvaluateConfig) -> None:
     used = {given for arm in arms for given in (arm.forecaster, arm.of)}
     for key in ("forecaster", "introspection", "published"):
         given = getattr(config, key)
-        if given and given not in used:
+        if given and given not in used and given != getattr(EvaluateConfig, key):
             raise UserError(
                 f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one that does to arm=[…]"
             )

@@ -1,6 +1,5 @@
 """What a meta-training is made of. Every key stands in ``python scripts/meta_train.py --help``."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +14,15 @@ from meta_train.windows import SAMPLING, Rule
 from nowcast.forecasters import LEARNED, Learned
 from nowcast.types import OPERATIONS
 
+INTROSPECTION = {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4}
 RECIPES: dict[str, dict[str, Any]] = {
-    name: {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4}
-    for name in ("introspection", "introspection_linear")
+    "introspection": INTROSPECTION,
+    "introspection_linear": INTROSPECTION,
+    "gram": {"steps": 5_000, "learning_rate": 3e-3},
 }
 """What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``."""
+LEAVES = 64
+"""Leaves drawn from one run at a time: their rows are long."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
 
 
@@ -49,8 +52,8 @@ class MetaTrainConfig:
 
     def __post_init__(self) -> None:
         one_of("forecaster", self.forecaster, LEARNED)
-        own = {item.name: item.default for item in dataclasses.fields(self.kind)}
-        recipe = COMMON | RECIPES.get(self.forecaster, {}) | {key: own[key] for key in ("window", "horizon")}
+        ahead = self.kind.longest or self.kind.horizon
+        recipe = COMMON | RECIPES.get(self.forecaster, {}) | {"window": self.kind.window, "horizon": ahead}
         for key, value in recipe.items():
             setattr(self, key, value if getattr(self, key) is None else getattr(self, key))
         self.corpus = [self.corpus] if isinstance(self.corpus, str) else self.corpus
@@ -69,6 +72,13 @@ class MetaTrainConfig:
         )
         self._check_served_by()
         one_of("sampling", str(self.sampling), SAMPLING)
+        whole = "takes leaves as a whole, each as likely as any other; leave this key out"
+        require(
+            self.kind.elementwise or self.sampling == SAMPLING[0],
+            "sampling",
+            self.sampling,
+            f"{self.forecaster} {whole}",
+        )
         for key, most in (("steps", 10**9), ("patience", 10**9)):
             require(1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}")
         size = self.settings.batch_size
@@ -122,4 +132,5 @@ class MetaTrainConfig:
     def settings(self) -> Settings:
         """How it is fitted."""
         steps, size, rate = cast(tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate))
-        return Settings(steps, size, rate, self.seed, self.patience)
+        handful = {} if self.kind.elementwise else {"handful": LEAVES}
+        return Settings(steps, size, rate, self.seed, self.patience, **handful)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import metadata
@@ -22,6 +22,7 @@ from collect.stop import Stop
 from meta_train import log, objective, processes, trainer, validate
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
+from meta_train.leaves import Leaves
 from meta_train.picture import picture
 from meta_train.trainer import Progress
 from meta_train.windows import Windows
@@ -33,6 +34,8 @@ from nowcast.types import UserError
 
 SCORED, WATCHED = 200_000, 16_384
 """Windows that the scores of an operation are from, and that decide when to stop, over all runs: about so many."""
+SCORED_LEAVES = 20_000
+"""The same of leaves."""
 NOT_OF_THE_FIT = ("bundle", "corpus", "log", "max_minutes", "processes", "process", "coordinator")
 
 
@@ -49,7 +52,7 @@ class Data(NamedTuple):
     """What a fit is fed with."""
 
     networks: list[str]
-    train: Windows
+    train: Windows | Leaves
     watched: dict[str, Any]
     """Validation windows by network: they decide what is kept, and when to stop."""
     validation: validate.Drawn
@@ -117,12 +120,14 @@ def read(config: MetaTrainConfig) -> Data:
             f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
             f"give horizon={longest}, or collect longer runs"
         )
-    train, checked = (Windows(some, config.served_by, config.rule, config.sampling) for some in parts[:2])
+    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
     networks = _networks(config, train, checked)
     watched = validate.draw(checked, networks, WATCHED, config.seed)
     each = {operation: operation for operation, network in config.served_by.items() if network in networks}
     validation, held_out = (
-        validate.draw(Windows(some, each, config.rule, config.sampling), list(each), SCORED, config.seed)
+        validate.draw(
+            _source(config, some, each), list(each), SCORED if config.kind.elementwise else SCORED_LEAVES, config.seed
+        )
         for some in parts[1:]
     )
     joined = {name: np.concatenate(windows) for name, windows in watched.items()}
@@ -165,7 +170,10 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
     served = {operation: name if name in networks else None for operation, name in config.served_by.items()}
-    return config.kind(params=params, window=config.rule.window, horizon=config.rule.horizon, served_by=served)
+    horizon, longest = config.rule.horizon, config.rule.horizon
+    if config.kind.many:  # it was fitted to all up to that one; what it takes unasked is its own
+        horizon = min(longest, config.kind.horizon)
+    return config.kind(params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served)
 
 
 def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +184,14 @@ def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, An
     return card
 
 
-def _networks(config: MetaTrainConfig, train: Windows, checked: Windows) -> list[str]:
+def _source(config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]) -> Windows | Leaves:
+    """Where the forecaster's examples come from."""
+    if config.kind.elementwise:
+        return Windows(runs, served_by, config.rule, config.sampling)
+    return Leaves(runs, served_by, config.rule)
+
+
+def _networks(config: MetaTrainConfig, train: Windows | Leaves, checked: Windows | Leaves) -> list[str]:
     """Those that there are weights for, in the runs to fit and in those for validation."""
     found = sorted(train.runs)
     if found != sorted(checked.runs):

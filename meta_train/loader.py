@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from meta_train.leaves import Leaves
 from meta_train.windows import Windows
 from nowcast.types import UserError
 
@@ -41,7 +42,7 @@ def everywhere() -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(sharding().mesh, jax.sharding.PartitionSpec())
 
 
-def pools(source: Windows, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
+def pools(source: Windows | Leaves, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
     """Pool after pool, from the ``first`` on: each is determined by seed and number.
 
     Args:
@@ -52,7 +53,7 @@ def pools(source: Windows, networks: Sequence[str], *, size: int, seed: int, fir
         first: Number of the first one.
     """
     split = sharding()
-    shape = (len(networks), SLOTS, size, len(source.rule.offsets))
+    shape = (len(networks), SLOTS, size, source.columns)
 
     def make(number: int) -> jax.Array:
         def share(index: Any) -> np.ndarray:

@@ -1,11 +1,27 @@
-"""What a forecaster is fitted to: L1 error in the units of its network's output."""
+"""What a forecaster is fitted to: the L1 error of each weight, in the units of its network's output; or a leaf's squared error."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nowcast.forecasters import Learned
+from nowcast.forecasters.gram import coefficients
 from nowcast.types import PyTree
+
+
+def error(kind: type[Learned], params: PyTree, rows: Float[Array, "N columns"], window: int) -> Float[Array, ""]:
+    """Mean error of one network over the targets that there are.
+
+    Args:
+        kind: The forecaster.
+        params: The network's.
+        rows: Windows with their targets (:mod:`meta_train.windows`), or the inner products of leaves (:mod:`meta_train.leaves`), as the
+            forecaster asks for.
+        window: Snapshots of a window.
+    """
+    each = _absolute(kind, params, rows, window) if kind.elementwise else _squared(params, rows, window)
+    there = jnp.isfinite(each)
+    return jnp.sum(jnp.where(there, each, 0)) / jnp.maximum(jnp.sum(there), 1)
 
 
 def examples(
@@ -21,22 +37,25 @@ def examples(
     return inputs, jnp.clip(target, -kind.limit, kind.limit)
 
 
-def error(
-    kind: type[Learned], params: PyTree, inputs: Float[Array, "N I"], target: Float[Array, "N outputs"]
-) -> Float[Array, ""]:
-    """Mean absolute error of one network over the targets that there are."""
-    there = jnp.isfinite(target)
-    wrong = jnp.abs(kind.network(params, inputs) - jnp.where(there, target, 0))
-    return jnp.sum(jnp.where(there, wrong, 0)) / jnp.maximum(jnp.sum(there), 1)
+def squared(mix: Float[Array, "N H D"], rows: Float[Array, "N columns"], window: int) -> Float[Array, "N H"]:
+    """A leaf's squared error when this mix of its increments is its forecast, over the square of what it moved and that of its increments.
+
+    That of keeping still is 1 where the leaf moves far, and less where it stays about where it is. NaN where there is no target.
+    """
+    moved = window - 1
+    gram = rows[:, : moved * moved].reshape(-1, moved, moved)
+    along, square = jnp.split(rows[:, moved * moved :], [mix.shape[1] * moved], axis=1)
+    along = along.reshape(mix.shape)
+    wrong = square - 2 * jnp.sum(mix * along, axis=-1) + jnp.einsum("nhi,nij,nhj->nh", mix, gram, mix)
+    return wrong / (square + moved)
 
 
-def losses(kind: type[Learned], params: PyTree, windows: Float[Array, "K N columns"], window: int) -> Float[Array, "K"]:
+def losses(kind: type[Learned], params: PyTree, rows: Float[Array, "K N columns"], window: int) -> Float[Array, "K"]:
     """Error and regulariser of each of K networks. Their gradients are independent, so the sum trains each on its own."""
-
     return jnp.stack(
         [
-            error(kind, own, *examples(kind, some, window)) + kind.penalty(own)
-            for own, some in zip(apart(params, len(windows)), windows, strict=True)
+            error(kind, own, some, window) + kind.penalty(own)
+            for own, some in zip(apart(params, len(rows)), rows, strict=True)
         ]
     )
 
@@ -44,3 +63,19 @@ def losses(kind: type[Learned], params: PyTree, windows: Float[Array, "K N colum
 def apart(params: PyTree, count: int) -> list[PyTree]:
     """The parameters of each of so many networks, which lie along the first axis; looping over them beats vmap on CPUs."""
     return [jax.tree.map(lambda p, k=k: p[k], params) for k in range(count)]
+
+
+def _absolute(
+    kind: type[Learned], params: PyTree, windows: Float[Array, "N columns"], window: int
+) -> Float[Array, "N outputs"]:
+    inputs, target = examples(kind, windows, window)
+    there = jnp.isfinite(target)
+    wrong = jnp.abs(kind.network(params, inputs) - jnp.where(there, target, 0))
+    return jnp.where(there, wrong, jnp.nan)
+
+
+def _squared(params: PyTree, rows: Float[Array, "N columns"], window: int) -> Float[Array, "N H"]:
+    gram = rows[:, : (window - 1) ** 2].reshape(-1, window - 1, window - 1)
+    there = jnp.isfinite(rows)
+    wrong = squared(coefficients(params, gram), jnp.where(there, rows, 0), window)
+    return jnp.where(there[:, -wrong.shape[1] :], wrong, jnp.nan)

@@ -23,8 +23,8 @@ def picture(card: dict[str, Any]) -> Figure:
             axes.set(title=f"network: {name}", xlabel="step")
         for axes, name in zip(below.subplots(1, len(operations), squeeze=False)[0], operations, strict=True):
             _errors(axes, card, name)
-        above.axes[0].set_ylabel("L1 error, in the network's units")
-        below.axes[0].set_ylabel("L1 error, in the window's scale")
+        above.axes[0].set_ylabel("error, as it is fitted")
+        below.axes[0].set_ylabel("error, in the window's scale")
         above.axes[-1].legend(fontsize=8)
         below.axes[-1].legend(fontsize=8)
         below.axes[-1].margins(y=0.35)  # room for it
@@ -32,13 +32,16 @@ def picture(card: dict[str, Any]) -> Figure:
 
 
 def _errors(axes: Any, card: dict[str, Any], operation: str) -> None:
-    """Bars at the longest horizon that has scores, on the runs kept out and on the architectures kept out."""
-    horizon = list(card["validation"][operation])[-1]
+    """Bars at the horizon that is taken unasked, on the runs kept out and on the architectures kept out."""
+    scored = card["validation"][operation]
+    horizon = str(card["horizon"]) if str(card["horizon"]) in scored else list(scored)[-1]
     sets = {
         label: card[key][operation][horizon]
         for key, label in (("validation", "runs kept out"), ("held_out", "architectures kept out"))
         if horizon in card[key].get(operation, {})
     }
+    heights = [row["normalised"] for rows in sets.values() for name, row in rows.items() if name != "skill"]
+    axes.set_yscale("log" if max(heights) > 20 * min(heights) > 0 else "linear")
     for i, (label, rows) in enumerate(sets.items()):
         names = [name for name in rows if name != "skill"]
         axes.bar(np.arange(len(names)) + 0.4 * i, [rows[name]["normalised"] for name in names], 0.4, label=label)

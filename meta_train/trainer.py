@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float
 
 from meta_train import loader, objective, processes
+from meta_train.leaves import Leaves
 from meta_train.windows import Windows
 from nowcast.forecasters import Learned
 from nowcast.types import PyTree, UserError
@@ -33,7 +34,7 @@ class Settings(NamedTuple):
     """Evaluations without a better network after which the fit ends."""
     evaluations: int = 40
     handful: int = 512
-    """Windows drawn from one place of one run."""
+    """Windows drawn from one place of one run, or leaves from one run."""
     pool_steps: int = 2000
     """Steps between two new parts of the pool (:mod:`meta_train.loader`)."""
 
@@ -79,7 +80,7 @@ def start(kind: type[Learned], networks: Sequence[str], window: int, horizon: in
 def fit(
     kind: type[Learned],
     networks: Sequence[str],
-    source: Windows,
+    source: Windows | Leaves,
     validation: Mapping[str, Float[np.ndarray, "M columns"]],
     settings: Settings,
     progress: Progress,
@@ -109,7 +110,7 @@ def fit(
     @jax.jit
     def errors(params: PyTree, windows: Sequence[Array]) -> list[Array]:
         return [
-            objective.error(kind, own, *objective.examples(kind, some, source.rule.window))
+            objective.error(kind, own, some, source.rule.window)
             for own, some in zip(objective.apart(params, len(networks)), windows, strict=True)
         ]
 
@@ -141,6 +142,7 @@ def fit(
 
 def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
     optimizer, each = _optimizer(settings), settings.batch_size // loader.SLOTS
+    taken = jax.vmap(jax.vmap(lambda rows, picks: rows[picks]))
 
     def advance(params: PyTree, state: PyTree, pool: loader.Pool, first: Array, end: Array) -> Any:
         """The steps from ``first`` to ``end``, or up to the first whose loss is not finite.
@@ -154,7 +156,7 @@ def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
             params, state, step, total, _ = carry
             key = jax.random.fold_in(jax.random.key(settings.seed + 1), step)
             picks = jax.random.randint(key, (*windows.shape[:2], each), 0, windows.shape[2])
-            batch = jnp.take_along_axis(windows, picks[..., None], axis=2).reshape(len(windows), -1, windows.shape[-1])
+            batch = taken(windows, picks).reshape(len(windows), -1, windows.shape[-1])
 
             def objectives(params: PyTree) -> tuple[Array, Float[Array, "K"]]:
                 every = objective.losses(kind, params, batch, window)

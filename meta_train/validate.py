@@ -12,9 +12,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from collect.corpus import Run
+from meta_train import objective
+from meta_train.leaves import Leaves
 from meta_train.windows import Windows
 from nowcast.evaluation.statistics import mean_interval
-from nowcast.forecasters import Forecaster, LastValue, Learned, Linear, Quadratic
+from nowcast.forecasters import Forecaster, Gram, LastValue, Learned, Linear, Quadratic
+from nowcast.forecasters.gram import coefficients
 from nowcast.forecasters.wnn import normalise
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
@@ -80,7 +83,7 @@ def family(name: str) -> str:
     return re.sub(r"\d+$", "", name)
 
 
-def draw(source: Windows, networks: Sequence[str], most: int, seed: int) -> Drawn:
+def draw(source: Windows | Leaves, networks: Sequence[str], most: int, seed: int) -> Drawn:
     """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per network."""
     runs = {network: [run for same in source.runs.get(network, {}).values() for run in same] for network in networks}
     return {
@@ -103,32 +106,37 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
 
     Args:
         forecaster: The one to score; windows are of its rule.
-        drawn: The windows of each run, by operation.
+        drawn: The windows of each run, by operation; or, for a forecaster of whole leaves, the rows of :mod:`meta_train.leaves`.
 
     Returns:
         ``{operation: {horizon: {forecaster: {"normalised": …, "weight": …}, "skill": {"value", "low", "high", "runs"}}}}``: errors
         in units of each window's own scale ``s`` (WNN's) and cut off at 1, and in units of the weights; both are means over runs.
         The skill is 1 − error / error of the linear fit, of normalised errors, and 0 is the linear fit: the mean over runs with
-        its 95 % bootstrap interval over runs. Of many horizons, those are there that some run is long enough for.
+        its 95 % bootstrap interval over runs. Of many horizons, those are there that some run is long enough for. Of leaves errors are
+        squares, normalised as they are in the fit (:func:`meta_train.objective.squared`), and not in units of the weights.
     """
-    horizons = [h for h in HORIZONS if forecaster.many and h < forecaster.horizon] + [forecaster.horizon]
+    longest = forecaster.longest or forecaster.horizon
+    horizons = [h for h in HORIZONS if forecaster.many and h < longest] + [longest]
     table: Scores = {}
     for operation, runs in drawn.items():
         table[operation] = {}
         for horizon in horizons:
             same: Any = {"window": forecaster.window, "horizon": horizon}
             rivals = (LastValue(**same), Linear(**same), Quadratic(**same), forecaster)
-            column = forecaster.window + (horizon - 1 if forecaster.many else 0)
+            if forecaster.elementwise:
+                column = forecaster.window + (horizon - 1 if forecaster.many else 0)
+                errors: Any = partial(_errors, column=column)
+            else:
+                errors = partial(_leaf_errors, longest=longest)
             each = {
-                rival.name: np.array([_errors(rival, operation, horizon, windows, column) for windows in runs])
-                for rival in rivals
+                rival.name: np.array([errors(rival, operation, horizon, rows) for rows in runs]) for rival in rivals
             }
             there = np.isfinite(each["last_value"][:, 0])
             if not there.any():
                 continue
             skill = 1 - each[forecaster.name][there, 0] / np.maximum(each["linear"][there, 0], 1e-12)
             table[operation][str(horizon)] = {
-                **{name: dict(zip(("normalised", "weight"), error[there].mean(axis=0).tolist(), strict=True))
+                **{name: dict(zip(("normalised", "weight"), error[there].mean(axis=0).tolist(), strict=False))
                    for name, error in each.items()},
                 "skill": {**{name: value if np.isfinite(value) else None  # one run has no interval
                              for name, value in mean_interval(skill)._asdict().items()}, "runs": int(there.sum())},
@@ -146,6 +154,32 @@ def _errors(
     return (float(normalised / count), float(weight / count)) if count else (float("nan"), float("nan"))
 
 
+def _leaf_errors(
+    rival: Forecaster, operation: str, horizon: int, rows: Float[np.ndarray, "N columns"], longest: int
+) -> tuple[float]:
+    """Normalised; NaN without a target."""
+    moved = rival.window - 1
+    gram, along, square = np.split(rows, [moved * moved, moved * (moved + longest)], axis=1)
+    at = along.reshape(len(rows), longest, moved)[:, horizon - 1]
+    error = float(_leaf_error(rival, operation, horizon, np.concatenate([gram, at, square[:, [horizon - 1]]], axis=1)))
+    return (error,)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _leaf_error(rival: Forecaster, operation: str, horizon: int, rows: Float[Array, "N columns"]) -> Float[Array, ""]:
+    moved = rival.window - 1
+    mix = _mix(rival, operation, horizon, rows[:, : moved * moved].reshape(-1, moved, moved))
+    return jnp.nanmean(objective.squared(mix[:, None], rows, rival.window))
+
+
+def _mix(rival: Forecaster, operation: str, horizon: int, gram: Float[Array, "N D D"]) -> Float[Array, "N D"]:
+    """How much of each increment its forecast takes; of one that is the same sum of increments for all weights, that sum."""
+    if isinstance(rival, Gram):
+        return coefficients(rival.params[rival.serving(operation) or ""], gram)[:, horizon - 1]
+    alone = jnp.tri(rival.window, rival.window - 1, -1)  # windows that move by 1 in one of their increments
+    return jnp.broadcast_to(rival.leaf(alone, operation, horizon) - alone[-1], gram.shape[:2])
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _sums(
     rival: Forecaster, operation: str, horizon: int, history: Float[Array, "N W"], target: Float[Array, "N"]
@@ -157,12 +191,13 @@ def _sums(
 
 def table(scored: Scores) -> str:
     """The scores as text, for the terminal."""
-    lines = [f"{'operation':14} {'horizon':>7} {'forecaster':20} {'L1 (normalised)':>16} {'L1 (weights)':>14}"]
+    lines = [f"{'operation':14} {'horizon':>7} {'forecaster':20} {'error (normalised)':>18} {'error (weights)':>16}"]
     for operation, horizons in scored.items():
         for horizon, rows in horizons.items():
             errors = {name: row for name, row in rows.items() if name != "skill"}
             lines += [
-                f"{operation:14} {horizon:>7} {name:20} {row['normalised']:16.4f} {row['weight']:14.3e}"
+                f"{operation:14} {horizon:>7} {name:20} {row['normalised']:18.4f} "
+                + (f"{row['weight']:16.3e}" if "weight" in row else f"{'–':>16}")
                 for name, row in errors.items()
             ]
             skill = rows["skill"]

@@ -50,6 +50,14 @@ class Rule(NamedTuple):
         targets = range(1, self.horizon + 1) if self.many else [self.horizon]
         return np.array([*range(self.window), *(self.window - 1 + target for target in targets)])
 
+    def check(self, run: Run) -> None:
+        """Refuse a run that is too short."""
+        if (snapshots := run.weights.shape[0]) < self.shortest:
+            raise UserError(
+                f"corpus: run {run.id} has {snapshots} snapshots, and a window of {self.window} with horizon "
+                f"{self.horizon} needs {self.shortest}; collect with more epochs"
+            )
+
     def moments(self, snapshots: int) -> int:
         """How many windows of one weight a run of so many snapshots has."""
         return (snapshots - 1) // self.span if self.from_start else snapshots - self.shortest + 1
@@ -96,14 +104,14 @@ class Windows:
         self.runs: dict[str, dict[str, list[Run]]] = {}
         """By network and task."""
         for run in runs:
-            snapshots = run.weights.shape[0]
-            if snapshots < rule.shortest:
-                raise UserError(
-                    f"corpus: run {run.id} has {snapshots} snapshots, and a window of {rule.window} with horizon "
-                    f"{rule.horizon} needs {rule.shortest}; collect with more epochs"
-                )
+            rule.check(run)
             for network in self._parts[run.path]:
                 self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row: the window's, and its targets."""
+        return len(self.rule.offsets)
 
     def handful(
         self, network: str, size: int, key: Sequence[int], run: Run | None = None

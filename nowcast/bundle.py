@@ -27,28 +27,36 @@ from nowcast.paths import check_writable
 from nowcast.types import PyTree, UserError
 
 SCHEMA = "weight-nowcaster/bundle/1"
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""A bundle for each forecaster that comes with the library."""
+
+
+def shipped() -> list[str]:
+    """The names of the forecasters that come with the library, meta-trained."""
+    return sorted(card.parent.name for card in PRETRAINED.glob("*/card.json"))
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     """A forecaster by its name, or from a bundle's folder.
 
     Args:
-        name_or_path: ``"linear"``, ``"last_value"``, or the path of a bundle that ``scripts/meta_train.py`` wrote.
+        name_or_path: ``"wnn"``, ``"gram"`` or ``"introspection"``, which come with the library, meta-trained; ``"linear"``, ``"last_value"`` and
+            the like, which need no learning; or the path of a bundle that ``scripts/meta_train.py`` wrote (``"./wnn"`` where a folder has such a name).
 
     Raises:
         UserError: No such name or folder; a bundle of another schema, damaged, or changed since it was written.
 
     Example:
         >>> import nowcast
-        >>> nowcast.load("linear").window
+        >>> nowcast.load("wnn").window
         5
     """
     name = str(name_or_path)
     if name in SIMPLE:
         return SIMPLE[name]()
-    folder = Path(name)
+    folder = _folder(name)
     if not folder.is_dir():
-        names = ", ".join(SIMPLE)
+        names = ", ".join([*shipped(), *SIMPLE])
         raise UserError(
             f"forecaster {name!r} is neither a name ({names}) nor a bundle's folder; scripts/meta_train.py makes one"
         )
@@ -68,8 +76,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a bundle, checked for schema and completeness."""
-    path = Path(folder) / "card.json"
+    """The card of a bundle, by its folder or its shipped name, checked for schema and completeness."""
+    path = _folder(folder) / "card.json"
     content = _read(path)
     try:
         card = json.loads(content)
@@ -168,6 +176,10 @@ def card_hash(card: Mapping[str, Any]) -> str:
     """Of all that a card says."""
     said = json.loads(json.dumps({key: value for key, value in card.items() if key != "card_sha256"}))
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _folder(name_or_path: str | os.PathLike[str]) -> Path:
+    return PRETRAINED / name_or_path if str(name_or_path) in shipped() else Path(name_or_path)
 
 
 def _settings(forecaster: Any) -> list[str]:

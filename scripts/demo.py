@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS, BUNDLE, REPORT = "corpora/demo", "bundles/demo", "reports/demo"
+ARMS = [base + arm for base in ("constant", "cosine") for arm in ("", "_linear", "_nowcast", "_gram")]
+"""The WNN of the demo itself beside the linear fit and the shipped forecaster."""
 COLLECTED = ("mlp", "lenet model.width=0.5", "vanilla_cnn")
 
 
@@ -31,7 +33,7 @@ def commands(*, fast: bool) -> list[str]:
         *collected,
         f"python scripts/meta_train.py corpus={CORPUS}{suffix} forecaster=wnn steps={steps} bundle={BUNDLE}{suffix}",
         f"python scripts/evaluate.py forecaster={BUNDLE}{suffix} model=resnet20 model.depth=8 model.width=0.5 data=digits "
-        f"batch_size=512 {sizes} report={REPORT}{suffix}",
+        f"batch_size=512 {sizes} arm=[{','.join(ARMS)}] report={REPORT}{suffix}",
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from networks import random_wnn
 
 import nowcast
+from nowcast import bundle
 from nowcast.bundle import SCHEMA, card_hash, read_card
 
 
@@ -186,3 +187,29 @@ def test_a_card_that_is_nothing_but_brackets_is_damaged(folder):
     (folder / "card.json").write_text("[" * 100_000)
     with pytest.raises(nowcast.UserError, match=r"card\.json is damaged"):
         nowcast.load(folder)
+
+
+SHIPPED = ("gram", "introspection", "wnn")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_comes_with_the_library_is_small_and_says_how_it_was_made(name):
+    assert tuple(bundle.shipped()) == SHIPPED
+    forecaster, card = nowcast.load(name), read_card(name)
+    assert forecaster.name == card["forecaster"] == name
+    assert sum(file.stat().st_size for file in (bundle.PRETRAINED / name).iterdir()) < 1e6
+    assert card["command"].startswith(f"python scripts/meta_train.py corpus=corpora/shipped forecaster={name} ")
+    assert set(card["corpus"]["commands"]) == {
+        f"python scripts/collect.py experiment={part}" for part in ("shipped", "shipped_images")
+    }
+    held_out = card["held_out"]["all" if name == "introspection" else "conv"]
+    for horizon, rows in held_out.items():
+        assert rows[name]["normalised"] < min(rows["linear"]["normalised"], rows["last_value"]["normalised"]), horizon
+    assert "/root" not in (bundle.PRETRAINED / name / "card.json").read_text()
+
+
+def test_a_folder_with_a_shipped_name_is_loaded_by_its_path(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "gram")
+    assert nowcast.load("gram").name == "gram"
+    assert nowcast.load("./gram").name == "wnn"

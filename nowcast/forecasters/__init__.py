@@ -5,6 +5,7 @@ from nowcast.forecasters.average import Average
 from nowcast.forecasters.base import Forecaster
 from nowcast.forecasters.damped_linear import DampedLinear
 from nowcast.forecasters.exponential import Exponential
+from nowcast.forecasters.gram import Gram
 from nowcast.forecasters.introspection import Introspection, IntrospectionLinear
 from nowcast.forecasters.last_value import LastValue
 from nowcast.forecasters.learned import Learned
@@ -19,4 +20,6 @@ SIMPLE: dict[str, type[Forecaster]] = {
     kind.name: kind
     for kind in (LastValue, Linear, Quadratic, Exponential, DampedLinear, AutoRegressive, Average, Noise, Permuted)
 }
-LEARNED: dict[str, type[Learned]] = {kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear)}
+LEARNED: dict[str, type[Learned]] = {
+    kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear, Gram)
+}

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.base import Forecaster, Horizon
-from nowcast.types import PyTree, UserError
+from nowcast.types import PyTree, UserError, whole
 
 SERVES = {
     "conv": "conv", "depthwise_conv": "conv", "fc": "fc", "bias": "bias",
@@ -38,7 +38,7 @@ class Learned(Forecaster):
 
     learned: ClassVar[bool] = True
     many: ClassVar[bool] = False
-    """Whether a network has an output for each of the horizons 1, 2, …, ``horizon``, or one for ``horizon`` alone."""
+    """Whether a network has an output for each of the horizons 1, 2, …, ``longest``, or one for ``horizon`` alone."""
     from_start: ClassVar[bool] = False
     """Whether its windows begin with the untrained weights and span any time, or begin anywhere, snapshot after snapshot."""
     limit: ClassVar[float] = math.inf
@@ -53,6 +53,8 @@ class Learned(Forecaster):
     params: Mapping[str, PyTree]
     served_by: Mapping[str, str | None] | None = None
     """None: as in :attr:`mapping`."""
+    longest: int | None = None
+    """The longest horizon it was fitted to, where it has many; ``horizon`` is what it takes when none is asked for. None: the same."""
 
     @staticmethod
     def init_network(key: PRNGKeyArray, window: int, outputs: int) -> PyTree:
@@ -76,6 +78,10 @@ class Learned(Forecaster):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        longest = self.horizon if self.longest is None else whole(f"{self.name}: longest", self.longest, "snapshots")
+        object.__setattr__(self, "longest", longest)
+        if longest != self.horizon and not (self.many and longest > self.horizon):
+            raise UserError(f"{self.name}: longest={longest} must be horizon={self.horizon}" + ", or more" * self.many)
         if self.served_by is None:
             object.__setattr__(self, "served_by", dict(self.mapping))
         if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(self.params):
@@ -95,7 +101,7 @@ class Learned(Forecaster):
     @property
     def outputs(self) -> int:
         """How many numbers a network gives."""
-        return self.horizon if self.many else 1
+        return (self.longest or 0) if self.many else 1
 
     def serves(self, operation: str) -> bool:
         """Whether a network of this bundle serves the operation."""
@@ -108,8 +114,8 @@ class Learned(Forecaster):
     def check_horizon(self, horizon: int | None) -> int:
         """One of those it was fitted to."""
         horizon = super().check_horizon(horizon)
-        if horizon > self.horizon or (horizon != self.horizon and not self.many):
-            which = f"1 to {self.horizon}" if self.many else f"{self.horizon}"
+        if horizon > (self.longest or 0) or (horizon != self.horizon and not self.many):
+            which = f"1 to {self.longest}" if self.many else f"{self.horizon}"
             raise UserError(f"horizon={horizon}: this {self.name} was fitted to forecast {which} snapshots ahead only")
         return horizon
 
@@ -118,7 +124,7 @@ class Learned(Forecaster):
         if not self.many:
             raise UserError(
                 f"horizon: this {self.name} forecasts {self.horizon} snapshots ahead only; a schedule needs a forecaster "
-                "with many horizons, such as wnn_multi"
+                "with many horizons, such as gram or wnn_multi"
             )
 
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
@@ -128,7 +134,7 @@ class Learned(Forecaster):
         def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:
             inputs, base, scale = self.normalise(windows.T)
             output = self.network(params, inputs)
-            return base + scale * output[:, jnp.clip(horizon, 1, self.horizon) - 1 if self.many else 0]
+            return base + scale * output[:, jnp.clip(horizon, 1, self.longest) - 1 if self.many else 0]
 
         if history.ndim == 1:
             return row(history[:, None])[0]

@@ -1,0 +1,135 @@
+"""Leaves: the training examples of a forecaster of whole leaves, drawn from trajectories as inner products.
+
+An example is a leaf at a moment: W snapshots with a stride of 1, 2 or 4 (so one corpus shows many distances between two snapshots), and the snapshots that come after at
+the same stride. Of these it holds no weights, only what a squared error needs: with ``dᵢ`` the W−1 increments of the window
+and ``y_h`` the displacement from its last snapshot to the one ``h`` later, a row is ::
+
+    ⟨dᵢ, dⱼ⟩, (W−1)²  |  ⟨dᵢ, y_h⟩, horizons × (W−1)  |  ⟨y_h, y_h⟩, horizons
+
+all over the mean of ``⟨dᵢ, dᵢ⟩``. Targets past a run's end, or not finite, are NaN. A task is as likely as any other, then a run of it, then a leaf of the network, then a stride
+and a moment. A run is read once, and of each leaf the S × S inner products of its S snapshots are kept: memory grows with runs, not with weights.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from collect.corpus import CHUNK, Run
+from collect.places import Place
+from meta_train.windows import FIRST, TRIES, Rule
+from nowcast.types import UserError
+
+STRIDES = (1, 2, 4)
+"""Snapshots of the run from one of the window to the next."""
+LEAST = 1e-24
+"""The mean square of a leaf's increments, per weight, from which on it counts as moving: below is rounding."""
+
+
+class Leaves:
+    """Draws examples of some runs, with the methods of :class:`meta_train.windows.Windows`.
+
+    Args:
+        runs: Where from.
+        served_by: Which network serves which operation; leaves of other operations are left out.
+        rule: What a window is; its targets are at 1, 2, …, ``rule.horizon``.
+
+    Raises:
+        UserError: A run that is too short.
+    """
+
+    def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
+        self.rule = rule
+        self._served_by = served_by
+        self._products: dict[Place, dict[str, Float[np.ndarray, "L S S"]]] = {}
+        self.runs: dict[str, dict[str, list[Run]]] = {}
+        """By network and task."""
+        for run in runs:
+            rule.check(run)
+            for network in {served_by.get(leaf.op) for leaf in run.leaves} - {None}:
+                self.runs.setdefault(str(network), {}).setdefault(run.config["task"], []).append(run)
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row."""
+        moved, horizons = self.rule.window - 1, self.rule.horizon
+        return moved * moved + horizons * moved + horizons
+
+    def handful(
+        self, network: str, size: int, key: Sequence[int], run: Run | None = None
+    ) -> Float[np.ndarray, "size columns"]:
+        """Some examples of one network.
+
+        Args:
+            network: Which.
+            size: How many.
+            key: Determines the draw.
+            run: One of the runs to take them from; left out, it is drawn too.
+
+        Raises:
+            UserError: What is drawn never moves or is never finite, or a chunk is damaged.
+        """
+        place, rng = np.random.default_rng(key), np.random.default_rng((*key, sum(network.encode())))
+        by_task = list(self.runs[network].values())
+        for _ in range(TRIES):
+            task, which = place.random(2)
+            same = by_task[int(task * len(by_task))]
+            products = self._of(run or same[int(which * len(same))], network)
+            sound = self._draw(products, size, rng)
+            if len(sound):
+                return sound[np.arange(size) % len(sound)]
+        raise UserError(f"corpus: no finite leaves for {network} in {TRIES} draws; collect with lower learning rates")
+
+    def _draw(
+        self, products: Float[np.ndarray, "L S S"], size: int, rng: np.random.Generator
+    ) -> Float[np.ndarray, "size columns"]:
+        window, horizon = self.rule.window, self.rule.horizon
+        snapshots = products.shape[1]
+        fit = [stride for stride in STRIDES if stride * window <= snapshots - 1]
+        stride = rng.choice(fit, size=size)
+        first = (rng.random(size) * (snapshots - stride * window)).astype(int)
+        leaf = rng.integers(len(products), size=size)[:, None]
+        inside = first[:, None] + stride[:, None] * np.arange(window)
+        after = inside[:, -1:] + stride[:, None] * np.arange(1, horizon + 1)
+        there, last = after < snapshots, inside[:, -1:]
+        after = np.where(there, after, last)
+
+        def between(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            return products[leaf[..., None], rows[:, :, None], columns[:, None, :]]
+
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gram = np.diff(np.diff(between(inside, inside), axis=1), axis=2)
+            along = np.diff(between(inside, after) - between(inside, last), axis=1)
+            square = products[leaf, after, after] - 2 * products[leaf, after, last] + products[leaf, last, last]
+            unit = np.trace(gram, axis1=1, axis2=2)[:, None] / (window - 1)
+            targets = np.swapaxes(along, 1, 2), square[..., None]
+            parts = (np.where(there[..., None], part, np.nan).reshape(size, -1) for part in targets)
+            rows = np.concatenate([gram.reshape(size, -1), *parts], axis=1) / unit
+        sound = (
+            (unit[:, 0] > LEAST)
+            & np.isfinite(rows[:, : (window - 1) ** 2]).all(axis=1)
+            & np.isfinite(rows[:, -horizon])
+        )
+        return rows[sound].astype(np.float32)
+
+    def _of(self, run: Run, network: str) -> Float[np.ndarray, "L S S"]:
+        if run.path not in self._products:
+            found: dict[str, list[np.ndarray]] = {}
+            for leaf, products in zip(run.leaves, inner_products(run), strict=True):
+                found.setdefault(str(self._served_by.get(leaf.op)), []).append(products)
+            self._products[run.path] = {name: np.stack(some) for name, some in found.items()}
+        return self._products[run.path][network]
+
+
+def inner_products(run: Run) -> list[Float[np.ndarray, "S S"]]:
+    """Of each leaf, those of its displacements from snapshot ``FIRST``, per weight; what is not finite gives NaN."""
+    snapshots, end = run.weights.shape
+    totals = [np.zeros((snapshots - FIRST, snapshots - FIRST)) for _ in run.leaves]
+    for first in range(0, end, CHUNK):
+        block = np.asarray(run.weights[FIRST:snapshots, first : first + CHUNK], np.float64)
+        for leaf, total in zip(run.leaves, totals, strict=True):
+            inside = block[:, max(leaf.start - first, 0) : max(leaf.start + leaf.size - first, 0)]
+            with np.errstate(invalid="ignore", over="ignore"):
+                moved = inside - inside[:1]
+                total += moved @ moved.T
+    return [total / leaf.size for leaf, total in zip(run.leaves, totals, strict=True)]
