@@ -54,13 +54,13 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     name = str(name_or_path)
     if name in SIMPLE:
         return SIMPLE[name]()
-    folder = _folder(name)
+    folder = _folder(name_or_path)
     if not folder.is_dir():
         names = ", ".join([*shipped(), *SIMPLE])
         raise UserError(
             f"forecaster {name!r} is neither a name ({names}) nor a bundle's folder; scripts/meta_train.py makes one"
         )
-    card = read_card(folder)
+    card = read_card(name_or_path)
     content = _read(folder / "params.npz")
     if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
         raise UserError(
@@ -179,7 +179,10 @@ def card_hash(card: Mapping[str, Any]) -> str:
 
 
 def _folder(name_or_path: str | os.PathLike[str]) -> Path:
-    return PRETRAINED / name_or_path if str(name_or_path) in shipped() else Path(name_or_path)
+    """A name is a string; a path that is one begins with ``./`` or the like where it looks like a name."""
+    return (
+        PRETRAINED / name_or_path if isinstance(name_or_path, str) and name_or_path in shipped() else Path(name_or_path)
+    )
 
 
 def _settings(forecaster: Any) -> list[str]:
