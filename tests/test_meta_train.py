@@ -204,14 +204,25 @@ def test_a_loss_that_is_not_finite_stops_at_its_step():
 def test_every_forecaster_is_fitted_saved_and_loaded(tmp_path, corpus_config, forecaster, unchecked):
     recorded = corpus_config(tmp_path / "corpus", epochs=24, runs=2)
     collect_population(recorded)
-    settings = {"steps": 6, "batch_size": 64, "horizon": 8 if forecaster == "wnn_multi" else None}
+    settings = {"steps": 6, "batch_size": 64, "horizon": 8 if LEARNED[forecaster].many else None}
     card = meta_train(MetaTrainConfig(recorded.corpus, str(tmp_path / "bundle"), forecaster, **settings)).card
     loaded = nowcast.load(tmp_path / "bundle")
     assert (loaded.name, card["forecaster"]) == (forecaster, forecaster)
     history = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(loaded.window, 3, 2)), jnp.float32)}
-    for horizon in (1, 3, 8) if forecaster == "wnn_multi" else (None,):
+    for horizon in (None, 1, 3, 8) if loaded.many else (None,):
         assert nowcast.forecast(loaded, history, horizon=horizon)["kernel"].shape == (3, 2)
     assert set(card["validation"]) == {"bias", "fc"}  # by operation, whatever the networks
+
+
+def test_leaves_are_learned_from_their_inner_products(tmp_path, corpus_path):
+    config = MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "gram", horizon=4, steps=300, batch_size=256)
+    card = meta_train(config).card
+    loaded = nowcast.load(tmp_path / "b")
+    assert (loaded.horizon, loaded.longest, loaded.elementwise) == (4, 4, False)
+    for rows in card["validation"]["fc"].values():
+        assert rows["gram"]["normalised"] < 0.8 * min(rows["last_value"]["normalised"], rows["linear"]["normalised"])
+    with pytest.raises(nowcast.UserError, match="sampling=movement: gram takes leaves as a whole"):
+        MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "gram", sampling="movement")
 
 
 def test_a_mapping_of_ones_own_gives_networks_to_other_operations(tmp_path, corpus_config):

@@ -49,6 +49,26 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
     return table
 
 
+def digest(results: Mapping[str, Any]) -> Table:
+    """Every arm that is over another: epochs to the target, the ratio to its base, and that of final losses; bold where the report's test shows a difference."""
+    table: Table = [
+        ("over", "arm", "epochs to target, base", "arm", "steps, base / arm [95 %]", "final loss, base / arm [95 %]")
+    ]
+    for row in results["arms"]:
+        if row["over"]:
+            against = row["against"][row["over"]][results["protocol"]["headline"]]
+            base = next(one for one in results["arms"] if one["name"] == row["over"])
+            steps, loss = against["steps"], row["final_loss_ratio"]
+            table.append(
+                (
+                    row["over"], row["name"], _place(results, base["against"][row["over"]][results["protocol"]["headline"]]),
+                    _place(results, against), _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]),
+                    _bold(ratio(loss["ratio"]), loss["clear"]),
+                )
+            )  # fmt: skip
+    return table
+
+
 def ladder(results: Mapping[str, Any], base: str) -> Table:
     """Speed-ups over a base at each of its targets, and how many runs got there."""
     targets = results["targets"][base]
@@ -171,6 +191,10 @@ def ratio(found: Sequence[float | None]) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.2f}×" if math.isnan(low) else f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+
+
+def _bold(text: str, clear: bool) -> str:
+    return f"**{text}**" if clear else text
 
 
 def _points(found: Sequence[float | None]) -> str:

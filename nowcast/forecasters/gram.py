@@ -75,6 +75,7 @@ class Gram(Learned):
     name: ClassVar[str] = "gram"
     elementwise: ClassVar[bool] = False
     many: ClassVar[bool] = True
+    horizon: int = 10
     longest: int | None = 40
     init_network = staticmethod(init_network)
 

@@ -1,0 +1,73 @@
+"""The page of results: its tables are those of the results.json files beside it, and it is up to date."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from test_docs import ROOT
+
+from nowcast.evaluation import tables
+
+SCRIPT = ROOT / "scripts" / "results.py"
+
+
+def fill(page):
+    return subprocess.run([sys.executable, str(SCRIPT), str(page)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def page(tmp_path, evaluated):
+    """A page with a place for the results of a comparison."""
+    (tmp_path / "page" / "mine").mkdir(parents=True)
+    shutil.copy(evaluated[0] / "results.json", tmp_path / "page" / "mine")
+    (tmp_path / "page.md").write_text("before\n<!-- results: mine -->\nold\n<!-- end -->\nafter\n")
+    return tmp_path / "page.md"
+
+
+def test_a_place_is_filled_with_every_arm_that_is_over_another(page, evaluated):
+    results = json.loads((evaluated[0] / "results.json").read_text())
+    assert fill(page).returncode == 0
+    text = page.read_text()
+    assert text.startswith("before\n<!-- results: mine -->\n")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text
+    assert results["commands"][-1] in text
+    for row in results["arms"]:
+        if row["over"]:
+            [line] = [line for line in text.splitlines() if line.startswith(f"| {row['over']} | {row['name']} |")]
+            against = row["against"][row["over"]][results["protocol"]["headline"]]
+            for found in (against["steps"]["speed_up"], row["final_loss_ratio"]["ratio"]):
+                assert tables.ratio(found) in line
+            assert f"{against['epochs']['median']:g}" in line
+    again = text
+    fill(page)
+    assert page.read_text() == again
+
+
+def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(page):
+    shutil.rmtree(page.with_suffix("") / "mine")
+    before = page.read_text()
+    done = fill(page)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "has no results.json" in done.stderr
+    assert page.read_text() == before
+    done = fill(page.with_name("none.md"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "none.md" in done.stderr
+
+
+def test_the_tables_of_the_projects_page_are_up_to_date(tmp_path):
+    shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
+    shutil.copy(ROOT / "docs" / "results.md", tmp_path)
+    assert fill(tmp_path / "results.md").returncode == 0
+    assert (tmp_path / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
+
+
+def test_differences_that_the_report_does_not_show_are_not_bold(evaluated):
+    results = json.loads((evaluated[0] / "results.json").read_text())
+    for cells, row in zip(tables.digest(results)[1:], (r for r in results["arms"] if r["over"]), strict=True):
+        against = row["against"][row["over"]][results["protocol"]["headline"]]
+        assert cells[4].startswith("**") == against["steps"]["clear"]
+        assert cells[5].startswith("**") == row["final_loss_ratio"]["clear"]
