@@ -129,7 +129,11 @@ class Trials:
 
     def _described(self, arm: Arm) -> dict[str, Any]:
         """What all runs of an arm depend on, but for the learning rate."""
-        return arm.settings | {"forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster), "of": None}
+        settings = arm.settings | {"forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster), "of": None}
+        own = self._forecasters.get(str(arm.forecast_by))
+        if own and arm.jump.horizon is None:  # a forecaster of the same parameters may aim elsewhere unasked
+            settings["jump"] = settings["jump"] | {"horizon": own.horizon}
+        return settings
 
     def _digest(self, arm: Arm) -> str:
         return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()
