@@ -482,8 +482,9 @@ def test_the_same_settings_are_accepted_and_others_of_the_same_name_refused(tria
     trials(tmp_path, epochs=6).check([arm])
     trials(tmp_path, epochs=6).check([arm.at(0.01)])  # another folder
     others = [dataclasses.replace(arm, jump=Jump(damping=0.5)), dataclasses.replace(arm, schedule="cosine")]
-    identities = {"linear": "another bundle"}
-    for these, changed in [*((trials(tmp_path, epochs=6), one) for one in others), (trials(tmp_path, epochs=6, identities=identities), arm)]:  # fmt: skip
+    another = trials(tmp_path, epochs=6, identities={"linear": "another bundle"})
+    aims = trials(tmp_path, epochs=6, forecasters=FORECASTERS | {"linear": nowcast.forecasters.Linear(horizon=3)})
+    for these, changed in [*((trials(tmp_path, epochs=6), one) for one in others), (another, arm), (aims, arm)]:
         with pytest.raises(nowcast.UserError, match=r"arm\.linear: .* holds runs of other settings") as refused:
             these.check([changed])
         assert "\n" not in str(refused.value)
