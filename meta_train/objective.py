@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from nowcast.forecasters import Learned
 from nowcast.forecasters.gram import coefficients
@@ -19,8 +19,7 @@ def error(kind: type[Learned], params: PyTree, rows: Float[Array, "N columns"], 
             forecaster asks for.
         window: Snapshots of a window.
     """
-    each = _absolute(kind, params, rows, window) if kind.elementwise else _squared(params, rows, window)
-    there = jnp.isfinite(each)
+    each, there = _absolute(kind, params, rows, window) if kind.elementwise else _squared(params, rows, window)
     return jnp.sum(jnp.where(there, each, 0)) / jnp.maximum(jnp.sum(there), 1)
 
 
@@ -67,15 +66,17 @@ def apart(params: PyTree, count: int) -> list[PyTree]:
 
 def _absolute(
     kind: type[Learned], params: PyTree, windows: Float[Array, "N columns"], window: int
-) -> Float[Array, "N outputs"]:
+) -> tuple[Float[Array, "N outputs"], Bool[Array, "N outputs"]]:
+    """Errors, and where there are targets."""
     inputs, target = examples(kind, windows, window)
     there = jnp.isfinite(target)
-    wrong = jnp.abs(kind.network(params, inputs) - jnp.where(there, target, 0))
-    return jnp.where(there, wrong, jnp.nan)
+    return jnp.abs(kind.network(params, inputs) - jnp.where(there, target, 0)), there
 
 
-def _squared(params: PyTree, rows: Float[Array, "N columns"], window: int) -> Float[Array, "N H"]:
+def _squared(
+    params: PyTree, rows: Float[Array, "N columns"], window: int
+) -> tuple[Float[Array, "N H"], Bool[Array, "N H"]]:
     gram = rows[:, : (window - 1) ** 2].reshape(-1, window - 1, window - 1)
     there = jnp.isfinite(rows)
     wrong = squared(coefficients(params, gram), jnp.where(there, rows, 0), window)
-    return jnp.where(there[:, -wrong.shape[1] :], wrong, jnp.nan)
+    return wrong, there[:, -wrong.shape[1] :]

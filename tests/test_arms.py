@@ -244,7 +244,7 @@ def test_all_arms_of_the_configuration_go_together():
         if name.startswith("constant_"):
             assert arm.schedule == "constant"
         if name.startswith("cosine_"):
-            assert (arm.schedule, arm.rate_of) == ("cosine", "cosine")
+            assert (arm.schedule, arm.rate_of) == ("cosine", name if name.endswith("_tuned") else "cosine")
     for name in ("constant_nowcast", "cosine_nowcast", "muon_nowcast", "snoo_nowcast"):
         assert by_name[name].forecaster == "linear"
     assert {by_name[f"{base}_{null}"].of for base in ("constant", "cosine") for null in ("noise", "permuted")} == {
@@ -256,10 +256,13 @@ def test_all_arms_of_the_configuration_go_together():
 
 
 def test_without_their_forecasters_the_optional_arms_of_the_configuration_are_left_out():
-    _, left = resolve(composed("forecaster=linear"), optimizer="adam", learning_rate=0.001)
-    assert sorted(left) == ["constant_introspection", "constant_published", "cosine_introspection", "cosine_published"]
+    found, left = resolve(composed(), optimizer="adam", learning_rate=0.001)
+    assert sorted(left) == ["constant_published", "cosine_published"]
+    shipped = {arm.name: arm.forecaster for arm in found if arm.name.startswith("cosine_")}
+    names = {"nowcast": "wnn", "introspection": "introspection", "gram": "gram", "gram_tuned": "gram"}
+    assert {name: shipped[f"cosine_{name}"] for name in names} == names
     with pytest.raises(UserError, match=r"arm\.constant_noise has no forecaster"):
-        resolve(composed(), optimizer="adam", learning_rate=0.001)
+        resolve(composed("forecaster=''"), optimizer="adam", learning_rate=0.001)
 
 
 def test_a_command_changes_options_of_arms_and_adds_arms_of_its_own():

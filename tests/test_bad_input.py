@@ -70,7 +70,7 @@ EVALUATE = [
     ("forecaster=crystal_ball", "crystal_ball"), ("forecaster={folder}/nowhere", "{folder}/nowhere"),
     ("forecaster={folder}", "{folder}"), ("forecaster={file}", "{file}"),
     ("forecaster={damaged_bundle}", "params.npz"), ("forecaster=???", "forecaster"),
-    ("~forecaster", "forecaster"), ("forecaster=", "forecaster"), ("report=???", "report"),
+    ("forecaster=", "forecaster"), ("report=???", "report"),
     ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"),
     ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("augment=flip", "flip"),
     ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=0", "seeds=0"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"), ("seed=99999999999999999999", "99999999999999999999"), ("epochs=1", "epochs="),
