@@ -77,11 +77,12 @@ def _jobs(name, overrides):
     overrides = [override for override in overrides if override != "-m"]
     sweep = compose(name, overrides=[o for o in overrides if not is_sweep(o)], return_hydra_config=True)
     params = {key: str(value) for key, value in (sweep.hydra.sweeper.params or {}).items()}
-    params |= dict(override.split("=", 1) for override in overrides)
+    params |= dict(override.split("=", 1) for override in overrides if override[0] != "~")
+    without = [override for override in overrides if override[0] == "~"]
     values = [
         [f"{key}={v}" for v in (value.split(",") if is_sweep(value) else [value])] for key, value in params.items()
     ]
-    return [OmegaConf.to_object(compose(name, overrides=list(job))) for job in itertools.product(*values)]
+    return [OmegaConf.to_object(compose(name, overrides=[*job, *without])) for job in itertools.product(*values)]
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated:UserWarning")
