@@ -8,9 +8,10 @@ from collect.config import check_minutes, check_rate, check_seed, one_of, requir
 from collect.models import MODELS
 from meta_train.loader import SLOTS
 from meta_train.log import LOGS
+from meta_train.source import Rule
 from meta_train.trainer import Settings
 from meta_train.validate import family
-from meta_train.windows import SAMPLING, Rule
+from meta_train.windows import SAMPLING
 from nowcast.forecasters import LEARNED, Learned
 from nowcast.types import OPERATIONS
 

@@ -24,6 +24,7 @@ from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.leaves import Leaves
 from meta_train.picture import picture
+from meta_train.source import Source
 from meta_train.trainer import Progress
 from meta_train.windows import Windows
 from nowcast import bundle
@@ -52,7 +53,7 @@ class Data(NamedTuple):
     """What a fit is fed with."""
 
     networks: list[str]
-    train: Windows | Leaves
+    train: Source
     watched: dict[str, Any]
     """Validation windows by network: they decide what is kept, and when to stop."""
     validation: validate.Drawn
@@ -170,9 +171,8 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
     served = {operation: name if name in networks else None for operation, name in config.served_by.items()}
-    horizon, longest = config.rule.horizon, config.rule.horizon
-    if config.kind.many:  # it was fitted to all up to that one; what it takes unasked is its own
-        horizon = min(longest, config.kind.horizon)
+    longest = config.rule.horizon  # of many it was fitted to all up to that one; what it takes unasked is its own
+    horizon = min(longest, config.kind.horizon) if config.kind.many else longest
     return config.kind(params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served)
 
 
@@ -184,14 +184,14 @@ def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, An
     return card
 
 
-def _source(config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]) -> Windows | Leaves:
+def _source(config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]) -> Source:
     """Where the forecaster's examples come from."""
     if config.kind.elementwise:
         return Windows(runs, served_by, config.rule, config.sampling)
     return Leaves(runs, served_by, config.rule)
 
 
-def _networks(config: MetaTrainConfig, train: Windows | Leaves, checked: Windows | Leaves) -> list[str]:
+def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[str]:
     """Those that there are weights for, in the runs to fit and in those for validation."""
     found = sorted(train.runs)
     if found != sorted(checked.runs):

@@ -11,14 +11,14 @@ and a moment. A run is read once, and of each leaf the S × S inner products of 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from collect.corpus import CHUNK, Run
 from collect.places import Place
-from meta_train.windows import FIRST, TRIES, Rule
-from nowcast.types import UserError
+from meta_train.source import FIRST, Rule, Source
 
 STRIDES = (1, 2, 4)
 """Snapshots of the run from one of the window to the next."""
@@ -26,28 +26,15 @@ LEAST = 1e-24
 """The mean square of a leaf's increments, per weight, from which on it counts as moving: below is rounding."""
 
 
-class Leaves:
-    """Draws examples of some runs, with the methods of :class:`meta_train.windows.Windows`.
+class Leaves(Source):
+    """Draws examples of some runs, leaf by leaf; the targets of its rule are at 1, 2, …, ``rule.horizon``."""
 
-    Args:
-        runs: Where from.
-        served_by: Which network serves which operation; leaves of other operations are left out.
-        rule: What a window is; its targets are at 1, 2, …, ``rule.horizon``.
-
-    Raises:
-        UserError: A run that is too short.
-    """
+    what = "leaves"
 
     def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
-        self.rule = rule
+        super().__init__(runs, served_by, rule)
         self._served_by = served_by
         self._products: dict[Place, dict[str, Float[np.ndarray, "L S S"]]] = {}
-        self.runs: dict[str, dict[str, list[Run]]] = {}
-        """By network and task."""
-        for run in runs:
-            rule.check(run)
-            for network in {served_by.get(leaf.op) for leaf in run.leaves} - {None}:
-                self.runs.setdefault(str(network), {}).setdefault(run.config["task"], []).append(run)
 
     @property
     def columns(self) -> int:
@@ -55,34 +42,10 @@ class Leaves:
         moved, horizons = self.rule.window - 1, self.rule.horizon
         return moved * moved + horizons * moved + horizons
 
-    def handful(
-        self, network: str, size: int, key: Sequence[int], run: Run | None = None
-    ) -> Float[np.ndarray, "size columns"]:
-        """Some examples of one network.
-
-        Args:
-            network: Which.
-            size: How many.
-            key: Determines the draw.
-            run: One of the runs to take them from; left out, it is drawn too.
-
-        Raises:
-            UserError: What is drawn never moves or is never finite, or a chunk is damaged.
-        """
-        place, rng = np.random.default_rng(key), np.random.default_rng((*key, sum(network.encode())))
-        by_task = list(self.runs[network].values())
-        for _ in range(TRIES):
-            task, which = place.random(2)
-            same = by_task[int(task * len(by_task))]
-            products = self._of(run or same[int(which * len(same))], network)
-            sound = self._draw(products, size, rng)
-            if len(sound):
-                return sound[np.arange(size) % len(sound)]
-        raise UserError(f"corpus: no finite leaves for {network} in {TRIES} draws; collect with lower learning rates")
-
     def _draw(
-        self, products: Float[np.ndarray, "L S S"], size: int, rng: np.random.Generator
-    ) -> Float[np.ndarray, "size columns"]:
+        self, run: Run, network: str, size: int, place: np.random.Generator, rng: np.random.Generator
+    ) -> Float[np.ndarray, "some columns"]:
+        products = self._of(run, network)
         window, horizon = self.rule.window, self.rule.horizon
         snapshots = products.shape[1]
         fit = [stride for stride in STRIDES if stride * window <= snapshots - 1]
@@ -119,6 +82,15 @@ class Leaves:
                 found.setdefault(str(self._served_by.get(leaf.op)), []).append(products)
             self._products[run.path] = {name: np.stack(some) for name, some in found.items()}
         return self._products[run.path][network]
+
+
+def split(rows: Any, window: int) -> tuple[Any, Any, Any]:
+    """What rows hold: the products of increments ``(N, D, D)``, with displacements ``(N, H, D)``, and of those ``(N, H)``; D = W − 1."""
+    moved = window - 1
+    horizons = (rows.shape[1] - moved * moved) // (moved + 1)
+    ends = moved * moved, moved * (moved + horizons)
+    along = rows[:, ends[0] : ends[1]].reshape(-1, horizons, moved)
+    return rows[:, : ends[0]].reshape(-1, moved, moved), along, rows[:, ends[1] :]
 
 
 def inner_products(run: Run) -> list[Float[np.ndarray, "S S"]]:

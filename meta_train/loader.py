@@ -12,8 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from meta_train.leaves import Leaves
-from meta_train.windows import Windows
+from meta_train.source import Source
 from nowcast.types import UserError
 
 SLOTS = 64
@@ -42,7 +41,7 @@ def everywhere() -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(sharding().mesh, jax.sharding.PartitionSpec())
 
 
-def pools(source: Windows | Leaves, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
+def pools(source: Source, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
     """Pool after pool, from the ``first`` on: each is determined by seed and number.
 
     Args:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from meta_train import leaves
 from nowcast.forecasters import Learned
 from nowcast.forecasters.gram import coefficients
 from nowcast.types import PyTree
@@ -36,17 +37,16 @@ def examples(
     return inputs, jnp.clip(target, -kind.limit, kind.limit)
 
 
-def squared(mix: Float[Array, "N H D"], rows: Float[Array, "N columns"], window: int) -> Float[Array, "N H"]:
+def squared(
+    mix: Float[Array, "N H D"], gram: Float[Array, "N D D"], along: Float[Array, "N H D"], square: Float[Array, "N H"]
+) -> Float[Array, "N H"]:
     """A leaf's squared error when this mix of its increments is its forecast, over the square of what it moved and that of its increments.
 
     That of keeping still is 1 where the leaf moves far, and less where it stays about where it is. NaN where there is no target.
+    The inner products are those of :func:`meta_train.leaves.split`.
     """
-    moved = window - 1
-    gram = rows[:, : moved * moved].reshape(-1, moved, moved)
-    along, square = jnp.split(rows[:, moved * moved :], [mix.shape[1] * moved], axis=1)
-    along = along.reshape(mix.shape)
     wrong = square - 2 * jnp.sum(mix * along, axis=-1) + jnp.einsum("nhi,nij,nhj->nh", mix, gram, mix)
-    return wrong / (square + moved)
+    return wrong / (square + gram.shape[-1])
 
 
 def losses(kind: type[Learned], params: PyTree, rows: Float[Array, "K N columns"], window: int) -> Float[Array, "K"]:
@@ -76,7 +76,7 @@ def _absolute(
 def _squared(
     params: PyTree, rows: Float[Array, "N columns"], window: int
 ) -> tuple[Float[Array, "N H"], Bool[Array, "N H"]]:
-    gram = rows[:, : (window - 1) ** 2].reshape(-1, window - 1, window - 1)
-    there = jnp.isfinite(rows)
-    wrong = squared(coefficients(params, gram), jnp.where(there, rows, 0), window)
-    return wrong, there[:, -wrong.shape[1] :]
+    gram, along, square = leaves.split(rows, window)
+    there = jnp.isfinite(square)
+    along, square = jnp.where(there[..., None], along, 0), jnp.where(there, square, 0)
+    return squared(coefficients(params, gram), gram, along, square), there

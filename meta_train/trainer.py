@@ -14,8 +14,7 @@ import optax
 from jaxtyping import Array, Float
 
 from meta_train import loader, objective, processes
-from meta_train.leaves import Leaves
-from meta_train.windows import Windows
+from meta_train.source import Source
 from nowcast.forecasters import Learned
 from nowcast.types import PyTree, UserError
 
@@ -80,7 +79,7 @@ def start(kind: type[Learned], networks: Sequence[str], window: int, horizon: in
 def fit(
     kind: type[Learned],
     networks: Sequence[str],
-    source: Windows | Leaves,
+    source: Source,
     validation: Mapping[str, Float[np.ndarray, "M columns"]],
     settings: Settings,
     progress: Progress,

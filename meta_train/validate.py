@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from collect.corpus import Run
-from meta_train import objective
-from meta_train.leaves import Leaves
-from meta_train.windows import Windows
+from meta_train import leaves, objective
+from meta_train.source import Source
 from nowcast.evaluation.statistics import mean_interval
 from nowcast.forecasters import Forecaster, Gram, LastValue, Learned, Linear, Quadratic
 from nowcast.forecasters.gram import coefficients
@@ -83,7 +82,7 @@ def family(name: str) -> str:
     return re.sub(r"\d+$", "", name)
 
 
-def draw(source: Windows | Leaves, networks: Sequence[str], most: int, seed: int) -> Drawn:
+def draw(source: Source, networks: Sequence[str], most: int, seed: int) -> Drawn:
     """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per network."""
     runs = {network: [run for same in source.runs.get(network, {}).values() for run in same] for network in networks}
     return {
@@ -126,8 +125,9 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
             if forecaster.elementwise:
                 column = forecaster.window + (horizon - 1 if forecaster.many else 0)
                 errors: Any = partial(_errors, column=column)
+                units: tuple[str, ...] = "normalised", "weight"
             else:
-                errors = partial(_leaf_errors, longest=longest)
+                errors, units = _leaf_errors, ("normalised",)
             each = {
                 rival.name: np.array([errors(rival, operation, horizon, rows) for rows in runs]) for rival in rivals
             }
@@ -136,7 +136,7 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
                 continue
             skill = 1 - each[forecaster.name][there, 0] / np.maximum(each["linear"][there, 0], 1e-12)
             table[operation][str(horizon)] = {
-                **{name: dict(zip(("normalised", "weight"), error[there].mean(axis=0).tolist(), strict=False))
+                **{name: dict(zip(units, error[there].mean(axis=0).tolist(), strict=True))
                    for name, error in each.items()},
                 "skill": {**{name: value if np.isfinite(value) else None  # one run has no interval
                              for name, value in mean_interval(skill)._asdict().items()}, "runs": int(there.sum())},
@@ -154,22 +154,16 @@ def _errors(
     return (float(normalised / count), float(weight / count)) if count else (float("nan"), float("nan"))
 
 
-def _leaf_errors(
-    rival: Forecaster, operation: str, horizon: int, rows: Float[np.ndarray, "N columns"], longest: int
-) -> tuple[float]:
+def _leaf_errors(rival: Forecaster, operation: str, horizon: int, rows: Float[np.ndarray, "N columns"]) -> tuple[float]:
     """Normalised; NaN without a target."""
-    moved = rival.window - 1
-    gram, along, square = np.split(rows, [moved * moved, moved * (moved + longest)], axis=1)
-    at = along.reshape(len(rows), longest, moved)[:, horizon - 1]
-    error = float(_leaf_error(rival, operation, horizon, np.concatenate([gram, at, square[:, [horizon - 1]]], axis=1)))
-    return (error,)
+    return (float(_leaf_error(rival, operation, horizon, rows)),)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _leaf_error(rival: Forecaster, operation: str, horizon: int, rows: Float[Array, "N columns"]) -> Float[Array, ""]:
-    moved = rival.window - 1
-    mix = _mix(rival, operation, horizon, rows[:, : moved * moved].reshape(-1, moved, moved))
-    return jnp.nanmean(objective.squared(mix[:, None], rows, rival.window))
+    gram, along, square = leaves.split(rows, rival.window)
+    mix, at = _mix(rival, operation, horizon, gram)[:, None], slice(horizon - 1, horizon)
+    return jnp.nanmean(objective.squared(mix, gram, along[:, at], square[:, at]))
 
 
 def _mix(rival: Forecaster, operation: str, horizon: int, gram: Float[Array, "N D D"]) -> Float[Array, "N D"]:

@@ -21,9 +21,7 @@ def filled(text: str, folder: Path) -> str:
 
     def one(place: re.Match[str]) -> str:
         results = read(folder / place[2])
-        lines = [report.setting(results), "", tables.markdown(tables.digest(results)), ""]
-        if results["commands"]:
-            lines += ["```bash", results["commands"][-1], "```", ""]
+        lines = [report.setting(results), "", tables.markdown(tables.digest(results)), *report.made_by(results), ""]
         return place[1] + "\n".join(lines) + place[3]
 
     return PLACE.sub(one, text)

@@ -8,8 +8,8 @@ import pytest
 import nowcast
 from collect import corpus
 from meta_train import objective, validate
-from meta_train.leaves import STRIDES, Leaves
-from meta_train.windows import Rule
+from meta_train.leaves import STRIDES, Leaves, split
+from meta_train.source import Rule
 from nowcast.forecasters import Gram
 from nowcast.forecasters.gram import coefficients, features, init_network
 from nowcast.forecasters.learned import SERVES
@@ -114,7 +114,7 @@ def test_the_error_of_rows_is_that_of_the_forecast_of_the_weights(unchecked):
     run, forecaster = Walk(), random_gram()
     rows = Leaves([run], SERVES, RULE).handful("fc", 40, (0, 1))
     gram = jnp.asarray(rows[:, :16].reshape(-1, 4, 4))
-    errors = np.asarray(objective.squared(coefficients(forecaster.params["fc"], gram), jnp.asarray(rows), 5))
+    errors = np.asarray(objective.squared(coefficients(forecaster.params["fc"], gram), *split(jnp.asarray(rows), 5)))
     for error, window in zip(errors, places(run, "fc", rows)[0], strict=True):
         unit = np.mean(np.sum(np.diff(window[:5], axis=0) ** 2, axis=1))
         for horizon in (1, 2, 3):

@@ -89,8 +89,12 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += [f"**Over {base}.** {target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
     lines += [f"- {verdict}" for verdict in results["verdicts"]]
     lines += [f"- {note}" for note in _marks(lines)]
-    made = ["", "```bash", results["commands"][-1], "```"] if results["commands"] else []
-    return "\n".join([*lines, *made, ""])
+    return "\n".join([*lines, *made_by(results), ""])
+
+
+def made_by(results: Mapping[str, Any]) -> list[str]:
+    """The command that makes them again, where it is known, as Markdown after an empty line."""
+    return ["", "```bash", results["commands"][-1], "```"] if results["commands"] else []
 
 
 def text(results: Mapping[str, Any]) -> str:

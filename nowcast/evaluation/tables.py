@@ -54,16 +54,15 @@ def digest(results: Mapping[str, Any]) -> Table:
     table: Table = [
         ("over", "arm", "epochs to target, base", "arm", "steps, base / arm [95 %]", "final loss, base / arm [95 %]")
     ]
-    for row in results["arms"]:
-        if row["over"]:
-            against = row["against"][row["over"]][results["protocol"]["headline"]]
-            base = next(one for one in results["arms"] if one["name"] == row["over"])
+    headline, rows = results["protocol"]["headline"], {row["name"]: row for row in results["arms"]}
+    for row in rows.values():
+        if base := row["over"]:
+            alone, against = (one["against"][base][headline] for one in (rows[base], row))
             steps, loss = against["steps"], row["final_loss_ratio"]
             table.append(
                 (
-                    row["over"], row["name"], _place(results, base["against"][row["over"]][results["protocol"]["headline"]]),
-                    _place(results, against), _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]),
-                    _bold(ratio(loss["ratio"]), loss["clear"]),
+                    base, row["name"], _place(results, alone), _place(results, against),
+                    _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]), _bold(ratio(loss["ratio"]), loss["clear"]),
                 )
             )  # fmt: skip
     return table

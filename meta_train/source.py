@@ -1,0 +1,122 @@
+"""Where a fit's examples come from: runs, of which a handful is drawn at a time."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from collect.corpus import Run
+from nowcast.types import UserError
+
+FIRST = 1
+"""The first snapshot that windows use: a nowcast run's window never holds the untrained weights (snapshot 0)."""
+TRIES = 100
+"""How often a handful is drawn anew when its run had diverged there."""
+
+
+class Rule(NamedTuple):
+    """What a window is."""
+
+    window: int
+    horizon: int
+    many: bool = False
+    """Targets at 1, 2, …, ``horizon`` snapshots past the last one; those past a run's end are NaN."""
+    from_start: bool = False
+    """Windows begin with snapshot 0, and take every snapshot, or every second, every third, …"""
+
+    @property
+    def span(self) -> int:
+        """Snapshots that the shortest one needs past its first, targets included."""
+        return self.window - 1 + (1 if self.many else self.horizon)
+
+    @property
+    def shortest(self) -> int:
+        """Snapshots that a run must have."""
+        return self.span + 1 + (0 if self.from_start else FIRST)
+
+    @property
+    def offsets(self) -> Int[np.ndarray, "columns"]:
+        """The places of its values, counted from its first."""
+        targets = range(1, self.horizon + 1) if self.many else [self.horizon]
+        return np.array([*range(self.window), *(self.window - 1 + target for target in targets)])
+
+    def check(self, run: Run) -> None:
+        """Refuse a run that is too short."""
+        if (snapshots := run.weights.shape[0]) < self.shortest:
+            raise UserError(
+                f"corpus: run {run.id} has {snapshots} snapshots, and a window of {self.window} with horizon "
+                f"{self.horizon} needs {self.shortest}; collect with more epochs"
+            )
+
+    def moments(self, snapshots: int) -> int:
+        """How many windows of one weight a run of so many snapshots has."""
+        return (snapshots - 1) // self.span if self.from_start else snapshots - self.shortest + 1
+
+    def places(self, moments: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M columns"]:
+        """The snapshots of the windows at these moments; some targets may lie past the run's end."""
+        if self.from_start:
+            return self.offsets[None] * (moments[:, None] + 1)
+        return self.offsets[None] + FIRST + moments[:, None]
+
+
+class Source:
+    """Draws examples of some runs: a task (architecture on a data set) is as likely as any other, then a run of it as any other of its runs.
+
+    Args:
+        runs: Where from.
+        served_by: Which network serves which operation; leaves of other operations are left out.
+        rule: What a window is.
+
+    Raises:
+        UserError: A run that is too short.
+    """
+
+    what: ClassVar[str]
+    """Its examples, for messages."""
+
+    def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
+        self.rule = rule
+        self.runs: dict[str, dict[str, list[Run]]] = {}
+        """By network and task."""
+        for run in runs:
+            rule.check(run)
+            for network in dict.fromkeys(filter(None, (served_by.get(leaf.op) for leaf in run.leaves))):
+                self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
+
+    @property
+    def columns(self) -> int:
+        """Numbers in a row."""
+        raise NotImplementedError
+
+    def handful(
+        self, network: str, size: int, key: Sequence[int], run: Run | None = None
+    ) -> Float[np.ndarray, "size columns"]:
+        """Some examples of one network.
+
+        Args:
+            network: Which.
+            size: How many.
+            key: Determines the draw.
+            run: One of the runs to take them from; left out, it is drawn too.
+
+        Raises:
+            UserError: What is drawn is never finite, or a chunk is damaged.
+        """
+        place, rng = np.random.default_rng(key), np.random.default_rng((*key, sum(network.encode())))
+        by_task = list(self.runs[network].values())
+        for _ in range(TRIES):
+            task, which = place.random(2)
+            same = by_task[int(task * len(by_task))]
+            sound = self._draw(run or same[int(which * len(same))], network, size, place, rng)
+            if len(sound):
+                return sound[np.arange(size) % len(sound)]
+        raise UserError(
+            f"corpus: no finite {self.what} for {network} in {TRIES} draws; collect with lower learning rates"
+        )
+
+    def _draw(
+        self, run: Run, network: str, size: int, place: np.random.Generator, rng: np.random.Generator
+    ) -> Float[np.ndarray, "some columns"]:
+        """Examples of one run, those that are sound: from where is drawn with ``place``, alike for all networks; the rest with ``rng``."""
+        raise NotImplementedError
