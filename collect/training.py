@@ -93,8 +93,9 @@ class Training:
         if guard:
             after = max(1, round(guard.after * every)) if guard.after else 0
             options["guard"] = nowcast.Guard(
-                tolerance=guard.tolerance, dampings=tuple(guard.dampings), after=after, give_up=guard.give_up
-            )
+                tolerance=guard.tolerance, dampings=tuple(guard.dampings), after=after, give_up=guard.give_up,
+                longest=guard.longest,
+            )  # fmt: skip
         if jump.horizon_to is not None:
             jumps = len(Jumps(**options).steps(self._steps))
             options["horizon"] = nowcast.decaying_horizon(max(jumps, 1), _of(jump.horizon), jump.horizon_to)

@@ -25,7 +25,10 @@ class Guard:
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
         dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss is judged, and taken. The order
-            does not matter; a negative one goes back, towards where the run came from.
+            does not matter; a negative one goes back, towards where the run came from; one above 1 goes past the forecast.
+        longest: Of the dampings take the longest that passes at once, and not the one of the lowest loss (see :meth:`backtracking`).
+            To pass, it must also not cost more than the window gained: its loss may be no higher than that of the window's first snapshot
+            nor, where the run gains nothing, than that before the jump.
         after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover for so many steps, then
             compare with the weights from before the jump, on the same batch; a jump that hurt is undone, weights and optimizer
             state, and at once where the weights stop being finite. The next window begins then. Costs a copy of both, and the steps that are undone.
@@ -50,6 +53,22 @@ class Guard:
     dampings: tuple[float, ...] = (1.0,)
     after: int = 0
     give_up: int | None = None
+    longest: bool = False
+
+    @classmethod
+    def backtracking(cls, *, tolerance: float = 0.05) -> "Guard":
+        """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a quarter, an eighth; or none.
+
+        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump, which must not decrease the loss at once, as
+        jumps that pay seldom do: it may rise by ``tolerance``, and by no more than the window gained. Where a run crawls, jumps go past
+        the forecast; where its rate is at its best they stay short; where it has come to rest they end. Costs 8 forward passes.
+
+        Example:
+            >>> import nowcast
+            >>> nowcast.Guard.backtracking().dampings
+            (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
+        """
+        return cls(tolerance=tolerance, dampings=(4.0, 2.0, 1.0, 0.5, 0.25, 0.125), longest=True)
 
     def __post_init__(self) -> None:
         rule = "must be 0 or more: 0.1 lets the loss rise by a tenth"
@@ -70,33 +89,41 @@ class Guard:
             object.__setattr__(self, "give_up", whole("guard: give_up", self.give_up, "jumps"))
 
     def tries(
-        self, value_fn: ValueFn | None, to_params: Callable[[PyTree], PyTree], here: PyTree, there: PyTree
+        self,
+        value_fn: ValueFn | None,
+        to_params: Callable[[PyTree], PyTree],
+        here: PyTree,
+        there: PyTree,
+        begun: PyTree,
     ) -> "Trial":
-        """The best of the dampings, and whether it passes; with ``after`` it does so later, in :meth:`hurts`."""
+        """The damping to take, and whether it passes; with ``after`` the verdict comes later, in :meth:`hurts`.
+
+        ``begun`` are the parameters at the window's first snapshot.
+        """
         loss = needed(value_fn)
 
         def value(place: PyTree) -> Float[Array, ""]:
             return _number(loss(to_params(place)))
 
-        if len(self.dampings) == 1:
-            damping = jnp.float32(self.dampings[0])
-            passes = jnp.array(True) if self.after else ~self._higher(value(blend(here, there, damping)), value(here))
-        else:
-            each = jnp.array(self.dampings, jnp.float32)
-            losses = jax.lax.map(lambda d: value(blend(here, there, d)), each)
-            best = jnp.argmin(jnp.where(jnp.isfinite(losses), losses, jnp.inf))
-            damping, passes = each[best], jnp.isfinite(losses[best])
-            if not self.after:
-                passes = ~self._higher(losses[best], value(here))
-        return Trial(damping, passes)
+        if len(self.dampings) == 1 and self.after and not self.longest:
+            return Trial(jnp.float32(self.dampings[0]), jnp.array(True))  # nothing to choose, and nothing to judge yet
+        each = jnp.array(sorted(self.dampings, key=abs, reverse=True), jnp.float32)
+        losses = jax.lax.map(lambda damping: value(blend(here, there, damping)), each)
+        fits = jnp.isfinite(losses)
+        if self.longest or not self.after:
+            before = value(here)
+            fits &= ~self._higher(losses, before)
+        if self.longest:
+            fits &= losses <= jnp.maximum(_number(loss(begun)), before)
+        best = jnp.argmax(fits) if self.longest else jnp.argmin(jnp.where(fits, losses, jnp.inf))
+        return Trial(each[best], fits[best])
 
     def hurts(self, value_fn: ValueFn | None, now: PyTree, before: PyTree) -> Bool[Array, ""]:
         """Whether the run is worse off than before its last jump."""
         value_fn = needed(value_fn)
-        return self._higher(value_fn(now), value_fn(before))
+        return self._higher(_number(value_fn(now)), _number(value_fn(before)))
 
-    def _higher(self, loss: Any, before: Any) -> Bool[Array, ""]:
-        loss, before = _number(loss), _number(before)
+    def _higher(self, loss: Float[Array, "..."], before: Float[Array, ""]) -> Bool[Array, "..."]:
         more = before + self.tolerance * jnp.abs(before)
         return ~((loss <= before) | (loss <= more))  # what is no number is too high
 

@@ -67,6 +67,11 @@ def window(
     return jnp.stack([first, *(first + part for part in later), newest][1 if size == 1 else 0 :])
 
 
+def oldest(history: History, params: PyTree) -> PyTree:
+    """``params`` with the first snapshot in place of the leaves that jump."""
+    return jax.tree.map(lambda now, first: now if absent(first) else first, params, history.first)
+
+
 def absent(node: Any) -> bool:
     """Whether this stands for a leaf that never jumps."""
     return isinstance(node, optax.MaskedNode)

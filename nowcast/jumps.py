@@ -198,7 +198,8 @@ class Jumps:
             landed = self._landed(out, base, history, windows)
             passes, damping = _finite(landed), jnp.ones([], jnp.float32)
             if self.guard:
-                trial = self.guard.tries(value_fn, to_params, out, landed)
+                begun = window_of.oldest(history, to_params(out))
+                trial = self.guard.tries(value_fn, to_params, out, landed, begun)
                 passes, damping, landed = passes & trial.passes, trial.damping, blend(out, landed, trial.damping)
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up

@@ -206,6 +206,8 @@ RESET = Jump(moments="reset")
          "adam, cosine; jumps to the forecast of bundles/mine; horizon 3; damping 0.5; guard: after 0.5"),
         (Arm(optimizer="adam", schedule="cosine", forecaster="linear", jump=Jump(operations=["conv", "fc"]), guard=GuardOptions(dampings=[1.0, 0.5])),
          "adam, cosine; jumps to the forecast of linear; operations conv/fc; guard: dampings 1/0.5"),
+        (Arm(optimizer="adam", schedule="cosine", forecaster="gram", guard=GuardOptions(dampings=[4.0, 1.0], longest=True)),
+         "adam, cosine; jumps to the forecast of gram; guard: dampings 4/1, the longest that passes"),
         (Arm(optimizer="adam", schedule="cosine", forecaster="linear", guard=GuardOptions(), average=Average()),
          "adam, cosine; jumps to the forecast of linear; guard; judged by its EMA 0.99"),
         (Arm(optimizer="adam", schedule="constant", forecaster="noise", of="bundles/mine"), "adam, constant; jumps to the forecast of noise of bundles/mine"),

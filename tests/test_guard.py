@@ -92,6 +92,41 @@ def test_the_best_damping_is_taken(share, dampings, best):
     assert states[-1].accepted == (best != 0)
 
 
+FAST = optax.sgd(0.2)
+"""A step makes this loss 4 % lower, and a window 15 %."""
+
+
+@pytest.mark.parametrize(
+    ("share", "tolerance", "gone"),
+    # A jump by `share` times d multiplies the loss by (1 + share d)².
+    [(-0.25, 0.0, 4.0), (-0.75, 0.0, 2.0), (-1.5, 0.0, 1.0), (0.01, 0.05, 2.0), (0.19, 0.05, 0.125), (0.3, 0.05, 0.0), (float("nan"), 1.0, 0.0)],
+)  # fmt: skip
+def test_backtracking_goes_as_far_as_the_loss_lets_it(share, tolerance, gone):
+    path, states = train(PERIOD, share, Guard.backtracking(tolerance=tolerance), FAST)
+    assert states[-1].damping == gone
+    assert (states[-1].accepted, states[-1].refused) == (gone > 0, gone == 0)
+    close(path[-1], jax.tree.map(lambda x: x * (1 + gone * share if gone else 1), alone(PERIOD, FAST)[0][-1]))
+
+
+@pytest.mark.parametrize(("share", "gone"), [(0.08, 1.0), (0.16, 0.5), (0.5, 0.125), (0.7, 0.0)])
+def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
+    inner = lambda sign: optax.sgd(sign * 0.2)  # noqa: E731
+    path, states = train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(1))
+    assert states[-1].damping == gone
+    first, before = (loss(alone(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
+    assert loss(path[-1]) <= first
+    assert gone == 0 or before * (1 + 2 * gone * share) ** 2 > first  # twice as far is too far
+    assert train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0  # it only ever lost
+
+
+def test_the_longest_is_the_farthest_from_here_and_may_be_judged_twice():
+    assert train(PERIOD, 1.5, Guard(dampings=(0.5, -1.0), longest=True))[1][-1].damping == -1.0
+    states = train(PERIOD + 1, 0.01, Guard(dampings=(1.0, 8.0), longest=True, tolerance=0.05, after=1), FAST)[1]
+    assert (states[-2].damping, states[-1].refused) == (1.0, 0)  # 8 fails at once
+    steep = train(PERIOD + 1, 0.5, Guard(dampings=(1.0,), longest=True, after=1), FAST)[1]
+    assert (steep[-2].refused, steep[-1].refused) == (1, 1)  # at once, and not again
+
+
 def test_dampings_are_fractions_of_the_damped_jump():
     path, states = train(PERIOD, -3.0, Guard(dampings=(0.5, 1.0)), damping=0.5)
     close(path[-1], jax.tree.map(lambda x: x * 0.25, FREE[PERIOD]))

@@ -28,6 +28,7 @@ class ByHand:
         self.given, guard = given, given["guard"]
         self.after, self.tolerance = (guard.after, guard.tolerance) if guard else (0, 0.0)
         self.dampings, self.give_up = (guard.dampings, guard.give_up) if guard else (None, None)
+        self.longest = guard is not None and guard.longest
         self.window, self.since, self.jumps = [], 0, 0
         self.accepted = self.refused = self.row = 0
         self.pending = self.kept = None
@@ -73,14 +74,19 @@ class ByHand:
         move = given["damping"] * ((start + slope * (times[-1] + horizon)).reshape(x.shape) - x)
         if given["max_relative_jump"]:
             move = move * min(1, given["max_relative_jump"] * np.linalg.norm(x) / np.linalg.norm(move))
-        self.window, self.jumps = [], self.jumps + 1
+        begun, self.window, self.jumps = self.window[0], [], self.jumps + 1
         passes = True
         if self.dampings:
             best = (
                 min(self.dampings, key=lambda d: loss(x + d * move, np)) if len(self.dampings) > 1 else self.dampings[0]
             )
-            move = best * move
-            passes = bool(self.after) or not self.higher(x + move, x)
+            pass_at_once = [d for d in self.dampings if not self.higher(x + d * move, x)]
+            if self.longest:
+                most = max(loss(begun, np), loss(x, np))
+                pass_at_once = [d for d in pass_at_once if loss(x + d * move, np) <= most]
+                best = max(pass_at_once, key=abs, default=None)
+            passes = bool(pass_at_once) if self.longest else bool(self.after) or best in pass_at_once
+            move = (best or 0) * move
             passes = passes and not (self.give_up and self.row >= self.give_up)
         if self.after:
             self.kept, self.pending = (x, trace), passes
@@ -98,7 +104,7 @@ def drawn(seed):
     if draw.random() < 0.7:
         guard = nowcast.Guard(
             tolerance=draw.choice([0.0, 0.02, 0.3]), dampings=draw.choice([(1.0,), (0.25, 0.5, 1.0), (-0.5, 1.0)]),
-            after=draw.choice([0, 0, 1, 4]), give_up=draw.choice([None, None, 1, 2]),
+            after=draw.choice([0, 0, 1, 4]), give_up=draw.choice([None, None, 1, 2]), longest=draw.random() < 0.4,
         )  # fmt: skip
     return {
         "every": draw.choice([1, 2, 3]), "size": draw.choice([2, 3, 5]), "guard": guard,
@@ -108,7 +114,7 @@ def drawn(seed):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_run_is_what_the_rules_say(seed):
     given = drawn(seed)
     begin = np.random.default_rng(seed).normal(size=(2, 4, 3))  # two members of a population

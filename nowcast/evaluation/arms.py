@@ -44,6 +44,7 @@ class GuardOptions:
     dampings: list[float] = field(default_factory=lambda: [1.0])
     after: float = 0.0
     give_up: int | None = None
+    longest: bool = False
 
 
 @dataclass
@@ -141,7 +142,10 @@ class Arm:
         if self.forecaster:
             parts += [f"{key} {_word(value)}" for key, value in _changed(self.jump).items()]
         if self.guard:
-            said = ", ".join(f"{key} {_word(value)}" for key, value in _changed(self.guard).items())
+            said = ", ".join(
+                "the longest that passes" if key == "longest" else f"{key} {_word(value)}"
+                for key, value in _changed(self.guard).items()
+            )
             parts.append(f"guard{': ' + said if said else ''}")
         if self.average:
             of = f"{self.average.decay:g}" if self.average.kind == EMA else f"of {self.average.last} snapshots"
