@@ -25,10 +25,11 @@ class Guard:
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
         dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss is judged, and taken. The order
-            does not matter; a negative one goes back, towards where the run came from; one above 1 goes past the forecast.
-        longest: Of the dampings take the longest that passes at once, and not the one of the lowest loss (see :meth:`backtracking`).
-            To pass, it must also not cost more than the window gained: its loss may be no higher than that of the window's first snapshot
-            nor, where the run gains nothing, than that before the jump.
+            does not matter; a negative one goes back, towards where the run came from; one above 1 goes past the forecast, and past
+            ``max_relative_jump``, which holds for the whole jump.
+        longest: Of the dampings take the longest that passes at once, in either direction, and not the one of the lowest loss (see
+            :meth:`backtracking`). To pass, it must also not cost more than the window gained: its loss may be no higher than the higher of
+            two, that at the window's first snapshot and that before the jump. (Leaves that never jump, and BatchNorm's statistics, are as now in both.)
         after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover for so many steps, then
             compare with the weights from before the jump, on the same batch; a jump that hurt is undone, weights and optimizer
             state, and at once where the weights stop being finite. The next window begins then. Costs a copy of both, and the steps that are undone.
@@ -56,19 +57,22 @@ class Guard:
     longest: bool = False
 
     @classmethod
-    def backtracking(cls, *, tolerance: float = 0.05) -> "Guard":
+    def backtracking(cls, *, tolerance: float = 0.05, after: int = 0, give_up: int | None = None) -> "Guard":
         """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a quarter, an eighth; or none.
 
-        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump, which must not decrease the loss at once, as
-        jumps that pay seldom do: it may rise by ``tolerance``, and by no more than the window gained. Where a run crawls, jumps go past
-        the forecast; where its rate is at its best they stay short; where it has come to rest they end. Costs 8 forward passes.
+        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump, which need not decrease the loss at once, as
+        jumps that pay seldom do: it may rise by ``tolerance``, and by no more than the window gained. So jumps go past the forecast where
+        the loss hardly notices, and stay short where the learning rate is at its best. It bounds what each jump costs, and not what all of
+        them do: a forecaster that always errs can take back the greater part of each window. Costs 8 forward passes a jump.
 
         Example:
             >>> import nowcast
             >>> nowcast.Guard.backtracking().dampings
             (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
         """
-        return cls(tolerance=tolerance, dampings=(4.0, 2.0, 1.0, 0.5, 0.25, 0.125), longest=True)
+        return cls(
+            tolerance=tolerance, dampings=(4.0, 2.0, 1.0, 0.5, 0.25, 0.125), after=after, give_up=give_up, longest=True
+        )
 
     def __post_init__(self) -> None:
         rule = "must be 0 or more: 0.1 lets the loss rise by a tenth"
@@ -83,6 +87,8 @@ class Guard:
         if not dampings or 0 in dampings:
             raise UserError(f"guard: dampings={self.dampings!r} {rule}")
         object.__setattr__(self, "dampings", dampings)
+        if not isinstance(self.longest, bool):
+            raise UserError(f"guard: longest={self.longest!r} must be True or False")
         if self.after != 0:
             object.__setattr__(self, "after", whole("guard: after", self.after, "steps"))
         if self.give_up is not None:
@@ -98,7 +104,7 @@ class Guard:
     ) -> "Trial":
         """The damping to take, and whether it passes; with ``after`` the verdict comes later, in :meth:`hurts`.
 
-        ``begun`` are the parameters at the window's first snapshot.
+        ``begun`` are the parameters at the window's first snapshot, but for leaves that never jump.
         """
         loss = needed(value_fn)
 
@@ -107,7 +113,7 @@ class Guard:
 
         if len(self.dampings) == 1 and self.after and not self.longest:
             return Trial(jnp.float32(self.dampings[0]), jnp.array(True))  # nothing to choose, and nothing to judge yet
-        each = jnp.array(sorted(self.dampings, key=abs, reverse=True), jnp.float32)
+        each = jnp.array(sorted(self.dampings, key=lambda damping: (abs(damping), damping), reverse=True), jnp.float32)
         losses = jax.lax.map(lambda damping: value(blend(here, there, damping)), each)
         fits = jnp.isfinite(losses)
         if self.longest or not self.after:

@@ -200,7 +200,8 @@ class Jumps:
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
                 trial = self.guard.tries(value_fn, to_params, out, landed, begun)
-                passes, damping, landed = passes & trial.passes, trial.damping, blend(out, landed, trial.damping)
+                damping, landed = trial.damping, blend(out, landed, trial.damping)
+                passes &= trial.passes & _finite(to_params(landed))
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up
             good = passes & (self._wait == 0)  # or it is still to be seen

@@ -93,7 +93,10 @@ def test_every_command_in_the_documents_composes(register, page):
     ]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, overrides in found:
-            assert jobs(name, overrides)
+            configs = jobs(name, overrides)
+            assert configs
+            for config in configs if name == "evaluate" else []:
+                assert resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)
     assert len(found) >= {"README": 8, "meta_training": 3}.get(page.stem, 0)
 
 
@@ -116,6 +119,10 @@ def test_the_arms_of_an_experiment_go_together(register, name):
             arms, left = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)
             assert (len(arms), left) == (len(config.arm), [])
             assert config.beside.keys() <= config.arm.keys()
+            for arm in arms:  # written out in each file
+                if arm.guard and arm.guard.longest:
+                    guard = nowcast.Guard.backtracking()
+                    assert (*arm.guard.dampings, arm.guard.tolerance) == (*guard.dampings, guard.tolerance)
 
 
 def test_table_4_is_1000_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(register):

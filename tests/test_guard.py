@@ -8,7 +8,7 @@ import pytest
 from runs import close, follow, same
 
 import nowcast
-from nowcast import Guard
+from nowcast import Guard, history
 
 EVERY, WINDOW = 2, 3
 PERIOD = EVERY * WINDOW
@@ -119,6 +119,27 @@ def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
     assert train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0  # it only ever lost
 
 
+def test_past_the_forecast_weights_stay_finite():
+    # In half precision four times this jump is infinite, and this loss does not mind.
+    value_fn = lambda p: jnp.tanh(jnp.abs(p["kernel"].astype(jnp.float32)).sum())  # noqa: E731
+    jumps = nowcast.Jumps(forecaster=far(3e4), every=1, guard=Guard.backtracking())
+    params = {"kernel": jnp.ones((2, 2), jnp.float16)}
+    state = jumps.init(params)
+    for _ in range(WINDOW):
+        params = jax.tree.map(lambda x: x * jnp.float16(0.99), params)
+        params, state = jumps.step(params, state, value_fn=value_fn)
+    assert np.isfinite(params["kernel"]).all()
+    assert state.refused == 1
+
+
+def test_leaves_that_never_jump_are_as_now_where_the_window_began():
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}
+    jumps = nowcast.Jumps(forecaster=far(0.1), every=1, operations=("bias",))
+    _, state = jumps.step(params, jumps.init(params))
+    then = history.oldest(state.history, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.full(2, 7.0)})
+    same(then, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.zeros(2)})
+
+
 def test_the_longest_is_the_farthest_from_here_and_may_be_judged_twice():
     assert train(PERIOD, 1.5, Guard(dampings=(0.5, -1.0), longest=True))[1][-1].damping == -1.0
     states = train(PERIOD + 1, 0.01, Guard(dampings=(1.0, 8.0), longest=True, tolerance=0.05, after=1), FAST)[1]
@@ -226,6 +247,7 @@ def test_without_the_loss_it_says_what_is_missing():
         ({"after": -1}, "after=-1 must be a whole number of steps"),
         ({"after": 1.5}, r"after=1\.5"),
         ({"give_up": 0}, "give_up=0"),
+        ({"longest": "yes"}, "longest='yes' must be True or False"),
     ],
 )
 def test_a_guard_that_cannot_be_is_refused(given, said, unchecked):
