@@ -196,14 +196,14 @@ class Jumps:
 
         def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
             landed = self._landed(out, base, history, windows)
-            passes, damping = _finite(landed), jnp.ones([], jnp.float32)
+            passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
                 trial = self.guard.tries(value_fn, to_params, out, landed, begun)
-                damping, landed = trial.damping, blend(out, landed, trial.damping)
-                passes &= trial.passes & _finite(to_params(landed))
+                passes, damping, landed = trial.passes, trial.damping, blend(out, landed, trial.damping)
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up
+            passes &= _finite(to_params(landed))  # where the forecast is not, no part of the way is
             good = passes & (self._wait == 0)  # or it is still to be seen
             now = {
                 "accepted": was["accepted"] + passes,
