@@ -26,7 +26,7 @@ def page(tmp_path, evaluated):
     return tmp_path / "page.md"
 
 
-def test_a_place_is_filled_with_every_arm_that_is_over_another(page, evaluated):
+def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
     assert fill(page).returncode == 0
     text = page.read_text()
@@ -41,9 +41,43 @@ def test_a_place_is_filled_with_every_arm_that_is_over_another(page, evaluated):
             for found in (against["steps"]["speed_up"], row["final_loss_ratio"]["ratio"]):
                 assert tables.ratio(found) in line
             assert f"{against['epochs']['median']:g}" in line
+    assert f"![mine]({page.stem}/mine/curves.png)" in text
+    folder = page.with_suffix("") / "mine"
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report.md").read_text() == (evaluated[0] / "report.md").read_text()
     again = text
     fill(page)
     assert page.read_text() == again
+
+
+def test_a_folder_of_tasks_is_joined(page, evaluated):
+    results = json.loads((evaluated[0] / "results.json").read_text())
+    folder = page.with_suffix("") / "mine"
+    (folder / "results.json").unlink()
+    for place in (1, 2):
+        results["about"] |= {"task": f"task{place}", "content": f"{place}"}
+        (folder / f"task{place}").mkdir()
+        (folder / f"task{place}" / "results.json").write_text(json.dumps(results))
+    assert (fill(page).stderr, sorted(item.name for item in folder.iterdir())) == (
+        "", ["curves.png", "report.md", "task1", "task2"]
+    )  # fmt: skip
+    text, whole = page.read_text(), (folder / "report.md").read_text()
+    assert "all tasks [95 %] | task1 | task2" in text
+    assert "**Final loss, base / arm**" in text
+    assert "**Seconds to the target**" not in text
+    assert "**Seconds to the target**" in whole
+    for row in results["arms"]:
+        if row["over"]:
+            cells = [line for line in text.splitlines() if line.startswith(f"| {row['name']} | {row['over']} |")]
+            for cell, found in zip(
+                cells,
+                (
+                    row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"],
+                    row["final_loss_ratio"]["ratio"],
+                ),
+                strict=True,
+            ):
+                assert cell.count(tables.ratio(found)) >= 2
 
 
 def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(page):
@@ -62,7 +96,8 @@ def test_the_tables_of_the_projects_page_are_up_to_date(tmp_path):
     shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
     shutil.copy(ROOT / "docs" / "results.md", tmp_path)
     assert fill(tmp_path / "results.md").returncode == 0
-    assert (tmp_path / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
+    for kept in [ROOT / "docs" / "results.md", *(ROOT / "docs" / "results").glob("*/report.md")]:
+        assert (tmp_path / kept.relative_to(ROOT / "docs")).read_text() == kept.read_text()
 
 
 def test_differences_that_the_report_does_not_show_are_not_bold(evaluated):

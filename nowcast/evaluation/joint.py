@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from nowcast.evaluation import pictures, report, tables
 from nowcast.evaluation.statistics import clear, over_tasks
@@ -14,6 +15,11 @@ from nowcast.evaluation.verdicts import warns
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
+RATIOS = {
+    "speed_up": "Steps to the target",
+    "seconds_speed_up": "Seconds to the target",
+    "final_loss_ratio": "Final loss, base / arm",
+}
 ENOUGH = 3
 """Tasks below which nothing is said of tasks in general."""
 
@@ -58,19 +64,14 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
     """The joint report as one self-contained HTML page; ``command`` joined it."""
     esc = html.escape
     title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
-    entries = [
-        (f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row), row["speed_up"]["clear"])
-        for row in joint["arms"]
-    ]
     parts = [
         f"<h1>{esc(title)}</h1>",
         "<h2>What came out</h2>", report.listed(verdicts(joint)),
-        report.figure(pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"), "all"),
+        report.figure(picture(joint), "all"),
         '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
         "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
-        "<h2>Steps to the target</h2>", report.table(speed_ups(joint, "speed_up")),
-        "<h2>Seconds to the target</h2>", *([] if joint["alone"] else [f"<p>{esc(report.SHARED)}</p>"]), report.table(speed_ups(joint, "seconds_speed_up")),
-        "<h2>Final loss, base / arm</h2>", report.table(speed_ups(joint, "final_loss_ratio")),
+        *(part for kind, title in RATIOS.items() for part in (f"<h2>{title}</h2>", report.table(speed_ups(joint, kind)))),
+        *([] if joint["alone"] else [f"<p>{esc(report.SHARED)}</p>"]),
     ]  # fmt: skip
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
@@ -88,14 +89,22 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
-    return "\n".join(
-        [
-            "**Steps to the target**", "", tables.markdown(speed_ups(joint, "speed_up")), "",
-            "**Seconds to the target**", "", tables.markdown(speed_ups(joint, "seconds_speed_up")), "",
-            "**Final loss, base / arm**", "", tables.markdown(speed_ups(joint, "final_loss_ratio")), "",
-            *(f"- {line}" for line in verdicts(joint)), *([] if joint["alone"] else [f"- {report.SHARED}"]), "",
-        ]
-    )  # fmt: skip
+    lines = [f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [report.SHARED])]]
+    return "\n".join([*ratios(joint)[1:], "", *lines, ""])
+
+
+def ratios(joint: Mapping[str, Any], kinds: Sequence[str] = tuple(RATIOS)) -> list[str]:
+    """The tables of these ratios in Markdown, each under its title and after an empty line."""
+    return [line for kind in kinds for line in ("", f"**{RATIOS[kind]}**", "", tables.markdown(speed_ups(joint, kind)))]
+
+
+def picture(joint: Mapping[str, Any]) -> Figure:
+    """Every arm's ratio of steps over all tasks."""
+    entries = [
+        (f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row), row["speed_up"]["clear"])
+        for row in joint["arms"]
+    ]
+    return pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)")
 
 
 def speed_ups(joint: Mapping[str, Any], what: str) -> Table:

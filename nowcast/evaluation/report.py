@@ -89,12 +89,12 @@ def markdown(results: Mapping[str, Any]) -> str:
         lines += [f"**Over {base}.** {target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
     lines += [f"- {verdict}" for verdict in results["verdicts"]]
     lines += [f"- {note}" for note in _marks(lines)]
-    return "\n".join([*lines, *made_by(results), ""])
+    return "\n".join([*lines, *made_by(results["commands"][-1:]), ""])
 
 
-def made_by(results: Mapping[str, Any]) -> list[str]:
-    """The command that makes them again, where it is known, as Markdown after an empty line."""
-    return ["", "```bash", results["commands"][-1], "```"] if results["commands"] else []
+def made_by(commands: Sequence[str]) -> list[str]:
+    """The commands that make results again, where they are known, as Markdown after an empty line."""
+    return ["", "```bash", *commands, "```"] if commands else []
 
 
 def text(results: Mapping[str, Any]) -> str:
