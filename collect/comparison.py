@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from nowcast.evaluation.protocol import PAPER
 from nowcast.forecasters import Forecaster
 from nowcast.paths import lock, replace
 from nowcast.types import Curve, PyTree, Task, UserError
+
+LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
+"""A list of numbers, as :mod:`json` indents it."""
 
 
 class Stopped(Exception):
@@ -301,8 +305,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically; JSON has no NaN, so what is not finite becomes null."""
-    replace(path, json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n")
+    """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite becomes null."""
+    text = json.dumps(_without_nan(content), indent=1, allow_nan=False)
+    replace(path, LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def _without_nan(content: Any) -> Any:

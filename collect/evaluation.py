@@ -236,7 +236,8 @@ def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
 
 
 def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything a reader may want: ``report.html``, ``report.md``, ``curves.png`` and ``results.json``, which is returned.
+    """Everything a reader may want: ``report.html``, ``report.md``, ``curves.png``, where bases differ in a learning rate alone
+    ``sweep.png``, and ``results.json``, which is returned.
 
     Args:
         folder: Where.
@@ -250,7 +251,8 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
     }
     write_json(folder / "results.json", full)
     full = json.loads((folder / "results.json").read_text())
-    replace(folder / "curves.png", pictures.png(pictures.curves(full)))
+    for name, drawn in pictures.drawn(full).items():
+        replace(folder / f"{name}.png", pictures.png(drawn))
     replace(folder / "report.md", report.markdown(full))
     replace(folder / "report.html", report.page(full))
     return full

@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
@@ -19,38 +18,32 @@ PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def filled(text: str, folder: Path) -> str:
     """The page with what stands between ``<!-- results: NAME -->`` and ``<!-- end -->`` made anew from ``folder/NAME``."""
-
-    def one(place: re.Match[str]) -> str:
-        name = place[2]
-        links = [
-            f"![{name}]({folder.name}/{name}/curves.png)",
-            "",
-            f"[All tables and words]({folder.name}/{name}/report.md). Made by",
-        ]
-        return place[1] + "\n".join(block(folder / name, links)) + place[3]
-
-    return PLACE.sub(one, text)
+    return PLACE.sub(lambda place: place[1] + "\n".join(block(folder, place[2])) + place[3], text)
 
 
-def block(folder: Path, links: Sequence[str]) -> list[str]:
-    """What a page says of ``results.json`` in a folder, or of those of the tasks below it jointly; its ``curves.png`` and ``report.md`` are made anew."""
-    tasks = sorted(file.parent for file in folder.glob("*/results.json"))
-    if not tasks:
-        results = read(folder)
-        drawn, text = pictures.curves(results), report.markdown(results)
+def block(folder: Path, name: str) -> list[str]:
+    """What a page says of ``folder/NAME/results.json``, or of those of the tasks below it jointly; the pictures and ``report.md`` there are made anew."""
+    place = folder / name
+    tasks = sorted(file.parent for file in place.glob("*/results.json"))
+    if tasks:
+        joined = joint.join([read(task) for task in tasks])
+        drawn, text = {"forest": joint.picture(joined)}, joint.markdown(joined)
+        settings = [f"- {task['setting']}" for task in joined["tasks"]]
+        said = [*settings, *joint.ratios(joined, ("speed_up", "final_loss_ratio"))]
+        made_by = report.made_by([task["command"] for task in joined["tasks"]])
+    else:
+        results = read(place)
+        drawn, text = pictures.drawn(results), report.markdown(results)
         said = [report.setting(results), "", tables.markdown(tables.digest(results))]
         made_by = report.made_by(results["commands"][-1:])
-    else:
-        joined = joint.join([read(task) for task in tasks])
-        drawn, text = joint.picture(joined), joint.markdown(joined)
-        said = [
-            *(f"- {task['setting']}" for task in joined["tasks"]),
-            *joint.ratios(joined, ("speed_up", "final_loss_ratio")),
-        ]
-        made_by = report.made_by([task["command"] for task in joined["tasks"]])
-    replace(folder / "curves.png", pictures.png(drawn))
-    replace(folder / "report.md", text)
-    return [*said, "", *links, *made_by, ""]
+    for kind, figure in drawn.items():
+        replace(place / f"{kind}.png", pictures.png(figure))
+    replace(place / "report.md", text)
+    shown, *others = (f"{folder.name}/{name}/{kind}.png" for kind in drawn)
+    links = f"[All tables and words]({folder.name}/{name}/report.md)" + "".join(
+        f", [curves]({link})" for link in others
+    )
+    return [*said, "", f"![{name}]({shown})", "", f"{links}. Made by", *made_by, ""]
 
 
 def main() -> None:

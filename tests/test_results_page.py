@@ -59,7 +59,7 @@ def test_a_folder_of_tasks_is_joined(page, evaluated):
         (folder / f"task{place}").mkdir()
         (folder / f"task{place}" / "results.json").write_text(json.dumps(results))
     assert (fill(page).stderr, sorted(item.name for item in folder.iterdir())) == (
-        "", ["curves.png", "report.md", "task1", "task2"]
+        "", ["forest.png", "report.md", "task1", "task2"]
     )  # fmt: skip
     text, whole = page.read_text(), (folder / "report.md").read_text()
     assert "all tasks [95 %] | task1 | task2" in text

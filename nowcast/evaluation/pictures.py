@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from nowcast.evaluation.tables import panels
+from nowcast.evaluation.tables import panels, sweeps
 
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
@@ -29,6 +29,12 @@ STYLE: Any = PLAIN | {
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.fontsize": 9,
     "svg.hashsalt": "weight-nowcaster",
 }  # fmt: skip
+
+
+def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
+    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one."""
+    sweeping = sweep(results)
+    return ({} if sweeping is None else {"sweep": sweeping}) | {"curves": curves(results)}
 
 
 def curves(results: Mapping[str, Any]) -> Figure:
@@ -120,6 +126,35 @@ def forest(entries: Sequence[tuple[str, Sequence[float | None], str, bool]], lab
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="x", which="minor", labelsize=8)
         axes.margins(x=0.08)
+    return figure
+
+
+def sweep(results: Mapping[str, Any]) -> Figure | None:
+    """What each arm gains over bases of many learning rates, in steps above and in final loss below, with 95 % intervals; None where none differ in that alone."""
+    if not (shown := sweeps(results)):
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.5 + 5 * len(shown), 7.5), layout="constrained")
+        axes = figure.subplots(2, len(shown), squeeze=False, sharey="row")
+        for column, (words, arms) in zip(axes.T, shown.items(), strict=True):
+            for number, ((name, points), colour) in enumerate(zip(arms.items(), cycle(COLOURS[1:]), strict=False)):
+                rates = np.array([rate for rate, *_ in points])
+                beside = rates * 1.04 ** (number - (len(arms) - 1) / 2)  # so that intervals do not cover each other
+                for place, found in zip(column, zip(*(both for _, *both in points), strict=True), strict=True):
+                    value, low, high = np.array(found, float).T
+                    place.plot(beside, value, "o-", color=colour, label=name, ms=5, lw=1.2)
+                    place.vlines(beside, low, high, color=colour, lw=1.8, alpha=0.55)
+            for place in column:
+                place.axhline(1, color=INK, lw=1)
+                place.set(xscale="log", yscale="log", xlabel="learning rate", title=f"over {words}")
+                place.set_xticks(rates, [f"{rate:g}" for rate in rates])
+                place.set_xticks([], minor=True)
+                place.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+                place.yaxis.set_major_formatter("{x:g}")
+                place.yaxis.set_minor_formatter("")
+        axes[0, 0].set_ylabel("steps to the target, base / arm")
+        axes[1, 0].set_ylabel("final loss, base / arm")
+        axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -41,13 +41,16 @@ def page(results: Mapping[str, Any]) -> str:
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
         parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(_reading(results))}</p>']
+    drawn = pictures.drawn(results)
+    if "sweep" in drawn:
+        parts += ["<h2>From rate to rate</h2>", figure(drawn["sweep"], "sweep"), f'<p class="quiet">{_esc(SWEEP)}</p>']
     panels = tables.panels(results)
     for base in panels:
         parts += over(results, base)
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             parts.append("<h3>At the other targets, fixed at the same time</h3>")
             parts.append(table(tables.ladder(results, base)))
-    parts += ["<h2>How the runs went</h2>", figure(pictures.curves(results), "curves"), f'<p class="quiet">{_esc(_curves(results))}</p>']  # fmt: skip
+    parts += ["<h2>How the runs went</h2>", figure(drawn["curves"], "curves"), f'<p class="quiet">{_esc(_curves(results))}</p>']  # fmt: skip
     if len(panels) > 1:
         parts.append("<h2>Everything against each base</h2>")
         parts.append(f"<p>{_esc(EVERYTHING)}</p>")
@@ -195,6 +198,10 @@ METRICS = (
 EVERYTHING = (
     "The same runs, all to one base's target. What a tuned base gains over a constant rate, any arm over it has for nothing: "
     "a gain over a constant rate is not a gain over what you could have anyway."
+)
+SWEEP = (
+    "Arms over bases that differ in their learning rate alone, each over its own: what they gain there, with 95 % intervals (above 1: faster, lower). Rates that are higher "
+    "may be better without any arm: the tables below have every arm against every base."
 )
 JUMPS = (
     "The loss right after a jump over the one right before it, the median and the largest over all jumps of all runs; and the steps until the "

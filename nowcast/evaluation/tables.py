@@ -7,6 +7,10 @@ from typing import Any
 Table = list[tuple[str, ...]]
 SHARED = "≈"
 """Before seconds that were measured while something else ran."""
+SWEEP = 3
+"""Learning rates below which bases are no sweep."""
+Ratio = Sequence[float | None]
+"""A value, and the ends of its interval."""
 
 
 def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -175,6 +179,25 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]
             note = f"{bound(against)}{ratio(found)}  {_reached(results, against)}"
             entries.append((f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"]))
     return entries
+
+
+def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]]:
+    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what each arm adds to its base's name,
+    the base's rate, the arm's ratio of steps, and that of final losses, from the lowest rate up.
+    """
+    alone = {row["name"]: row for row in results["arms"] if not row["over"]}
+    found: dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]] = {}
+    for row in results["arms"]:
+        if base := alone.get(row["over"]):
+            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"]
+            point = (base["learning_rate"], steps, row["final_loss_ratio"]["ratio"])
+            own = found.setdefault(base["words"], {})
+            own.setdefault(row["name"].removeprefix(f"{row['over']}_"), []).append(point)
+    kept = {
+        words: {name: sorted(points) for name, points in own.items() if len({rate for rate, *_ in points}) >= SWEEP}
+        for words, own in found.items()
+    }
+    return {words: own for words, own in kept.items() if own}
 
 
 def bound(against: Mapping[str, Any]) -> str:
