@@ -11,6 +11,8 @@ from nowcast.evaluation.summary import SCHEMA
 from nowcast.paths import check_writable, replace
 from nowcast.types import UserError
 
+KEYS = ("protocol", "targets", "arms", "verdicts", "curves", "about", "commands")
+
 
 def read(folder: Path) -> dict[str, Any]:
     """The results in a report's folder.
@@ -28,7 +30,17 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
     if schema != SCHEMA:
         raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
+    if lacks := [key for key in KEYS if key not in results]:
+        raise UserError(f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again")
     return results
+
+
+def is_joint(folder: Path) -> bool:
+    """Whether the results in a folder are joint ones."""
+    try:
+        return bool(json.loads((folder / "results.json").read_text())["schema"] == joint.JOINT)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def check(folder: Path) -> None:
@@ -37,11 +49,7 @@ def check(folder: Path) -> None:
     held = [item for item in folder.iterdir() if item.name[0] != "."] if folder.exists() else []
     if any(item.name == "configuration.json" for item in held):
         raise UserError(f"report={str(folder)!r} holds a report of one task; choose another folder")
-    try:
-        ours = json.loads((folder / "results.json").read_text())["schema"] == joint.JOINT
-    except (OSError, ValueError, TypeError, KeyError):
-        ours = False
-    if not ours and not all((item / "configuration.json").exists() for item in held):
+    if not is_joint(folder) and not all((item / "configuration.json").exists() for item in held):
         raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
 
 

@@ -7,17 +7,23 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
-from collect.joint_report import read
+from collect.joint_report import is_joint, read
 from nowcast.evaluation import joint, pictures, report, tables
 from nowcast.paths import replace
 from nowcast.types import UserError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
-PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BEGINNING, END = r"<!-- results: (\S+) -->\n", r"<!-- end -->"
+PLACE = re.compile(f"({BEGINNING}).*?({END})", re.DOTALL)
 
 
 def filled(text: str, folder: Path) -> str:
     """The page with what stands between ``<!-- results: NAME -->`` and ``<!-- end -->`` made anew from ``folder/NAME``."""
+    ends = len(re.findall(END, text))
+    if not len(PLACE.findall(text)) == len(re.findall(BEGINNING, text)) == ends:
+        raise UserError(
+            f"{folder.name}.md: each <!-- results: NAME --> needs an {END} of its own, and here is one without the other"
+        )
     return PLACE.sub(lambda place: place[1] + "\n".join(block(folder, place[2])) + place[3], text)
 
 
@@ -25,6 +31,8 @@ def block(folder: Path, name: str) -> list[str]:
     """What a page says of ``folder/NAME/results.json``, or of those of the tasks below it jointly; the pictures and ``report.md`` there are made anew."""
     place = folder / name
     tasks = sorted(file.parent for file in place.glob("*/results.json"))
+    if tasks and (place / "results.json").exists() and not is_joint(place):
+        raise UserError(f"{str(place)!r} holds a results.json and folders of tasks ({tasks[0].name}, …); keep either")
     if tasks:
         joined = joint.join([read(task) for task in tasks])
         drawn, text = {"forest": joint.picture(joined)}, joint.markdown(joined)
@@ -43,7 +51,7 @@ def block(folder: Path, name: str) -> list[str]:
     links = f"[All tables and words]({folder.name}/{name}/report.md)" + "".join(
         f", [curves]({link})" for link in others
     )
-    return [*said, "", f"![{name}]({shown})", "", f"{links}. Made by", *made_by, ""]
+    return [*said, "", f"![{name}]({shown})", "", f"{links}.", *made_by, ""]
 
 
 def main() -> None:
@@ -54,7 +62,7 @@ def main() -> None:
     page = parser.parse_args().page
     try:
         replace(page, filled(page.read_text(), page.with_suffix("")))
-    except (OSError, UserError) as error:
+    except (OSError, UnicodeDecodeError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"tables: {page}")

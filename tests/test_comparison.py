@@ -576,6 +576,7 @@ def test_what_is_not_finite_becomes_null_and_comes_back_as_nan(trials, tmp_path)
     file.parent.mkdir(parents=True)
     write_json(file, run)
     assert json.loads(file.read_text()) == {"loss": [1, None, None], "jumps": {"before": [None]}, "alone": None, "refused": 0}  # fmt: skip
+    assert '"loss": [1.0, null, null],\n' in file.read_text()  # in one line
     expected = {"loss": [1, math.nan, math.nan], "jumps": {"before": [math.nan]}, "alone": None, "refused": 0}
     np.testing.assert_equal(trials(tmp_path).curve(ARMS["constant"], 0), expected)
 

@@ -1,6 +1,7 @@
 """The page of results: its tables are those of the results.json files beside it, and it is up to date."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,12 +93,61 @@ def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(page):
     assert "none.md" in done.stderr
 
 
-def test_the_tables_of_the_projects_page_are_up_to_date(tmp_path):
-    shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
-    shutil.copy(ROOT / "docs" / "results.md", tmp_path)
-    assert fill(tmp_path / "results.md").returncode == 0
-    for kept in [ROOT / "docs" / "results.md", *(ROOT / "docs" / "results").glob("*/report.md")]:
-        assert (tmp_path / kept.relative_to(ROOT / "docs")).read_text() == kept.read_text()
+def test_the_projects_page_is_up_to_date_and_nothing_lies_beside_it_that_is_not_of_it(tmp_path):
+    kept = ROOT / "docs"
+    shutil.copy(kept / "results.md", tmp_path)
+    for file in (kept / "results").glob("**/results.json"):
+        (tmp_path / file.relative_to(kept)).parent.mkdir(parents=True)
+        shutil.copy(file, tmp_path / file.relative_to(kept))
+    assert fill(tmp_path / "results.md").stderr == ""
+    names = [{file.relative_to(root) for file in root.glob("results/**/*.*")} for root in (kept, tmp_path)]
+    assert names[0] == names[1]
+    shown = {f"<!-- results: {folder.name} -->" for folder in (kept / "results").iterdir()}
+    assert shown == set(re.findall("<!-- results: .* -->", (kept / "results.md").read_text()))
+    for file in [kept / "results.md", *(kept / "results").glob("**/*.md")]:
+        assert (tmp_path / file.relative_to(kept)).read_text() == file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("no end", "needs an <!-- end --> of its own"),
+        ("another end", "needs an <!-- end --> of its own"),
+        ("lost end", "needs an <!-- end --> of its own"),
+        ("both", "holds a results.json and folders of tasks (old, …)"),
+        ("damaged", "is damaged, without curves, commands"),
+        ("not UTF-8", "utf-8"),
+    ],
+)
+def test_a_page_that_cannot_be_filled_is_left_as_it_is(page, change, said):
+    folder, text = page.with_suffix("") / "mine", page.read_text()
+    results = json.loads((folder / "results.json").read_text())
+    if change == "both":
+        (folder / "old").mkdir()
+        shutil.copy(folder / "results.json", folder / "old")
+    if change == "damaged":
+        (folder / "results.json").write_text(
+            json.dumps({k: v for k, v in results.items() if k not in ("curves", "commands")})
+        )
+    changed = {
+        "no end": text.replace("<!-- end -->", ""),
+        "another end": f"<!-- end -->{text}",
+        "lost end": text.replace("<!-- end -->", "") + text,
+    }
+    page.write_bytes(b"\xff" + text.encode() if change == "not UTF-8" else changed.get(change, text).encode())
+    before = page.read_bytes()
+    done = fill(page)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+    assert page.read_bytes() == before
+    assert not (folder / "report.md").exists()
+
+
+def test_without_a_command_none_is_shown(page):
+    file = page.with_suffix("") / "mine" / "results.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"commands": []}))
+    fill(page)
+    assert "bash" not in page.read_text()
 
 
 def test_differences_that_the_report_does_not_show_are_not_bold(evaluated):

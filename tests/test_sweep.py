@@ -6,6 +6,7 @@ import json
 import pytest
 from pages import Page
 
+from collect.evaluation import write
 from nowcast.evaluation import pictures, report, tables
 
 RATES = (0.03, 0.001, 0.01)
@@ -49,7 +50,7 @@ def test_points_stand_by_base_and_arm_from_the_lowest_rate_up(sweep):
 def test_the_picture_shows_each_point_and_its_interval(sweep):
     steps, losses = pictures.drawn(sweep)["sweep"].axes
     for axes, expected in ((steps, [2.0, 3.0, 1.0]), (losses, [2.25, 3.25, 1.25])):
-        [line] = [line for line in axes.lines if line.get_label() == "linear"]
+        [line] = [line for line in axes.lines if line.get_marker() == "o"]
         assert list(line.get_ydata()) == expected
         assert list(line.get_xdata()) == [0.001, 0.01, 0.03]
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.001", "0.01", "0.03"]
@@ -57,10 +58,46 @@ def test_the_picture_shows_each_point_and_its_interval(sweep):
     assert [sorted(float(y) for _, y in ends) for ends in intervals.get_segments()] == [[1, 4], [1.5, 6], [0.5, 2]]
 
 
+def test_an_arm_has_one_colour_in_every_panel_and_each_has_its_own(sweep):
+    """Beside the panel of one arm another of two."""
+    for row in sweep["arms"]:
+        row["against"] |= {base.replace("at", "in"): found for base, found in row["against"].items()}
+    for row in copy.deepcopy(sweep["arms"]):
+        there = {"name": row["name"].replace("at", "in"), "over": row["over"] and row["over"].replace("at", "in")}
+        sweep["arms"].append(row | there | {"words": "another schedule"})
+        if row["over"]:
+            sweep["arms"].append(row | there | {"name": f"{there['over']}_first"})
+    sweep["arms"] = sorted(sweep["arms"], key=lambda row: "first" not in row["name"])
+    figure = pictures.sweep(sweep)
+    [legend] = figure.legends
+    named = {line.get_label(): line.get_color() for line in legend.get_lines()}
+    assert sorted(named) == ["first", "linear"]
+    assert len(set(named.values())) == 2
+    drawn = [{line.get_color() for line in axes.lines if line.get_marker() == "o"} for axes in figure.axes]
+    assert sorted(drawn, key=len) == [{named["linear"]}] * 2 + [set(named.values())] * 2
+
+
+@pytest.mark.parametrize("kind", ["settings", "name"])
+def test_arms_that_are_not_the_same_are_no_line(sweep, kind):
+    [row] = [row for row in sweep["arms"] if row["name"] == "at_0.01_linear"]
+    if kind == "settings":
+        row["settings"]["jump"]["horizon"] = 40
+    else:
+        row["name"] = "linear"
+    assert tables.sweeps(sweep) == {}
+
+
 def test_the_page_has_it_and_stays_whole(sweep):
     page = Page(report.page(sweep))
     page.check()
     assert "From rate to rate" in report.page(sweep)
+
+
+def test_a_report_has_the_picture_as_a_file(sweep, tmp_path):
+    write(tmp_path, sweep | {"made_by": []})
+    assert {"curves.png", "sweep.png", "report.html", "report.md", "results.json"} == {
+        file.name for file in tmp_path.iterdir()
+    }
 
 
 @pytest.mark.parametrize("change", ["two rates", "other bases"])

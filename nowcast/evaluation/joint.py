@@ -70,8 +70,7 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
         report.figure(picture(joint), "all"),
         '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
         "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
-        *(part for kind, title in RATIOS.items() for part in (f"<h2>{title}</h2>", report.table(speed_ups(joint, kind)))),
-        *([] if joint["alone"] else [f"<p>{esc(report.SHARED)}</p>"]),
+        *(part for kind, title in RATIOS.items() for part in (f"<h2>{title}</h2>", *_shared(joint, kind), report.table(speed_ups(joint, kind)))),
     ]  # fmt: skip
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
@@ -85,6 +84,10 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
         [*(line for one in all_results for line in one["commands"]), *([command] if command else [])]
     )
     return report.document(title, [*parts, *report.closing(all_results, list(commands))])
+
+
+def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
+    return [] if joint["alone"] or kind != "seconds_speed_up" else [f"<p>{html.escape(report.SHARED)}</p>"]
 
 
 def markdown(joint: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from nowcast.evaluation.tables import panels, sweeps
@@ -133,28 +134,35 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
     """What each arm gains over bases of many learning rates, in steps above and in final loss below, with 95 % intervals; None where none differ in that alone."""
     if not (shown := sweeps(results)):
         return None
+    names = dict.fromkeys(name for arms in shown.values() for name in arms)
+    looks = dict(zip(names, cycle(product(DASHES, COLOURS[1:])), strict=False))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.5 + 5 * len(shown), 7.5), layout="constrained")
         axes = figure.subplots(2, len(shown), squeeze=False, sharey="row")
         for column, (words, arms) in zip(axes.T, shown.items(), strict=True):
-            for number, ((name, points), colour) in enumerate(zip(arms.items(), cycle(COLOURS[1:]), strict=False)):
-                rates = np.array([rate for rate, *_ in points])
-                beside = rates * 1.04 ** (number - (len(arms) - 1) / 2)  # so that intervals do not cover each other
+            for number, (name, points) in enumerate(arms.items()):
+                dashes, colour = looks[name]
+                beside = 1.04 ** (number - (len(arms) - 1) / 2)  # so that intervals do not cover each other
+                rates = beside * np.array([rate for rate, *_ in points])
                 for place, found in zip(column, zip(*(both for _, *both in points), strict=True), strict=True):
                     value, low, high = np.array(found, float).T
-                    place.plot(beside, value, "o-", color=colour, label=name, ms=5, lw=1.2)
-                    place.vlines(beside, low, high, color=colour, lw=1.8, alpha=0.55)
+                    place.plot(rates, value, f"o{dashes}", color=colour, ms=5, lw=1.2)
+                    place.vlines(rates, low, high, color=colour, lw=1.8, alpha=0.55)
+            marked = sorted({rate for points in arms.values() for rate, *_ in points})
             for place in column:
                 place.axhline(1, color=INK, lw=1)
                 place.set(xscale="log", yscale="log", xlabel="learning rate", title=f"over {words}")
-                place.set_xticks(rates, [f"{rate:g}" for rate in rates])
+                place.set_xticks(marked, [f"{rate:g}" for rate in marked])
                 place.set_xticks([], minor=True)
                 place.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
                 place.yaxis.set_major_formatter("{x:g}")
                 place.yaxis.set_minor_formatter("")
         axes[0, 0].set_ylabel("steps to the target, base / arm")
         axes[1, 0].set_ylabel("final loss, base / arm")
-        axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        handles = [
+            Line2D([], [], ls=dashes, marker="o", color=colour, label=name) for name, (dashes, colour) in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 

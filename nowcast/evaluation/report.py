@@ -97,7 +97,8 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def made_by(commands: Sequence[str]) -> list[str]:
     """The commands that make results again, where they are known, as Markdown after an empty line."""
-    return ["", "```bash", *commands, "```"] if commands else []
+    known = [command for command in commands if command]
+    return ["", "```bash", *known, "```"] if known else []
 
 
 def text(results: Mapping[str, Any]) -> str:

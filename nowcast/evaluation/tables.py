@@ -182,22 +182,27 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None]
 
 
 def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]]:
-    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what each arm adds to its base's name,
-    the base's rate, the arm's ratio of steps, and that of final losses, from the lowest rate up.
+    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what an arm of the same settings over each
+    adds to the base's name, the base's rate, the arm's ratio of steps, and that of final losses, from the lowest rate up.
     """
     alone = {row["name"]: row for row in results["arms"] if not row["over"]}
-    found: dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]] = {}
+    found: dict[str, dict[tuple[str, str], dict[float, tuple[Ratio, Ratio]]]] = {}
     for row in results["arms"]:
-        if base := alone.get(row["over"]):
+        base, name = alone.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
+        if base and name != row["name"]:
             steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"]
-            point = (base["learning_rate"], steps, row["final_loss_ratio"]["ratio"])
-            own = found.setdefault(base["words"], {})
-            own.setdefault(row["name"].removeprefix(f"{row['over']}_"), []).append(point)
+            same = (name, str(sorted(row["settings"].items())))
+            arms = found.setdefault(base["words"], {})
+            arms.setdefault(same, {})[base["learning_rate"]] = (steps, row["final_loss_ratio"]["ratio"])
     kept = {
-        words: {name: sorted(points) for name, points in own.items() if len({rate for rate, *_ in points}) >= SWEEP}
-        for words, own in found.items()
+        words: {
+            name: [(rate, *arms[name, settings][rate]) for rate in sorted(arms[name, settings])]
+            for name, settings in arms
+            if len(arms[name, settings]) >= SWEEP
+        }
+        for words, arms in found.items()
     }
-    return {words: own for words, own in kept.items() if own}
+    return {words: arms for words, arms in kept.items() if arms}
 
 
 def bound(against: Mapping[str, Any]) -> str:
