@@ -1,5 +1,6 @@
 """The page of results: its tables are those of the results.json files beside it, and it is up to date."""
 
+import importlib
 import json
 import re
 import shutil
@@ -14,8 +15,21 @@ from nowcast.evaluation import tables
 SCRIPT = ROOT / "scripts" / "results.py"
 
 
-def fill(page):
-    return subprocess.run([sys.executable, str(SCRIPT), str(page)], capture_output=True, text=True, check=False)
+@pytest.fixture
+def fill(monkeypatch, capsys):
+    """The command, in this process: its exit code and what it said of errors."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    main = importlib.import_module("scripts.results").main
+
+    def run(page):
+        monkeypatch.setattr(sys, "argv", ["results.py", str(page)])
+        try:
+            main()
+        except SystemExit as stopped:
+            return stopped.code, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run
 
 
 @pytest.fixture
@@ -27,9 +41,10 @@ def page(tmp_path, evaluated):
     return tmp_path / "page.md"
 
 
-def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(page, evaluated):
+def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(fill, page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
-    assert fill(page).returncode == 0
+    done = subprocess.run([sys.executable, str(SCRIPT), str(page)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"tables: {page}\n")
     text = page.read_text()
     assert text.startswith("before\n<!-- results: mine -->\n")
     assert text.endswith("<!-- end -->\nafter\n")
@@ -51,7 +66,7 @@ def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(p
     assert page.read_text() == again
 
 
-def test_a_folder_of_tasks_is_joined(page, evaluated):
+def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
     folder = page.with_suffix("") / "mine"
     (folder / "results.json").unlink()
@@ -59,8 +74,8 @@ def test_a_folder_of_tasks_is_joined(page, evaluated):
         results["about"] |= {"task": f"task{place}", "content": f"{place}"}
         (folder / f"task{place}").mkdir()
         (folder / f"task{place}" / "results.json").write_text(json.dumps(results))
-    assert (fill(page).stderr, sorted(item.name for item in folder.iterdir())) == (
-        "", ["forest.png", "report.md", "task1", "task2"]
+    assert (fill(page), sorted(item.name for item in folder.iterdir())) == (
+        (0, ""), ["forest.png", "report.md", "task1", "task2"]
     )  # fmt: skip
     text, whole = page.read_text(), (folder / "report.md").read_text()
     assert "all tasks [95 %] | task1 | task2" in text
@@ -81,25 +96,25 @@ def test_a_folder_of_tasks_is_joined(page, evaluated):
                 assert cell.count(tables.ratio(found)) >= 2
 
 
-def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(page):
+def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(fill, page):
     shutil.rmtree(page.with_suffix("") / "mine")
     before = page.read_text()
-    done = fill(page)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "has no results.json" in done.stderr
+    code, said = fill(page)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "has no results.json" in said
     assert page.read_text() == before
-    done = fill(page.with_name("none.md"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "none.md" in done.stderr
+    code, said = fill(page.with_name("none.md"))
+    assert (code, said.count("\n")) == (2, 1)
+    assert "none.md" in said
 
 
-def test_the_projects_page_is_up_to_date_and_nothing_lies_beside_it_that_is_not_of_it(tmp_path):
+def test_the_projects_page_is_up_to_date_and_nothing_lies_beside_it_that_is_not_of_it(fill, tmp_path):
     kept = ROOT / "docs"
     shutil.copy(kept / "results.md", tmp_path)
     for file in (kept / "results").glob("**/results.json"):
         (tmp_path / file.relative_to(kept)).parent.mkdir(parents=True)
         shutil.copy(file, tmp_path / file.relative_to(kept))
-    assert fill(tmp_path / "results.md").stderr == ""
+    assert fill(tmp_path / "results.md") == (0, "")
     names = [{file.relative_to(root) for file in root.glob("results/**/*.*")} for root in (kept, tmp_path)]
     assert names[0] == names[1]
     shown = {f"<!-- results: {folder.name} -->" for folder in (kept / "results").iterdir()}
@@ -119,7 +134,7 @@ def test_the_projects_page_is_up_to_date_and_nothing_lies_beside_it_that_is_not_
         ("not UTF-8", "utf-8"),
     ],
 )
-def test_a_page_that_cannot_be_filled_is_left_as_it_is(page, change, said):
+def test_a_page_that_cannot_be_filled_is_left_as_it_is(fill, page, change, said):
     folder, text = page.with_suffix("") / "mine", page.read_text()
     results = json.loads((folder / "results.json").read_text())
     if change == "both":
@@ -136,14 +151,14 @@ def test_a_page_that_cannot_be_filled_is_left_as_it_is(page, change, said):
     }
     page.write_bytes(b"\xff" + text.encode() if change == "not UTF-8" else changed.get(change, text).encode())
     before = page.read_bytes()
-    done = fill(page)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert said in done.stderr
+    code, words = fill(page)
+    assert (code, words.count("\n")) == (2, 1)
+    assert said in words
     assert page.read_bytes() == before
     assert not (folder / "report.md").exists()
 
 
-def test_without_a_command_none_is_shown(page):
+def test_without_a_command_none_is_shown(fill, page):
     file = page.with_suffix("") / "mine" / "results.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"commands": []}))
     fill(page)
