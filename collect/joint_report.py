@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,6 @@ from nowcast.evaluation import joint
 from nowcast.evaluation.summary import SCHEMA
 from nowcast.paths import check_writable, replace
 from nowcast.types import UserError
-
-KEYS = ("protocol", "targets", "arms", "verdicts", "curves", "about", "commands")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -30,7 +29,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
     if schema != SCHEMA:
         raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
-    if lacks := [key for key in KEYS if key not in results]:
+    required = json.loads((resources.files("nowcast.evaluation") / "results.schema.json").read_text())["required"]
+    if lacks := [key for key in required if key not in results]:
         raise UserError(f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again")
     return results
 

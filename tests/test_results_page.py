@@ -85,14 +85,8 @@ def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
     for row in results["arms"]:
         if row["over"]:
             cells = [line for line in text.splitlines() if line.startswith(f"| {row['name']} | {row['over']} |")]
-            for cell, found in zip(
-                cells,
-                (
-                    row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"],
-                    row["final_loss_ratio"]["ratio"],
-                ),
-                strict=True,
-            ):
+            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"]
+            for cell, found in zip(cells, (steps, row["final_loss_ratio"]["ratio"]), strict=True):
                 assert cell.count(tables.ratio(found)) >= 2
 
 

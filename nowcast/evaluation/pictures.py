@@ -9,11 +9,12 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from nowcast.evaluation.tables import panels, sweeps
+from nowcast.evaluation.tables import Ratio, panels, sweeps
 
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
@@ -34,8 +35,8 @@ STYLE: Any = PLAIN | {
 
 def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
     """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one."""
-    sweeping = sweep(results)
-    return ({} if sweeping is None else {"sweep": sweeping}) | {"curves": curves(results)}
+    found = {"sweep": sweep(results), "curves": curves(results)}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def curves(results: Mapping[str, Any]) -> Figure:
@@ -83,13 +84,18 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Map
         axes.set(yscale="log")
         highest = max(np.max(_values(results["curves"][row["name"]], key)) for row in rows)
         axes.set_ylim(top=min(2 * start, 1.1 * highest))  # what a jump throws beyond that is told by the table of dips
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
+        _round_numbers(axes.yaxis, (1, 2, 5))
     if len(rows) > MANY:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     else:
         axes.legend(loc="upper right" if honest else "lower right")
+
+
+def _round_numbers(axis: Axis, firsts: Sequence[float]) -> None:
+    """Numbers on a logarithmic axis at these multiples of powers of ten alone."""
+    axis.set_major_locator(LogLocator(subs=firsts))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def _values(runs: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "runs evaluations"]:
@@ -100,7 +106,7 @@ def _values(runs: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "r
     return np.where(finite, values, worst)
 
 
-def forest(entries: Sequence[tuple[str, Sequence[float | None], str, bool]], label: str) -> Figure:
+def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figure:
     """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where no difference is shown.
 
     Args:
@@ -140,23 +146,18 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
         figure = Figure(figsize=(1.5 + 5 * len(shown), 7.5), layout="constrained")
         axes = figure.subplots(2, len(shown), squeeze=False, sharey="row")
         for column, (words, arms) in zip(axes.T, shown.items(), strict=True):
-            for number, (name, points) in enumerate(arms.items()):
-                dashes, colour = looks[name]
-                beside = 1.04 ** (number - (len(arms) - 1) / 2)  # so that intervals do not cover each other
-                rates = beside * np.array([rate for rate, *_ in points])
-                for place, found in zip(column, zip(*(both for _, *both in points), strict=True), strict=True):
-                    value, low, high = np.array(found, float).T
-                    place.plot(rates, value, f"o{dashes}", color=colour, ms=5, lw=1.2)
-                    place.vlines(rates, low, high, color=colour, lw=1.8, alpha=0.55)
             marked = sorted({rate for points in arms.values() for rate, *_ in points})
-            for place in column:
+            for kind, place in enumerate(column):
+                _gains(
+                    place,
+                    {name: [(rate, both[kind]) for rate, *both in points] for name, points in arms.items()},
+                    looks,
+                )
                 place.axhline(1, color=INK, lw=1)
                 place.set(xscale="log", yscale="log", xlabel="learning rate", title=f"over {words}")
                 place.set_xticks(marked, [f"{rate:g}" for rate in marked])
                 place.set_xticks([], minor=True)
-                place.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-                place.yaxis.set_major_formatter("{x:g}")
-                place.yaxis.set_minor_formatter("")
+                _round_numbers(place.yaxis, (1, 1.5, 2, 3, 5, 7))
         axes[0, 0].set_ylabel("steps to the target, base / arm")
         axes[1, 0].set_ylabel("final loss, base / arm")
         handles = [
@@ -164,6 +165,16 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
         ]
         figure.legend(handles=handles, loc="outside right upper")
     return figure
+
+
+def _gains(axes: Axes, arms: Mapping[str, Sequence[tuple[float, Ratio]]], looks: Mapping[str, tuple[str, str]]) -> None:
+    for number, (name, points) in enumerate(arms.items()):
+        dashes, colour = looks[name]
+        beside = 1.04 ** (number - (len(arms) - 1) / 2)  # so that intervals do not cover each other
+        rates = beside * np.array([rate for rate, _ in points])
+        value, low, high = np.array([found for _, found in points], float).T
+        axes.plot(rates, value, f"o{dashes}", color=colour, ms=5, lw=1.2)
+        axes.vlines(rates, low, high, color=colour, lw=1.8, alpha=0.55)
 
 
 def png(figure: Figure) -> bytes:

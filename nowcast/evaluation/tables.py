@@ -169,7 +169,7 @@ def described(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def forest(results: Mapping[str, Any]) -> list[tuple[str, Sequence[float | None], str, bool]]:
+def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, bool]]:
     """Every arm's speed-up over its own base, for the picture."""
     entries = []
     for row in results["arms"]:
@@ -212,7 +212,7 @@ def bound(against: Mapping[str, Any]) -> str:
     return "" if short == base_short else "≤ " if short else "≥ "
 
 
-def ratio(found: Sequence[float | None]) -> str:
+def ratio(found: Ratio) -> str:
     """``1.23× [1.20, 1.26]``; without an interval where there is none."""
     value, low, high = (math.nan if one is None else one for one in found)
     if math.isnan(value):
@@ -224,7 +224,7 @@ def _bold(text: str, clear: bool) -> str:
     return f"**{text}**" if clear else text
 
 
-def _points(found: Sequence[float | None]) -> str:
+def _points(found: Ratio) -> str:
     """``+0.5 [+0.1, +0.9]``, of a hundred."""
     value, low, high = (math.nan if one is None else 100 * one for one in found)
     return f"{value:+.1f}" if math.isnan(low) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
