@@ -160,7 +160,9 @@ def ours(x, kernel, strides, padding, groups):
         ((4, 4), 3, 4, (3, 3), 1),  # made into 2×2, where the stride and the padding do so
         ((6, 5), 4, 4, (3, 3), 4),  # depthwise
         ((5, 6), 4, 3, (1, 1), 1),
-        ((7, 6), 3, 4, (3, 2), 1),
+        ((7, 6), 3, 4, (3, 2), 1),  # few channels: an odd number of columns
+        ((9, 5), 6, 1, (5, 5), 1),  # a kernel wider than a group of columns
+        ((7, 6), 3, 8, (3, 2), 1),
         ((6, 6), 4, 8, (3, 3), 4),  # grouped, and not depthwise
     ],
 )
@@ -169,7 +171,7 @@ def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
 ):
     x = jax.random.normal(jax.random.key(0), (2, *size, channels))
     k = jax.random.normal(jax.random.key(1), (*kernel, channels // groups, outputs))
-    weights = jax.random.normal(jax.random.key(2), (1, 9, 9, outputs))
+    weights = jax.random.normal(jax.random.key(2), (1, 11, 11, outputs))
 
     @jax.jit
     def value_and_gradients(x, k):
@@ -192,6 +194,14 @@ def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, 
     x, k = jnp.zeros((1, size, size, 4)), jnp.zeros((kernel, kernel, 4 // groups, outputs))
     traced = jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", groups))(x, k)
     assert ("conv_general_dilated" not in str(traced)) == (other_code and jax.default_backend() == "cpu")
+
+
+@pytest.mark.parametrize(("channels", "outputs", "columns"), [(6, 6, 4), (6, 7, 1), (7, 6, 1)])
+def test_convolve_counts_columns_of_few_channels_as_one(channels, outputs, columns):
+    x, k = jnp.zeros((1, 8, 8, channels)), jnp.zeros((3, 3, channels, outputs))
+    traced = str(jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", 1))(x, k))
+    wide = columns if jax.default_backend() == "cpu" else 1
+    assert f"f32[1,8,{8 // wide},{wide * outputs}]" in traced
 
 
 def test_the_layers_of_the_networks_use_that_code():

@@ -17,6 +17,12 @@ from jaxtyping import Array
 CHUNK = 4
 """Images whose products stay in a core's cache."""
 
+FEW = 6
+"""Channels, of images or of results, that leave most of a vector register empty."""
+
+TOGETHER = 4
+"""Columns of an image that count as one, with as many times the channels."""
+
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 UNUSUAL = ("lhs_dilation", "rhs_dilation", "batch_group_count", "precision", "preferred_element_type")
 Pads = Sequence[tuple[int, int]]
@@ -30,7 +36,7 @@ def compiler_options() -> dict[str, str]:
 
 
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
-    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs four things differ, but for rounding nothing comes out differently:
+    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs five things differ, but for rounding nothing comes out differently:
 
     - Fences around every convolution: what comes in and goes out lies in memory once. Without them XLA computes it anew
       from whatever it was made of, in the transposed order that a kernel's gradient reads.
@@ -38,6 +44,7 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     - Depthwise: XLA's code is made for few groups. We add shifted slices, each times its row of the kernel.
     - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
       slower than for 3×3. We multiply patches with the kernel, as a matrix.
+    - Few channels in and out: four neighbouring columns become one with four times the channels.
     """
     asked = partial(plain, window_strides=strides, padding=padding, **options)
     unusual = any(options.get(name) not in (None, 1, (1, 1)) for name in UNUSUAL)
@@ -58,7 +65,28 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
         patches = jnp.concatenate([*_parts(_pad(x, pads), size, strides)], axis=-1)
         product = fence(patches.reshape(-1, patches.shape[-1])) @ kernel.reshape(-1, kernel.shape[-1])
         return fence(product).reshape(shape)
+    if max(kernel.shape[2:]) <= FEW and tuple(strides) == (1, 1):
+        return _few(x, kernel, pads)
     return fence(_dense(fence(x), kernel, tuple(strides), tuple(map(tuple, pads))))
+
+
+def _few(x: Array, kernel: Array, pads: Pads) -> Array:
+    """A convolution of stride 1 whose images are read, and results written, in groups of columns.
+
+    A group's columns are its channels. The kernel stands once for each column of a group of results, a column further each
+    time, and sees as many groups of the images as it then reaches.
+    """
+    rows, (left, right) = pads
+    height, width, channels, outputs = kernel.shape
+    columns = left + x.shape[2] + right - width + 1
+    groups, reach = -(-columns // TOGETHER), -(-(TOGETHER + width - 1) // TOGETHER)
+    last = (groups + reach - 1) * TOGETHER - left - x.shape[2]
+    x = jnp.pad(x, ((0, 0), (0, 0), (left, last), (0, 0))).reshape(*x.shape[:2], -1, TOGETHER * channels)
+    shifts = [(shift, reach * TOGETHER - width - shift) for shift in range(TOGETHER)]
+    each = jnp.stack([jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts], axis=-2)
+    each = each.reshape(height, reach, TOGETHER * channels, TOGETHER * outputs)
+    result = fence(_dense(fence(x), fence(each), (1, 1), (tuple(rows), (0, 0))))
+    return result.reshape(*result.shape[:2], -1, outputs)[:, :, :columns]
 
 
 def _pad(x: Array, pads: Pads) -> Array:

@@ -17,6 +17,7 @@ from collect.models.convolution import compiler_options, convolve
 SIZES = [  # image size, channels in, channels out, kernel, stride, depthwise
     *((size, 128, 128, 3, 1, False) for size in (16, 4, 3, 2)),
     (4, 128, 128, 3, 2, False),
+    (32, 4, 4, 3, 1, False), (16, 6, 6, 3, 1, False), (32, 3, 6, 3, 1, False), (28, 1, 6, 5, 1, False),
     (16, 144, 32, 1, 1, False), (8, 384, 64, 1, 1, False), (16, 64, 128, 1, 2, False), (16, 32, 144, 1, 1, False),
     *((s, c, c, 3, stride, True) for s, c, stride in ((32, 96, 1), (16, 144, 1), (16, 144, 2), (8, 384, 1), (4, 960, 1))),
 ]  # fmt: skip
