@@ -196,7 +196,7 @@ def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, 
     assert ("conv_general_dilated" not in str(traced)) == (other_code and jax.default_backend() == "cpu")
 
 
-@pytest.mark.parametrize(("channels", "outputs", "columns"), [(6, 6, 4), (6, 7, 1), (7, 6, 1)])
+@pytest.mark.parametrize(("channels", "outputs", "columns"), [(6, 6, 4), (3, 8, 4), (8, 8, 1), (1, 37, 1)])
 def test_convolve_counts_columns_of_few_channels_as_one(channels, outputs, columns):
     x, k = jnp.zeros((1, 8, 8, channels)), jnp.zeros((3, 3, channels, outputs))
     traced = str(jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", 1))(x, k))

@@ -17,11 +17,14 @@ from jaxtyping import Array
 CHUNK = 4
 """Images whose products stay in a core's cache."""
 
-FEW = 6
-"""Channels, of images or of results, that leave most of a vector register empty."""
+FEW = 36
+"""Numbers at one place of a kernel, channels times outputs, that leave most of a vector register empty."""
 
 TOGETHER = 4
 """Columns of an image that count as one, with as many times the channels."""
+
+LARGE, PART = 128, 32
+"""Images of a batch that is too large to be the channels of one convolution (a kernel's gradient), and those of a part of it."""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 UNUSUAL = ("lhs_dilation", "rhs_dilation", "batch_group_count", "precision", "preferred_element_type")
@@ -36,7 +39,7 @@ def compiler_options() -> dict[str, str]:
 
 
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
-    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs five things differ, but for rounding nothing comes out differently:
+    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs six things differ, but for rounding nothing comes out differently:
 
     - Fences around every convolution: what comes in and goes out lies in memory once. Without them XLA computes it anew
       from whatever it was made of, in the transposed order that a kernel's gradient reads.
@@ -45,6 +48,7 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
       slower than for 3×3. We multiply patches with the kernel, as a matrix.
     - Few channels in and out: four neighbouring columns become one with four times the channels.
+    - The kernel's gradient of a large batch: a part of the batch at a time, so that it stays in the cache.
     """
     asked = partial(plain, window_strides=strides, padding=padding, **options)
     unusual = any(options.get(name) not in (None, 1, (1, 1)) for name in UNUSUAL)
@@ -65,28 +69,7 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
         patches = jnp.concatenate([*_parts(_pad(x, pads), size, strides)], axis=-1)
         product = fence(patches.reshape(-1, patches.shape[-1])) @ kernel.reshape(-1, kernel.shape[-1])
         return fence(product).reshape(shape)
-    if max(kernel.shape[2:]) <= FEW and tuple(strides) == (1, 1):
-        return _few(x, kernel, pads)
     return fence(_dense(fence(x), kernel, tuple(strides), tuple(map(tuple, pads))))
-
-
-def _few(x: Array, kernel: Array, pads: Pads) -> Array:
-    """A convolution of stride 1 whose images are read, and results written, in groups of columns.
-
-    A group's columns are its channels. The kernel stands once for each column of a group of results, a column further each
-    time, and sees as many groups of the images as it then reaches.
-    """
-    rows, (left, right) = pads
-    height, width, channels, outputs = kernel.shape
-    columns = left + x.shape[2] + right - width + 1
-    groups, reach = -(-columns // TOGETHER), -(-(TOGETHER + width - 1) // TOGETHER)
-    last = (groups + reach - 1) * TOGETHER - left - x.shape[2]
-    x = jnp.pad(x, ((0, 0), (0, 0), (left, last), (0, 0))).reshape(*x.shape[:2], -1, TOGETHER * channels)
-    shifts = [(shift, reach * TOGETHER - width - shift) for shift in range(TOGETHER)]
-    each = jnp.stack([jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts], axis=-2)
-    each = each.reshape(height, reach, TOGETHER * channels, TOGETHER * outputs)
-    result = fence(_dense(fence(x), fence(each), (1, 1), (tuple(rows), (0, 0))))
-    return result.reshape(*result.shape[:2], -1, outputs)[:, :, :columns]
 
 
 def _pad(x: Array, pads: Pads) -> Array:
@@ -107,9 +90,34 @@ def _sum(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
     return sum(part * row for part, row in zip(_parts(x, kernel.shape[:2], strides), rows, strict=True))
 
 
+def _forward(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
+    if strides == (1, 1) and math.prod(kernel.shape[2:]) <= FEW:
+        return _few(x, kernel, pads)
+    return plain(x, kernel, strides, pads)
+
+
+def _few(x: Array, kernel: Array, pads: Pads) -> Array:
+    """A convolution of stride 1 whose images are read, and results written, in groups of columns.
+
+    A group's columns are its channels. The kernel stands once for each column of a group of results, a column further each
+    time, and sees as many groups of the images as it then reaches.
+    """
+    rows, (left, right) = pads
+    height, width, channels, outputs = kernel.shape
+    columns = left + x.shape[2] + right - width + 1
+    groups, reach = -(-columns // TOGETHER), -(-(TOGETHER + width - 1) // TOGETHER)
+    last = (groups + reach - 1) * TOGETHER - left - x.shape[2]
+    x = jnp.pad(x, ((0, 0), (0, 0), (left, last), (0, 0))).reshape(*x.shape[:2], -1, TOGETHER * channels)
+    shifts = [(shift, reach * TOGETHER - width - shift) for shift in range(TOGETHER)]
+    each = jnp.stack([jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts], axis=-2)
+    each = each.reshape(height, reach, TOGETHER * channels, TOGETHER * outputs)
+    result = plain(fence(x), fence(each), (1, 1), (rows, (0, 0)))
+    return result.reshape(*result.shape[:2], -1, outputs)[:, :, :columns]
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _dense(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
-    return plain(x, kernel, strides, pads)
+    return _forward(x, kernel, strides, pads)
 
 
 def _dense_backward(
@@ -123,10 +131,16 @@ def _dense_backward(
             kernel.shape[:2], x.shape[1:3], above.shape[1:3], strides, pads, strict=True
         )
     ]
-    turned = fence(x.transpose(3, 1, 2, 0)), fence(above.transpose(1, 2, 0, 3))
-    gradient = plain(*turned, (1, 1), wide, rhs_dilation=strides)
-    inputs = jax.vjp(lambda x: plain(x, kernel, strides, pads), x)[1](above)[0]
-    return inputs, gradient.transpose(1, 2, 0, 3)
+
+    def gradient(x: Array, above: Array) -> Array:
+        turned = fence(x.transpose(3, 1, 2, 0)), fence(above.transpose(1, 2, 0, 3))
+        return plain(*turned, (1, 1), wide, rhs_dilation=strides).transpose(1, 2, 0, 3)
+
+    inputs = jax.vjp(lambda x: _forward(x, kernel, strides, pads), x)[1](above)[0]
+    if len(x) <= LARGE or len(x) % PART:
+        return inputs, gradient(x, above)
+    parts = [a.reshape(-1, PART, *a.shape[1:]) for a in (x, above)]
+    return inputs, lax.scan(lambda sum, part: (sum + gradient(*part), None), jnp.zeros_like(kernel), parts)[0]
 
 
 _dense.defvjp(lambda x, kernel, strides, pads: (_dense(x, kernel, strides, pads), (x, kernel)), _dense_backward)

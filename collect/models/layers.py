@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -47,14 +48,41 @@ class ConvNorm(nnx.Module):
         return self.bn(self.conv(x))
 
 
+@jax.custom_vjp
 def max_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
     """2×2 max-pooling with stride 2, as maxima of strided slices; an odd last row or column is dropped.
 
-    On CPUs the gradient of ``lax.reduce_window`` is more than ten times slower than that of these four slices.
+    The gradient goes to the largest of the four, in equal parts where several are. On CPUs that of ``lax.reduce_window``
+    is more than ten times slower, and that of the slices two to four times.
     """
-    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
-    rows = jnp.maximum(x[:, ::2], x[:, 1::2])
-    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    one, two, three, four = _quarters(x)
+    return jnp.maximum(jnp.maximum(one, two), jnp.maximum(three, four))
+
+
+def _max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    largest = max_pool(x)
+    return largest, (x, largest)
+
+
+def _max_pool_backward(saved: tuple[Array, Array], above: Array) -> tuple[Array]:
+    x, largest = saved
+    share = above / sum((quarter == largest).astype(above.dtype) for quarter in _quarters(x))
+    batch, height, width, channels = above.shape
+
+    def spread(y: Array) -> Array:
+        y = jnp.broadcast_to(y[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+        y = y.reshape(batch, 2 * height, 2 * width, channels)
+        return jnp.pad(y, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+
+    return (jnp.where(x == spread(largest), spread(share), 0),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _quarters(x: Array) -> list[Array]:
+    height, width = (size // 2 * 2 for size in x.shape[1:3])
+    return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
 
 
 def mean_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
