@@ -186,6 +186,21 @@ def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
     jax.tree.map(lambda mine, other: np.testing.assert_allclose(mine, other, atol=1e-5), *value_and_gradients(x, k))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("batch", "parts"), [(128, 1), (160, 5), (161, 1)])
+def test_a_kernels_gradient_of_a_large_batch_is_the_sum_of_its_parts(batch, parts, stride):
+    x = jax.random.normal(jax.random.key(0), (batch, 5, 6, 7))
+    k = jax.random.normal(jax.random.key(1), (3, 3, 7, 8))
+
+    def gradient(function):
+        return jax.grad(lambda k: jnp.sum(jnp.sin(function(x, k, (stride, stride), "SAME", 1))))
+
+    mine, theirs = (jax.jit(gradient(function))(k) for function in (ours, lax_convolution))
+    np.testing.assert_allclose(mine, theirs, atol=1e-3)
+    in_parts = parts > 1 and jax.default_backend() == "cpu"
+    assert (f"length={parts}" in str(jax.make_jaxpr(gradient(ours))(k))) == in_parts
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "groups", "outputs", "other_code"),
     [(2, 3, 1, 4, True), (8, 3, 4, 4, True), (8, 1, 1, 3, True), (8, 1, 1, 8, True), (8, 3, 1, 4, False), (8, 3, 2, 4, False), (8, 3, 4, 8, False)],

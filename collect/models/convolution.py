@@ -140,7 +140,7 @@ def _dense_backward(
     if len(x) <= LARGE or len(x) % PART:
         return inputs, gradient(x, above)
     parts = [a.reshape(-1, PART, *a.shape[1:]) for a in (x, above)]
-    return inputs, lax.scan(lambda sum, part: (sum + gradient(*part), None), jnp.zeros_like(kernel), parts)[0]
+    return inputs, lax.scan(lambda total, part: (total + gradient(*part), None), jnp.zeros_like(kernel), parts)[0]
 
 
 _dense.defvjp(lambda x, kernel, strides, pads: (_dense(x, kernel, strides, pads), (x, kernel)), _dense_backward)
