@@ -88,6 +88,7 @@ class Training:
             "start_after": start,
             "stop_after": stop,
             "max_relative_jump": jump.max_relative_jump,
+            "min_drift": jump.min_drift,
             "history_dtype": jump.history_dtype,
         }
         if guard:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Int
 
 from nowcast import history as window_of
 from nowcast.checks import check_unchanged, check_weights, dtype_of, first_horizon, operations_of
+from nowcast.drift import SHORTEST, drift
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
@@ -58,6 +59,7 @@ class Jumps:
     stop_after: int | None = None
     history_dtype: Any = None
     max_relative_jump: float | None = None
+    min_drift: float | None = None
     guard: Guard | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,16 @@ class Jumps:
             settle(max_relative_jump=real("max_relative_jump", self.max_relative_jump, rule))
             if not self.max_relative_jump > 0:
                 raise UserError(f"max_relative_jump={self.max_relative_jump!r} {rule}")
+        if self.min_drift is not None:
+            rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
+            settle(min_drift=real("min_drift", self.min_drift, rule))
+            if not -1 <= self.min_drift <= 1:
+                raise UserError(f"min_drift={self.min_drift!r} {rule}")
+            if self.forecaster.window < SHORTEST:
+                raise UserError(
+                    f"min_drift={self.min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
+                    f"{self.forecaster.name} has {self.forecaster.window}"
+                )
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
 
@@ -196,7 +208,7 @@ class Jumps:
 
         def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
             landed = self._landed(out, base, history, windows)
-            passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
+            moves, passes, damping = self._moves(to_params(out), history), jnp.array(True), jnp.ones([], jnp.float32)
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
                 trial = self.guard.tries(value_fn, to_params, out, landed, begun)
@@ -204,11 +216,12 @@ class Jumps:
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up
             passes &= _finite(to_params(landed))  # where the forecast is not, no part of the way is
+            hurts, passes = moves & ~passes, moves & passes
             good = passes & (self._wait == 0)  # or it is still to be seen
             now = {
                 "accepted": was["accepted"] + passes,
                 "refused": was["refused"] + ~passes,
-                "in_a_row": jnp.where(good, 0, was["in_a_row"] + ~passes),
+                "in_a_row": jnp.where(good, 0, was["in_a_row"] + hurts),
                 "damping": jnp.where(passes, self.damping * damping, 0),
             }
             if "kept" in was:
@@ -244,6 +257,12 @@ class Jumps:
             windows=windows + full,
         )
         return out, state._replace(clock=clock, history=history, **changes)
+
+    def _moves(self, params: PyTree, history: History) -> Bool[Array, ""]:
+        """Whether the run drifts enough to jump."""
+        if self.min_drift is None:
+            return jnp.array(True)
+        return drift(self.forecaster.window, history, params) >= self.min_drift
 
     @property
     def _wait(self) -> int:

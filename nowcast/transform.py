@@ -35,6 +35,7 @@ def periodic(
     history_dtype: Any = None,
     moments: str = "keep",
     max_relative_jump: float | None = None,
+    min_drift: float | None = None,
     guard: Guard | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Wrap an optimizer so that the run jumps to its forecast weights after every full window.
@@ -61,6 +62,10 @@ def periodic(
             its own, which would pull the run back.
         max_relative_jump: A leaf's jump is scaled down to this share of the leaf's norm, where it is longer. A leaf of zeros then
             never jumps.
+        min_drift: No jump where the run goes to and fro: where the increments of the window that are two or more snapshots apart
+            have a mean cosine below this, over all weights that jump (:func:`nowcast.drift.drift`). At a tuned learning rate
+            most of a run is so, and a jump carries noise on; 0.2 has kept still there, and jumped where rates are low.
+            Needs no loss. Counts as refused, but not towards the guard's ``give_up``.
         guard: Judge each jump by its loss, see :class:`nowcast.Guard`: ``update`` then needs ``value_fn=``.
 
     Returns:
@@ -96,7 +101,7 @@ def periodic(
     jumps = Jumps(
         forecaster=forecaster, every=every, labels=labels, operations=operations, horizon=horizon, damping=damping,
         start_after=start_after, stop_after=stop_after, history_dtype=history_dtype,
-        max_relative_jump=max_relative_jump, guard=guard,
+        max_relative_jump=max_relative_jump, min_drift=min_drift, guard=guard,
     )  # fmt: skip
 
     def init(params: PyTree) -> NowcastState:

@@ -23,6 +23,8 @@ import nowcast
         ({"stop_after": 1.5}, r"stop_after=1\.5 must be a whole number"),
         ({"damping": float("nan")}, "damping=nan"),
         ({"max_relative_jump": 0.0}, "max_relative_jump=0.0 must be above 0"),
+        ({"min_drift": 1.5}, r"min_drift=1\.5 must lie between -1 and 1"),
+        ({"min_drift": 0.2, "forecaster": nowcast.forecasters.Linear(window=3)}, "min_drift=0.2 needs a window of 4 snapshots or more, and linear has 3"),
         ({"history_dtype": "int8"}, "history_dtype='int8' must be one of float32"),
         ({"horizon": 0}, "horizon=0 must be a whole number"),
     ],

@@ -74,8 +74,12 @@ class ByHand:
         move = given["damping"] * ((start + slope * (times[-1] + horizon)).reshape(x.shape) - x)
         if given["max_relative_jump"]:
             move = move * min(1, given["max_relative_jump"] * np.linalg.norm(x) / np.linalg.norm(move))
+        steps = np.diff(np.stack(self.window).reshape(given["size"], -1), axis=0)
         begun, self.window, self.jumps = self.window[0], [], self.jumps + 1
-        passes = True
+        moves, passes = True, True
+        if given["min_drift"] is not None:
+            cosines = np.corrcoef(np.concatenate([steps, -steps], axis=1))  # of lines through the origin
+            moves = np.mean(cosines[np.triu_indices(len(steps), 2)]) >= given["min_drift"]
         if self.dampings:
             best = (
                 min(self.dampings, key=lambda d: loss(x + d * move, np)) if len(self.dampings) > 1 else self.dampings[0]
@@ -88,11 +92,12 @@ class ByHand:
             passes = bool(pass_at_once) if self.longest else bool(self.after) or best in pass_at_once
             move = (best or 0) * move
             passes = passes and not (self.give_up and self.row >= self.give_up)
+        hurts, passes = moves and not passes, moves and passes
         if self.after:
             self.kept, self.pending = (x, trace), passes
-            self.row += not passes
+            self.row += hurts
         else:
-            self.row = 0 if passes else self.row + 1
+            self.row = 0 if passes else self.row + hurts
         self.accepted, self.refused = self.accepted + passes, self.refused + (not passes)
         return (x + move if passes else x), trace
 
@@ -106,11 +111,12 @@ def drawn(seed):
             tolerance=draw.choice([0.0, 0.02, 0.3]), dampings=draw.choice([(1.0,), (0.25, 0.5, 1.0), (-0.5, 1.0)]),
             after=draw.choice([0, 0, 1, 4]), give_up=draw.choice([None, None, 1, 2]), longest=draw.random() < 0.4,
         )  # fmt: skip
+    size = draw.choice([2, 3, 5, 5])
     return {
-        "every": draw.choice([1, 2, 3]), "size": draw.choice([2, 3, 5]), "guard": guard,
+        "every": draw.choice([1, 2, 3]), "size": size, "guard": guard,
         "horizon": draw.choice([1, 4, nowcast.decaying_horizon(4, first=8)]), "damping": draw.choice([1.0, 0.6, -0.3]),
         "start_after": draw.choice([0, 0, 5]), "stop_after": draw.choice([None, None, 33]),
-        "max_relative_jump": draw.choice([None, None, 0.05]),
+        "max_relative_jump": draw.choice([None, None, 0.05]), "min_drift": draw.choice([None, 0.0, 0.5]) if size > 3 else None,
     }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Jump:
     stop_after: float | None = None
     moments: str = "keep"
     max_relative_jump: float | None = None
+    min_drift: float | None = None
     history_dtype: str | None = None
 
 
