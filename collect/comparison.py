@@ -31,6 +31,9 @@ from nowcast.types import Curve, PyTree, Task, UserError
 LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
 """A list of numbers, as :mod:`json` indents it."""
 
+LATER = ("min_drift",)
+"""Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs still count."""
+
 
 class Stopped(Exception):
     """A comparison was stopped in good order before its end."""
@@ -137,7 +140,10 @@ class Trials:
         own = self._forecasters.get(str(arm.forecast_by))
         if own and arm.jump.horizon is None:  # a forecaster of the same parameters may aim elsewhere unasked
             settings["jump"] = settings["jump"] | {"horizon": own.horizon}
-        return settings
+        unused = {option for option in LATER if settings["jump"][option] is None}
+        return settings | {
+            "jump": {option: value for option, value in settings["jump"].items() if option not in unused}
+        }
 
     def _digest(self, arm: Arm) -> str:
         return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()

@@ -481,7 +481,8 @@ def test_the_same_settings_are_accepted_and_others_of_the_same_name_refused(tria
     trials(tmp_path, epochs=6).train([arm], [0], "test")
     trials(tmp_path, epochs=6).check([arm])
     trials(tmp_path, epochs=6).check([arm.at(0.01)])  # another folder
-    others = [dataclasses.replace(arm, jump=Jump(damping=0.5)), dataclasses.replace(arm, schedule="cosine")]
+    others = [dataclasses.replace(arm, jump=jump) for jump in (Jump(damping=0.5), Jump(min_drift=0.2))]
+    others.append(dataclasses.replace(arm, schedule="cosine"))
     another = trials(tmp_path, epochs=6, identities={"linear": "another bundle"})
     aims = trials(tmp_path, epochs=6, forecasters=FORECASTERS | {"linear": nowcast.forecasters.Linear(horizon=3)})
     for these, changed in [*((trials(tmp_path, epochs=6), one) for one in others), (another, arm), (aims, arm)]:
@@ -491,6 +492,15 @@ def test_the_same_settings_are_accepted_and_others_of_the_same_name_refused(tria
     (tmp_path / "linear" / "arm.json").write_text("{")
     with pytest.raises(nowcast.UserError, match="holds runs of other settings"):
         trials(tmp_path, epochs=6).check([arm])
+
+
+def test_runs_from_before_an_option_was_there_still_count(trials, tmp_path):
+    trials(tmp_path, epochs=6).train([ARMS["linear"]], [0], "test")
+    described = json.loads((tmp_path / "linear" / "arm.json").read_text())
+    assert described["jump"] == {
+        "every": 1, "horizon": 5, "horizon_to": None, "damping": 1.0, "operations": None, "start_after": 0.0, "stop_after": None,
+        "moments": "keep", "max_relative_jump": None, "history_dtype": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "first"), [("linear", 20), ("late", 22), ("oracle", 20)])
