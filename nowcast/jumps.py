@@ -262,7 +262,9 @@ class Jumps:
         """Whether the run drifts enough to jump."""
         if self.min_drift is None:
             return jnp.array(True)
-        return drift(self.forecaster.window, history, params) >= self.min_drift
+        return ~(
+            drift(self.forecaster.window, history, params) < self.min_drift
+        )  # what is no number is judged elsewhere
 
     @property
     def _wait(self) -> int:

@@ -72,9 +72,17 @@ def test_keeping_still_is_no_hurt():
     assert (int(state.accepted), int(state.refused), int(state.in_a_row)) == (1, 2, 0)
 
 
-def test_weights_that_are_no_numbers_do_not_jump():
-    _, state = run([1, 1, np.nan, 1, 1], min_drift=-1.0)
-    assert int(state.accepted) == 0
+def test_weights_that_are_no_numbers_are_a_hurt_and_no_want_of_drift():
+    _, state = run([1, 1, np.nan, 1, 1], min_drift=0.5)
+    assert (int(state.accepted), int(state.in_a_row)) == (0, 1)
+
+
+def test_drift_takes_no_more_memory_than_a_forecast():
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=0.5)
+    params = {f"{i}": {"kernel": jnp.zeros((512, 512))} for i in range(4)}
+    state = jumps.init(params)
+    find = jax.jit(lambda params, history: drift(5, history, params)).lower(params, state.history).compile()
+    assert find.memory_analysis().temp_size_in_bytes <= 1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
 
 
 def test_members_of_a_population_drift_each_by_its_own():

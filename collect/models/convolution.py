@@ -91,7 +91,7 @@ def _sum(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
 
 
 def _forward(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
-    if strides == (1, 1) and math.prod(kernel.shape[2:]) <= FEW:
+    if strides == (1, 1) and math.prod(kernel.shape[2:]) <= FEW and min(map(min, pads)) >= 0:
         return _few(x, kernel, pads)
     return plain(x, kernel, strides, pads)
 
@@ -139,8 +139,14 @@ def _dense_backward(
     inputs = jax.vjp(lambda x: _forward(x, kernel, strides, pads), x)[1](above)[0]
     if len(x) <= LARGE or len(x) % PART:
         return inputs, gradient(x, above)
-    parts = [a.reshape(-1, PART, *a.shape[1:]) for a in (x, above)]
-    return inputs, lax.scan(lambda total, part: (total + gradient(*part), None), jnp.zeros_like(kernel), parts)[0]
+    parts = [
+        a.reshape(PART, -1, *a.shape[1:]) for a in (x, above)
+    ]  # of a batch on several devices each has its share of every part
+
+    def add(total: Array, number: Array) -> tuple[Array, None]:
+        return total + gradient(*(lax.dynamic_index_in_dim(a, number, 1, keepdims=False) for a in parts)), None
+
+    return inputs, lax.scan(add, jnp.zeros_like(kernel), jnp.arange(len(x) // PART))[0]
 
 
 _dense.defvjp(lambda x, kernel, strides, pads: (_dense(x, kernel, strides, pads), (x, kernel)), _dense_backward)

@@ -48,23 +48,29 @@ class ConvNorm(nnx.Module):
         return self.bn(self.conv(x))
 
 
-@jax.custom_vjp
 def max_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
     """2×2 max-pooling with stride 2, as maxima of strided slices; an odd last row or column is dropped.
 
-    The gradient goes to the largest of the four, in equal parts where several are. On CPUs that of ``lax.reduce_window``
-    is more than ten times slower, and that of the slices two to four times.
+    On CPUs the gradient goes to the largest of the four, in equal parts where several are: that of ``lax.reduce_window``
+    is more than ten times slower there, and that of the slices two to four times. (It has no forward mode, ``jax.jvp``.)
     """
+    return _pool_on_cpu(x) if jax.default_backend() == "cpu" else _pool(x)
+
+
+def _pool(x: Array) -> Array:
     one, two, three, four = _quarters(x)
     return jnp.maximum(jnp.maximum(one, two), jnp.maximum(three, four))
 
 
-def _max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    largest = max_pool(x)
+_pool_on_cpu = jax.custom_vjp(_pool)
+
+
+def _pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    largest = _pool(x)
     return largest, (x, largest)
 
 
-def _max_pool_backward(saved: tuple[Array, Array], above: Array) -> tuple[Array]:
+def _pool_backward(saved: tuple[Array, Array], above: Array) -> tuple[Array]:
     x, largest = saved
     share = above / sum((quarter == largest).astype(above.dtype) for quarter in _quarters(x))
     batch, height, width, channels = above.shape
@@ -77,7 +83,7 @@ def _max_pool_backward(saved: tuple[Array, Array], above: Array) -> tuple[Array]
     return (jnp.where(x == spread(largest), spread(share), 0),)
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+_pool_on_cpu.defvjp(_pool_forward, _pool_backward)
 
 
 def _quarters(x: Array) -> list[Array]:
