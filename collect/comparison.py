@@ -140,10 +140,8 @@ class Trials:
         own = self._forecasters.get(str(arm.forecast_by))
         if own and arm.jump.horizon is None:  # a forecaster of the same parameters may aim elsewhere unasked
             settings["jump"] = settings["jump"] | {"horizon": own.horizon}
-        unused = {option for option in LATER if settings["jump"][option] is None}
-        return settings | {
-            "jump": {option: value for option, value in settings["jump"].items() if option not in unused}
-        }
+        used = {key: value for key, value in settings["jump"].items() if key not in LATER or value is not None}
+        return settings | {"jump": used}
 
     def _digest(self, arm: Arm) -> str:
         return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()

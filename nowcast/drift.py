@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from nowcast.gram_matrix import gram_matrix
 from nowcast.history import History, absent
 from nowcast.types import PyTree
 
@@ -38,15 +39,12 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
         if absent(first):
             return jnp.zeros((count, count))
         now, first, *later = (part.astype(jnp.promote_types(now.dtype, jnp.float32)) for part in (now, first, *moved))
-        ways = [*later, now - first]
-        each = {(i, j): jnp.sum(ways[i] * ways[j]) for i in range(count) for j in range(i, count)}
-        return jnp.array([[each[min(i, j), max(i, j)] for j in range(count)] for i in range(count)], jnp.float32)
+        return gram_matrix([*later, now - first]).astype(jnp.float32)
 
     leaves = jax.tree.map(add, newest, history.first, *history.moved)
     ways = sum(jax.tree.leaves(leaves), start=jnp.zeros((count, count)))
-    apart = jnp.eye(count) - jnp.eye(
-        count, k=-1
-    )  # from ways since the first snapshot to increments: those are never in memory
+    # From ways since the first snapshot to increments, which are so never in memory.
+    apart = jnp.eye(count) - jnp.eye(count, k=-1)
     products = jnp.matmul(jnp.matmul(apart, ways, precision="highest"), apart.T, precision="highest")
     lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(products), 0))
     lengths = jnp.where(lengths == 0, 1, lengths)

@@ -259,12 +259,10 @@ class Jumps:
         return out, state._replace(clock=clock, history=history, **changes)
 
     def _moves(self, params: PyTree, history: History) -> Bool[Array, ""]:
-        """Whether the run drifts enough to jump."""
+        """Whether the run drifts enough to jump; a drift that is no number does not hold it back, since its weights will."""
         if self.min_drift is None:
             return jnp.array(True)
-        return ~(
-            drift(self.forecaster.window, history, params) < self.min_drift
-        )  # what is no number is judged elsewhere
+        return ~(drift(self.forecaster.window, history, params) < self.min_drift)
 
     @property
     def _wait(self) -> int:

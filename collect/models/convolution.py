@@ -90,7 +90,7 @@ def _sum(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
     return sum(part * row for part, row in zip(_parts(x, kernel.shape[:2], strides), rows, strict=True))
 
 
-def _forward(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
+def _by_size(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
     if strides == (1, 1) and math.prod(kernel.shape[2:]) <= FEW and min(map(min, pads)) >= 0:
         return _few(x, kernel, pads)
     return plain(x, kernel, strides, pads)
@@ -115,11 +115,6 @@ def _few(x: Array, kernel: Array, pads: Pads) -> Array:
     return result.reshape(*result.shape[:2], -1, outputs)[:, :, :columns]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _dense(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
-    return _forward(x, kernel, strides, pads)
-
-
 def _dense_backward(
     strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
 ) -> tuple[Array, Array]:
@@ -136,12 +131,11 @@ def _dense_backward(
         turned = fence(x.transpose(3, 1, 2, 0)), fence(above.transpose(1, 2, 0, 3))
         return plain(*turned, (1, 1), wide, rhs_dilation=strides).transpose(1, 2, 0, 3)
 
-    inputs = jax.vjp(lambda x: _forward(x, kernel, strides, pads), x)[1](above)[0]
+    inputs = jax.vjp(lambda x: _by_size(x, kernel, strides, pads), x)[1](above)[0]
     if len(x) <= LARGE or len(x) % PART:
         return inputs, gradient(x, above)
-    parts = [
-        a.reshape(PART, -1, *a.shape[1:]) for a in (x, above)
-    ]  # of a batch on several devices each has its share of every part
+    # Images of a part lie apart in the batch: where it is on several devices, each has its share of every part.
+    parts = [a.reshape(PART, -1, *a.shape[1:]) for a in (x, above)]
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
         return total + gradient(*(lax.dynamic_index_in_dim(a, number, 1, keepdims=False) for a in parts)), None
@@ -149,7 +143,8 @@ def _dense_backward(
     return inputs, lax.scan(add, jnp.zeros_like(kernel), jnp.arange(len(x) // PART))[0]
 
 
-_dense.defvjp(lambda x, kernel, strides, pads: (_dense(x, kernel, strides, pads), (x, kernel)), _dense_backward)
+_dense = jax.custom_vjp(_by_size, nondiff_argnums=(2, 3))
+_dense.defvjp(lambda x, kernel, strides, pads: (_by_size(x, kernel, strides, pads), (x, kernel)), _dense_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.base import Horizon
 from nowcast.forecasters.learned import Learned, dense
+from nowcast.gram_matrix import gram_matrix
 from nowcast.types import PyTree
 
 UNITS = 32
@@ -83,8 +84,7 @@ class Gram(Learned):
         """Forecast one leaf, all of it at once, with the network that serves its operation."""
         last = history[-1]
         moved = [after - before for before, after in pairwise(history)]
-        order = range(len(moved))  # ten products, not sixteen: the compiler joins those that are written alike
-        gram = jnp.array([[jnp.mean(moved[min(i, j)] * moved[max(i, j)]) for j in order] for i in order])
+        gram = gram_matrix(moved) / last.size
         mix = coefficients(self.params[self.serving(operation) or ""], gram[None])[0]
         chosen = mix[jnp.clip(horizon, 1, self.longest) - 1]
         return sum((weight * step for weight, step in zip(chosen, moved, strict=True)), start=last)
