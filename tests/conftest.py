@@ -1,7 +1,10 @@
 # ruff: noqa: E402
 """Strictness for every test, simulated devices, and the small corpus and bundle that several tests read."""
 
+import fcntl
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +45,25 @@ def unchecked():
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """``once(name, make)``: a folder that all workers of this session share, and what ``make`` of it gave to the one that came first."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def find(name, make):
+        folder, gave = root / f"shared_{name}", root / f"shared_{name}.pickle"
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not gave.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+                folder.mkdir()
+                gave.write_bytes(pickle.dumps(make(folder)))
+        return folder, pickle.loads(gave.read_bytes())
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def corpus_config():
     """Makes the configuration of a tiny collection; keywords override."""
 
@@ -56,12 +78,16 @@ def corpus_config():
 
 
 @pytest.fixture(scope="session")
-def corpus_path(tmp_path_factory, corpus_config):
+def corpus_path(once, corpus_config):
     """A recorded corpus: 3 runs of a narrow MLP on digits, 14 epochs each. Read it, do not change it."""
-    path = tmp_path_factory.mktemp("recorded") / "corpus"
-    counts = collect_population(corpus_config(path), command=f"python scripts/collect.py model=mlp corpus={path}")
+
+    def collect(folder):
+        path = folder / "corpus"
+        return collect_population(corpus_config(path), command=f"python scripts/collect.py model=mlp corpus={path}")
+
+    folder, counts = once("recorded", collect)
     assert counts["complete"] == 3
-    return path
+    return folder / "corpus"
 
 
 @pytest.fixture
@@ -89,12 +115,15 @@ def collect_until_killed(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def bundle_path(tmp_path_factory, corpus_path):
+def bundle_path(once, corpus_path):
     """A bundle fitted to that corpus in a few steps. Read it, do not change it."""
-    path = tmp_path_factory.mktemp("fitted") / "bundle"
-    config = MetaTrainConfig(str(corpus_path), str(path), steps=40, batch_size=64)
-    meta_train(config, command=f"python scripts/meta_train.py corpus={corpus_path} bundle={path}")
-    return path
+
+    def fit(folder):
+        path = folder / "bundle"
+        config = MetaTrainConfig(str(corpus_path), str(path), steps=40, batch_size=64)
+        meta_train(config, command=f"python scripts/meta_train.py corpus={corpus_path} bundle={path}")
+
+    return once("fitted", fit)[0] / "bundle"
 
 
 @pytest.fixture(scope="session")
@@ -128,9 +157,8 @@ def evaluation(bundle_path):
 
 
 @pytest.fixture(scope="session")
-def evaluated(tmp_path_factory, script, evaluation):
+def evaluated(once, script, evaluation):
     """``(folder, process)`` of that comparison. Read it, do not change it."""
-    folder = tmp_path_factory.mktemp("evaluated") / "report"
-    done = script("evaluate", *evaluation, f"report={folder}", cwd=folder.parent)
+    root, done = once("evaluated", lambda root: script("evaluate", *evaluation, f"report={root / 'report'}", cwd=root))
     assert done.returncode == 0, done.stderr
-    return folder, done
+    return root / "report", done

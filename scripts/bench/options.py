@@ -57,6 +57,7 @@ def options(epoch: int) -> dict[str, dict[str, Any]]:
         "start_after 5 epochs": {"start_after": 5 * epoch},
         "stop_after 12 epochs": {"stop_after": 12 * epoch},
         "max_relative_jump=0.1": {"max_relative_jump": 0.1},
+        "min_drift=0.2": {"min_drift": 0.2},
         "history_dtype=bfloat16": {"history_dtype": "bfloat16"},
         "guard, tolerance 0": {"guard": Guard()},
         "guard, tolerance 0.5": {"guard": Guard(tolerance=0.5)},
