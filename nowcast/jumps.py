@@ -12,7 +12,7 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -206,9 +206,13 @@ class Jumps:
                 "kept": before._replace(pending=jnp.zeros_like(pending)),
             }
 
+        def drifts(out: PyTree, history: History) -> Bool[Array, ""]:
+            # A drift that is no number does not hold a run back: its weights will.
+            return ~(drift(self.forecaster.window, history, to_params(out)) < cast(float, self.min_drift))
+
         def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
             landed = self._landed(out, base, history, windows)
-            moves, passes, damping = self._moves(to_params(out), history), jnp.array(True), jnp.ones([], jnp.float32)
+            passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
                 trial = self.guard.tries(value_fn, to_params, out, landed, begun)
@@ -216,12 +220,11 @@ class Jumps:
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up
             passes &= _finite(to_params(landed))  # where the forecast is not, no part of the way is
-            hurts, passes = moves & ~passes, moves & passes
             good = passes & (self._wait == 0)  # or it is still to be seen
             now = {
                 "accepted": was["accepted"] + passes,
                 "refused": was["refused"] + ~passes,
-                "in_a_row": jnp.where(good, 0, was["in_a_row"] + hurts),
+                "in_a_row": jnp.where(good, 0, was["in_a_row"] + ~passes),
                 "damping": jnp.where(passes, self.damping * damping, 0),
             }
             if "kept" in was:
@@ -250,19 +253,18 @@ class Jumps:
             state.history,
             out,
         )
-        out, changes = jax.lax.cond(full, jump, _as_it_is, out, changes)
+        moves = full
+        if self.min_drift is not None:
+            moves = jax.lax.cond(full, drifts, lambda *_: jnp.array(False), out, history)
+            changes["refused"] += full & ~moves
+            changes["damping"] = jnp.where(full, 0, changes["damping"])
+        out, changes = jax.lax.cond(moves, jump, _as_it_is, out, changes)
         clock = Clock(
             step=jnp.where(full, -self._wait, jnp.where(due, 0, step)),
             filled=jnp.where(full, 0, filled + due),
             windows=windows + full,
         )
         return out, state._replace(clock=clock, history=history, **changes)
-
-    def _moves(self, params: PyTree, history: History) -> Bool[Array, ""]:
-        """Whether the run drifts enough to jump; a drift that is no number does not hold it back, since its weights will."""
-        if self.min_drift is None:
-            return jnp.array(True)
-        return ~(drift(self.forecaster.window, history, params) < self.min_drift)
 
     @property
     def _wait(self) -> int:

@@ -72,6 +72,22 @@ def test_keeping_still_is_no_hurt():
     assert (int(state.accepted), int(state.refused), int(state.in_a_row)) == (1, 2, 0)
 
 
+@pytest.mark.parametrize(("moves", "looks"), [(WAVERING, 0), (STRAIGHT, 2)])
+def test_keeping_still_costs_neither_a_forecast_nor_a_look_at_the_loss(moves, looks):
+    seen, jumps = [], nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=0.5, guard=nowcast.Guard(tolerance=1e9))
+
+    def loss(params):
+        jax.debug.callback(seen.append, jnp.sum(params["kernel"]))
+        return jnp.sum(params["kernel"] ** 2)
+
+    params = {"kernel": jnp.zeros((1, 3))}
+    state, step = jumps.init(params), jax.jit(lambda params, state: jumps.step(params, state, value_fn=loss))
+    for move in [1, *moves]:
+        params, state = step({"kernel": params["kernel"] + move}, state)
+    jax.effects_barrier()
+    assert len(seen) == looks
+
+
 def test_weights_that_are_no_numbers_are_a_hurt_and_no_want_of_drift():
     _, state = run([1, 1, np.nan, 1, 1], min_drift=0.5)
     assert (int(state.accepted), int(state.in_a_row)) == (0, 1)
