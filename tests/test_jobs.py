@@ -1,5 +1,6 @@
 """Jobs of ``-m``: whatever launches them, the corpus is that of one after another, and the command ends once."""
 
+import json
 import os
 import re
 import shutil
@@ -92,7 +93,7 @@ def test_the_total_of_a_dry_run_is_the_sum_of_its_jobs(script, tmp_path):
 
 @pytest.fixture
 def launched(command_line, tmp_path):
-    """Starts jobs that take long; gives the process once two of its runs have snapshots."""
+    """Starts two jobs that take long; gives the process once each has snapshots."""
     processes = []
 
     def start(launcher):
@@ -103,7 +104,7 @@ def launched(command_line, tmp_path):
         )  # fmt: skip
         processes.append(process)
         deadline = time.monotonic() + 120
-        while len(recorded := snapshots(tmp_path)) < 2 or min(recorded) < 10:
+        while len(recording(tmp_path)) < 2:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -116,6 +117,14 @@ def launched(command_line, tmp_path):
 
 def snapshots(cwd):
     return [len(file.read_text().splitlines()) for file in cwd.glob("corpus/runs/*/metrics.jsonl")]
+
+
+def recording(cwd):
+    """The widths of runs that have begun: one width is one job."""
+    begun = [
+        file.parent for file in cwd.glob("corpus/runs/*/metrics.jsonl") if len(file.read_text().splitlines()) >= 10
+    ]
+    return {json.loads((run / "run.json").read_text())["config"]["model"]["width"] for run in begun}
 
 
 @pytest.mark.parametrize(
