@@ -115,15 +115,18 @@ def launched(command_line, tmp_path):
         process.kill()
 
 
+def by_run(cwd):
+    """Snapshots of each run's folder."""
+    return {file.parent: len(file.read_text().splitlines()) for file in cwd.glob("corpus/runs/*/metrics.jsonl")}
+
+
 def snapshots(cwd):
-    return [len(file.read_text().splitlines()) for file in cwd.glob("corpus/runs/*/metrics.jsonl")]
+    return list(by_run(cwd).values())
 
 
 def recording(cwd):
     """The widths of runs that have begun: one width is one job."""
-    begun = [
-        file.parent for file in cwd.glob("corpus/runs/*/metrics.jsonl") if len(file.read_text().splitlines()) >= 10
-    ]
+    begun = [run for run, count in by_run(cwd).items() if count >= 10]
     return {json.loads((run / "run.json").read_text())["config"]["model"]["width"] for run in begun}
 
 
