@@ -125,11 +125,11 @@ def test_the_arms_of_an_experiment_go_together(register, name):
                     assert (*arm.guard.dampings, arm.guard.tolerance) == (*guard.dampings, guard.tolerance)
 
 
-def test_table_4_is_2000_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(register):
+def test_table_4_is_2500_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(register):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         [table4] = jobs("evaluate", ["experiment=table4", "report=mine"])
         held_out = jobs("evaluate", ["experiment=held_out", "report=mine"])
-    assert len(table4.arm) * table4.seeds * table4.epochs == 2000
+    assert len(table4.arm) * table4.seeds * table4.epochs == 2500
     assert (table4.protocol, table4.target_accuracy, table4.data.validation) == ("paper", 0.59, False)
     assert {(job.model.name, job.model.depth, job.data.name) for job in held_out} == {
         (*model, data) for model in (("shufflenet_v2", None), ("resnet", 32)) for data in ("mnist", "cifar10")
