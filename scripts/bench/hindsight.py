@@ -1,8 +1,8 @@
-"""How near forecasts come to the best that a mix of a window's increments can be, on the base's runs of a comparison.
+"""How near forecasts come to the best that one mix of a leaf's increments can be, on the base's runs of a comparison.
 
-FOLDER is one of `evaluate`'s, of a base's runs at one rate, such as reports/mine/runs/constant/0.001. For every window that the run would jump
-from, and every leaf, the mix is found in hindsight: by least squares, on the very weights to come. No forecaster that mixes a leaf's own
-increments can do better, so what is between its row and theirs is all that is left to such a one.
+FOLDER is one of `evaluate`'s, of a base's runs at one rate, such as reports/mine/runs/constant/0.001. For the windows that jumps at those snapshots
+would be made from, and each leaf, the mix is found in hindsight: by least squares, on the very weights to come. It is a bound for forecasters
+such as gram, which mix a leaf's own increments. It need not be within reach: hindsight fits noise as well.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from nowcast.types import UserError
 
 HINDSIGHT = "in hindsight"
 OPERATIONS = "conv", "fc"
+FEWEST = 50
+"""Weights of a leaf: of fewer, a mix of a few increments says nothing."""
 Forecast = Callable[[Float[np.ndarray, "W n"], Float[np.ndarray, "n"], str, int], Float[np.ndarray, "n"]]
 """Of a window, the truth, an operation and a horizon."""
 
@@ -62,7 +64,7 @@ def error(
                     found = forecast(window, truth, operation, horizon)
                 except UserError:
                     return None
-                logs.append(np.log(np.linalg.norm(found - truth) / moved))
+                logs.append(np.log(max(np.linalg.norm(found - truth) / moved, 1e-6)))
     return float(np.exp(np.mean(logs))) if logs else None
 
 
@@ -72,7 +74,9 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=1, help="snapshots from one of the window to the next (%(default)s)"
     )
-    parser.add_argument("--horizons", type=int, nargs="+", default=[5, 10], help="how far ahead (5 10)")
+    parser.add_argument(
+        "--horizons", type=int, nargs="+", default=[5, 10], help="how far ahead, in snapshots so far apart (5 10)"
+    )
     parser.add_argument(
         "--forecasters", nargs="+", default=["gram", "wnn", "linear"], help="names or bundles (gram wnn linear)"
     )
@@ -86,17 +90,39 @@ def main() -> None:
             forecasters["published"] = nowcast.import_published_wnn(args.published)
     except UserError as wrong:
         parser.error(str(wrong))
-    runs = [found for found in map(weight_samples.read, sorted(args.folder.glob("seed*.npz"))) if found]
-    if not runs:
+    [length, *others] = sorted({forecaster.window for forecaster in forecasters.values()})
+    if others:
+        parser.error(
+            f"--forecasters: windows of {length} and {others[0]} snapshots do not compare; give those of one window"
+        )
+    files = sorted(args.folder.glob("seed*.npz"))
+    if not files:
         parser.error(
             f"{str(args.folder)!r} holds no weights of runs (seed0.npz, …); give a base's folder, such as reports/mine/runs/constant/0.001"
         )
-    length = max(forecaster.window for forecaster in forecasters.values())
+    runs = [weight_samples.read(file) for file in files]
+    for file, run in zip(files, runs, strict=True):
+        if not run or not any(run.get(operation) for operation in OPERATIONS):
+            parser.error(
+                f"{str(file)!r} is damaged or holds no {' or '.join(OPERATIONS)} weights; run the comparison again"
+            )
+        if not all(np.isfinite(leaf).all() for operation in OPERATIONS for leaf in run.get(operation, [])):
+            parser.error(f"{str(file)!r} is of a run that diverged; move it and try again")
     columns = [(operation, horizon) for operation in OPERATIONS for horizon in args.horizons]
     leaves = {
-        operation: [leaf[:: args.every] for run in runs for leaf in run.get(operation, [])] for operation in OPERATIONS
+        operation: [
+            leaf[:: args.every] for run in runs if run for leaf in run.get(operation, []) if leaf.shape[1] >= FEWEST
+        ]
+        for operation in OPERATIONS
     }
-    print(f"error over that of standing still, {len(runs)} runs; geometric mean over leaves and windows")
+    longest = max((len(leaf) for own in leaves.values() for leaf in own), default=0)
+    if longest <= length + min(args.horizons):
+        parser.error(
+            f"runs of {longest} snapshots, {args.every} apart, hold no window with a truth; lower --every or --horizons"
+        )
+    print(
+        f"error over that of standing still, windows of {length}, {len(runs)} runs; geometric mean over leaves and windows"
+    )
     print(" " * 16 + "".join(f"{f'{operation}, {horizon}':>12}" for operation, horizon in columns))
     for name, forecast in {HINDSIGHT: in_hindsight, **{name: by(own) for name, own in forecasters.items()}}.items():
         row = [error(forecast, leaves[operation], operation, length, horizon) for operation, horizon in columns]
