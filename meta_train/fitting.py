@@ -23,6 +23,7 @@ from meta_train import log, objective, processes, trainer, validate
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.leaves import Leaves
+from meta_train.limits import limits
 from meta_train.picture import picture
 from meta_train.source import Source
 from meta_train.trainer import Progress
@@ -31,7 +32,7 @@ from nowcast import bundle
 from nowcast.evaluation.pictures import png
 from nowcast.forecasters import Learned
 from nowcast.paths import replace
-from nowcast.types import UserError
+from nowcast.types import OPERATIONS, UserError
 
 SCORED, WATCHED = 200_000, 16_384
 """Windows that the scores of an operation are from, and that decide when to stop, over all runs: about so many."""
@@ -58,6 +59,8 @@ class Data(NamedTuple):
     """Validation windows by network: they decide what is kept, and when to stop."""
     validation: validate.Drawn
     held_out: validate.Drawn
+    training: Sequence[Run]
+    """Those that were fitted to."""
     about: dict[str, Any]
     """What the card says of it."""
 
@@ -85,12 +88,16 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     if not progress.ended(config.settings):
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
     forecaster = assemble(config, data.networks, progress)
+    still = [operation for operation in OPERATIONS if not forecaster.serves(operation)]
+    configs, longest = [run.config for run in data.training], max(run.weights.shape[0] for run in data.training)
+    validation, held_out = (validate.scores(forecaster, drawn) for drawn in (data.validation, data.held_out))
     card = {
         "command": command,
         "configuration": asdict(config),
         "corpus": data.about,
-        "validation": validate.scores(forecaster, data.validation),
-        "held_out": validate.scores(forecaster, data.held_out),
+        "limits": limits(still, configs, longest, held_out or validation),
+        "validation": validation,
+        "held_out": held_out,
         "steps": progress.step,
         "seconds": round(seconds, 1),
         "curves": progress.curves,
@@ -132,7 +139,7 @@ def read(config: MetaTrainConfig) -> Data:
         for some in parts[1:]
     )
     joined = {name: np.concatenate(windows) for name, windows in watched.items()}
-    return Data(networks, train, joined, validation, held_out, _described(config, corpora, parts))
+    return Data(networks, train, joined, validation, held_out, parts.training, _described(config, corpora, parts))
 
 
 def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop) -> tuple[Progress, int]:

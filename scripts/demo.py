@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS, BUNDLE, REPORT = "corpora/demo", "bundles/demo", "reports/demo"
-ARMS = [base + arm for base in ("constant", "cosine") for arm in ("", "_linear", "_nowcast", "_gram_guarded")]
-"""The WNN of the demo itself beside the linear fit and the shipped forecaster with a guard."""
+ARMS = [base + arm for base in ("constant", "cosine") for arm in ("", "_linear", "_nowcast", "_wnn", "_gram_guarded")]
+"""The WNN of the demo itself (``_nowcast``) beside the linear fit, the shipped WNN, and the shipped ``gram`` with a guard."""
 COLLECTED = ("mlp", "lenet model.width=0.5", "vanilla_cnn")
 
 

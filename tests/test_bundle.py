@@ -206,6 +206,7 @@ def test_what_comes_with_the_library_is_small_and_says_how_it_was_made(name):
         rows = card["held_out"][operation][str(card["horizon"])]
         errors = {name: row["normalised"] for name, row in rows.items() if name != "skill"}
         assert min(errors, key=errors.get) == name
+    assert any("never jump: norm, embedding, other" in limit for limit in card["limits"])
     assert "/root" not in (bundle.PRETRAINED / name / "card.json").read_text()
 
 

@@ -16,6 +16,7 @@ from collect.population import collect_population
 from meta_train import objective, trainer, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import assemble, distinct, meta_train
+from meta_train.limits import limits
 from meta_train.trainer import Settings
 from meta_train.windows import Rule, Windows
 from nowcast.forecasters import LEARNED, WNN, Introspection, WNNMulti, wnn
@@ -251,6 +252,45 @@ def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
     forecaster = nowcast.load(bundle_path)
     assert forecaster.serves("fc")
     assert not forecaster.serves("conv")  # an MLP has none
+
+
+def test_the_card_says_what_it_was_not_fitted_to_and_where_it_is_of_no_use(bundle_path, corpus_path):
+    card = json.loads((bundle_path / "card.json").read_text())
+    kept_out = {identity.split(": ")[1] for identity in card["corpus"]["validation_runs"]}
+    one, other = sorted(
+        run.config["optimizer"]["learning_rate"] for run in corpus.open(corpus_path) if run.id not in kept_out
+    )
+    said = card["limits"]
+    assert said[0].startswith("fitted to 2 runs of mlp-digits;")
+    rates = f"rate {one:g}" if one == other else f"rates {one:g} to {other:g}"
+    assert said[1].startswith(f"fitted to adam, learning {rates}, constant, batches of ")
+    assert "weights of these operations never jump: conv, depthwise_conv, norm, embedding, other" in said
+    scored = card["validation"]
+    useless = {
+        f"{op}, 5 ahead"
+        for op in scored
+        if scored[op]["5"]["wnn"]["normalised"] >= scored[op]["5"]["last_value"]["normalised"]
+    }
+    assert {one.split(":")[0] for one in said if "standing still" in one} == useless
+
+
+def test_a_forecast_that_is_worse_than_none_is_a_limit():
+    optimizer = {"name": "adam", "learning_rate": 0.01, "schedule": "cosine"}
+    config = {"task": "t", "optimizer": optimizer, "batch_size": 8, "record_every": 2}
+    other = {**config, "task": "a", "batch_size": 16, "optimizer": {**optimizer, "learning_rate": 0.001}}
+
+    def rows(last, ours):
+        return {"last_value": {"normalised": last}, "gram": {"normalised": ours}, "skill": {"value": 1.0}}
+
+    scores = {"conv": {"5": rows(0.4, 0.3), "40": rows(0.5, 0.6)}, "fc": {"5": rows(0.1, 0.1)}}
+    said = limits([], [config, other], 20, scores)
+    assert said[0].startswith("fitted to 2 runs of a and t;")
+    assert said[1].startswith("fitted to adam, learning rates 0.001 to 0.01, cosine, batches of 8 and 16;")
+    assert said[2].startswith("fitted to snapshots 2 steps apart, runs of 20 at most")
+    assert said[3:-1] == [
+        "conv, 40 ahead: no better than standing still, 0.6 beside 0.5",
+        "fc, 5 ahead: no better than standing still, 0.1 beside 0.1",
+    ]
 
 
 def test_corpora_join_and_a_run_that_lies_in_two_is_taken_once(tmp_path, corpus_config, corpus_path):
