@@ -24,6 +24,9 @@ STRIDES = (1, 2, 4)
 """Snapshots of the run from one of the window to the next."""
 LEAST = 1e-24
 """The mean square of a leaf's increments, per weight, from which on it counts as moving: below is rounding."""
+CANCELLED = 1e-12
+"""The same over that of its displacement in the run so far, from which differences of inner products are taken: below they are rounding, as
+in a network that died and stands still."""
 
 
 class Leaves(Source):
@@ -62,6 +65,8 @@ class Leaves(Source):
 
         with np.errstate(invalid="ignore", divide="ignore"):
             gram = np.diff(np.diff(between(inside, inside), axis=1), axis=2)
+            itself = np.arange(window - 1)
+            gram[:, itself, itself] = np.maximum(gram[:, itself, itself], 0)  # of an increment that rounding hides
             along = np.diff(between(inside, after) - between(inside, last), axis=1)
             square = products[leaf, after, after] - 2 * products[leaf, after, last] + products[leaf, last, last]
             unit = np.trace(gram, axis1=1, axis2=2)[:, None] / (window - 1)
@@ -69,7 +74,7 @@ class Leaves(Source):
             parts = (np.where(there[..., None], part, np.nan).reshape(size, -1) for part in targets)
             rows = np.concatenate([gram.reshape(size, -1), *parts], axis=1) / unit
         sound = (
-            (unit[:, 0] > LEAST)
+            (unit[:, 0] > np.maximum(LEAST, CANCELLED * products[leaf, last, last][:, 0]))
             & np.isfinite(rows[:, : (window - 1) ** 2]).all(axis=1)
             & np.isfinite(rows[:, -horizon])
         )

@@ -47,6 +47,7 @@ def places(run, op, rows):
         weights[first + stride * np.arange(8)]
         for stride in STRIDES
         for first in range(1, len(run.weights) - 5 * stride)
+        if np.ptp(weights[first + stride * np.arange(5)], axis=0).any()
     ]
     moved = [np.diff(window[:5], axis=0) for window in known]
     grams = np.array([d @ d.T / np.mean(np.sum(d * d, axis=1)) for d in moved]).reshape(len(known), -1)
@@ -108,6 +109,22 @@ def test_leaves_that_stand_still_or_diverge_are_left_out(unchecked):
     short = Walk(7, snapshots=6)
     with pytest.raises(nowcast.UserError, match="run7 has 6 snapshots"):
         Leaves([short], SERVES, RULE)
+
+
+def test_a_network_that_dies_and_stands_still_leaves_rows_that_can_be_fitted_to(unchecked):
+    run = Walk(snapshots=40)
+    alive = np.diff(run.weights, axis=0)
+    fading = np.where(np.arange(39) < 8, 1e4, 0.3 ** (np.arange(39) - 7.0))  # as Adam's mean does without gradients
+    path = np.concatenate([run.weights[:1], alive * fading[:, None]])
+    run.weights = np.cumsum(path, axis=0).astype(np.float32)
+    rows = Leaves([run], SERVES, RULE).handful("fc", 300, (0, 0))
+    grams, _, _ = split(rows, 5)
+    assert (np.diagonal(grams, axis1=1, axis2=2) >= 0).all()
+    _, which, away = places(run, "fc", rows)
+    assert len(set(which.tolist())) > 5
+    assert away.max() < 1e-3  # what is left is movement, and no rounding
+    error = objective.error(Gram, random_gram().params["fc"], jnp.asarray(rows), 5)
+    assert np.isfinite(float(error))
 
 
 def test_the_error_of_rows_is_that_of_the_forecast_of_the_weights(unchecked):
