@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import itertools
+import json
 import pkgutil
 import re
 import shlex
@@ -223,3 +224,28 @@ def test_every_command_of_the_demo_composes(fast, register):
         for line in demo_commands(fast=fast):
             _, script, *overrides = shlex.split(line)
             OmegaConf.to_object(compose(Path(script).stem, overrides=overrides))
+
+
+@pytest.mark.parametrize("found", sorted((ROOT / "docs/results").rglob("results.json")), ids=lambda f: f.parent.name)
+def test_the_command_of_a_result_is_that_of_its_arms(register, found):
+    results = json.loads(found.read_text())
+    [(name, overrides)] = commands(f"```bash\n{results['commands'][-1]}\n```")
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        [config] = jobs(name, overrides)
+    about, shown = results["about"], {arm["name"]: arm for arm in results["arms"]}
+    rate = config.optimizer.learning_rate
+    resolved = {arm.name: arm for arm in resolve(config.arm, optimizer=config.optimizer.name, learning_rate=rate)[0]}
+    assert shown.keys() <= resolved.keys()
+    assert len(results["protocol"]["seeds"]) == config.seeds
+    recorded = config.record_every or about["steps_per_epoch"]
+    assert (about["epochs"], about["record_every"]) == (config.epochs, recorded)
+    assert (about["more"]["batch_size"], about["more"]["model"]["name"]) == (config.batch_size, config.model.name)
+    for name, arm in shown.items():
+        said = arm["settings"]
+        for key in ("optimizer", "schedule", "forecaster"):
+            assert said[key] == getattr(resolved[name], key), (name, key)
+        for key in ("every", "horizon", "horizon_to", "damping", "min_drift"):
+            assert said["jump"].get(key) == getattr(resolved[name].jump, key), (name, key)
+        assert bool(said["guard"]) == bool(resolved[name].guard), name
+        if isinstance(resolved[name].learning_rate, float):
+            assert arm["learning_rate"] == resolved[name].learning_rate, name
