@@ -57,13 +57,13 @@ class Guard:
     longest: bool = False
 
     @classmethod
-    def backtracking(cls, *, tolerance: float = 0.05, after: int = 0, give_up: int | None = None) -> "Guard":
+    def backtracking(cls, *, tolerance: float = 0.0, after: int = 0, give_up: int | None = None) -> "Guard":
         """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a quarter, an eighth; or none.
 
-        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump, which need not decrease the loss at once, as
-        jumps that pay seldom do: it may rise by ``tolerance``, and by no more than the window gained. So jumps go past the forecast where
-        the loss hardly notices, and stay short where the learning rate is at its best. It bounds what each jump costs, and not what all of
-        them do: a forecaster that always errs can take back the greater part of each window. Costs 8 forward passes a jump.
+        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump for the longest that does not raise the batch's
+        loss. So jumps go past the forecast where the loss bears it, and stay short or are refused where the learning rate is at its best. With a
+        ``tolerance`` the loss may rise by that share, and by no more than the window gained: that bounds what each jump costs, and not what all of them do, as
+        a forecaster that always errs can then take back the greater part of each window. Costs 8 forward passes a jump.
 
         Example:
             >>> import nowcast

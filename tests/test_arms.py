@@ -241,11 +241,12 @@ def test_all_arms_of_the_configuration_go_together():
     found, left = resolve(arms, optimizer="adam", learning_rate=0.001)
     assert ([arm.name for arm in found], left) == (list(arms), [])
     by_name = {arm.name: arm for arm in found}
+    assert by_name["cosine_1e-2"].learning_rate == 0.01
     for name, arm in by_name.items():  # each named after its base
-        assert name in ("constant", "cosine") or arm.over is not None
+        assert name in ("constant", "cosine", "cosine_1e-2") or arm.over is not None
         if name.startswith("constant_"):
             assert arm.schedule == "constant"
-        if name.startswith("cosine_"):
+        if name.startswith("cosine_") and name != "cosine_1e-2":
             assert (arm.schedule, arm.rate_of) == ("cosine", name if name.endswith("_tuned") else "cosine")
     for name in ("constant_nowcast", "cosine_nowcast", "muon_nowcast", "snoo_nowcast"):
         assert by_name[name].forecaster == "linear"

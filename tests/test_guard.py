@@ -108,6 +108,11 @@ def test_backtracking_goes_as_far_as_the_loss_lets_it(share, tolerance, gone):
     close(path[-1], jax.tree.map(lambda x: x * (1 + gone * share if gone else 1), alone(PERIOD, FAST)[0][-1]))
 
 
+def test_backtracking_lets_no_loss_rise_unasked():
+    assert Guard.backtracking() == Guard.backtracking(tolerance=0.0)
+    assert train(PERIOD, 0.01, Guard.backtracking(), FAST)[1][-1].damping == 0
+
+
 @pytest.mark.parametrize(("share", "gone"), [(0.08, 1.0), (0.16, 0.5), (0.5, 0.125), (0.7, 0.0)])
 def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
     inner = lambda sign: optax.sgd(sign * 0.2)  # noqa: E731

@@ -1,5 +1,6 @@
 """The report of a comparison that was run as a command: self-contained, honest, nothing done twice; and that of several."""
 
+import copy
 import json
 import shutil
 import signal
@@ -196,6 +197,17 @@ def test_arms_of_a_seed_are_equal_until_the_first_jump(results):
         ):
             assert run["loss"][:5] == base["loss"][:5]
             assert (run["loss"][5] != base["loss"][5]) == bool(row["over"])
+
+
+def test_runs_of_one_seed_on_machines_that_differ_are_named(page, results):
+    said = "on another number of cores"
+    assert said not in page.text
+    assert said not in report.markdown(results)
+    other = copy.deepcopy(results)
+    [arm, *_] = [row["name"] for row in results["arms"] if row["over"]]
+    other["curves"][arm][1]["machine"] = "another, 1 cores"
+    for text in (report.markdown(other), report.text(other), report.page(other)):
+        assert f"{said}: {arm} (seed {results['protocol']['seeds'][1]}). " in text
 
 
 def test_the_page_says_how_to_make_it_again_and_what_was_seen(page, results, evaluated):

@@ -91,7 +91,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     for base in tables.panels(results):
         lines += [f"**Over {base}.** {target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
     lines += [f"- {verdict}" for verdict in results["verdicts"]]
-    lines += [f"- {note}" for note in _marks(lines)]
+    lines += [f"- {note}" for note in [*_mixed(results), *_marks(lines)]]
     return "\n".join([*lines, *made_by(results["commands"][-1:]), ""])
 
 
@@ -110,13 +110,37 @@ def text(results: Mapping[str, Any]) -> str:
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
     lines += ["", *(f"- {verdict}" for verdict in results["verdicts"])]
-    return "\n".join([*lines, *(f"- {note}" for note in _marks(lines))])
+    return "\n".join([*lines, *(f"- {note}" for note in [*_mixed(results), *_marks(lines)])])
 
 
 def _marks(lines: Sequence[str]) -> list[str]:
     """What the signs in these lines mean."""
     said = {tables.SHARED: SHARED, "≥": BOUND, "≤": BOUND}
     return list(dict.fromkeys(meaning for sign, meaning in said.items() if any(sign in line for line in lines)))
+
+
+def _mixed(results: Mapping[str, Any]) -> list[str]:
+    """That an arm and its base, with one seed, were trained on machines that differ, if so."""
+    curves, seeds = results["curves"], results["protocol"]["seeds"]
+    apart = [
+        f"{row['name']} (seed {', '.join(map(str, differ))})"
+        for row in results["arms"]
+        if row["over"]
+        for differ in [
+            [
+                seed
+                for seed, run, base in zip(seeds, curves[row["name"]], curves[row["over"]], strict=True)
+                if run.get("machine") != base.get("machine")
+            ]
+        ]
+        if differ
+    ]
+    if not apart:
+        return []
+    return [
+        f"Trained on another machine than the base, or on another number of cores: {', '.join(apart)}. Where that rounds otherwise runs part at the first step "
+        "and not at the first jump, so that two runs alone would differ too: remove one of the two from runs/ and give the command again."
+    ]
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -172,6 +196,7 @@ def method(results: Mapping[str, Any]) -> list[str]:
         )
     return [
         *lines,
+        *_mixed(results),
         "Speed-up: the geometric mean over seeds of the paired ratio, with a 95 % percentile bootstrap over seeds. The words are chosen by a stricter "
         "test, a paired t-interval of the log-ratio, in which seeds scatter at least as the distance of two evaluations makes them. No correction is made for "
         "the number of arms: of twenty that do nothing one is expected to stand out. Runs that diverged stay in, with their full length.",
