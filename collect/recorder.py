@@ -55,7 +55,7 @@ class Recorder:
     Args:
         corpus: The corpus's folder, made when missing; see :func:`check_destination`.
         run_id: Name of the run in it.
-        config: What determines the run, as JSON.
+        config: What determines the run, as JSON: ``task``, ``record_every`` (steps) and whatever else there is to say.
         leaves: From :func:`describe_leaves`.
         snapshots: How many the finished run will have.
         statistics: What the run carries beside its weights, described like the leaves; None: it is not recorded.

@@ -95,7 +95,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         "command": command,
         "configuration": asdict(config),
         "corpus": data.about,
-        "limits": limits(still, configs, longest, held_out or validation),
+        "limits": limits(forecaster.name, still, configs, longest, held_out or validation),
         "validation": validation,
         "held_out": held_out,
         "steps": progress.step,

@@ -7,41 +7,38 @@ SCORES_ARE_NOT_GAINS = "the scores are errors of forecasts and do not say what a
 
 
 def limits(
-    still: Sequence[str], configs: Sequence[Mapping[str, Any]], longest: int, scores: Mapping[str, Any]
+    name: str, still: Sequence[str], configs: Sequence[Mapping[str, Any]], longest: int, scores: Mapping[str, Any]
 ) -> list[str]:
     """The card's ``limits``, a sentence each.
 
     Args:
+        name: The forecaster's, in the scores.
         still: Operations whose weights never jump.
-        configs: Of the runs that were fitted to, one or more.
+        configs: Of the runs that were fitted to, one or more: ``task`` and ``record_every``, and what a recorder was told of the training.
         longest: Snapshots of the longest of them.
         scores: Of the architectures kept out, or of the runs for validation where there are none: operation → horizon → forecaster → errors.
 
     >>> optimizer = {"name": "adam", "learning_rate": 0.001, "schedule": "cosine"}
     >>> config = {"task": "lenet-mnist", "optimizer": optimizer, "batch_size": 64, "record_every": 10}
-    >>> for sentence in limits(["norm"], [config], 41, {})[:4]:
+    >>> for sentence in limits("wnn", ["norm"], [config], 41, {})[:4]:
     ...     print(sentence)
     fitted to 1 run of lenet-mnist; nothing is known of other networks and data but what the scores of those kept out say
     fitted to adam, learning rate 0.001, cosine, batches of 64; other optimizers, rates and batches were not seen
     fitted to snapshots 10 steps apart, runs of 41 at most: in a longer run its later windows are of a kind it never saw
     weights of these operations never jump: norm
     """
-    optimizers = [config["optimizer"] for config in configs]
-    rates = [optimizer["learning_rate"] for optimizer in optimizers]
-    names, schedules = (_each(optimizer[key] for optimizer in optimizers) for key in ("name", "schedule"))
     count = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
     useless = [
         f"{operation}, {horizon} ahead: no better than standing still, {ours:.3g} beside {last:.3g}"
         for operation, horizons in scores.items()
         for horizon, rows in horizons.items()
-        for last, ours in [_errors(rows)]
+        for last, ours in [[rows[each]["normalised"] for each in ("last_value", name)]]
         if ours >= last
     ]
     return [
         f"fitted to {count} of {_each(config['task'] for config in configs)}; nothing is known of other networks and data but what the scores "
         "of those kept out say",
-        f"fitted to {names}, learning {_range(rates)}, {schedules}, batches of {_each(config['batch_size'] for config in configs)}; "
-        "other optimizers, rates and batches were not seen",
+        _training(configs),
         f"fitted to snapshots {_each(config['record_every'] for config in configs)} steps apart, runs of {longest} "
         "at most: in a longer run its later windows are of a kind it never saw",
         *([f"weights of these operations never jump: {', '.join(still)}"] if still else []),
@@ -50,10 +47,15 @@ def limits(
     ]
 
 
-def _errors(rows: Mapping[str, Any]) -> tuple[float, float]:
-    """The normalised errors of the last value and of the forecaster, the one that is no baseline."""
-    (ours,) = rows.keys() - {"last_value", "linear", "quadratic", "skill"}
-    return rows["last_value"]["normalised"], rows[ours]["normalised"]
+def _training(configs: Sequence[Mapping[str, Any]]) -> str:
+    """How a run was trained, our collector writes and a loop of one's own may leave out."""
+    optimizers = [config["optimizer"] for config in configs if config.keys() >= {"optimizer", "batch_size"}]
+    if len(optimizers) < len(configs):
+        return "not every run says its optimizer, learning rate and batch size: which of them were seen is unknown"
+    names, schedules = (_each(optimizer[key] for optimizer in optimizers) for key in ("name", "schedule"))
+    rates = _range([optimizer["learning_rate"] for optimizer in optimizers])
+    batches = _each(config["batch_size"] for config in configs)
+    return f"fitted to {names}, learning {rates}, {schedules}, batches of {batches}; other optimizers, rates and batches were not seen"
 
 
 def _range(rates: Sequence[float]) -> str:

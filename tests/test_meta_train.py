@@ -283,7 +283,7 @@ def test_a_forecast_that_is_worse_than_none_is_a_limit():
         return {"last_value": {"normalised": last}, "gram": {"normalised": ours}, "skill": {"value": 1.0}}
 
     scores = {"conv": {"5": rows(0.4, 0.3), "40": rows(0.5, 0.6)}, "fc": {"5": rows(0.1, 0.1)}}
-    said = limits([], [config, other], 20, scores)
+    said = limits("gram", [], [config, other], 20, scores)
     assert said[0].startswith("fitted to 2 runs of a and t;")
     assert said[1].startswith("fitted to adam, learning rates 0.001 to 0.01, cosine, batches of 8 and 16;")
     assert said[2].startswith("fitted to snapshots 2 steps apart, runs of 20 at most")
@@ -291,6 +291,14 @@ def test_a_forecast_that_is_worse_than_none_is_a_limit():
         "conv, 40 ahead: no better than standing still, 0.6 beside 0.5",
         "fc, 5 ahead: no better than standing still, 0.1 beside 0.1",
     ]
+
+
+def test_a_run_that_does_not_say_how_it_was_trained_leaves_the_card_saying_so():
+    told = {"optimizer": {"name": "adam", "learning_rate": 0.01, "schedule": "cosine"}, "batch_size": 8}
+    least = {"task": "t", "record_every": 2}
+    said = limits("wnn", [], [{**least, **told}, least], 20, {})
+    assert said[1].startswith("not every run says its optimizer, learning rate and batch size")
+    assert said[2].startswith("fitted to snapshots 2 steps apart")
 
 
 def test_corpora_join_and_a_run_that_lies_in_two_is_taken_once(tmp_path, corpus_config, corpus_path):

@@ -91,8 +91,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     for base in tables.panels(results):
         lines += [f"**Over {base}.** {target(results, base)}", "", tables.markdown(tables.main(results, base)), ""]
     lines += [f"- {verdict}" for verdict in results["verdicts"]]
-    lines += [f"- {note}" for note in [*_mixed(results), *_marks(lines)]]
-    return "\n".join([*lines, *made_by(results["commands"][-1:]), ""])
+    return "\n".join([*lines, *_notes(results, lines), *made_by(results["commands"][-1:]), ""])
 
 
 def made_by(commands: Sequence[str]) -> list[str]:
@@ -110,31 +109,26 @@ def text(results: Mapping[str, Any]) -> str:
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
     lines += ["", *(f"- {verdict}" for verdict in results["verdicts"])]
-    return "\n".join([*lines, *(f"- {note}" for note in [*_mixed(results), *_marks(lines)])])
+    return "\n".join([*lines, *_notes(results, lines)])
 
 
-def _marks(lines: Sequence[str]) -> list[str]:
-    """What the signs in these lines mean."""
+def _notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
+    """What runs were trained apart, and what the signs in these lines mean."""
     said = {tables.SHARED: SHARED, "≥": BOUND, "≤": BOUND}
-    return list(dict.fromkeys(meaning for sign, meaning in said.items() if any(sign in line for line in lines)))
+    marks = dict.fromkeys(meaning for sign, meaning in said.items() if any(sign in line for line in lines))
+    return [f"- {note}" for note in [*_mixed(results), *marks]]
 
 
 def _mixed(results: Mapping[str, Any]) -> list[str]:
     """That an arm and its base, with one seed, were trained on machines that differ, if so."""
-    curves, seeds = results["curves"], results["protocol"]["seeds"]
-    apart = [
-        f"{row['name']} (seed {', '.join(map(str, differ))})"
-        for row in results["arms"]
-        if row["over"]
-        for differ in [
-            [
-                seed
-                for seed, run, base in zip(seeds, curves[row["name"]], curves[row["over"]], strict=True)
-                if run.get("machine") != base.get("machine")
-            ]
-        ]
-        if differ
-    ]
+    machines = {name: [run.get("machine") for run in runs] for name, runs in results["curves"].items()}
+    apart = []
+    for row in results["arms"]:
+        places = zip(
+            results["protocol"]["seeds"], machines[row["name"]], machines[row["over"] or row["name"]], strict=True
+        )
+        if seeds := [str(seed) for seed, own, base in places if own != base]:
+            apart.append(f"{row['name']} (seed {', '.join(seeds)})")
     if not apart:
         return []
     return [
