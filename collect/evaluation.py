@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
     """:func:`compare`, as a configuration says."""
-    _check_used(config)
+    _check_forecasters(config)
     task = make_task(config.model, config.data, config.batch_size, config.augment)
     return compare(
         task, config.arm, folder, epochs=config.epochs, optimizer=config.optimizer.name,
@@ -63,8 +63,8 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
     ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
 
 
-def _check_used(config: EvaluateConfig) -> None:
-    """A forecaster that no arm jumps by was given by mistake."""
+def _check_forecasters(config: EvaluateConfig) -> None:
+    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused before the data are read."""
     arms, _ = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate)
     used = {given for arm in arms for given in (arm.forecaster, arm.of)}
     for key in ("forecaster", "introspection", "published"):
@@ -73,6 +73,8 @@ def _check_used(config: EvaluateConfig) -> None:
             raise UserError(
                 f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one that does to arm=[…]"
             )
+        if given in used - {ORACLE}:
+            load(given)
 
 
 def compare(

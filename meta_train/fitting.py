@@ -91,11 +91,12 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     still = [operation for operation in OPERATIONS if not forecaster.serves(operation)]
     configs, longest = [run.config for run in data.training], max(run.weights.shape[0] for run in data.training)
     validation, held_out = (validate.scores(forecaster, drawn) for drawn in (data.validation, data.held_out))
+    scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
         "command": command,
         "configuration": asdict(config),
         "corpus": data.about,
-        "limits": limits(forecaster.name, still, configs, longest, held_out or validation),
+        "limits": limits(forecaster.name, still, configs, longest, scores),
         "validation": validation,
         "held_out": held_out,
         "steps": progress.step,

@@ -16,7 +16,7 @@ def limits(
         still: Operations whose weights never jump.
         configs: Of the runs that were fitted to, one or more: ``task`` and ``record_every``, and what a recorder was told of the training.
         longest: Snapshots of the longest of them.
-        scores: Of the architectures kept out, or of the runs for validation where there are none: operation → horizon → forecaster → errors.
+        scores: By the runs that were scored, in words: operation → horizon → forecaster → errors.
 
     >>> optimizer = {"name": "adam", "learning_rate": 0.001, "schedule": "cosine"}
     >>> config = {"task": "lenet-mnist", "optimizer": optimizer, "batch_size": 64, "record_every": 10}
@@ -29,8 +29,9 @@ def limits(
     """
     count = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
     useless = [
-        f"{operation}, {horizon} ahead: no better than standing still, {ours:.3g} beside {last:.3g}"
-        for operation, horizons in scores.items()
+        f"{operation}, {horizon} ahead: on {runs} no better than standing still, {ours:.3g} beside {last:.3g}"
+        for runs, operations in scores.items()
+        for operation, horizons in operations.items()
         for horizon, rows in horizons.items()
         for last, ours in [[rows[each]["normalised"] for each in ("last_value", name)]]
         if ours >= last
@@ -48,7 +49,7 @@ def limits(
 
 
 def _training(configs: Sequence[Mapping[str, Any]]) -> str:
-    """How a run was trained, our collector writes and a loop of one's own may leave out."""
+    """What is written of a run's training by our collector, and may be missing where a loop of one's own recorded it."""
     optimizers = [config["optimizer"] for config in configs if config.keys() >= {"optimizer", "batch_size"}]
     if len(optimizers) < len(configs):
         return "not every run says its optimizer, learning rate and batch size: which of them were seen is unknown"

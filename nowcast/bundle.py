@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     name = str(name_or_path)
     if name in SIMPLE:
         return SIMPLE[name]()
-    folder = _folder(name_or_path)
-    if not folder.is_dir():
-        names = ", ".join([*shipped(), *SIMPLE])
-        raise UserError(
-            f"forecaster {name!r} is neither a name ({names}) nor a bundle's folder; scripts/meta_train.py makes one"
-        )
+    folder = _folder(name_or_path, [*shipped(), *SIMPLE])
     card = read_card(name_or_path)
     content = _read(folder / "params.npz")
     if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
@@ -77,7 +72,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The card of a bundle, by its folder or its shipped name, checked for schema and completeness."""
-    path = _folder(folder) / "card.json"
+    path = _folder(folder, shipped()) / "card.json"
     content = _read(path)
     try:
         card = json.loads(content)
@@ -178,11 +173,15 @@ def card_hash(card: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _folder(name_or_path: str | os.PathLike[str]) -> Path:
+def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
     """A name is a string; a path that is one begins with ``./`` or the like where it looks like a name."""
-    return (
-        PRETRAINED / name_or_path if isinstance(name_or_path, str) and name_or_path in shipped() else Path(name_or_path)
-    )
+    if isinstance(name_or_path, str) and name_or_path in shipped():
+        return PRETRAINED / name_or_path
+    if not isinstance(name_or_path, (str, os.PathLike)) or not Path(name_or_path).is_dir():
+        raise UserError(
+            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; scripts/meta_train.py makes one"
+        )
+    return Path(name_or_path)
 
 
 def _settings(forecaster: Any) -> list[str]:

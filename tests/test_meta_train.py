@@ -282,14 +282,18 @@ def test_a_forecast_that_is_worse_than_none_is_a_limit():
     def rows(last, ours):
         return {"last_value": {"normalised": last}, "gram": {"normalised": ours}, "skill": {"value": 1.0}}
 
-    scores = {"conv": {"5": rows(0.4, 0.3), "40": rows(0.5, 0.6)}, "fc": {"5": rows(0.1, 0.1)}}
+    scores = {
+        "runs for validation": {"conv": {"5": rows(0.4, 0.5)}},
+        "others": {"conv": {"5": rows(0.4, 0.3), "40": rows(0.5, 0.6)}, "fc": {"5": rows(0.1, 0.1)}},
+    }
     said = limits("gram", [], [config, other], 20, scores)
     assert said[0].startswith("fitted to 2 runs of a and t;")
     assert said[1].startswith("fitted to adam, learning rates 0.001 to 0.01, cosine, batches of 8 and 16;")
     assert said[2].startswith("fitted to snapshots 2 steps apart, runs of 20 at most")
     assert said[3:-1] == [
-        "conv, 40 ahead: no better than standing still, 0.6 beside 0.5",
-        "fc, 5 ahead: no better than standing still, 0.1 beside 0.1",
+        "conv, 5 ahead: on runs for validation no better than standing still, 0.5 beside 0.4",
+        "conv, 40 ahead: on others no better than standing still, 0.6 beside 0.5",
+        "fc, 5 ahead: on others no better than standing still, 0.1 beside 0.1",
     ]
 
 

@@ -40,7 +40,7 @@ def page(results: Mapping[str, Any]) -> str:
         parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
-        parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(_reading(results))}</p>']
+        parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(FOREST)}</p>']
     drawn = pictures.drawn(results)
     if "sweep" in drawn:
         parts += ["<h2>From rate to rate</h2>", figure(drawn["sweep"], "sweep"), f'<p class="quiet">{_esc(SWEEP)}</p>']
@@ -229,6 +229,10 @@ JUMPS = (
 )
 
 
+FOREST = (
+    "Each arm over its own base, with 95 % intervals; at the right the runs that reached the target. "
+    "Blue: faster; red: slower; grey: no difference that these seeds can show, by the stricter test that chooses the words."
+)
 FORECASTS = (
     "On the runs of the base, which never jump: the absolute error of the forecasts over that of the last value, by operation. Below 1: better than "
     "staying; 1: no better. Windows are where the arm's own jumps would be; geometric mean over seeds with 95 % intervals. "
@@ -243,13 +247,6 @@ def target(results: Mapping[str, Any], base: str) -> str:
     if results["protocol"]["name"] != HONEST:
         return f"Target: {100 * value:g} % on the test set, first crossing, before a jump."
     return f"Target: validation loss {value:.4f}, where {base} is after {float(headline):.0%} of its length."
-
-
-def _reading(results: Mapping[str, Any]) -> str:
-    return (
-        "Each arm over its own base, with 95 % intervals; at the right the runs that reached the target. "
-        "Blue: faster; red: slower; grey: no difference that these seeds can show, by the stricter test that chooses the words."
-    )
 
 
 def _curves(results: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from collect.workers import side_by_side
 from nowcast import Guard
 from nowcast.evaluation.statistics import Interval, crossing, smooth, speed_up
 from nowcast.forecasters import Forecaster
+from nowcast.types import UserError
 
 BASES = {"constant 1e-3": ("constant", 1e-3), "cosine 1e-2": ("cosine", 1e-2)}
 TASKS = {
@@ -142,7 +143,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="paired runs (3)")
     asked = parser.parse_args()
     model, data, batch_size, epochs = TASKS[asked.task]
-    forecaster = nowcast.import_published_wnn(asked.published) if asked.published else nowcast.load(asked.forecaster)
+    try:
+        forecaster = (
+            nowcast.import_published_wnn(asked.published) if asked.published else nowcast.load(asked.forecaster)
+        )
+    except UserError as wrong:
+        parser.error(str(wrong))
     trial = Trial(make_task(model, data, batch_size), epochs, forecaster)
     seeds = range(asked.seeds)
     names = [name for name in trial.loops if name in (ALONE, "jump") or any(word in name for word in asked.only)]
