@@ -245,7 +245,7 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
     for name, arm in shown.items():
         for part, now in json.loads(json.dumps(resolved[name].settings)).items():
             said = arm["settings"][part]
-            if isinstance(now, dict) and said:  # it may lack an option that was added since, and is None where it is not given
+            if isinstance(now, dict) and said:  # may lack an option that was added since, None where it is not given
                 said = {option: said.get(option) for option in now}
             assert said == now, (name, part)
         if isinstance(resolved[name].learning_rate, float):
