@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -216,3 +217,10 @@ def test_a_folder_with_a_shipped_name_is_loaded_by_its_path(folder, tmp_path, mo
     assert nowcast.load("gram").name == "gram"
     assert nowcast.load("./gram").name == "wnn"
     assert read_card("./gram")["forecaster"] == "wnn"
+
+
+@pytest.mark.parametrize("given", ["nope", "./wnn", Path("wnn")])
+@pytest.mark.parametrize("read", [nowcast.load, bundle.read_card])
+def test_what_is_no_bundle_is_refused_with_the_names_there_are(read, given):
+    with pytest.raises(nowcast.UserError, match=f"'{given}' is neither a name .*wnn.* nor a bundle's folder"):
+        read(given)

@@ -293,3 +293,17 @@ def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
     assert (int(states[-1].accepted), int(states[-1].refused)) == (0, 1)
     params, states = follow(tx, start(), 3 * PERIOD, ruined, value_fn=loss)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(("tolerance", "passes"), [(0.0, 7), (0.05, 8)])
+def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes):
+    looks = []
+
+    def value_fn(params):
+        jax.debug.callback(looks.append, 0)
+        return loss(params)
+
+    tx = nowcast.periodic(optax.sgd(0.01), far(1.0), every=1, guard=Guard.backtracking(tolerance=tolerance))
+    follow(tx, start(), WINDOW, lambda params: params, value_fn=value_fn)
+    jax.effects_barrier()
+    assert len(looks) == passes
