@@ -50,7 +50,9 @@ def limits(
 
 def _training(configs: Sequence[Mapping[str, Any]]) -> str:
     """What is written of a run's training by our collector, and may be missing where a loop of one's own recorded it."""
-    optimizers = [config["optimizer"] for config in configs if config.keys() >= {"optimizer", "batch_size"}]
+    given = [config.get("optimizer") for config in configs if "batch_size" in config]
+    ours = {"name", "learning_rate", "schedule"}
+    optimizers = [each for each in given if isinstance(each, Mapping) and each.keys() >= ours]
     if len(optimizers) < len(configs):
         return "not every run says its optimizer, learning rate and batch size: which of them were seen is unknown"
     names, schedules = (_each(optimizer[key] for optimizer in optimizers) for key in ("name", "schedule"))

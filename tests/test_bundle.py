@@ -119,10 +119,14 @@ def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(fold
     assert "\n" not in message
 
 
-def test_an_unknown_name_is_refused_with_the_names_that_exist(tmp_path):
-    with pytest.raises(nowcast.UserError) as caught:
-        nowcast.load("linaer")
-    for word in ("'linaer'", "linear", "last_value"):
+@pytest.mark.parametrize("given", ["linaer", "./wnn", Path("wnn")])
+@pytest.mark.parametrize(
+    ("read", "names"), [(nowcast.load, ("gram", "linear", "last_value")), (read_card, ("gram", "wnn"))]
+)
+def test_an_unknown_name_is_refused_with_the_names_that_exist(read, names, given):
+    with pytest.raises(nowcast.UserError, match=f"'{given}' is neither a name .* nor a bundle's folder") as caught:
+        read(given)
+    for word in names:
         assert word in str(caught.value)
 
 
@@ -217,10 +221,3 @@ def test_a_folder_with_a_shipped_name_is_loaded_by_its_path(folder, tmp_path, mo
     assert nowcast.load("gram").name == "gram"
     assert nowcast.load("./gram").name == "wnn"
     assert read_card("./gram")["forecaster"] == "wnn"
-
-
-@pytest.mark.parametrize("given", ["nope", "./wnn", Path("wnn")])
-@pytest.mark.parametrize("read", [nowcast.load, bundle.read_card])
-def test_what_is_no_bundle_is_refused_with_the_names_there_are(read, given):
-    with pytest.raises(nowcast.UserError, match=f"'{given}' is neither a name .*wnn.* nor a bundle's folder"):
-        read(given)

@@ -297,10 +297,13 @@ def test_a_forecast_that_is_worse_than_none_is_a_limit():
     ]
 
 
-def test_a_run_that_does_not_say_how_it_was_trained_leaves_the_card_saying_so():
+@pytest.mark.parametrize(
+    "other", [{}, {"optimizer": "adam", "batch_size": 8}, {"optimizer": {"lr": 0.1}, "batch_size": 8}]
+)
+def test_a_run_that_does_not_say_how_it_was_trained_leaves_the_card_saying_so(other):
     told = {"optimizer": {"name": "adam", "learning_rate": 0.01, "schedule": "cosine"}, "batch_size": 8}
     least = {"task": "t", "record_every": 2}
-    said = limits("wnn", [], [{**least, **told}, least], 20, {})
+    said = limits("wnn", [], [{**least, **told}, {**least, **other}], 20, {})
     assert said[1].startswith("not every run says its optimizer, learning rate and batch size")
     assert said[2].startswith("fitted to snapshots 2 steps apart")
 
