@@ -177,11 +177,19 @@ def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
     """A name is a string; a path that is one begins with ``./`` or the like where it looks like a name."""
     if isinstance(name_or_path, str) and name_or_path in shipped():
         return PRETRAINED / name_or_path
-    if not isinstance(name_or_path, (str, os.PathLike)) or not Path(name_or_path).is_dir():
+    if not _is_folder(name_or_path):
+        kind = f"forecaster={name_or_path} " if str(name_or_path) in LEARNED else ""
         raise UserError(
-            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; scripts/meta_train.py makes one"
+            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; scripts/meta_train.py {kind}makes one"
         )
     return Path(name_or_path)
+
+
+def _is_folder(path: Any) -> bool:
+    try:
+        return isinstance(path, (str, os.PathLike)) and path != "" and Path(path).is_dir()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
 
 
 def _settings(forecaster: Any) -> list[str]:

@@ -157,9 +157,17 @@ def needed(value_fn: ValueFn | None) -> ValueFn:
 
 
 def _number(loss: Any) -> Float[Array, ""]:
-    loss = jnp.asarray(loss, jnp.float32)
-    if loss.shape != ():
-        raise UserError(
-            f"a guard's value_fn must give one number, the mean loss; it gave an array of shape {loss.shape}"
-        )
-    return loss
+    found = f"a {type(loss).__name__}"
+    if not isinstance(loss, (tuple, list)):
+        try:
+            number = jnp.asarray(loss, jnp.float32)
+        except (TypeError, ValueError):
+            pass
+        else:
+            if number.shape == ():
+                return number
+            found = f"an array of shape {number.shape}"
+    raise UserError(
+        f"a guard's value_fn must give one number, the mean loss; it gave {found} "
+        "(of a loss with auxiliary output take the first: value_fn=lambda p: loss(p, batch)[0])"
+    )

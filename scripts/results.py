@@ -9,6 +9,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it
 
 from collect.joint_report import is_joint, read
 from nowcast.evaluation import joint, pictures, report, tables
+from nowcast.evaluation.verdicts import warns
 from nowcast.paths import replace
 from nowcast.types import UserError
 
@@ -38,11 +39,13 @@ def block(folder: Path, name: str) -> list[str]:
         drawn, text = {"forest": joint.picture(joined)}, joint.markdown(joined)
         settings = [f"- {task['setting']}" for task in joined["tasks"]]
         said = [*settings, *joint.ratios(joined, ("speed_up", "final_loss_ratio"))]
+        warnings = joined["warnings"]
         made_by = report.made_by([task["command"] for task in joined["tasks"]])
     else:
         results = read(place)
         drawn, text = pictures.drawn(results), report.markdown(results)
         said = [report.setting(results), "", tables.markdown(tables.digest(results))]
+        warnings = [line for line in results["verdicts"] if warns(line)]
         made_by = report.made_by(results["commands"][-1:])
     for kind, figure in drawn.items():
         replace(place / f"{kind}.png", pictures.png(figure))
@@ -51,7 +54,17 @@ def block(folder: Path, name: str) -> list[str]:
     links = f"[All tables and words]({folder.name}/{name}/report.md)" + "".join(
         f", [curves]({link})" for link in others
     )
-    return [*said, "", f"![{name}]({shown})", "", f"{links}.", *made_by, ""]
+    return [
+        *said,
+        "",
+        *(f"- {line}" for line in warnings),
+        *([""] if warnings else []),
+        f"![{name}]({shown})",
+        "",
+        f"{links}.",
+        *made_by,
+        "",
+    ]
 
 
 def main() -> None:

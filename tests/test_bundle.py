@@ -130,6 +130,19 @@ def test_an_unknown_name_is_refused_with_the_names_that_exist(read, names, given
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "given", ["", "a" * 5000, "a\0b", None, ["wnn"]], ids=["empty", "long", "null", "none", "list"]
+)
+def test_what_can_be_no_name_is_refused_as_one_that_is_unknown(given, unchecked):
+    with pytest.raises(nowcast.UserError, match="is neither a name"):
+        nowcast.load(given)
+
+
+def test_a_kind_that_is_not_shipped_is_said_to_be_fitted():
+    with pytest.raises(nowcast.UserError, match=r"scripts/meta_train.py forecaster=wnn_multi makes one"):
+        nowcast.load("wnn_multi")
+
+
 def test_a_forecaster_without_parameters_is_not_saved(tmp_path):
     with pytest.raises(nowcast.UserError, match="linear"):
         nowcast.save(nowcast.load("linear"), tmp_path / "bundle")

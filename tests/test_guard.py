@@ -243,6 +243,16 @@ def test_without_the_loss_it_says_what_is_missing():
 
 
 @pytest.mark.parametrize(
+    ("gives", "said"),
+    [(lambda loss: (loss, loss), "tuple"), (lambda loss: (loss, {"a": loss}), "tuple"), (lambda loss: {"l": loss}, "dict"), (lambda _: None, "NoneType")],
+    ids=["number beside", "dict beside", "dict", "nothing"],
+)  # fmt: skip
+def test_a_loss_with_auxiliary_output_is_refused_with_the_cure(gives, said):
+    with pytest.raises(nowcast.UserError, match=rf"it gave a {said} .*value_fn=lambda p: loss\(p, batch\)\[0\]"):
+        train(PERIOD, 0.1, Guard(), value_fn=lambda p: gives(jnp.sum(p["kernel"])))
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"tolerance": -0.1}, "tolerance=-0.1 must be 0 or more"),

@@ -51,6 +51,22 @@ def test_parameters_that_change_are_refused_by_name(change, said):
         jumps.step(change(start()), state)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ({}, {"forecaster": nowcast.load("introspection")}, "window is of 3 snapshots, and introspection reads 11"),
+        ({"forecaster": nowcast.load("introspection")}, {}, "window is of 11 snapshots, and linear reads 3"),
+        ({}, {"guard": nowcast.Guard(after=2)}, "made without a guard that waits"),
+        ({"guard": nowcast.Guard(after=2)}, {"guard": nowcast.Guard()}, "made with a guard that waits"),
+    ],
+    ids=["longer window", "shorter window", "guard", "no guard"],
+)
+def test_a_state_of_another_forecaster_or_guard_is_refused(was, now, said):
+    state = nowcast.Jumps(**{"forecaster": LINEAR, "every": 1} | was).init(start())
+    with pytest.raises(nowcast.UserError, match=said + r".* make a new one with init"):
+        nowcast.Jumps(**{"forecaster": LINEAR, "every": 1} | now).step(start(), state, value_fn=lambda _: 0.0)
+
+
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
 def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
     with pytest.raises(nowcast.UserError, match="parameter 'a/table' is " + jnp.dtype(dtype).name):

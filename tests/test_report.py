@@ -210,6 +210,16 @@ def test_runs_of_one_seed_on_machines_that_differ_are_named(page, results):
         assert f"{said}: {arm} (seed {results['protocol']['seeds'][1]}). " in text
 
 
+def test_arms_whose_windows_skip_snapshots_are_named(results):
+    assert "apart" not in report.setting(results)
+    changed = copy.deepcopy(results)
+    for row in changed["arms"]:
+        row["settings"]["jump"]["every"] = 3 if row["name"] == "cosine_linear" else 2
+    jumping = [name for name in ARMS if name not in ("constant", "cosine", "cosine_linear")]
+    said = f"Windows of snapshots 2 apart: {', '.join(jumping)}. Windows of snapshots 3 apart: cosine_linear."
+    assert said in report.setting(changed)
+
+
 def test_the_page_says_how_to_make_it_again_and_what_was_seen(page, results, evaluated):
     words = " ".join(page.words)
     assert "python scripts/collect.py model=mlp" in words

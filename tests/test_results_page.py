@@ -11,6 +11,7 @@ import pytest
 from test_docs import ROOT
 
 from nowcast.evaluation import tables
+from nowcast.evaluation.verdicts import warns
 
 SCRIPT = ROOT / "scripts" / "results.py"
 
@@ -57,6 +58,9 @@ def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(f
             for found in (against["steps"]["speed_up"], row["final_loss_ratio"]["ratio"]):
                 assert tables.ratio(found) in line
             assert f"{against['epochs']['median']:g}" in line
+    assert any("too few for an interval" in line for line in results["verdicts"])
+    for line in results["verdicts"]:
+        assert (f"\n- {line}\n" in text) == warns(line)
     assert f"![mine]({page.stem}/mine/curves.png)" in text
     folder = page.with_suffix("") / "mine"
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -81,6 +85,8 @@ def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
     assert "all tasks [95 %] | task1 | task2" in text
     assert "**Final loss, base / arm**" in text
     assert "**Seconds to the target**" not in text
+    for line in filter(warns, results["verdicts"]):
+        assert text.count(line) == text.count(f"\n- task1, task2: {line}\n") == 1
     assert "**Seconds to the target**" in whole
     for row in results["arms"]:
         if row["over"]:

@@ -51,12 +51,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ],
         "alone": all(one["alone"] for one in all_results),
         "arms": [_arm(name, over, dict(zip(names, all_results, strict=True))) for name, over in pairs],
-        "warnings": [
-            f"{name}: {line}"
-            for name, one in zip(names, all_results, strict=True)
-            for line in one["verdicts"]
-            if warns(line)
-        ],
+        "warnings": _warnings(dict(zip(names, all_results, strict=True))),
     }
 
 
@@ -140,6 +135,15 @@ def verdicts(joint: Mapping[str, Any]) -> list[str]:
             said = f"HURTS over {tasks} tasks: {size}"
         lines.append(f"{row['name']} over {row['over']} {said}.")
     return [*lines, *joint["warnings"]]
+
+
+def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the tasks' reports warn of, each once, with the tasks that it holds for."""
+    found: dict[str, list[str]] = {}
+    for name, one in by_task.items():
+        for line in filter(warns, one["verdicts"]):
+            found.setdefault(line, []).append(name)
+    return [f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
 def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -151,7 +151,17 @@ def setting(results: Mapping[str, Any]) -> str:
         f"seed{'s' * (seeds > 1)}, {results['protocol']['name']} protocol."
     )
     left = [f"Left out, for want of its forecaster: {', '.join(about['left_out'])}."] if about["left_out"] else []
-    return " ".join([first, *(line for line in about["seen"] if "ALREADY" in line), *left])
+    return " ".join([first, *_spacing(results), *(line for line in about["seen"] if "ALREADY" in line), *left])
+
+
+def _spacing(results: Mapping[str, Any]) -> list[str]:
+    """Which arms' windows are of every second snapshot, or every third, if any are."""
+    found: dict[int, list[str]] = {}
+    for row in results["arms"]:
+        jump = row["settings"]["jump"]
+        if row["settings"]["forecaster"] and jump["every"] > 1:
+            found.setdefault(jump["every"], []).append(row["name"])
+    return [f"Windows of snapshots {every} apart: {', '.join(names)}." for every, names in sorted(found.items())]
 
 
 def _more(more: Mapping[str, Any]) -> str:
