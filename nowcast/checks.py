@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nowcast.forecasters.base import Forecaster
+from nowcast.guard import Guard
 from nowcast.history import absent
 from nowcast.ops import path_name
 from nowcast.state import NowcastState
@@ -30,6 +32,21 @@ def check_unchanged(params: PyTree, state: NowcastState, grads: PyTree | None = 
                 f"{what} {name!r} is {now}, and was {was} when the state was made; "
                 "make a new one with init(params) when the parameters change"
             )
+
+
+def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastState) -> None:
+    """Refuse a state whose window is not this forecaster's, or that was made for a guard that waits where this one does not, and the other way round."""
+    held = len(state.history.moved)
+    if held != max(forecaster.window - 2, 0):
+        raise UserError(
+            f"the state's window is of {held + 2} snapshots, and {forecaster.name} reads {forecaster.window}: "
+            "go on with the forecaster that the state was made for, or make a new one with init(params)"
+        )
+    if (state.kept is None) == bool(guard and guard.after):
+        raise UserError(
+            f"the state was made {'without' if state.kept is None else 'with'} a guard that waits, and guard={guard!r}: "
+            "go on with the guard that it was made for, or make a new one with init(params)"
+        )
 
 
 def _leaves(tree: PyTree) -> dict[str, Any]:

@@ -157,17 +157,14 @@ def needed(value_fn: ValueFn | None) -> ValueFn:
 
 
 def _number(loss: Any) -> Float[Array, ""]:
-    found = f"a {type(loss).__name__}"
-    if not isinstance(loss, (tuple, list)):
-        try:
-            number = jnp.asarray(loss, jnp.float32)
-        except (TypeError, ValueError):
-            pass
-        else:
-            if number.shape == ():
-                return number
-            found = f"an array of shape {number.shape}"
-    raise UserError(
-        f"a guard's value_fn must give one number, the mean loss; it gave {found} "
-        "(of a loss with auxiliary output take the first: value_fn=lambda p: loss(p, batch)[0])"
-    )
+    try:
+        number = None if isinstance(loss, (tuple, list)) else jnp.asarray(loss, jnp.float32)
+    except (TypeError, ValueError):
+        number = None
+    if number is None or number.shape != ():
+        found = f"a {type(loss).__name__}" if number is None else f"an array of shape {number.shape}"
+        raise UserError(
+            f"a guard's value_fn must give one number, the mean loss; it gave {found} "
+            "(of a loss with auxiliary output take the first: value_fn=lambda p: loss(p, batch)[0])"
+        )
+    return number

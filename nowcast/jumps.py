@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from nowcast import history as window_of
-from nowcast.checks import check_unchanged, check_weights, dtype_of, first_horizon, operations_of
+from nowcast.checks import check_made_for, check_unchanged, check_weights, dtype_of, first_horizon, operations_of
 from nowcast.drift import SHORTEST, drift
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
@@ -131,23 +131,8 @@ class Jumps:
             state: From the last call.
             value_fn: The loss as a function of the parameters: with a guard.
         """
-        self.check(params, state)
+        check_unchanged(params, state)
         return self.advance(params, (), state, value_fn)
-
-    def check(self, params: PyTree, state: NowcastState, grads: PyTree | None = None) -> None:
-        """Refuse a state that is none of ours, or of other parameters, another forecaster's window or another guard; and other gradients."""
-        check_unchanged(params, state, grads)
-        held = len(state.history.moved)
-        if held != max(self.forecaster.window - 2, 0):
-            raise UserError(
-                f"the state's window is of {held + 2} snapshots, and {self.forecaster.name} reads {self.forecaster.window}: "
-                "go on with the forecaster that the state was made for, or make a new one with init(params)"
-            )
-        if (state.kept is None) != (self._wait == 0):
-            raise UserError(
-                f"the state was made {'without' if state.kept is None else 'with'} a guard that waits, and guard={self.guard!r}: "
-                "go on with the guard that it was made for, or make a new one with init(params)"
-            )
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
         """The state before the first step; ``carry`` is what a guard restores beside the parameters."""
@@ -193,6 +178,7 @@ class Jumps:
         Returns:
             ``out`` and the state to go on with; its ``inner`` is the ``carry``.
         """
+        check_made_for(self.forecaster, self.guard, state)
         if self.guard:
             needed(value_fn)
         state = state._replace(inner=carry)

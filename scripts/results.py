@@ -54,17 +54,8 @@ def block(folder: Path, name: str) -> list[str]:
     links = f"[All tables and words]({folder.name}/{name}/report.md)" + "".join(
         f", [curves]({link})" for link in others
     )
-    return [
-        *said,
-        "",
-        *(f"- {line}" for line in warnings),
-        *([""] if warnings else []),
-        f"![{name}]({shown})",
-        "",
-        f"{links}.",
-        *made_by,
-        "",
-    ]
+    warned = [*(f"- {line}" for line in warnings), ""] if warnings else []
+    return [*said, "", *warned, f"![{name}]({shown})", "", f"{links}.", *made_by, ""]
 
 
 def main() -> None:

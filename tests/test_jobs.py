@@ -154,10 +154,11 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, script, tm
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert snapshots(tmp_path) == [601] * 4
-    said = lambda: [  # noqa: E731
-        (log.read_text().count("Requeued job"), log.read_text().count("mlp on digits: 2 complete"))
-        for log in tmp_path.glob("multirun/jobs/*/*.out")
-    ]
+
+    def said():
+        logs = [log.read_text() for log in tmp_path.glob("multirun/jobs/*/*.out")]
+        return [(log.count("Requeued job"), log.count("mlp on digits: 2 complete")) for log in logs]
+
     deadline = time.monotonic() + 20
     while said() != [(1, 1)] * 2 and time.monotonic() < deadline:
         time.sleep(0.1)  # a job's result is there before its process has written the last of its log

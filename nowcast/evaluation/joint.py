@@ -41,17 +41,17 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise UserError(f"reports: they are of different protocols ({found}); join those of one")
     _check_apart(all_results)
     pairs = dict.fromkeys((row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"])
-    names = _names(all_results)
+    by_task = dict(zip(_names(all_results), all_results, strict=True))
     return {
         "schema": JOINT,
         "protocol": dict(zip(("name", "headline"), next(iter(protocols)), strict=True)),
         "tasks": [
             {"name": name, "setting": report.setting(one), "command": (one["commands"] or [""])[-1]}
-            for name, one in zip(names, all_results, strict=True)
+            for name, one in by_task.items()
         ],
         "alone": all(one["alone"] for one in all_results),
-        "arms": [_arm(name, over, dict(zip(names, all_results, strict=True))) for name, over in pairs],
-        "warnings": _warnings(dict(zip(names, all_results, strict=True))),
+        "arms": [_arm(name, over, by_task) for name, over in pairs],
+        "warnings": _warnings(by_task),
     }
 
 
