@@ -1,26 +1,39 @@
-# make setup | demo | test | lint. Needs Python >= 3.11 and a network to PyPI; nothing else.
+# make setup | demo | test | test-all | lint. Needs Python >= 3.11 and a network to PyPI; nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
-.PHONY: setup demo test lint
+.PHONY: setup setup-all demo test test-slow test-all lint
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready
+setup-all: $(VENV)/.ready-all
 
+# What the demo and the tests need.
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+# That, launchers, loggers and linters.
+$(VENV)/.ready-all: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 demo: setup
-	$(BIN)/python scripts/demo.py $(if $(FAST),--fast)
+	$(BIN)/python scripts/demo.py $(if $(FAST),--fast) $(if $(FULL),--full)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow'
 
-lint: setup
+test-slow: setup-all
+	$(PYTEST) -m slow
+
+test-all: test test-slow
+
+lint: setup-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

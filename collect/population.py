@@ -30,7 +30,7 @@ def make_task(
     model: ModelConfig, data: DataConfig, batch_size: int, augment: AugmentConfig | None = None
 ) -> Classification:
     """The task that a configuration names."""
-    min_size = MODELS[model.name].min_size  # type: ignore[attr-defined]
+    min_size = MODELS[model.name].min_size
     dataset = collect.data.load(
         data.name, directory=data.dir, train_size=data.train_size, min_size=min_size, validation=data.validation
     )

@@ -18,7 +18,7 @@ from meta_train.loader import everywhere
 from meta_train.processes import check_alike, is_first, together
 from meta_train.trainer import Progress
 from nowcast.paths import check_writable, lock, replace
-from nowcast.types import UserError, first_line
+from nowcast.types import PyTree, UserError, first_line
 
 TREES, PLAIN = ("params", "optimizer", "best"), ("step", "lowest", "waited", "curves")
 
@@ -65,7 +65,7 @@ class Checkpoint:
             return None
         trees = {name: getattr(like, name) for name in TREES}
         try:
-            loaded = ocp.load(self._path(plain["step"]), jax.tree.map(_everywhere, trees))
+            loaded = _unpacked(ocp.load(self._path(plain["step"]), jax.tree.map(_everywhere, _packed(trees))), trees)
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
             raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
         return like._replace(**plain, **loaded)
@@ -80,7 +80,7 @@ class Checkpoint:
     def _write(self, path: Path, progress: Progress) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            ocp.save(path, {name: getattr(progress, name) for name in TREES})
+            ocp.save(path, _packed({name: getattr(progress, name) for name in TREES}))
             if not is_first():
                 return
             plain = {key: getattr(progress, key) for key in PLAIN}
@@ -140,6 +140,24 @@ class Checkpoint:
         return UserError(f"{self.folder} is damaged ({what}); remove it, and the fit begins anew")
 
 
-def _everywhere(leaf: Any) -> Any:
-    leaf = jnp.asarray(leaf)
+def _packed(tree: PyTree) -> dict[str, jax.Array]:
+    """All leaves of each dtype, one after another: Orbax takes as long for a number as for a network."""
+    found: dict[str, list[jax.Array]] = {}
+    for leaf in map(jnp.asarray, jax.tree.leaves(tree)):
+        found.setdefault(leaf.dtype.name, []).append(leaf.ravel())
+    return {dtype: jnp.concatenate(leaves) for dtype, leaves in found.items()}
+
+
+def _unpacked(packed: dict[str, jax.Array], like: PyTree) -> PyTree:
+    """The leaves again, with the shapes of ``like``."""
+    leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, like))
+    begun, shaped = dict.fromkeys(packed, 0), []
+    for leaf in leaves:
+        first = begun[leaf.dtype.name]
+        begun[leaf.dtype.name] = end = first + leaf.size
+        shaped.append(packed[leaf.dtype.name][first:end].reshape(leaf.shape))
+    return jax.tree.unflatten(tree, shaped)
+
+
+def _everywhere(leaf: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere())

@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from nowcast import history as window_of
 from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.forecasters.learned import SERVES, Learned
-from nowcast.ops import flat_labels, label_ops, path_name
+from nowcast.ops import flat_labels, is_module, label_ops, path_name
 from nowcast.text import align
 from nowcast.types import PyTree
 
@@ -48,7 +47,9 @@ def explain(
         15 of 15 weights jump; their history takes 240 B
     """
     params = model_or_params
-    if isinstance(model_or_params, nnx.Module):
+    if is_module(model_or_params):
+        from flax import nnx
+
         params = nnx.to_pure_dict(nnx.state(model_or_params, nnx.Param))
         labels = label_ops(model_or_params) if labels is None else labels
     check_weights(params)

@@ -5,15 +5,14 @@ From a Flax NNX module the operation is read off the module's type, never guesse
 """
 
 import re
+import sys
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from nowcast.types import OPERATIONS, PyTree, UserError
 
-_NORMS: tuple[type, ...] = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm, nnx.InstanceNorm)
 _NORM_NAME = re.compile(r"(^|_)((bn|ln|gn)(_[a-z]+)?|norm\w*|\w*norm)(_?\d+)*$", re.IGNORECASE)
 _EMBED_NAME = re.compile(r"embed|wte|wpe", re.IGNORECASE)
 _NORM_LEAF = ("scale", "gamma", "beta")
@@ -52,7 +51,7 @@ def label_ops(model_or_params: PyTree) -> PyTree:
         >>> nowcast.label_ops({"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}})
         {'dense': {'bias': 'bias', 'kernel': 'fc'}}
     """
-    if isinstance(model_or_params, nnx.Module):
+    if is_module(model_or_params):
         return _label_module(model_or_params)
     leaves, treedef = jax.tree.flatten_with_path(model_or_params)
     return jax.tree.unflatten(treedef, [_guess(_names(path), np.ndim(leaf)) for path, leaf in leaves])
@@ -79,12 +78,20 @@ def flat_labels(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -
     return [given[names] for names in wanted]
 
 
+def is_module(tree: Any) -> bool:
+    """Whether ``tree`` is a ``flax.nnx`` module. Flax is not imported for the answer: who has a module has imported it."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(tree, nnx.Module)
+
+
 def path_name(path: tuple[Any, ...]) -> str:
     """A key path as text: ``convs/0/kernel``."""
     return "/".join(_names(path))
 
 
-def _label_module(model: nnx.Module) -> PyTree:
+def _label_module(model: Any) -> PyTree:
+    from flax import nnx
+
     owners = dict(nnx.iter_modules(model))
     state = nnx.to_flat_state(nnx.state(model, nnx.Param))
     labels: dict[Any, Any] = {}
@@ -96,8 +103,10 @@ def _label_module(model: nnx.Module) -> PyTree:
     return labels
 
 
-def _by_type(module: nnx.Module, leaf: Any) -> str:
-    if isinstance(module, _NORMS):
+def _by_type(module: Any, leaf: Any) -> str:
+    from flax import nnx
+
+    if isinstance(module, nnx.BatchNorm | nnx.LayerNorm | nnx.GroupNorm | nnx.RMSNorm | nnx.InstanceNorm):
         return "norm"
     if isinstance(module, nnx.Embed):
         return "embedding"

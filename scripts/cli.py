@@ -25,7 +25,7 @@ from nowcast.types import UserError
 from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 
 CONFIGS = str(Path(ROOT, "configs"))
-_WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
+WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
 
 
@@ -47,17 +47,17 @@ def command(
             try:  # here, before Hydra adds a line of its own
                 if not here:
                     raise UserError("hydra/launcher is for the jobs of -m: add -m, or leave it out")
-                returned = _checked(config, schema, body)
-            except _WRONG as error:
+                returned = checked(config, schema, body)
+            except WRONG as error:
                 _fail(error)
             end([returned], conclude)
             return returned
         if not here:
             share_cores()
         try:
-            return _checked(config, schema, body)
-        except _WRONG as error:
-            return Failed(_line(error), 2)
+            return checked(config, schema, body)
+        except WRONG as error:
+            return Failed(line(error), 2)
         except SystemExit as ended:
             if here or ended.code not in STOPPED:  # meant for all jobs, or the launcher's own
                 raise
@@ -66,7 +66,7 @@ def command(
     job.conclude = conclude  # type: ignore[attr-defined]
     try:
         hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(job)()
-    except (*_WRONG, HydraException) as error:  # before and after the jobs
+    except (*WRONG, HydraException) as error:  # before and after the jobs
         _fail(error)
     except (AssertionError, AttributeError) as error:
         if "omegaconf" not in traceback.extract_tb(error.__traceback__)[-1].filename:
@@ -78,7 +78,8 @@ def command(
         sys.exit(130)
 
 
-def _checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
+def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
+    """What ``body`` makes of a configuration, as an object of ``schema``; wrong input raises one of ``WRONG``."""
     OmegaConf.resolve(config)
     _refuse_unknown(config, OmegaConf.structured(schema))
     return body(OmegaConf.to_object(config))
@@ -145,8 +146,8 @@ def _cause(error: BaseException) -> str:
     return " ".join(line for line in lines if line and not line.startswith(noise))
 
 
-def _line(error: BaseException) -> str:
-    """What is wrong, on one line."""
+def line(error: BaseException) -> str:
+    """What is wrong, on one line, as a command says it."""
     if isinstance(error, UserError):
         message = str(error)
     elif isinstance(error, OSError) and not isinstance(error, HydraException):
@@ -157,7 +158,7 @@ def _line(error: BaseException) -> str:
 
 
 def _fail(error: BaseException) -> NoReturn:
-    print(_line(error), file=sys.stderr)
+    print(line(error), file=sys.stderr)
     sys.exit(2)
 
 

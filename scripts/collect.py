@@ -10,13 +10,14 @@ from scripts.memory import large_pages
 if __name__ == "__main__":
     large_pages()
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from collect.config import CollectConfig
-from collect.estimate import Estimate, estimate, total
-from collect.population import collect_population
 from nowcast.types import UserError
 from scripts.cli import argument, command, command_line
+
+if TYPE_CHECKING:
+    from collect.estimate import Estimate
 
 
 class Collected(NamedTuple):
@@ -26,7 +27,10 @@ class Collected(NamedTuple):
     left: int
 
 
-def main(config: CollectConfig) -> Estimate | Collected:
+def main(config: CollectConfig) -> "Estimate | Collected":
+    from collect.estimate import estimate  # here: --help needs none of what these import
+    from collect.population import collect_population
+
     if config.corpus.startswith("memory://"):
         raise UserError(
             f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder or a store"
@@ -46,8 +50,10 @@ def main(config: CollectConfig) -> Estimate | Collected:
     return Collected(config.corpus, counts["left"])
 
 
-def conclude(jobs: list[Estimate | Collected]) -> None:
+def conclude(jobs: "list[Estimate | Collected]") -> None:
     """Once, after all jobs."""
+    from collect.estimate import Estimate, total
+
     if isinstance(jobs[0], Estimate):
         if len(jobs) > 1:
             print(f"{len(jobs)} jobs: {total(jobs)}")

@@ -7,54 +7,120 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-CORPUS, BUNDLE, REPORT = "corpora/demo", "bundles/demo", "reports/demo"
-ARMS = [base + arm for base in ("constant", "cosine") for arm in ("", "_linear", "_nowcast", "_wnn", "_gram_guarded")]
-"""The WNN of the demo itself (``_nowcast``) beside the linear fit, the shipped WNN, and the shipped ``gram`` with a guard."""
 COLLECTED = ("mlp", "lenet model.width=0.5", "vanilla_cnn")
+BASES = ("constant", "cosine")
 
 
-def commands(*, fast: bool) -> list[str]:
-    """The demo's commands. The corpus never sees a residual network; the evaluation trains nothing else."""
-    suffix = "-fast" if fast else ""
-    runs, epochs, steps = (3, 14, 200) if fast else (10, 30, 3000)
-    sizes = (
-        "epochs=12 seeds=2 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]"
-        if fast
-        else "epochs=64 record_every=4 seeds=20 tuned.seeds=5 tuned.learning_rates=[0.003,0.01,0.03] target_share=0.5"
-    )
-    collected = [
-        f"python scripts/collect.py model={model} data=digits batch_size=256 runs={runs} epochs={epochs} "
-        f"vary.learning_rate=[0.001,0.03] vary.schedule=[constant,cosine] corpus={CORPUS}{suffix}"
-        for model in COLLECTED
-    ]
+class Size(NamedTuple):
+    """How much of everything, and how long each step takes on 2 idle cores, in seconds."""
+
+    suffix: str
+    """Of the folders."""
+    runs: int
+    epochs: int
+    steps: int
+    arms: tuple[str, ...]
+    """What is trained over both bases, beside the bases themselves."""
+    seeds: int
+    comparison: str
+    """The rest of the comparison's keys."""
+    seconds: tuple[int, int, int]
+    """Of collecting one architecture, of meta-training, of comparing."""
+
+
+LONG = "epochs=64 record_every=4 target_share=0.5 tuned.learning_rates=[0.003,0.01,0.03]"
+SIZES = {
+    "fast": Size(
+        "-fast", 3, 14, 200, ("linear", "nowcast"), 2,
+        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]", (12, 12, 35),
+    ),
+    "usual": Size("", 6, 30, 2000, ("linear", "nowcast", "wnn"), 8, f"{LONG} tuned.seeds=3", (20, 40, 120)),
+    "full": Size(
+        "-full", 10, 30, 3000, ("linear", "nowcast", "wnn", "gram_guarded"), 20, f"{LONG} tuned.seeds=5", (30, 60, 300)
+    ),
+}  # fmt: skip
+"""The WNN of the demo itself (``nowcast``) beside the linear fit, the shipped WNN, and the shipped ``gram`` with a guard."""
+
+
+class Step(NamedTuple):
+    """One command of the demo."""
+
+    words: str
+    command: str
+    seconds: int
+
+
+def steps(size: Size) -> list[Step]:
+    """The demo's commands. The corpus never sees a residual network; the comparison trains nothing else."""
+    corpus, bundle, report = (f"{folder}/demo{size.suffix}" for folder in ("corpora", "bundles", "reports"))
+    arms = ",".join(f"{base}_{arm}" if arm else base for base in BASES for arm in ("", *size.arms))
+    collect, fit, compare = size.seconds
     return [
-        *collected,
-        f"python scripts/meta_train.py corpus={CORPUS}{suffix} forecaster=wnn steps={steps} bundle={BUNDLE}{suffix}",
-        f"python scripts/evaluate.py forecaster={BUNDLE}{suffix} model=resnet20 model.depth=8 model.width=0.5 data=digits "
-        f"batch_size=512 {sizes} arm=[{','.join(ARMS)}] report={REPORT}{suffix}",
+        *(
+            Step(
+                f"collect: train {size.runs} runs of {model.split()[0]} on handwritten digits, and record every weight",
+                f"python scripts/collect.py model={model} data=digits batch_size=256 runs={size.runs} epochs={size.epochs} "
+                f"vary.learning_rate=[0.001,0.03] vary.schedule=[constant,cosine] corpus={corpus}",
+                collect,
+            )
+            for model in COLLECTED
+        ),
+        Step(
+            "meta-train: fit a WNN to those trajectories",
+            f"python scripts/meta_train.py corpus={corpus} forecaster=wnn steps={size.steps} bundle={bundle}",
+            fit,
+        ),
+        Step(
+            f"compare: train a small ResNet with and without nowcasting, {2 * (len(size.arms) + 1)} ways × {size.seeds} seeds",
+            f"python scripts/evaluate.py forecaster={bundle} model=resnet20 model.depth=8 model.width=0.5 data=digits "
+            f"batch_size=512 seeds={size.seeds} {size.comparison} arm=[{arms}] report={report}",
+            compare,
+        ),
     ]
+
+
+def duration(seconds: float) -> str:
+    """In words, not more exactly than is known."""
+    return f"{max(5, round(seconds / 5) * 5)} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fast", action="store_true", help="a minute instead of a few, and numbers that mean nothing")
-    fast = parser.parse_args().fast
-    for folder in (CORPUS, BUNDLE, REPORT):  # an older demo's may be of other commands or another version
-        shutil.rmtree(ROOT / (folder + ("-fast" if fast else "")), ignore_errors=True)
-    begun = time.monotonic()
-    for line in commands(fast=fast):
-        print(f"\n$ {line}", flush=True)
-        _, *arguments = shlex.split(line)
-        with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as process:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:  # the command got it too, and stops in good order
-                code = process.wait() or 130
-        if code:
-            sys.exit(code)
+    parser.add_argument("--fast", action="store_true", help="about a minute, and numbers that mean nothing")
+    parser.add_argument(
+        "--full", action="store_true", help="more runs, seeds and arms: what docs/results.md shows of it"
+    )
+    given = parser.parse_args()
+    todo = steps(size := SIZES["fast" if given.fast else "full" if given.full else "usual"])
+    expected = sum(step.seconds for step in todo)
+    print(f"demo: {len(todo)} steps, about {duration(expected)} on 2 idle cores; Ctrl-C stops it")
+    for number, step in enumerate(todo, start=1):
+        print(f"  {number}. {step.words} (about {duration(step.seconds)})")
+    for folder in ("corpora", "bundles", "reports"):  # an older demo's may be of other commands or another version
+        shutil.rmtree(ROOT / folder / f"demo{size.suffix}", ignore_errors=True)
+    begun, done = time.monotonic(), 0
+    for number, step in enumerate(todo, start=1):
+        pace = (time.monotonic() - begun) / done if done else 1.0  # of this machine, as far as it is known
+        left = duration(pace * (expected - done))
+        print(f"\n[{number}/{len(todo)}, about {left} left] {step.words}\n$ {step.command}", flush=True)
+        run(step.command)
+        done += step.seconds
     print(f"\ndemo: done in {time.monotonic() - begun:.0f} s")
+
+
+def run(command: str) -> None:
+    """Run a command, and end with it if it fails."""
+    _, *arguments = shlex.split(command)
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the command got it too, and stops in good order
+            code = process.wait() or 130
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

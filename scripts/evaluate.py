@@ -18,13 +18,7 @@ from dataclasses import asdict
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from collect.comparison import Stopped
 from collect.config import EvaluateConfig
-from collect.evaluation import evaluate, write
-from collect.joint_report import check as check_joint
-from collect.joint_report import write as join
-from collect.stop import Stop
-from nowcast.evaluation import report
 from nowcast.types import UserError
 from scripts.cli import command, command_line
 
@@ -33,9 +27,15 @@ GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_t
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
+    from collect import joint_report  # here: --help needs none of what these import
+    from collect.comparison import Stopped
+    from collect.evaluation import evaluate, write
+    from collect.stop import Stop
+    from nowcast.evaluation import report
+
     folder = Path(config.report)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        check_joint(folder)
+        joint_report.check(folder)
         folder /= name(config)
     with Stop(config.max_minutes) as stop:
         try:
@@ -58,6 +58,8 @@ def name(config: EvaluateConfig) -> str:
 
 def conclude(jobs: list[dict[str, Any]]) -> None:
     """Once, after all jobs: several reports become one."""
+    from collect import joint_report
+
     last = Path(jobs[-1]["folder"])
     if len(jobs) > 1:
         if len({job["folder"] for job in jobs}) < len(jobs):
@@ -65,7 +67,7 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
                 f"-m: jobs wrote one after another to {str(last)!r}, which keeps the last one's report alone; give each its own report="
             )
         last = Path(jobs[0]["report"])
-        join(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])
+        joint_report.write(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])
         print(f"report of all {len(jobs)}: {last / 'report.html'}")
     print(f"numbers: {last / 'results.json'}   tables: {last / 'report.md'}")
     print(f"next: open {last / 'report.html'} in a browser")

@@ -5,9 +5,6 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
-from tqdm import tqdm
-
-from collect import corpus, inspection, places
 from collect.config import InspectCorpusConfig
 from nowcast.paths import check_writable
 from nowcast.text import align
@@ -16,6 +13,10 @@ from scripts.cli import argument, command
 
 
 def main(config: InspectCorpusConfig) -> None:
+    from tqdm import tqdm  # here: --help needs none of what these import
+
+    from collect import corpus, inspection, places
+
     place = places.at(config.corpus)
     beside = place.parent if isinstance(place, Path) else Path()
     pictures = Path(config.pictures or beside / f"{str(place).rsplit('/')[-1]}-pictures")

@@ -10,9 +10,7 @@ from scripts.memory import large_pages
 if __name__ == "__main__":
     large_pages()
 
-from meta_train import processes, validate
 from meta_train.config import MetaTrainConfig
-from meta_train.fitting import meta_train
 from nowcast.types import UserError
 from scripts.cli import argument, command, command_line
 
@@ -21,6 +19,9 @@ BUNDLES: set[str] = set()
 
 
 def main(config: MetaTrainConfig) -> None:
+    from meta_train import processes  # here: --help needs none of what these import
+    from meta_train.fitting import meta_train
+
     if config.bundle in BUNDLES:
         raise UserError(
             f"bundle={config.bundle}: another job of this -m writes it; give each its own, such as 'bundle=bundles/h${{horizon}}'"
@@ -37,6 +38,8 @@ def main(config: MetaTrainConfig) -> None:
 
 
 def show(config: MetaTrainConfig, card: dict) -> None:
+    from meta_train import validate
+
     print(f"errors on {len(card['corpus']['validation_runs'])} runs kept out:")
     print(validate.table(card["validation"]))
     if card["held_out"]:

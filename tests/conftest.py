@@ -21,6 +21,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax
 import jaxtyping
 import pytest
+import warm
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -33,7 +34,11 @@ from meta_train import fitting, loader
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
-fitting.SCORED, loader.DEPTH = 4_000, 2  # fits in this process draw fewer windows; those of the commands draw all
+fitting.SCORED, fitting.WATCHED, loader.DEPTH = (
+    4_000,
+    1_024,
+    2,
+)  # fits in this process draw fewer windows; those of the commands draw all
 
 
 @pytest.fixture
@@ -126,6 +131,15 @@ def bundle_path(once, corpus_path):
     return once("fitted", fit)[0] / "bundle"
 
 
+def pytest_collection_finish(session):
+    """Let a warm process import while the first tests run, where commands will be tested and this process runs tests."""
+    commands = {"script", "launch"}
+    if not session.config.option.collectonly and any(
+        commands & set(getattr(item, "fixturenames", ())) for item in session.items
+    ):
+        warm.warm_up()
+
+
 @pytest.fixture(scope="session")
 def command_line():
     """The command of ``scripts/NAME.py`` with overrides, for ``subprocess``."""
@@ -141,10 +155,35 @@ def script(command_line):
     """Runs ``scripts/NAME.py`` with overrides, as a user would, and gives the finished process."""
 
     def run(name, *overrides, cwd=ROOT):
+        return warm.run(command_line(name, *overrides), cwd=cwd)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def process(command_line):
+    """As ``script``, in a process that was started by itself: slower, for what starts further processes."""
+
+    def run(name, *overrides, cwd=ROOT):
         command = command_line(name, *overrides)
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
     return run
+
+
+@pytest.fixture
+def launch(command_line):
+    """Starts ``scripts/NAME.py`` with overrides; what is still running at the test's end is killed."""
+    begun = []
+
+    def start(name, *overrides, cwd=ROOT):
+        begun.append(warm.Command(command_line(name, *overrides), cwd=cwd))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

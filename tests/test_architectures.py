@@ -151,21 +151,25 @@ def ours(x, kernel, strides, padding, groups):
     return convolve(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID", ((0, 2), (1, 0))])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(
-    ("size", "channels", "outputs", "kernel", "groups"),
-    [
-        ((2, 2), 3, 4, (2, 2), 1),  # images of 2×2
-        ((4, 4), 3, 4, (3, 3), 1),  # made into 2×2, where the stride and the padding do so
-        ((6, 5), 4, 4, (3, 3), 4),  # depthwise
-        ((5, 6), 4, 3, (1, 1), 1),
-        ((7, 6), 3, 4, (3, 2), 1),  # few channels: an odd number of columns
-        ((9, 5), 6, 1, (5, 5), 1),  # a kernel wider than a group of columns
-        ((7, 6), 3, 8, (3, 2), 1),
-        ((6, 6), 4, 8, (3, 3), 4),  # grouped, and not depthwise
-    ],
-)
+CONVOLUTIONS = [  # size, channels, outputs, kernel, groups
+    ((2, 2), 3, 4, (2, 2), 1),  # images of 2×2
+    ((4, 4), 3, 4, (3, 3), 1),  # made into 2×2, where the stride and the padding do so
+    ((6, 5), 4, 4, (3, 3), 4),  # depthwise
+    ((5, 6), 4, 3, (1, 1), 1),
+    ((7, 6), 3, 4, (3, 2), 1),  # few channels: an odd number of columns
+    ((9, 5), 6, 1, (5, 5), 1),  # a kernel wider than a group of columns
+    ((7, 6), 3, 8, (3, 2), 1),
+    ((6, 6), 4, 8, (3, 3), 4),  # grouped, and not depthwise
+]
+PADDINGS = ["SAME", "VALID", ((0, 2), (1, 0))]
+PAIRWISE = [  # every pair of a convolution, a stride and a padding
+    (*convolution, 1 + (i + j) % 2, padding)
+    for i, convolution in enumerate(CONVOLUTIONS)
+    for j, padding in enumerate(PADDINGS)
+]
+
+
+@pytest.mark.parametrize(("size", "channels", "outputs", "kernel", "groups", "stride", "padding"), PAIRWISE)
 def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
     size, channels, outputs, kernel, groups, stride, padding
 ):

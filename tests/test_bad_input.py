@@ -1,18 +1,29 @@
-"""Bad input of any kind: exit code 2, one line that names it, no traceback, and nothing written."""
+"""Bad input of any kind: exit code 2, one line that names it, no traceback, and nothing written.
 
-import json
+Every row is checked where the command checks it; some of each kind, those of ``TYPED``, are typed as well.
+"""
+
+import copy
 import shutil
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 from curves import plan, reaching, read_back, results, told
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
-from collect import corpus
+from collect import corpus, joint_report
+from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
+from collect.evaluation import evaluate
+from collect.population import collect_population
+from collect.stop import Stop
+from meta_train.config import MetaTrainConfig
+from meta_train.fitting import meta_train
 from nowcast.evaluation import Arm
-
-HERE = Path(__file__).resolve().parent
 
 COLLECT = [
     # what is added to a good command line, and what the message must name
@@ -110,19 +121,59 @@ INSPECT = [
     ("pictures={file}", "{file}"), ("weights=0", "weights=0"),
     ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
 ]  # fmt: skip
-SCRIPTS = {
+TABLES = {
     "collect": COLLECT,
     "meta_train": META_TRAIN,
     "evaluate": EVALUATE,
     "report": REPORT,
     "inspect_corpus": INSPECT,
 }
-TABLE = [(name, *case) for name, cases in SCRIPTS.items() for case in cases]
+TYPED = {
+    "collect": [
+        "model=lenett", "hydra/launcher=sloorm", "hydra/launcher=joblib", "augment.angle=3", "optimizer.learning_rate=fast", "epochs=0",
+        "vary.learning_rate=[0.1,0.01]", "+extra=3", "epochs=${nope}", "epochs", "vary.learning_rate=[0.1", "~corpus", "corpus=???",
+        "corpus={folder}", "corpus={empty_run}", "corpus=memory://mine", "model=resnet20 model.depth=21",
+    ],
+    "meta_train": ["corpus={damaged_chunk}", "bundle={folder}", "served_by={{norm:1}}", "processes=2 coordinator=nonsense", "keep_out=mlp"],
+    "evaluate": [
+        "forecaster={damaged_bundle}", "arm=[]", "arm=[constant,constnt_linear]", "+arm={{mine:3}}", "arm.constant.average={{kind:swa}}",
+        "protocol=kind", "-m report={folder}", "-m report={one}",
+    ],
+    "report": ["reports={one}", "reports=[{one},{old_report}]"],
+    "inspect_corpus": ["pictures={file}", "weights=0"],
+}  # fmt: skip
+"""What only the command line refuses, and some of every other kind."""
+ALONE = ("-m", "hydra/launcher", "corpus=memory:")
+"""How a row begins that only the command line refuses."""
+ROWS = [(name, *row) for name, rows in TABLES.items() for row in rows]
+CHECKED = [row for row in ROWS if not row[1].startswith(ALONE)]
+TYPED_ROWS = [row for row in ROWS if row[1] in TYPED[row[0]]]
+OUTPUT = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "report": "report", "inspect_corpus": "pictures"}  # fmt: skip
+
+
+def inspect_corpus(config):
+    from scripts.inspect_corpus import main
+
+    main(config)
+
+
+BODIES = {
+    "collect": (CollectConfig, collect_population),
+    "meta_train": (MetaTrainConfig, meta_train),
+    "evaluate": (EvaluateConfig, lambda config: evaluate(config, Path(config.report), Stop())),
+    "report": (ReportConfig, lambda config: joint_report.write(Path(config.report), list(map(Path, config.reports)))),
+    "inspect_corpus": (InspectCorpusConfig, inspect_corpus),
+}
+
+
+def test_what_is_typed_is_in_the_tables():
+    assert len(TYPED_ROWS) == sum(map(len, TYPED.values())) >= 30
+    assert {row[:2] for row in ROWS if row not in CHECKED} <= {row[:2] for row in TYPED_ROWS}
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory, corpus_path, bundle_path):
-    """Things that a path may lead to."""
+    """Things that a path may lead to; none of them may be changed."""
     root = tmp_path_factory.mktemp("bad")
     (root / "file").write_text("dear")
     (root / "folder").mkdir()
@@ -145,23 +196,19 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     for name, content in (("damaged_report", '{"sch'), ("old_report", '{"schema": "weight-nowcaster/results/1"}')):
         copies[name] = shutil.copytree(copies["one"], root / name)
         (copies[name] / "results.json").write_text(content)
-    return {"file": root / "file", "folder": root / "folder", **copies}
+    places = {"file": root / "file", "folder": root / "folder", **copies}
+    before = contents(root)
+    yield places
+    assert contents(root) == before
 
 
 def contents(root):
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "lock" not in path.name}
 
 
-def command_line(good, bad, places):
-    """A good command line with something bad in it; ``~key`` takes one away."""
-    good = [part for part in good if not (bad[0] == "~" and part.startswith(bad[1:]))]
-    more = [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
-    return sorted(good + more, key=lambda part: part != "-m")  # which stands before all keys
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, places, corpus_path, bundle_path):
-    """What every row of the table came to, and what it wrote."""
+@pytest.fixture
+def line(corpus_path, bundle_path, places, tmp_path):
+    """A good command line with something bad in it, in parts; ``~key`` takes one away."""
     small = ["model=mlp", "model.width=0.1"]
     good = {
         "collect": [*small, "epochs=1", "runs=1"],
@@ -170,53 +217,76 @@ def finished(tmp_path_factory, places, corpus_path, bundle_path):
         "report": [f"reports=[{places['one']},{places['two']}]"],
         "inspect_corpus": [f"corpus={corpus_path}"],
     }
-    output = {
-        "collect": "corpus",
-        "meta_train": "bundle",
-        "evaluate": "report",
-        "report": "report",
-        "inspect_corpus": "pictures",
-    }
-    before = {name: contents(path) for name, path in places.items() if path.is_dir()}
-    found = {}
-    for name, cases in SCRIPTS.items():
-        root = tmp_path_factory.mktemp(name)
-        outs = [root / str(i) / "out" for i in range(len(cases))]
-        lines = [
-            command_line([f"{output[name]}={out}", *good[name]], bad, places)
-            for (bad, _), out in zip(cases, outs, strict=True)
-        ]
-        command = [sys.executable, HERE / "run_cases.py", HERE.parent / "scripts" / f"{name}.py"]
-        done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, cwd=root, check=True)
-        for (bad, _), result, out in zip(cases, json.loads(done.stdout), outs, strict=True):
-            found[name, bad] = result | {"wrote": out.exists()}
-        found[name, "elsewhere"] = [path for path in root.iterdir() if path.is_file()]
-    found["touched"] = [name for name, old in before.items() if contents(places[name]) != old]
-    return found
+
+    def make(name, bad):
+        own = [f"{OUTPUT[name]}={tmp_path / 'out'}", *good[name]]
+        own = [part for part in own if not (bad[0] == "~" and part.startswith(bad[1:]))]
+        more = [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
+        return own, more
+
+    return make
 
 
-@pytest.mark.parametrize(("name", "bad", "named"), TABLE, ids=[f"{name} {bad}" for name, bad, _ in TABLE])
-def test_bad_input_ends_with_one_line_that_names_it(finished, places, name, bad, named):
-    result = finished[name, bad]
-    assert result["code"] == 2, result["err"][-2000:]
-    assert result["err"].startswith("error: "), result["err"]
-    assert result["err"].count("\n") == 1, result["err"]
-    assert named.format(**places) in result["err"]
-    assert not result["wrote"]
+@pytest.fixture
+def cli(monkeypatch):
+    """The module that all commands share."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
+    from scripts import cli
+
+    for name, (schema, _) in BODIES.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    return cli
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_bad_input_leaves_no_file_where_the_command_runs(finished, name):
-    assert finished[name, "elsewhere"] == []
+@cache
+def _composed(configs, name, overrides):
+    with initialize_config_dir(configs, version_base="1.3"):
+        return compose(name, overrides=list(overrides))
 
 
-def test_bad_input_changes_nothing_that_was_there(finished):
-    assert finished["touched"] == []
+def configuration(cli, name, good, bad):
+    """What Hydra makes of a command line: of keys of the configuration, on top of what it made of the good part."""
+    keys = {part.split("=")[0].split(".")[0] for part in bad}
+    groups = {folder.name for folder in Path(cli.CONFIGS).iterdir() if folder.is_dir()}
+    if any(part.split("=")[0] in groups or part[0] in "+~" or "=" not in part for part in bad):
+        return _composed.__wrapped__(cli.CONFIGS, name, (*good, *bad))
+    config = copy.deepcopy(
+        _composed(cli.CONFIGS, name, tuple(part for part in good if part.split("=")[0] not in keys - groups))
+    )
+    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(bad), config)
+    return config
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_process_of_its_own_ends_the_same_way(script, name, tmp_path):
-    done = script(name, "corpse=1", cwd=tmp_path)
+def check_line(said, named):
+    assert said.startswith("error: ")
+    assert "\n" not in said
+    assert named in said
+
+
+@pytest.mark.parametrize(("name", "bad", "named"), CHECKED, ids=[f"{name} {bad}" for name, bad, _ in CHECKED])
+def test_bad_input_is_refused_with_a_line_that_names_it(cli, line, places, tmp_path, monkeypatch, name, bad, named):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((*cli.WRONG, HydraException)) as caught:
+        cli.checked(configuration(cli, name, *line(name, bad)), *BODIES[name])
+    check_line(cli.line(caught.value), named.format(**places))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "bad", "named"), TYPED_ROWS, ids=[f"{name} {bad}" for name, bad, _ in TYPED_ROWS])
+def test_a_command_with_bad_input_ends_with_that_line(script, line, places, tmp_path, name, bad, named):
+    good, more = line(name, bad)
+    done = script(name, *sorted(good + more, key=lambda part: part != "-m"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("\n")
+    check_line(done.stderr[:-1], named.format(**places))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["collect", *(pytest.param(name, marks=pytest.mark.slow) for name in list(TABLES)[1:])]
+)
+def test_a_process_of_its_own_ends_the_same_way(process, name, tmp_path):
+    done = process(name, "corpse=1", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")

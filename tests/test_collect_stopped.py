@@ -2,7 +2,6 @@
 
 import dataclasses
 import signal
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -36,15 +35,6 @@ def assert_same_corpus(got, expected):
         np.testing.assert_equal(got[name][2], metrics)
 
 
-def start(command_line, path):
-    return subprocess.Popen(
-        command_line("collect", *COMMAND, f"corpus={path}"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for_snapshots(process, path, count):
     """Until the first run has recorded so many snapshots; the run must not have ended before."""
     deadline = time.monotonic() + 120
@@ -66,9 +56,9 @@ def uninterrupted(tmp_path_factory, script):
     return path
 
 
-def test_killed_and_started_again_it_gives_the_same_corpus(command_line, script, uninterrupted, tmp_path):
+def test_killed_and_started_again_it_gives_the_same_corpus(launch, script, uninterrupted, tmp_path):
     path = tmp_path / "corpus"
-    process = start(command_line, path)
+    process = launch("collect", *COMMAND, f"corpus={path}")
     wait_for_snapshots(process, path, 40)
     process.kill()
     process.communicate()
@@ -80,9 +70,9 @@ def test_killed_and_started_again_it_gives_the_same_corpus(command_line, script,
     assert_same_corpus(path, uninterrupted)
 
 
-def test_terminated_it_stops_in_good_order_and_goes_on(command_line, script, uninterrupted, tmp_path):
+def test_terminated_it_stops_in_good_order_and_goes_on(launch, script, uninterrupted, tmp_path):
     path = tmp_path / "corpus"
-    process = start(command_line, path)
+    process = launch("collect", *COMMAND, f"corpus={path}")
     wait_for_snapshots(process, path, 40)
     process.terminate()
     out, err = process.communicate(timeout=60)

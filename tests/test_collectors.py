@@ -2,33 +2,15 @@
 
 import json
 import signal
-import subprocess
 import time
 
 import numpy as np
-import pytest
 
 from collect import corpus, recorder
 from collect.recorder import Recorder, index
 
 SIZE = ["model=mlp", "model.width=0.1", "batch_size=256"]
 LEAVES = [{"path": "w", "shape": [3], "op": "bias"}]
-
-
-@pytest.fixture
-def start(command_line):
-    """Starts a collection; what is still running at the end is killed."""
-    begun = []
-
-    def start(*overrides):
-        command = command_line("collect", *SIZE, *overrides)
-        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        return begun[-1]
-
-    yield start
-    for process in begun:
-        process.kill()
-        process.communicate()
 
 
 def assert_same(got, expected):
@@ -39,10 +21,10 @@ def assert_same(got, expected):
         np.testing.assert_equal(one.metrics, other.metrics)
 
 
-def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(start, script, tmp_path):
+def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(launch, script, tmp_path):
     length = ["runs=1", "epochs=200", "record_every=1"]
     path = tmp_path / "corpus"
-    first = start(*length, f"corpus={path}")
+    first = launch("collect", *SIZE, *length, f"corpus={path}")
     deadline = time.monotonic() + 120
     while not (found := list(path.glob("runs/*/metrics.jsonl"))):
         assert time.monotonic() < deadline
@@ -64,9 +46,9 @@ def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(start
     assert_same(path, tmp_path / "alone")
 
 
-def test_processes_with_different_seeds_fill_one_corpus(start, script, tmp_path):
+def test_processes_with_different_seeds_fill_one_corpus(launch, script, tmp_path):
     path = tmp_path / "corpus"
-    processes = [start("runs=2", "epochs=8", f"seed={seed}", f"corpus={path}") for seed in (0, 2, 4)]
+    processes = [launch("collect", *SIZE, "runs=2", "epochs=8", f"seed={seed}", f"corpus={path}") for seed in (0, 2, 4)]
     for process in processes:
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err

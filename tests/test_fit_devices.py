@@ -61,7 +61,9 @@ def one_device(command_line, corpus_path, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("devices", "processes", "killed_at"), [(8, 1, None), (2, 2, 2)], ids=["8 devices", "2 processes, killed once"]
+    ("devices", "processes", "killed_at"),
+    [(8, 1, None), pytest.param(2, 2, 2, marks=pytest.mark.slow)],
+    ids=["8 devices", "2 processes, killed once"],
 )
 def test_the_result_does_not_depend_on_devices_and_processes(
     command_line, corpus_path, tmp_path, one_device, devices, processes, killed_at
@@ -80,6 +82,7 @@ def test_the_result_does_not_depend_on_devices_and_processes(
         assert "step/s" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("differently", "said"),
     [
@@ -109,6 +112,7 @@ def test_so_many_devices_that_windows_do_not_split_over_are_refused(monkeypatch)
         loader.sharding()
 
 
+@pytest.mark.slow
 def test_a_corpus_four_times_as_large_as_the_memory_fits(tmp_path):
     done = subprocess.run(
         [sys.executable, HERE / "capped.py", tmp_path], cwd=HERE.parent, capture_output=True, text=True, timeout=300

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 import nowcast
-from meta_train import trainer
+from meta_train import fitting, trainer
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import Outcome, meta_train
@@ -73,39 +72,32 @@ def test_a_killed_fit_goes_on_and_ends_in_the_same_parameters(
     assert [item.name for item in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_process_that_is_killed_goes_on(command_line, corpus_path, tmp_path):
+def test_a_process_that_is_killed_goes_on(launch, script, corpus_path, tmp_path):
     given = [f"corpus={corpus_path}", "steps=3000", "batch_size=64", "patience=1000"]
     for name, kill in (("whole", False), ("killed", True)):
-        command = command_line("meta_train", *given, f"bundle={tmp_path / name}")
+        command = ["meta_train", *given, f"bundle={tmp_path / name}"]
         if kill:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-                index = tmp_path / f"{name}.checkpoint" / "progress.json"
-                while process.poll() is None and not index.exists():
-                    time.sleep(0.01)
-                process.kill()
-            assert process.returncode == -signal.SIGKILL
+            process = launch(*command)
+            index = tmp_path / f"{name}.checkpoint" / "progress.json"
+            while process.poll() is None and not index.exists():
+                time.sleep(0.01)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
             assert not (tmp_path / name).exists()
             assert 0 < json.loads(index.read_text())["step"] < 3000
-        subprocess.run(command, check=True, capture_output=True)
+        done = script(*command)
+        assert done.returncode == 0, done.stderr
     one, other = (json.loads((tmp_path / name / "card.json").read_text()) for name in ("whole", "killed"))
     assert one["params_sha256"] == other["params_sha256"]
 
 
-def test_sigterm_stops_in_good_order(command_line, corpus_path, tmp_path):
-    command = command_line(
-        "meta_train",
-        f"corpus={corpus_path}",
-        "steps=1000000",
-        "patience=100000",
-        "batch_size=64",
-        "bundle=mine",
-        "log=csv",
-    )
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (tmp_path / "mine.log" / "loss.csv").exists():
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=100)
+def test_sigterm_stops_in_good_order(launch, corpus_path, tmp_path):
+    given = [f"corpus={corpus_path}", "steps=1000000", "patience=100000", "batch_size=64", "bundle=mine", "log=csv"]
+    process = launch("meta_train", *given, cwd=tmp_path)
+    while process.poll() is None and not (tmp_path / "mine.log" / "loss.csv").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=100)
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "SIGTERM received" in out
     assert out.splitlines()[-1].startswith("next: the same command")
@@ -201,7 +193,7 @@ def test_two_jobs_of_a_sweep_cannot_write_one_bundle(monkeypatch):
 
     fitted = []
     monkeypatch.setattr(
-        command, "meta_train", lambda config, line: fitted.append(config.horizon) or Outcome(None, "enough")
+        fitting, "meta_train", lambda config, line: fitted.append(config.horizon) or Outcome(None, "enough")
     )
     command.main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=2))
     with pytest.raises(

@@ -1,7 +1,5 @@
 """`scripts/bench/hindsight.py`: the bound that no mix of a leaf's increments can pass."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +7,11 @@ import pytest
 
 from collect.weight_samples import Samples
 
-COMMAND = [sys.executable, str(Path(__file__).resolve().parent.parent / "scripts" / "bench" / "hindsight.py")]
 
-
-def bench(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, check=False)
+@pytest.fixture
+def bench(script, tmp_path):
+    """The command, in a folder of its own."""
+    return lambda *args: script("bench/hindsight", *args, cwd=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def by_projection(folder: Path, operation: str, horizon: int, every: int = 1) ->
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(folder, every):
+def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(bench, folder, every):
     shown = bench(folder, "--horizons", 3, 5, "--every", every)
     assert shown.returncode == 0, shown.stderr
     rows = {line[:16].strip(): line[16:].split() for line in shown.stdout.splitlines()[2:]}
@@ -83,15 +81,14 @@ def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(folder
         ([".", "--forecasters", "gram", "introspection"], "windows of 5 and 11 snapshots do not compare"),
     ],
 )
-def test_wrong_input_is_one_line_with_the_cure(args, said, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_wrong_input_is_one_line_with_the_cure(bench, args, said):
     shown = bench(*args)
     assert shown.returncode == 2
     assert said in shown.stderr.splitlines()[-1]
     assert "Traceback" not in shown.stderr
 
 
-def test_runs_that_say_nothing_are_named(folder, tmp_path):
+def test_runs_that_say_nothing_are_named(bench, folder, tmp_path):
     for file in folder.glob("*.npz"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     assert "hold no window with a truth" in bench(tmp_path, "--every", 6).stderr

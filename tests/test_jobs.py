@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 from test_collect_stopped import assert_same_corpus
 
 from collect import corpus
@@ -28,10 +29,11 @@ def one_after_another(tmp_path_factory, script):
     return cwd / "corpus", done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_jobs_fill_one_corpus_at_once(script, tmp_path, one_after_another, launcher):
+def test_jobs_fill_one_corpus_at_once(process, tmp_path, one_after_another, launcher):
     expected, serial = one_after_another
-    done = script("collect", *SWEEP, "corpus=corpus", f"hydra/launcher={launcher}", cwd=tmp_path)
+    done = process("collect", *SWEEP, "corpus=corpus", f"hydra/launcher={launcher}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(corpus.open(expected)) == 8
     assert_same_corpus(tmp_path / "corpus", expected)
@@ -49,10 +51,14 @@ def test_a_command_of_many_jobs_ends_once(one_after_another):
     )
 
 
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib"]], ids=["one after another", "joblib"])
-def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, tmp_path, launcher):
+@pytest.mark.parametrize(
+    "launcher",
+    [[], pytest.param(["hydra/launcher=joblib"], marks=pytest.mark.slow)],
+    ids=["one after another", "joblib"],
+)
+def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, process, tmp_path, launcher):
     wrong = ["-m", *TINY, "runs=1", "epochs=1", "model.width=100,0.05", "corpus=corpus"]
-    done = script("collect", *wrong, *launcher, cwd=tmp_path)
+    done = (process if launcher else script)("collect", *wrong, *launcher, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: model.width=100.0")
     assert done.stderr.count("error: ") == 1
@@ -62,9 +68,10 @@ def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, 
     assert len(corpus.open(tmp_path / "corpus")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="this machine has Slurm")
-def test_where_there_is_no_slurm_one_line_says_so(script, tmp_path):
-    done = script("collect", "-m", *TINY, "hydra/launcher=slurm", "corpus=corpus", cwd=tmp_path)
+def test_where_there_is_no_slurm_one_line_says_so(process, tmp_path):
+    done = process("collect", "-m", *TINY, "hydra/launcher=slurm", "corpus=corpus", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: hydra/launcher: this machine has no Slurm")
     assert done.stderr.count("\n") == 1
@@ -130,6 +137,7 @@ def recording(cwd):
     return {json.loads((run / "run.json").read_text())["config"]["model"]["width"] for run in begun}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "everyone"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["Ctrl-C", "SIGTERM"]
 )
@@ -145,8 +153,9 @@ def test_a_signal_ends_the_command_and_its_jobs(launched, tmp_path, number, ever
     assert max(recorded) < 601
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the jobs' processes in /proc")
-def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, script, tmp_path):
+def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
     process = launched("submitit_local")
     for folder in (tmp_path / "multirun" / "jobs").glob("[0-9]*"):  # named after the process that watches the job
         for child in Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split():
@@ -165,16 +174,22 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, script, tm
     assert said() == [(1, 1)] * 2
 
 
+BLIND = """
+from scripts import jobs
+found = jobs.find_spec
+jobs.find_spec = lambda name: None if name.startswith("hydra_plugins.hydra_") else found(name)
+import runpy
+runpy.run_path({script!r}, run_name="__main__")
+"""
+"""A command that finds no launcher's plugin."""
+
+
 @pytest.mark.parametrize("extra", ["joblib", "slurm", "ray"])
-def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(tmp_path, extra):
+def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(command_line, tmp_path, extra):
     launcher = {"slurm": "submitit_local"}.get(extra, extra)
-    blind = (
-        "import sys, importlib.util as util, runpy; found = util.find_spec;"
-        "util.find_spec = lambda name, *rest: None if name.startswith('hydra_plugins.hydra_') else found(name, *rest);"
-        f"sys.argv[1:] = {['-m', *TINY, 'corpus=corpus', f'hydra/launcher={launcher}']!r};"
-        f"runpy.run_path({str(Path(__file__).parents[1] / 'scripts' / 'collect.py')!r}, run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", blind], cwd=tmp_path, capture_output=True, text=True, check=False)
+    python, script, *arguments = command_line("collect", "-m", *TINY, "corpus=corpus", f"hydra/launcher={launcher}")
+    (tmp_path / "blind.py").write_text(BLIND.format(script=script))
+    done = warm.run([python, str(tmp_path / "blind.py"), *arguments], cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: hydra/launcher: ")
     assert done.stderr.endswith(f"pip install -e '.[{extra}]'\n")
@@ -194,14 +209,15 @@ SLURM = {
 """Programs that answer as Slurm's do, and run the jobs here."""
 
 
-def test_slurm_is_asked_for_what_the_configuration_says(script, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_slurm_is_asked_for_what_the_configuration_says(process, tmp_path, monkeypatch):
     for name, body in SLURM.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     sweep = ["-m", *TINY, "model.width=0.05,0.1", "epochs=1", "corpus=corpus"]
     asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long", "hydra.launcher.timeout_min=30"]
-    done = script("collect", *sweep, *asked, cwd=tmp_path)
+    done = process("collect", *sweep, *asked, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(corpus.open(tmp_path / "corpus")) == 4
     options = re.findall(r"^#SBATCH --(.*)", (tmp_path / "sbatch.txt").read_text(), re.MULTILINE)

@@ -4,19 +4,17 @@ import copy
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm
 from curves import validate
 from pages import Page
 
 from nowcast.evaluation import joint, report
 from nowcast.evaluation.statistics import speed_up
 
-HERE = Path(__file__).resolve().parent
 ARMS = ["constant", "constant_linear", "constant_nowcast", "cosine", "cosine_linear", "cosine_nowcast"]
 MORE = ["constant_noop", "cosine_ema", "cosine_nowcast_ema"]
 TIMES = ("seconds", "compile_seconds", "alone")
@@ -39,46 +37,57 @@ def results(evaluated):
     return read(evaluated[0])
 
 
-@pytest.fixture(scope="module")
-def again(tmp_path_factory, evaluated, evaluation, command_line):
-    """What further commands came to, in one process: by name ``(folder, exit code, output, errors, files before it)``."""
-    root = tmp_path_factory.mktemp("again")
-    names = ("same", "more", "other", "damaged")
-    folders = {name: shutil.copytree(evaluated[0], root / name) for name in names}
-    (folders["same"] / "runs/constant/0.001/seed1.json").unlink()  # as if killed before it was finished
-    (folders["same"] / "runs/cosine_linear/0.01/seed2.json").write_text("{}")
-    (folders["damaged"] / "configuration.json").write_text('{"epo')
-    two = ["arm=[constant,constant_linear]", "forecaster=", "seeds=2", "epochs=6"]
-    paper = [*evaluation, *two, "protocol=paper", "data.validation=false", f"report={root / 'paper'}"]
-    folders["killed"] = killed(command_line("evaluate", *evaluation, f"report={root / 'killed'}"), root / "killed")
-    lines = {
-        "same": [*evaluation, f"report={folders['same']}"],
-        "killed": [*evaluation, f"report={root / 'killed'}"],
-        "more": [*evaluation, f"report={folders['more']}", f"arm=[{','.join(ARMS + MORE)}]", "seeds=4"],
-        "other": [*evaluation, f"report={folders['other']}", "epochs=12"],
-        "damaged": [*evaluation, f"report={folders['damaged']}"],
-        "nobody": [*paper, "target_accuracy=0.99"],
-        "paper": [*paper, "target_accuracy=0.15", "beside_title=theirs", "+beside.constant_linear=1.33x"],
-        "both": ["-m", *evaluation, *two, "model.width=0.2", "model=mlp,lenet", f"report={root / 'both'}"],
-        "rates": ["-m", *evaluation, *two, "optimizer.learning_rate=0.001,0.003", f"report={root / 'rates'}"],
-        "workers": ["-m", *evaluation, *two, "workers=1,2", f"report={root / 'workers'}"],
-        "into": ["-m", *evaluation, *two, "model=mlp,lenet", f"report={folders['other']}"],
-    }
-    before = {name: times(folder) for name, folder in folders.items()}
-    places = folders | {"nobody": root / "paper", "into": folders["other"]}
-    command = [sys.executable, HERE / "run_cases.py", HERE.parent / "scripts" / "evaluate.py"]
-    done = subprocess.run(
-        command, input=json.dumps([*lines.values()]), capture_output=True, text=True, cwd=root, check=True
-    )
-    return {
-        name: (places.get(name, root / name), one["code"], one["out"], one["err"], before.get(name))
-        for name, one in zip(lines, json.loads(done.stdout), strict=True)
-    }
+TWO = ["arm=[constant,constant_linear]", "forecaster=", "seeds=2", "epochs=6"]
+PAPER = [*TWO, "protocol=paper", "data.validation=false"]
+AGAIN = {  # what is added to the command of ``evaluated``
+    "same": [],
+    "killed": [],
+    "more": [f"arm=[{','.join(ARMS + MORE)}]", "seeds=4"],
+    "other": ["epochs=12"],
+    "damaged": [],
+    "nobody": [*PAPER, "target_accuracy=0.99"],
+    "paper": [*PAPER, "target_accuracy=0.15", "beside_title=theirs", "+beside.constant_linear=1.33x"],
+    "both": ["-m", *TWO, "model.width=0.2", "model=mlp,lenet"],
+    "rates": ["-m", *TWO, "optimizer.learning_rate=0.001,0.003"],
+    "workers": ["-m", *TWO, "workers=1,2"],
+    "into": ["-m", *TWO, "model=mlp,lenet"],
+}
+THERE = ("same", "more", "other", "damaged", "into")
+"""Those that find that command's own report where they are to write."""
 
 
-def killed(line, folder):
-    """A report's folder, whose command was killed when some arm that jumps had finished its first run."""
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder.parent)
+@pytest.fixture(scope="session")
+def again(once, evaluated, evaluation, script, command_line):
+    """What a further command came to: by name ``(folder, exit code, output, errors, files before it)``."""
+
+    def end(name, folder):
+        if name in THERE:
+            shutil.copytree(evaluated[0], folder)
+        if name == "same":
+            (folder / "runs/constant/0.001/seed1.json").unlink()  # as if killed before it was finished
+            (folder / "runs/cosine_linear/0.01/seed2.json").write_text("{}")
+        if name == "damaged":
+            (folder / "configuration.json").write_text('{"epo')
+        if name == "killed":
+            kill(command_line("evaluate", *evaluation, f"report={folder}"), folder)
+        if name == "paper":  # goes on with what is trained there
+            shutil.copytree(of("nobody")[0], folder)
+        before = times(folder)
+        sweep = [part for part in AGAIN[name] if part == "-m"]
+        more = [part for part in AGAIN[name] if part != "-m"]
+        done = script("evaluate", *sweep, *evaluation, *more, f"report={folder}", cwd=folder.parent)
+        return done.returncode, done.stdout, done.stderr, before
+
+    def of(name):
+        root, found = once(f"again_{name}", lambda root: end(name, root / "report"))
+        return root / "report", *found
+
+    return of
+
+
+def kill(command, folder):
+    """Kill a command when some arm that jumps has finished its first run."""
+    process = warm.Command(command, cwd=folder.parent)
     deadline = time.monotonic() + 240
     while not list(folder.glob("runs/*_linear/*/seed*.json")):
         assert process.poll() is None
@@ -86,7 +95,6 @@ def killed(line, folder):
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    return folder
 
 
 def times(folder):
@@ -172,9 +180,9 @@ def test_the_other_tables_do_too(page, results):
 
 def test_the_files_are_as_their_schemas_say(results, again):
     for name in ("more", "paper"):
-        validate("results", read(again[name][0]))
+        validate("results", read(again(name)[0]))
     validate("results", results)
-    validate("joint", read(again["both"][0]))
+    validate("joint", read(again("both")[0]))
 
 
 def test_the_results_follow_from_the_curves(results):
@@ -268,7 +276,7 @@ def test_targets_and_rates_are_written_before_any_arm_is_trained_that_jumps(eval
 
 
 def test_the_same_command_again_trains_only_what_is_missing_or_damaged(again, results):
-    folder, code, _, err, before = again["same"]
+    folder, code, _, err, before = again("same")
     assert code == 0, err
     lost = {"runs/constant/0.001/seed1.json", "runs/constant/0.001/seed1.npz", "runs/cosine_linear/0.01/seed2.json"}
     after = times(folder)
@@ -285,7 +293,7 @@ def test_the_same_command_again_trains_only_what_is_missing_or_damaged(again, re
 
 
 def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same(again, results):
-    folder, code, _, err, before = again["killed"]
+    folder, code, _, err, before = again("killed")
     assert code == 0, err
     after = times(folder)
     finished = {file for file in before if file.endswith(".json")}
@@ -299,7 +307,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same(again, results):
 
 
 def test_more_arms_and_more_seeds_join_what_is_there(again, results):
-    folder, code, _, err, before = again["more"]
+    folder, code, _, err, before = again("more")
     assert code == 0, err
     after = times(folder)
     assert {file: after[file] for file in before} == before
@@ -320,7 +328,7 @@ def test_more_arms_and_more_seeds_join_what_is_there(again, results):
 
 
 def test_jumping_to_where_a_run_is_changes_nothing(again):
-    rows = {row["name"]: row for row in read(again["more"][0])["arms"]}
+    rows = {row["name"]: row for row in read(again("more")[0])["arms"]}
     row = rows["constant_noop"]
     assert row["final_loss_ratio"]["ratio"] == pytest.approx([1, 1, 1], rel=1e-3)
     assert row["forecast_error"]["fc"]["ratio"] == [1, 1, 1]
@@ -331,7 +339,7 @@ def test_jumping_to_where_a_run_is_changes_nothing(again):
 
 @pytest.mark.parametrize(("name", "said"), [("other", "epochs: 11 there, 12 asked for"), ("damaged", "configuration.json is damaged"), ("into", "holds a report of one task")])  # fmt: skip
 def test_other_configurations_do_not_mix_with_results_that_are_there(again, evaluated, name, said):
-    folder, code, out, err, before = again[name]
+    folder, code, out, err, before = again(name)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
@@ -342,18 +350,18 @@ def test_other_configurations_do_not_mix_with_results_that_are_there(again, eval
 
 
 def test_an_accuracy_that_nobody_reaches_is_refused_in_one_line_and_what_is_trained_is_kept(again):
-    folder, code, out, err, _ = again["nobody"]
+    folder, code, out, err, _ = again("nobody")
     assert (code, out) == (2, "")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "target_accuracy=0.99: no run of any arm reaches it, the best comes to 0." in line
     assert "Traceback" not in err
-    _, code, out, err, _ = again["paper"]
+    _, code, out, err, _ = again("paper")
     assert code == 0, err
     assert len(times(folder)) == 6  # two arms, two seeds, and samples of the base
 
 
 def test_the_papers_protocol_has_one_target_for_all_and_no_calibration(again):
-    folder, _, out, _, _ = again["paper"]
+    folder, _, out, _, _ = again("paper")
     found = read(folder)
     assert found["protocol"]["name"] == "paper"
     assert (found["targets"], found["rates"]) == ({"constant": {"0.15": 0.15}}, {})
@@ -371,7 +379,7 @@ def test_the_papers_protocol_has_one_target_for_all_and_no_calibration(again):
 
 
 def test_several_tasks_of_one_command_make_a_report_of_all(again):
-    folder, code, out, err, _ = again["both"]
+    folder, code, out, err, _ = again("both")
     assert code == 0, err
     found = read(folder)
     assert found["schema"] == joint.JOINT
@@ -393,7 +401,7 @@ def test_several_tasks_of_one_command_make_a_report_of_all(again):
 
 
 def test_jobs_that_differ_in_the_given_rate_alone_have_reports_of_their_own(again):
-    folder, code, _, err, _ = again["rates"]
+    folder, code, _, err, _ = again("rates")
     assert code == 0, err
     assert [task["name"] for task in read(folder)["tasks"]] == ["mlp-digits (1)", "mlp-digits (2)"]
     rates = [read(one)["arms"][0]["learning_rate"] for one in folder.iterdir() if one.is_dir()]
@@ -401,7 +409,7 @@ def test_jobs_that_differ_in_the_given_rate_alone_have_reports_of_their_own(agai
 
 
 def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
-    folder, code, _, err, _ = again["workers"]
+    folder, code, _, err, _ = again("workers")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2
     assert "jobs wrote one after another to" in line
@@ -410,7 +418,7 @@ def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
 
 
 def test_reports_that_are_there_are_joined(again, evaluated, script, tmp_path):
-    parts = [one for one in again["both"][0].iterdir() if one.is_dir()]
+    parts = [one for one in again("both")[0].iterdir() if one.is_dir()]
     there = ",".join(map(str, [evaluated[0], *parts]))
     done = script("report", f"reports=[{there}]", f"report={tmp_path / 'all'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ import importlib
 import json
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -42,9 +41,9 @@ def page(tmp_path, evaluated):
     return tmp_path / "page.md"
 
 
-def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(fill, page, evaluated):
+def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(script, page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
-    done = subprocess.run([sys.executable, str(SCRIPT), str(page)], capture_output=True, text=True, check=False)
+    done = script("results", page)
     assert (done.returncode, done.stdout) == (0, f"tables: {page}\n")
     text = page.read_text()
     assert text.startswith("before\n<!-- results: mine -->\n")

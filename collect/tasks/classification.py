@@ -49,7 +49,7 @@ class Classification:
         self.batch_size = batch_size
         self.steps_per_epoch = examples // batch_size
         self._examples, self._augment = examples, AUGMENTS[augment]
-        self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))  # type: ignore[call-arg]
+        self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
         self._moments = _moments(data.images["train"]) if standardize else None

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 SMOOTHING = 3
 RESAMPLES = 10_000
@@ -128,6 +127,8 @@ def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) 
     if len(ratios) < 2 or not np.isfinite(ratios).all():
         return False
     coarse = resolution / np.sqrt(12) * np.sqrt(np.mean(other**-2 + own**-2))
+    from scipy import stats  # takes longer to import than all else here together
+
     scatter = max(float(ratios.std(ddof=1)), float(coarse))
     half = stats.t.ppf(0.975, len(ratios) - 1) * scatter / np.sqrt(len(ratios))
     return bool(scatter > 0 and abs(ratios.mean()) > half)
