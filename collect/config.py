@@ -1,6 +1,5 @@
 """What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +38,8 @@ class ModelConfig:
             0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width"
         )
         if self.depth is not None:
-            takes = inspect.signature(collect.models.MODELS[self.name].__init__).parameters
-            require("depth" in takes, "model.depth", self.depth, f"{self.name} comes in one depth; leave this key out")
+            takes = collect.models.own_depth(self.name) is not None
+            require(takes, "model.depth", self.depth, f"{self.name} comes in one depth; leave this key out")
 
     @property
     def sizes(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from collect.corpus import Run
+from collect.models import MODELS, own_depth
 from meta_train import leaves, objective
 from meta_train.source import Source
 from nowcast.evaluation.statistics import mean_interval
@@ -48,7 +49,7 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     """
 
     def kept_out(run: Run) -> bool:
-        return not {architecture(run), family(architecture(run))}.isdisjoint(keep_out)
+        return not architectures(run).isdisjoint(keep_out)
 
     held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
     others = [run for run in runs if not kept_out(run)]
@@ -72,9 +73,23 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     return Parts([run for run in others if id(run) not in apart], kept, held_out)
 
 
-def architecture(run: Run) -> str:
-    """The part of a run's task that names its architecture, with its depth: ``resnet32``."""
-    return run.config["task"].rsplit("-", 1)[0]
+def architectures(run: Run) -> set[str]:
+    """The names that a run's architecture goes by: ``resnet32`` and ``resnet``.
+
+    They are what the run's configuration says under ``model``: a name, and a depth, which is the architecture's own where none was
+    given. A loop of one's own may record runs without it: then every beginning of the task's name counts, up to a hyphen.
+    """
+    model = run.config.get("model")
+    if isinstance(model, str):
+        model = {"name": model}
+    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+        parts = run.config["task"].split("-")
+        beginnings = {"-".join(parts[:end]) for end in range(1, len(parts) + 1)}
+        return beginnings | {family(name) for name in beginnings}
+    name, depth = model["name"], model.get("depth")
+    if depth is None and name in MODELS:
+        depth = own_depth(name)
+    return {name, family(name), name if depth is None else f"{name}{depth}"}
 
 
 def family(name: str) -> str:

@@ -71,7 +71,7 @@ META_TRAIN = [
     ("served_by={{conv:null,depthwise_conv:null,fc:null,bias:null}}", "nothing to forecast"), ("keep_out=mlp", "keep_out=[mlp]"), ("keep_out=[mlp]", "keep_out"),
     ("corpus=[]", "corpus=[a,b]"), ("corpus=[{folder},{file}]", "{folder}"), ("log=paper", "csv, tensorboard"), ("max_minutes=0", "max_minutes=0"),
     ("processes=0", "processes=0"), ("processes=many", "auto"), ("processes=2", "coordinator"), ("processes=2 process=2", "process=2"), ("processes=2 coordinator=nonsense", "nonsense"),
-    ("served_by={{norm:true}}", "served_by"), ("keep_out=[resnet_32]", "resnet_32"), ("window=2", "window=2"), ("forecaster=wnn_multi", "give horizon=9"),
+    ("served_by={{norm:true}}", "served_by"), ("keep_out=[resnet_32]", "resnet_32"), ("keep_out=[lenet5]", "lenet5"), ("window=2", "window=2"), ("forecaster=wnn_multi", "give horizon=9"),
     ("bundle=s3://bucket/mine", "s3://bucket/mine"),
     ("validation_share=0", "validation_share=0"), ("validation_share=1", "share=1"),
     ("validation_share=nan", "nan"), ("learning_rate=-1", "-1"), ("learning_rate=inf", "inf"),

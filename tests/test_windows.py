@@ -156,6 +156,27 @@ def test_the_split_keeps_whole_runs_apart_and_architectures_out(unchecked):
     assert any(other != again[0] for other in again)
 
 
+@pytest.mark.parametrize(
+    ("task", "model", "names"),
+    [
+        ("shufflenet_v2-emnist-letters", {"name": "shufflenet_v2", "depth": None}, {"shufflenet_v2"}),
+        ("resnet32-mnist-3.0.1", {"name": "resnet", "depth": 32}, {"resnet32", "resnet"}),
+        ("resnet-digits", {"name": "resnet", "depth": None}, {"resnet20", "resnet"}),  # its own depth
+        ("resnet18-cifar10", {"name": "resnet18", "depth": None}, {"resnet18", "resnet"}),
+        ("lenet-digits", {"name": "shufflenet_v2", "depth": None}, {"shufflenet_v2"}),  # whatever its task is called
+        ("mine", "resnet32", {"resnet32", "resnet"}),  # as a loop of one's own may write it
+        ("resnet32-my-data", None, {"resnet32", "resnet"}),
+        ("my-net-my-data", {"depth": 3}, {"my-net"}),
+    ],
+)
+def test_an_architecture_is_kept_out_by_what_the_configuration_says(unchecked, task, model, names):
+    run = Made(0, task=task)
+    run.config |= {} if model is None else {"model": model}
+    for name in ("shufflenet_v2", "resnet32", "resnet20", "resnet18", "resnet", "lenet", "emnist", "my-net"):
+        fitted, _, held_out = validate.split([run], 0.2, [name], 0)
+        assert (len(held_out), len(fitted)) == ((1, 0) if name in names else (0, 1)), name
+
+
 def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
     runs = [Made(i) for i in range(12)]
     for i, run in enumerate(runs):  # three lengths of each of four seeds

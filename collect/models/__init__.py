@@ -1,5 +1,6 @@
 """Architectures, one file each. All take NHWC images and give logits."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
@@ -39,3 +40,14 @@ class _Architectures(Mapping[str, Any]):
 
 MODELS: Mapping[str, Any] = _Architectures()
 """The ``flax.nnx`` module of every architecture, by name."""
+
+
+def own_depth(name: str) -> int | None:
+    """The depth that an architecture has where none is given; None where it comes in one depth.
+
+    Example:
+        >>> own_depth("resnet"), own_depth("lenet")
+        (20, None)
+    """
+    depth = inspect.signature(MODELS[name].__init__).parameters.get("depth")
+    return None if depth is None else depth.default
