@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -51,9 +52,13 @@ class Loop:
         self._steps = compile_(jax.vmap(self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)))
 
     def start(self, seed: int) -> State:
-        """The state before the first step."""
+        """The state before the first step, in buffers of its own.
+
+        A step donates its state. An optimizer may keep the very parameters (:func:`optax.contrib.prodigy`), and a task may give the same
+        arrays every time: all of them are copied.
+        """
         params, extra = self.task.init(seed)
-        return State(params, extra, self.optimizer.init(params))
+        return jax.tree.map(jnp.copy, State(params, extra, self.optimizer.init(params)))
 
     def run(
         self,

@@ -6,12 +6,15 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from curves import validate
 
 import nowcast
+from collect import optimizers
 from collect.comparison import locked
 from collect.evaluation import compare, load, made_by, seen, write
+from collect.loop import Loop
 from nowcast.evaluation import Arm
 from nowcast.evaluation.arms import Average, Jump
 from nowcast.types import UserError
@@ -56,11 +59,44 @@ class Line:
         return {"loss": loss, "root": loss**0.5}
 
 
+class Kept(Line):
+    """It gives the same arrays every time it is asked for a run's first weights."""
+
+    def __init__(self):
+        self._first = Line.init(self, 0)
+        super().__init__()
+
+    def init(self, seed):
+        return self._first
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("line") / "report"
     results = compare(Line(), ARMS, folder, **SETTINGS, about={"points": 64})
     return folder, write(folder, results, ["python line.py"])
+
+
+@pytest.mark.parametrize("name", ["prodigy", "dadapt_adamw"])
+@pytest.mark.parametrize("together", [False, True])
+def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(monkeypatch, name, together):
+    monkeypatch.setitem(optimizers.OPTIMIZERS, name, getattr(optax.contrib, name))
+    task, rates = Kept(), np.full(6, 0.5, np.float32)
+    tx = nowcast.periodic(optimizers.make(name), nowcast.forecasters.Linear(window=3), every=2)
+    params, extra = task.init(0)
+    state = tx.init(params)
+    for step in range(6):  # nothing is compiled or donated here
+        batch = task.batch(task.arrays, task.order(0, step // 4)[step % 4])
+        grads = jax.grad(lambda p, batch=batch: task.loss(p, extra, batch)[0])(params)
+        updates, state = jax.jit(tx.update)(grads, state, params, learning_rate=rates[step])
+        params = optax.apply_updates(params, updates)
+    loop = Loop(task, tx, nowcast.POPULATION)
+    for _ in range(2):  # the task's own arrays are still there
+        if together:
+            *_, [last, _] = loop.run_together([0, 1], np.stack([rates, rates]))
+        else:
+            *_, last = loop.run(0, rates)
+        jax.tree.map(lambda got, own: np.testing.assert_allclose(got, own, rtol=1e-4), last.state.params, params)
 
 
 def test_any_task_is_compared_and_reported(compared):
