@@ -207,9 +207,7 @@ def open(path: str | Place) -> Corpus:
     """
     path = at(path)
     if not (path / "manifest.json").is_file():
-        raise UserError(
-            f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py corpus={path} makes one"
-        )
+        raise UserError(f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py makes one")
     manifest = read_manifest(path)
     if isinstance(path, Remote):
         runs = [Run(*described) for described in read_descriptions(path, sorted(manifest["runs"])).values()]

@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -98,8 +100,37 @@ def command_line(name: str) -> str:
 
 
 def argument(key: str, value: str) -> str:
-    """``key=value`` as one would type it in a shell."""
-    return shlex.quote(f"{key}={value}")
+    """``key=value`` as one would type it in a shell, so that Hydra reads this very text.
+
+    Example:
+        >>> print(argument("corpus", "corpora/mine"), argument("corpus", "lr=0.1/x"))
+        corpus=corpora/mine 'corpus="lr=0.1/x"'
+    """
+    plain = f"{key}={value}"
+    if "${" not in value and _read(plain) == value:
+        return shlex.quote(plain)
+    text = value.replace("${", "\\${")  # no reference to another key
+    return shlex.quote(f"{key}={QuotedString(text, Quote.double).with_quotes()}")
+
+
+def _read(override: str) -> Any:
+    """The value that Hydra reads in ``key=value``; None where it reads nothing."""
+    try:
+        return OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return None
+
+
+def _unreadable(override: str) -> str:
+    """What is wrong with an argument that is against Hydra's grammar, and the cure."""
+    key, equals, value = override.partition("=")
+    if _read(f"{key}=0") is None:
+        return f"{override}: no key is called {key!r}; --help lists every one"
+    if not equals:
+        return f"{override}: has no value; give {override}=…"
+    if value[:1] in ("[", "{"):
+        return f"{override}: check its brackets, braces and commas; a text goes into quotes: {argument(key, value)}"
+    return f"{override}: a text with such characters goes into quotes: {argument(key, value)}"
 
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
@@ -121,6 +152,13 @@ def _cause(error: BaseException) -> str:
     """Hydra's message, with that of its cause, on one line."""
     if isinstance(error.__context__, UserError):
         return str(error.__context__)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
+        key, _, values = ambiguous[1].partition("=")
+        return (
+            f"{ambiguous[1]}: add -m to try each value; a list is {key}=[{values}], and a text {argument(key, values)}"
+        )
     if "missing mandatory value" in str(error):
         key = str(error).split("missing mandatory value: ")[-1].split()[0]
         return f"{key} is missing: give {key}=…; --help explains every key"

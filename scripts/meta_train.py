@@ -39,6 +39,8 @@ def main(config: MetaTrainConfig) -> None:
 
 def show(config: MetaTrainConfig, card: dict) -> None:
     from meta_train import validate
+    from nowcast import bundle
+    from nowcast.forecasters import SIMPLE
 
     print(f"errors on {len(card['corpus']['validation_runs'])} runs kept out:")
     print(validate.table(card["validation"]))
@@ -51,8 +53,10 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     if absent:
         print(f"no run has weights of {', '.join(absent)}: with this bundle they never jump")
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
+    names = {*bundle.shipped(), *SIMPLE}  # a folder of such a name is told apart by its path
+    forecaster = argument("forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle)
     print(
-        f"next: python scripts/evaluate.py {argument('forecaster', config.bundle)} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"
+        f"next: python scripts/evaluate.py {forecaster} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"
     )
 
 
