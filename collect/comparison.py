@@ -83,7 +83,7 @@ class Trials:
             file = self._folder / arm.name / "arm.json"
             if file.exists():
                 try:
-                    before = json.loads(file.read_text())
+                    before = json.loads(file.read_text(encoding="utf-8"))
                 except ValueError:
                     before = None
                 if before != json.loads(json.dumps(self._described(arm))):
@@ -115,7 +115,7 @@ class Trials:
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
-        return _with_nan(json.loads(self._file(arm, seed).read_text()))
+        return _with_nan(json.loads(self._file(arm, seed).read_text(encoding="utf-8")))
 
     def forecast_errors(self, arm: Arm, base: Arm, seeds: Sequence[int]) -> list[dict[str, float]] | None:
         """By seed and operation how far an arm's forecasts are from what its base's run did, over staying where it was.
@@ -194,7 +194,7 @@ class Trials:
         """Whether the run is there; one of other settings or in a damaged file is not, and is trained again."""
         file = self._file(arm, seed)
         try:
-            curve = json.loads(file.read_text())
+            curve = json.loads(file.read_text(encoding="utf-8"))
             kept, digest = file.with_suffix(".npz"), self._digest(arm)
             whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "loss", "seconds"))
             own = curve.get("settings_sha256", digest) == digest
@@ -277,7 +277,7 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
     described = json.loads(json.dumps(described))
     if file.exists():
         try:
-            before = dict(json.loads(file.read_text()))
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             raise UserError(
                 f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove this one"

@@ -10,6 +10,7 @@ import collect.models
 import collect.optimizers
 from nowcast.evaluation.arms import NAME, TUNED, Arm
 from nowcast.evaluation.protocol import HONEST, PAPER
+from nowcast.paths import at_home
 from nowcast.types import UserError
 
 
@@ -226,6 +227,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
+        self.report = at_home(self.report)
         require(1 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 1 to 10000; an interval needs 5 or more")
         check_seed("seed", self.seed)
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
@@ -272,6 +274,7 @@ class ReportConfig:
     def __post_init__(self) -> None:
         require(len(self.reports) >= 2, "reports", self.reports, "give two folders or more: [reports/a,reports/b]")
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
+        self.report, self.reports = at_home(self.report), [at_home(one) for one in self.reports]
 
 
 @dataclass
@@ -288,5 +291,6 @@ class InspectCorpusConfig:
     def __post_init__(self) -> None:
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
         require(self.pictures != "", "pictures", repr(self.pictures), "must be a folder's path")
+        self.pictures = self.pictures and at_home(self.pictures)
         require(1 <= self.weights <= 1000, "weights", self.weights, "must be 1 to 1000")
         check_seed("seed", self.seed)

@@ -30,6 +30,7 @@ import tensorstore as ts
 from jaxtyping import Float
 
 from collect.places import CACHED, CONTEXT, Place, Remote, at, is_unreachable, kvstore, unreachable
+from nowcast.paths import dangling
 from nowcast.types import OPERATIONS, UserError, first_line
 
 SCHEMA = "weight-nowcaster/corpus/1"
@@ -207,6 +208,8 @@ def open(path: str | Place) -> Corpus:
     """
     path = at(path)
     if not (path / "manifest.json").is_file():
+        if isinstance(path, Path) and (lost := dangling(path)):
+            raise UserError(f"corpus={str(path)!r}: {lost}; give a corpus's folder")
         raise UserError(f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py makes one")
     manifest = read_manifest(path)
     if isinstance(path, Remote):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from collect import corpus
-from collect.cache import cache_root
+from collect.cache import cache_root, check_cache
 from collect.places import Place, Remote
 from collect.recorder import INDEX_PACE, Recorder, check_destination, entry, index, is_finished, manifest_text
 
@@ -76,7 +76,8 @@ class Store(Folder):
         self._list()
 
     def check(self) -> None:
-        """Refuse a store that cannot be reached, and a corpus of another schema."""
+        """Refuse a store that cannot be reached, a corpus of another schema, and a cache that cannot be written."""
+        check_cache()
         super().check()
         if folder := self.corpus.folder:
             check_destination(folder)

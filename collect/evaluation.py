@@ -32,7 +32,7 @@ from nowcast.evaluation.protocol import (
 )
 from nowcast.evaluation.summary import summarise
 from nowcast.forecasters import SIMPLE, Forecaster
-from nowcast.paths import replace
+from nowcast.paths import check_writable, expanded, replace
 from nowcast.published import is_published
 from nowcast.types import Task, UserError, whole
 
@@ -114,7 +114,8 @@ def compare(
     for name, count, unit in (("record_every", record_every, "steps"), ("workers", workers, "runs")):
         if count is not None:
             whole(name, count, unit)
-    folder, stop = Path(folder), stop or Stop()
+    folder, stop = expanded(folder), stop or Stop()
+    check_writable(f"report={str(folder)!r}", folder)
     chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
     loaded = {str(arm.forecast_by): _loaded(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
     plan = Plan(
@@ -203,7 +204,7 @@ def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets
 def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:
     """Write what is chosen beside what was chosen before, which stands: nothing is chosen twice."""
     try:
-        before = json.loads(file.read_text()) if file.exists() else {}
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except ValueError:
         raise UserError(f"{str(file)!r} is damaged; remove it, and it is made again of the calibration runs") from None
     for kind, own in chosen.items():
@@ -246,13 +247,13 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
         results: From :func:`compare`.
         commands: That make them again; those of the bundles are known.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     full = {key: value for key, value in results.items() if key != "made_by"} | {
         "commands": [*results["made_by"], *commands],
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
     write_json(folder / "results.json", full)
-    full = json.loads((folder / "results.json").read_text())
+    full = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     for name, drawn in pictures.drawn(full).items():
         replace(folder / f"{name}.png", pictures.png(drawn))
     replace(folder / "report.md", report.markdown(full))

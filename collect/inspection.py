@@ -8,11 +8,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from collect.corpus import DIGESTS, Corpus, Run, scalars
+from nowcast.evaluation.figures import Figure, matplotlib
 from nowcast.evaluation.pictures import PLAIN, png
 from nowcast.paths import replace
 from nowcast.types import OPERATIONS, UserError

@@ -9,7 +9,7 @@ from typing import Any
 from collect.comparison import write_json
 from nowcast.evaluation import joint
 from nowcast.evaluation.summary import SCHEMA
-from nowcast.paths import check_writable, replace
+from nowcast.paths import check_writable, dangling, expanded, replace
 from nowcast.types import UserError
 
 
@@ -19,17 +19,22 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: There are none, damaged ones, or ones of another schema.
     """
+    folder = expanded(folder)
     file = folder / "results.json"
     try:
-        results = json.loads(file.read_text())
+        results = json.loads(file.read_text(encoding="utf-8"))
         schema = results["schema"]
     except OSError:
+        if lost := dangling(folder):
+            raise UserError(f"reports: {lost}; give a report's folder") from None
         raise UserError(f"reports: {str(folder)!r} has no results.json; scripts/evaluate.py writes one") from None
     except (ValueError, TypeError, KeyError):
         raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
     if schema != SCHEMA:
         raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
-    required = json.loads((resources.files("nowcast.evaluation") / "results.schema.json").read_text())["required"]
+    required = json.loads((resources.files("nowcast.evaluation") / "results.schema.json").read_text(encoding="utf-8"))[
+        "required"
+    ]
     if lacks := [key for key in required if key not in results]:
         raise UserError(f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again")
     return results
@@ -38,7 +43,7 @@ def read(folder: Path) -> dict[str, Any]:
 def is_joint(folder: Path) -> bool:
     """Whether the results in a folder are joint ones."""
     try:
-        return bool(json.loads((folder / "results.json").read_text())["schema"] == joint.JOINT)
+        return bool(json.loads((folder / "results.json").read_text(encoding="utf-8"))["schema"] == joint.JOINT)
     except (OSError, ValueError, TypeError, KeyError):
         return False
 
@@ -60,6 +65,7 @@ def write(folder: Path, reports: Sequence[Path], command: str | None = None) -> 
         UserError: A folder is given twice or has no results; the one to write to holds something else; what
             :func:`nowcast.evaluation.joint.join` refuses.
     """
+    folder, reports = expanded(folder), [expanded(one) for one in reports]
     if len({one.resolve() for one in reports}) < len(reports):
         raise UserError(f"reports=[{','.join(map(str, reports))}]: a folder is there twice; give each once")
     results = [read(one) for one in reports]

@@ -50,7 +50,7 @@ def described() -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.machine() or "cpu"
@@ -59,7 +59,9 @@ def _processor() -> str:
 def _busy() -> float | None:
     """Seconds that all cores have worked since the system began; None where it does not say."""
     try:
-        user, nice, system, _, _, irq, soft, *_ = map(int, STAT.read_text().split("\n", 1)[0].split()[1:])
+        user, nice, system, _, _, irq, soft, *_ = map(
+            int, STAT.read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
+        )
     except (OSError, ValueError):
         return None
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")

@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorstore as ts
 
+from nowcast.paths import expanded
 from nowcast.types import UserError, first_line
 
 SCHEMES = "gs://, s3://, http://, https:// or file://"
@@ -100,9 +101,9 @@ Place = Path | Remote
 
 
 def at(place: str | Place) -> Place:
-    """The place that a path or a URL names."""
+    """The place that a path or a URL names; a leading ``~`` is the home folder."""
     if not isinstance(place, str) or "://" not in place:
-        return Path(place) if isinstance(place, str) else place
+        return expanded(place) if isinstance(place, (str, Path)) else place
     scheme, _, rest = place.partition("://")
     remote = Remote(f"{scheme}://{rest.rstrip('/')}")
     _spec(remote.root)

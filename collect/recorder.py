@@ -135,7 +135,7 @@ class Recorder:
             abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
             with ORBAX:
                 state = ocp.load(folder, abstract)
-            if _digest(state) != folder.with_suffix(".sha256").read_text():
+            if _digest(state) != folder.with_suffix(".sha256").read_text(encoding="utf-8"):
                 raise ValueError("its content is not what was saved")
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
             reason = first_line(error)
@@ -165,7 +165,7 @@ class Recorder:
                 ) from None
             digests[DIGESTS[name]] = hashlib.sha256(row.tobytes()).hexdigest()
             self._digests[name].append(digests[DIGESTS[name]])
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
         since = time.monotonic() - self._checkpointed
         if checkpoint or since * CHECKPOINT_SHARE > self._checkpoint_cost:
@@ -249,7 +249,7 @@ def index(corpus: Path, *, wait: bool = False) -> None:
         stat = manifest.stat()
         if time.time() - stat.st_mtime < INDEX_PACE * stat.st_size:
             return
-    with (corpus / "runs" / ".lock").open("w") as lock:
+    with (corpus / "runs" / ".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         runs = {run.id: entry(run.info) for run in store.read_runs(corpus)}
         if not manifest.exists() or store.read_json(manifest).get("runs") != runs:

@@ -111,7 +111,7 @@ class Checkpoint:
         if not self._index.exists():
             return None
         try:
-            index = json.loads(self._index.read_text())
+            index = json.loads(self._index.read_text(encoding="utf-8"))
             differs = {key for key in {*index["configuration"], *self._configuration}
                        if index["configuration"].get(key) != self._configuration.get(key)}  # fmt: skip
             plain = {key: index[key] for key in PLAIN}

@@ -13,6 +13,7 @@ from meta_train.trainer import Settings
 from meta_train.validate import family
 from meta_train.windows import SAMPLING
 from nowcast.forecasters import LEARNED, Learned
+from nowcast.paths import at_home
 from nowcast.types import OPERATIONS
 
 INTROSPECTION = {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4}
@@ -62,6 +63,7 @@ class MetaTrainConfig:
         require(bool(paths), "corpus", self.corpus, "must be a corpus's path, or a list of them: corpus=[a,b]")
         place = bool(self.bundle) and "://" not in self.bundle and Path(self.bundle).name not in ("", "..")
         require(place, "bundle", repr(self.bundle), "must be the path of a folder of its own")
+        self.bundle = at_home(self.bundle)
         for name in self.keep_out:
             deep = family(name) in MODELS and own_depth(family(name)) is not None
             require(

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
+from nowcast.evaluation.figures import Figure, matplotlib
 from nowcast.evaluation.pictures import PLAIN
 
 

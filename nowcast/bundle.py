@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nowcast.forecasters import LEARNED, SIMPLE, Forecaster
-from nowcast.paths import check_writable
+from nowcast.paths import check_writable, dangling, expanded
 from nowcast.types import PyTree, UserError
 
 SCHEMA = "weight-nowcaster/bundle/1"
@@ -119,7 +119,7 @@ def save(
     """
     if not forecaster.learned:
         raise UserError(f"{forecaster.name!r} has no parameters to save: nowcast.load({forecaster.name!r}) makes it")
-    folder = Path(folder)
+    folder = expanded(folder)
     check_destination(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
@@ -134,7 +134,7 @@ def save(
             "params_sha256": hashlib.sha256((fresh / "params.npz").read_bytes()).hexdigest(),
         }
         full["card_sha256"] = card_hash(full)
-        (fresh / "card.json").write_text(json.dumps(full, indent=2) + "\n")
+        (fresh / "card.json").write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             old = fresh.with_name(fresh.name + ".old")
             folder.rename(old)
@@ -149,10 +149,10 @@ def save(
 
 def check_destination(folder: str | os.PathLike[str]) -> None:
     """Refuse a path where a bundle cannot be written: a file, or a folder that holds something else."""
-    folder = Path(folder)
+    folder = expanded(folder)
     check_writable(f"bundle {str(folder)!r}", folder)
     if folder.exists() and (held := {item.name for item in folder.iterdir()}):
-        ours = "card.json" in held and '"weight-nowcaster/bundle/' in (folder / "card.json").read_text(errors="replace")
+        ours = "card.json" in held and b'"weight-nowcaster/bundle/' in (folder / "card.json").read_bytes()
         foreign = sorted(held - {"card.json", "params.npz", "loss.png"})
         if not ours or foreign:
             what = f"also holds {foreign[0]!r}" if ours else "exists and is no bundle"
@@ -178,18 +178,30 @@ def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
     if isinstance(name_or_path, str) and name_or_path in shipped():
         return PRETRAINED / name_or_path
     if not _is_folder(name_or_path):
+        if lost := _lost(name_or_path):
+            raise UserError(f"forecaster {str(name_or_path)!r}: {lost}; give the folder of a bundle")
         kind = f"forecaster={name_or_path} " if str(name_or_path) in LEARNED else ""
         raise UserError(
             f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; scripts/meta_train.py {kind}makes one"
         )
-    return Path(name_or_path)
+    return expanded(name_or_path)
 
 
 def _is_folder(path: Any) -> bool:
     try:
-        return isinstance(path, (str, os.PathLike)) and path != "" and Path(path).is_dir()
+        return isinstance(path, (str, os.PathLike)) and path != "" and expanded(path).is_dir()
+    except UserError:
+        raise
     except (OSError, ValueError):  # a name too long, or with a null byte
         return False
+
+
+def _lost(path: Any) -> str:
+    """In words where a path leads to, if it is a link to nothing."""
+    try:
+        return dangling(expanded(path)) if isinstance(path, (str, os.PathLike)) and path != "" else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _settings(forecaster: Any) -> list[str]:

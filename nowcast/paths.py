@@ -8,18 +8,54 @@ from typing import TextIO
 from nowcast.types import UserError
 
 
-def check_writable(what: str, folder: Path) -> None:
-    """Refuse a folder that could not be made or written to: a file on its way, or no right to write.
+def expanded(path: str | os.PathLike[str], cure: str = "write the path in full") -> Path:
+    """A path with the home folder in the place of a leading ``~``.
+
+    Raises:
+        UserError: No home folder is known, of this user or of the one that is named.
+
+    Example:
+        >>> expanded("bundles/mine").as_posix()
+        'bundles/mine'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{str(path)!r}: no home folder is known for {Path(path).parts[0]}; {cure}") from None
+
+
+def at_home(path: str) -> str:
+    """The same of a path as text: one without a leading ``~`` stays as it is."""
+    return str(expanded(path)) if path.startswith("~") else path
+
+
+def dangling(path: Path) -> str:
+    """In words where a link leads to, when nothing is there; empty for every other path."""
+    if path.is_symlink() and not path.exists():
+        return f"{str(path)!r} is a link to {str(path.readlink())!r}, which is not there"
+    return ""
+
+
+def check_writable(what: str, folder: Path, cure: str = "choose another path") -> None:
+    """Refuse a folder that could not be made or written to: a file or a dangling link on its way, or no right to write.
 
     Args:
         what: How the message names it, such as ``corpus='corpora/mine'``.
         folder: The folder, there already or not.
+        cure: How the message ends.
+
+    Raises:
+        UserError: One line with the place in the way, and the cure.
     """
-    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    nearest = folder.absolute()
+    while not nearest.exists():
+        if lost := dangling(nearest):
+            raise UserError(f"{what}: {lost}; make that folder, or {cure}")
+        nearest = nearest.parent
     if not nearest.is_dir():
-        raise UserError(f"{what}: {str(nearest)!r} is a file; choose another path")
+        raise UserError(f"{what}: {str(nearest)!r} is a file; {cure}")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{what}: no right to write in {str(nearest)!r}; choose another path")
+        raise UserError(f"{what}: no right to write in {str(nearest)!r}; {cure}")
 
 
 def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
@@ -34,7 +70,7 @@ def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
     folder.mkdir(parents=True, exist_ok=True)
     file = None
     try:
-        file = (folder / "lock").open("w")
+        file = (folder / "lock").open("w", encoding="utf-8")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_nlink:
             return file
@@ -48,11 +84,14 @@ def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Write a file atomically and durably: a kill at any moment leaves the old one or the new one."""
+    """Write a file atomically and durably: a kill at any moment leaves the old one or the new one.
+
+    Text becomes UTF-8, whatever the locale; bytes of an argument that Python could not read stay as they were typed.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

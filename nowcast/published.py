@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from nowcast.forecasters.wnn import BIAS, WNN, init_network
+from nowcast.paths import expanded
 from nowcast.types import PyTree, UserError
 
 NETWORKS = {"conv": "Conv", "fc": "FC", "bias": "Bias"}
@@ -21,7 +22,7 @@ LAYERS = [f"{stream}_{layer}" for stream in ("x", "dx") for layer in ("in", "hid
 
 def is_published(folder: str | os.PathLike[str]) -> bool:
     """Whether the authors' own files lie there."""
-    return any((Path(folder) / f"NWNN_{name}_13.h5").exists() for name in NETWORKS.values())
+    return any((expanded(folder) / f"NWNN_{name}_13.h5").exists() for name in NETWORKS.values())
 
 
 def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0]) -> WNN:
@@ -43,7 +44,7 @@ def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0])
 
     Source: Jang et al., ICML 2023, and the code published with it.
     """
-    params = {network: _read(Path(folder) / f"NWNN_{name}_13.h5") for network, name in NETWORKS.items()}
+    params = {network: _read(expanded(folder) / f"NWNN_{name}_13.h5") for network, name in NETWORKS.items()}
     return WNN(params=params, bias=bias)
 
 

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nowcast.types import UserError
+from scripts import output
 from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 
 CONFIGS = str(Path(ROOT, "configs"))
@@ -39,10 +40,12 @@ def command(
     With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return is given to
     ``conclude``, here and once. Wrong input of any kind ends with one line on standard error and exit code 2.
     """
+    output.print_anything()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
     def job(config: Any) -> Any:
+        output.print_anything()  # in a process of a launcher's too
         _quieten()
         here = are_here(HydraConfig.get().launcher)
         if HydraConfig.get().mode == RunMode.RUN:

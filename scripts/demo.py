@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
+
+from scripts.output import print_anything
+
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTED = ("mlp", "lenet model.width=0.5", "vanilla_cnn")
 BASES = ("constant", "cosine")
@@ -88,6 +92,7 @@ def duration(seconds: float) -> str:
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true", help="about a minute, and numbers that mean nothing")
     parser.add_argument(

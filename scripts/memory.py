@@ -16,6 +16,11 @@ def large_pages() -> None:
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     glibc = platform.libc_ver()[0] == "glibc"
-    if glibc and SWITCH.exists() and "[madvise]" in SWITCH.read_text() and "glibc.malloc.hugetlb" not in tunables:
+    if (
+        glibc
+        and SWITCH.exists()
+        and "[madvise]" in SWITCH.read_text(encoding="utf-8")
+        and "glibc.malloc.hugetlb" not in tunables
+    ):
         os.environ["GLIBC_TUNABLES"] = f"{tunables}:{SETTING}".lstrip(":")
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -12,6 +12,7 @@ from nowcast.evaluation import joint, pictures, report, tables
 from nowcast.evaluation.verdicts import warns
 from nowcast.paths import replace
 from nowcast.types import UserError
+from scripts.output import print_anything
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 BEGINNING, END = r"<!-- results: (\S+) -->\n", r"<!-- end -->"
@@ -59,13 +60,14 @@ def block(folder: Path, name: str) -> list[str]:
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "page", nargs="?", type=Path, default=PAGE, help="a Markdown page; its results lie in a folder of its name"
     )
     page = parser.parse_args().page
     try:
-        replace(page, filled(page.read_text(), page.with_suffix("")))
+        replace(page, filled(page.read_text(encoding="utf-8"), page.with_suffix("")))
     except (OSError, UnicodeDecodeError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -6,9 +6,9 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from nowcast.evaluation import pictures, report, tables
+from nowcast.evaluation.figures import Figure
 from nowcast.evaluation.statistics import clear, over_tasks
 from nowcast.evaluation.tables import Table
 from nowcast.evaluation.verdicts import warns

@@ -5,15 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle, product
 from typing import Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
 
+from nowcast.evaluation.figures import Axes, Axis, Figure, Line2D, LogLocator, matplotlib
 from nowcast.evaluation.tables import Ratio, panels, sweeps
 
 INK = "#010203"

@@ -4,9 +4,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from nowcast.evaluation import pictures, tables
+from nowcast.evaluation.figures import Figure
 from nowcast.evaluation.protocol import HONEST
 from nowcast.evaluation.tables import Table
 from nowcast.evaluation.verdicts import tone

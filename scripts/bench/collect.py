@@ -34,6 +34,7 @@ from collect.loop import Loop, Snapshot, State
 from collect.recorder import Recorder, describe_leaves
 from collect.tasks import Classification
 from collect.workers import side_by_side
+from scripts.output import print_anything
 
 MODELS = {  # channels of the images, steps a round, how many times as fast as PyTorch we want to be
     "lenet": (1, 200, 2.0),
@@ -264,10 +265,11 @@ def memory(args: argparse.Namespace) -> None:
 
 def resident() -> float:
     """MiB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (all)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="architectures (all)")

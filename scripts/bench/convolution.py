@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from collect.models.convolution import compiler_options, convolve
+from scripts.output import print_anything
 
 SIZES = [  # image size, channels in, channels out, kernel, stride, depthwise
     *((size, 128, 128, 3, 1, False) for size in (16, 4, 3, 2)),
@@ -50,6 +51,7 @@ def seconds(functions: list[Callable], *args: jax.Array, repeats: int) -> list[f
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128, help="images a batch (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="the shortest of so many times counts (%(default)s)")

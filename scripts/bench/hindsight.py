@@ -20,6 +20,7 @@ import nowcast
 from collect import weight_samples
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
+from scripts.output import print_anything
 
 HINDSIGHT = "in hindsight"
 OPERATIONS = "conv", "fc"
@@ -69,6 +70,7 @@ def error(
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument(

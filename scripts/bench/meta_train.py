@@ -40,6 +40,7 @@ from meta_train.config import MetaTrainConfig
 from meta_train.windows import Windows
 from nowcast.forecasters.wnn import HIDDEN, NARROW, SLOPE, UNITS
 from scripts.bench.collect import spread
+from scripts.output import print_anything
 
 Row = tuple[str, str, str, str, str]  # what, ours, peer, ratio, goal
 NETWORKS = ("bias", "conv", "fc")
@@ -222,7 +223,7 @@ def peak_memory(pipe: Connection, folder: str, bundle: str) -> None:
     with redirect_stderr(io.StringIO()):  # its bar
         settings = {"steps": SMALL_STEPS, "batch_size": SMALL_BATCH, "patience": SMALL_STEPS}
         fitting.meta_train(MetaTrainConfig(folder, bundle, **settings))
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     pipe.send(int(status.split("VmHWM:")[1].split()[0]) / 2**10)
 
 
@@ -250,6 +251,7 @@ def record(folder: Path, runs: int) -> tuple[int, int]:
 
 
 def main() -> None:
+    print_anything()
     parts = {"speed": speed, "loader": streaming, "memory": memory}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="what to measure (all)")

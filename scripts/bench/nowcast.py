@@ -38,6 +38,7 @@ from nowcast.forecasters import WNN, wnn
 from nowcast.types import PyTree
 from scripts.bench.collect import spread
 from scripts.bench.meta_train import keras_network
+from scripts.output import print_anything
 
 WIDTHS = (784, 2048, 2048, 1024, 10)
 """Of the layers of a network of so many million parameters: 7.9; and one convolution of 2.4."""
@@ -204,6 +205,7 @@ def report(name: str, times: Sequence[Sequence[float]]) -> None:
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rounds", type=int, default=15, help="rounds of each comparison; ratios are medians [least, greatest] (15)"

@@ -34,6 +34,7 @@ from nowcast import Guard
 from nowcast.evaluation.statistics import Interval, crossing, smooth, speed_up
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
+from scripts.output import print_anything
 
 BASES = {"constant 1e-3": ("constant", 1e-3), "cosine 1e-2": ("cosine", 1e-2)}
 TASKS = {
@@ -132,6 +133,7 @@ def _shown(found: Interval) -> str:
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where finished runs are kept; one folder for one forecaster")
     parser.add_argument("--forecaster", default="linear", help="a name or a bundle (linear)")
@@ -162,7 +164,7 @@ def main() -> None:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_json(file, trial.run(*unit))
             bar.update()
-            return json.loads(file.read_text())
+            return json.loads(file.read_text(encoding="utf-8"))
 
         runs = dict(zip(units, side_by_side(one, units), strict=True))
     print(table(runs, names, seeds, epochs))

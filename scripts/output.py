@@ -1,0 +1,31 @@
+"""Printing on any terminal: a character that its encoding lacks becomes another one, and no command ends for want of it."""
+
+import codecs
+import sys
+import unicodedata
+
+LIKE = {
+    "×": "x", "→": "->", "←": "<-", "…": "...", "−": "-", "–": "-", "—": "-", "·": ".", "≥": ">=", "≤": "<=", "±": "+-", "≈": "~",
+    "½": "1/2", "‘": "'", "’": "'", "“": '"', "”": '"', "°": " deg", "█": "#", "▏": ".",
+}  # fmt: skip
+"""What stands for characters that we print."""
+HANDLER = "like"
+
+
+def print_anything() -> None:
+    """From now on, what is printed is never refused."""
+    codecs.register_error(HANDLER, _like)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not what a test or a notebook put there
+            stream.reconfigure(errors=HANDLER)
+
+
+def _like(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for the part that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    first = error.object[error.start]
+    if "\udc80" <= first <= "\udcff":  # a byte of a path or an argument that Python could not read: as it was typed
+        return bytes([ord(first) - 0xDC00]), error.start + 1
+    plain = LIKE.get(first) or unicodedata.normalize("NFKD", first).encode("ascii", "ignore").decode()
+    return plain or "?", error.start + 1
