@@ -21,16 +21,18 @@ import shlex
 import shutil
 import sys
 import tempfile
+import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from nowcast.paths import check_writable
-from nowcast.types import UserError
+from nowcast.paths import check_writable, expanded
+from nowcast.types import UserError, first_line
 
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
 """A set's name in TFDS: ``mnist``, ``emnist/letters``, ``mnist:3.0.1``."""
@@ -39,7 +41,10 @@ BATCH = 500
 TENTH = {"validation": 9, "test": 8}
 """The place in each ten training images that stands in for a split the set lacks."""
 
+CURE = "set XDG_CACHE_HOME to a folder that can be written"
+
 Split = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 def load(name: str, directory: str | None = None) -> tuple[int, Split, Split]:
@@ -54,14 +59,15 @@ def load(name: str, directory: str | None = None) -> tuple[int, Split, Split]:
         name: Such as ``mnist``, ``cifar10``, ``fashion_mnist``, ``emnist/letters``.
         directory: Where the prepared sets lie; ``$TFDS_DATA_DIR``, then ``~/tensorflow_datasets``, when left out.
     """
-    folder = Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+    given = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    folder = expanded(given, "name the folder of the prepared sets: data.dir=… or TFDS_DATA_DIR=…").absolute()
     with _quiet():
         builder = _builder(name, folder)
-        cached = cache_root() / _identity(builder)
+        cached = cache_root() / _read(name, builder.data_dir, partial(_identity, builder))
         if not cached.is_dir():
             _decode(builder, cached, name)
     try:
-        classes = json.loads((cached / "classes.json").read_text())
+        classes = json.loads((cached / "classes.json").read_text(encoding="utf-8"))
         images, labels = (
             {split: np.load(cached / f"{split}-{kind}.npy", mmap_mode="r") for split in ("train", *TENTH)}
             for kind in ("images", "labels")
@@ -78,8 +84,9 @@ def _builder(name: str, folder: Path) -> Any:
 
     try:
         return read_only_builder.builder_from_files(name, data_dir=str(folder), file_format="array_record")
-    except (tfds.core.DatasetNotFoundError, ValueError):  # not there, or in another format only
-        pass
+    except Exception as error:  # whatever damaged files make TFDS say; or it is not there, or in another format only
+        if lies := _lies(name, folder):
+            raise _damaged(name, lies, error) from None
     if re.split("[/:]", name)[0] not in tfds.list_builders(with_community_datasets=False):
         raise UserError(
             f"data.name={name!r} is unknown; available: digits, and the image classification sets of TensorFlow "
@@ -91,9 +98,46 @@ def _builder(name: str, folder: Path) -> Any:
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:90]
         raise UserError(
             f"data.name={name!r}: not in {folder} (array_record files are wanted) and cannot be downloaded ({reason}…); "
-            f"prepare it where there are a network and TensorFlow: tfds build {name} --file_format=array_record "
-            f"--data_dir={shlex.quote(str(folder))}; or name another folder: data.dir=… or TFDS_DATA_DIR=…"
+            f"prepare it where there are a network and TensorFlow: {_build(name, folder)}; or name another folder: data.dir=… or TFDS_DATA_DIR=…"
         ) from None
+
+
+def _build(name: str, folder: Path) -> str:
+    """The command that prepares a set."""
+    return f"tfds build {name} --file_format=array_record --data_dir={shlex.quote(str(folder))}"
+
+
+def _lies(name: str, folder: Path) -> Path | None:
+    """The folder of a set's newest version, if files of ``array_record`` lie there, or descriptions and no other format."""
+    base, _, version = name.partition(":")
+    for place in sorted((folder / base).glob(version or "*.*.*"), reverse=True):
+        held = {path.name for path in place.glob("*")}
+        described = not held.isdisjoint({"dataset_info.json", "features.json"})
+        if any(".array_record" in file for file in held) or (
+            described and not any(".tfrecord" in file for file in held)
+        ):
+            return place
+    return None
+
+
+def _damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> UserError:
+    """The line that says so."""
+    place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
+    folder = place.parents[len(name.partition(":")[0].split("/"))]
+    return UserError(
+        f"data.name={name!r}: the prepared set in {str(place)!r} is damaged ({said}); "
+        f"remove that folder and prepare it again: {_build(name, folder)}"
+    )
+
+
+def _read(name: str, lies: str | os.PathLike[str], reading: Callable[[], T]) -> T:
+    """What is read of a prepared set."""
+    try:
+        return reading()
+    except UserError:
+        raise
+    except Exception as error:  # whatever a file that is cut, empty or lost makes the readers say
+        raise _damaged(name, lies, error) from None
 
 
 def _prepare(name: str, folder: Path) -> Any:
@@ -133,26 +177,26 @@ def _decode(builder: Any, cached: Path, name: str) -> None:
     sources = {"train": owner} | {
         split: np.full(splits[split].num_examples, split) for split in TENTH if split not in lacking
     }
+    check_cache()
+    fresh = cached.with_name(f".{cached.name}.{uuid.uuid4().hex[:8]}")
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"data: cannot write the decoded images to {cached.parent} ({error.strerror}); set XDG_CACHE_HOME"
-        ) from None
-    fresh = Path(tempfile.mkdtemp(prefix=f".{cached.name}.", dir=cached.parent))
-    try:
-        _write(builder, fresh, sources, shape, name)
-        (fresh / "classes.json").write_text(json.dumps(classes))
+        fresh.mkdir(parents=True)
+        _write(builder, fresh, sources, shape, classes, name)
+        (fresh / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
         try:
             fresh.rename(cached)
         except OSError:
             if not cached.is_dir():
                 raise
+    except OSError as error:
+        raise UserError(f"cache {str(cached.parent)!r}: cannot be written ({error.strerror}); {CURE}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _write(builder: Any, fresh: Path, sources: dict[str, np.ndarray], shape: tuple[int, ...], name: str) -> None:
+def _write(
+    builder: Any, fresh: Path, sources: dict[str, np.ndarray], shape: tuple[int, ...], classes: int, name: str
+) -> None:
     owners = np.concatenate(list(sources.values()))
     images, labels = {}, {}
     for split in ("train", *TENTH):
@@ -163,9 +207,14 @@ def _write(builder: Any, fresh: Path, sources: dict[str, np.ndarray], shape: tup
     filled = dict.fromkeys(images, 0)
     with tqdm(total=len(owners), unit="image", desc=f"decode {name}") as bar:
         for source, owner in sources.items():
-            records = builder.as_data_source(split=source)
+            records = _read(name, builder.data_dir, partial(builder.as_data_source, split=source))
             for start in range(0, len(owner), BATCH):
-                examples = records.__getitems__(list(range(start, min(start + BATCH, len(owner)))))
+                numbers = list(range(start, min(start + BATCH, len(owner))))
+                examples = _read(name, builder.data_dir, partial(records.__getitems__, numbers))
+                for number, example in zip(numbers, examples, strict=True):
+                    if example["image"].shape != shape:
+                        odd = f"{source} image {number} is {example['image'].shape}, and {shape} is declared"
+                        raise _damaged(name, builder.data_dir, odd)
                 part = owner[start : start + BATCH]
                 for split in set(part.tolist()):
                     mine = [example for example, belongs in zip(examples, part == split, strict=True) if belongs]
@@ -177,6 +226,10 @@ def _write(builder: Any, fresh: Path, sources: dict[str, np.ndarray], shape: tup
     for split, values in labels.items():
         if values.min() < 0:
             raise UserError(f"data.name={name!r}: the {split} split has images without a label")
+        if values.max() >= classes:
+            raise _damaged(
+                name, builder.data_dir, f"a {split} label is {values.max()}, and there are {classes} classes"
+            )
     for array in (*images.values(), *labels.values()):
         array.flush()
 
@@ -191,9 +244,10 @@ def _shape(features: Any, name: str) -> tuple[tuple[int, int, int], int]:
     held = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = held.get("image"), held.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
+        kinds = [f"{key} ({type(value).__name__})" for key, value in sorted(held.items())]
         raise UserError(
-            f"data.name={name!r}: no image classification set; that takes image and label, and it has "
-            f"{', '.join(sorted(held)) or type(features).__name__}"
+            f"data.name={name!r}: no image classification set; that takes image (Image) and label (ClassLabel, the number of one of "
+            f"some classes), and it has {', '.join(kinds) or type(features).__name__}"
         )
     if image.np_dtype != np.uint8 or None in image.shape:
         raise UserError(
@@ -211,8 +265,18 @@ def _identity(builder: Any) -> str:
 
 
 def cache_root() -> Path:
-    """The folder for what can be made again, and for what is not done yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "weight-nowcaster"
+    """The folder for what can be made again, and for what is not done yet.
+
+    Raises:
+        UserError: ``XDG_CACHE_HOME`` is not set, and no home folder is known.
+    """
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", CURE) / "weight-nowcaster"
+
+
+def check_cache() -> None:
+    """Refuse a cache that cannot be written, by that name."""
+    root = cache_root()
+    check_writable(f"cache {str(root)!r}", root, CURE)
 
 
 def _prepared(folder: Path) -> list[str]:

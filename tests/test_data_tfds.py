@@ -1,5 +1,6 @@
 """Sets prepared by TensorFlow Datasets: label counts known from elsewhere, images as TFDS reads them, and the cache."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,10 +38,11 @@ import tensorflow_datasets as tfds
 class Made(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     SHAPE, SPLITS, LABEL = (8, 6, 3), ("train",), 0
+    KIND = tfds.features.ClassLabel(num_classes=4)
 
     def _info(self):
         image = tfds.features.Image(shape=self.SHAPE, encoding_format="png")
-        features = {"image": image, "label": tfds.features.ClassLabel(num_classes=4)}
+        features = {"image": image, "label": self.KIND}
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, manager):
@@ -50,8 +52,10 @@ class Made(tfds.core.GeneratorBasedBuilder):
         for i in range(40):
             file = io.BytesIO()  # encoded here: TFDS would take TensorFlow
             PIL.Image.fromarray(np.full((8, 6, 3), i, np.uint8)).save(file, "png")
-            file.seek(0)
-            yield i, {"image": file, "label": i % 4 or self.LABEL}
+            yield i, {"image": io.BytesIO(self.spoilt(i, file.getvalue())), "label": i % 4 or self.LABEL}
+
+    def spoilt(self, i, image):
+        return image
 
 class Sized(Made):
     SHAPE = (None, None, 3)
@@ -62,7 +66,20 @@ class Unlabelled(Made):
 class Untrained(Made):
     SPLITS = ("test",)
 
-for made in (Made, Sized, Unlabelled, Untrained):
+class Counted(Made):
+    KIND = tfds.features.Scalar(np.int64)
+
+class Torn(Made):
+    def spoilt(self, i, image):
+        return image[: len(image) // 2] if i == 7 else image
+
+class Odd(Made):
+    def spoilt(self, i, image):
+        file = io.BytesIO()
+        PIL.Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(file, "png")
+        return file.getvalue() if i == 7 else image
+
+for made in (Made, Sized, Unlabelled, Untrained, Counted, Torn, Odd):
     made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
 """
 
@@ -165,6 +182,9 @@ def test_a_set_without_a_test_split_gives_two_tenths_of_its_training_images(made
         ("sized", "all of one size; these are uint8 .None, None, 3"),
         ("unlabelled", "the t[a-z]+ split has images without a label"),
         ("untrained", "no training split, only test"),
+        ("counted", r"takes image \(Image\) and label \(ClassLabel.*it has image \(Image\), label \(Scalar\)"),
+        ("torn", "the prepared set in .*torn/1.0.0' is damaged .*prepare it again"),
+        ("odd", r"is damaged \(train image \d+ is \(1, 1, 3\), and \(8, 6, 3\) is declared\).*prepare it again"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(made, cache_folder, name, said):
@@ -179,6 +199,98 @@ def test_a_set_prepared_anew_is_decoded_anew(made, tmp_path):
     assert first.filename != elsewhere.filename
     os.utime(tmp_path / "made" / "1.0.0" / "features.json", (1, 1))
     assert data.load("made", directory=str(tmp_path)).images["train"].filename != elsewhere.filename
+
+
+def first_shard(folder):
+    return next(folder.glob("*.array_record*"))
+
+
+def cut(file, kept):
+    file.write_bytes(file.read_bytes()[:kept])
+
+
+def one_more(folder):
+    file = folder / "dataset_info.json"
+    info = json.loads(file.read_text())
+    info["splits"][0]["shardLengths"] = ["41"]
+    file.write_text(json.dumps(info))
+
+
+DAMAGES = {
+    "cut": lambda folder: cut(first_shard(folder), -200),
+    "halved": lambda folder: cut(first_shard(folder), 40_000),
+    "empty": lambda folder: cut(first_shard(folder), 0),
+    "lost": lambda folder: first_shard(folder).unlink(),
+    "too short": one_more,
+    "without a description": lambda folder: (folder / "dataset_info.json").unlink(),
+    "a torn description": lambda folder: cut(folder / "dataset_info.json", 20),
+    "an empty description": lambda folder: cut(folder / "dataset_info.json", 0),
+    "a description of nothing": lambda folder: (folder / "dataset_info.json").write_text("{}"),
+    "without features": lambda folder: (folder / "features.json").unlink(),
+    "torn features": lambda folder: cut(folder / "features.json", 20),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, tmp_path, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(made / "made", tmp_path / "my sets" / "made")
+    folder = tmp_path / "my sets" / "made" / "1.0.0"
+    DAMAGES[damage](folder)
+    with pytest.raises(nowcast.UserError) as caught:
+        data.load("made", directory=str(tmp_path / "my sets"))
+    said = str(caught.value)
+    assert said.startswith(f"data.name='made': the prepared set in '{folder}' is damaged (")
+    cure = f"tfds build made --file_format=array_record --data_dir='{tmp_path / 'my sets'}'"
+    assert said.endswith(f"; remove that folder and prepare it again: {cure}")
+    assert "\n" not in said
+    assert not list(tmp_path.glob("cache/weight-nowcaster/*"))
+    assert not list(tmp_path.glob("cache/weight-nowcaster/.*"))
+
+
+def test_a_command_on_a_damaged_set_ends_with_that_line(script, made, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(made / "made", tmp_path / "made")
+    cut(first_shard(tmp_path / "made" / "1.0.0"), 0)
+    done = script("collect", "data.name=made", f"data.dir={tmp_path}", f"corpus={tmp_path / 'corpus'}", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    [said] = [line for line in done.stderr.split("\n") if line and "image/s" not in line]
+    assert said.startswith("error: data.name='made': the prepared set in ")
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_another_version_than_the_one_that_is_there_is_not_called_damaged(made):
+    with pytest.raises(nowcast.UserError, match=r"'made:2.0.0' is unknown"):
+        data.load("made:2.0.0", directory=str(made))
+
+
+def test_a_set_of_which_no_home_is_known_asks_for_its_folder(monkeypatch):
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    without_home(monkeypatch)
+    with pytest.raises(nowcast.UserError, match=r"no home folder.*: data.dir=… or TFDS_DATA_DIR=…"):
+        data.load("mnist")
+
+
+def without_home(monkeypatch):
+    """As in a container whose user is a number alone."""
+
+    def unknown(*_):
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+def test_a_cache_without_a_home_or_the_right_to_write_is_named(made, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.delenv("XDG_CACHE_HOME")
+        without_home(patch)
+        with pytest.raises(nowcast.UserError, match=r"'~/.cache': no home folder.*set XDG_CACHE_HOME"):
+            data.load("made", directory=str(made))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(nowcast.UserError, match=r"^cache '.*file/weight-nowcaster': .*is a file; set XDG_CACHE_HOME"):
+        data.load("made", directory=str(made))
 
 
 def test_two_at_once_are_safe(made, monkeypatch, tmp_path):
@@ -215,7 +327,7 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
 
 
 def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
-    with pytest.raises(nowcast.UserError, match=r"'mnits' is unknown; available: digits, .* holds made, sized"):
+    with pytest.raises(nowcast.UserError, match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, sized"):
         data.load("mnits", directory=str(made))
 
 
