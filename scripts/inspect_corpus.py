@@ -1,7 +1,9 @@
 """Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
@@ -11,6 +13,9 @@ from nowcast.text import align
 from nowcast.types import UserError
 from scripts.cli import argument, command
 
+if TYPE_CHECKING:
+    from collect.places import Place
+
 
 def main(config: InspectCorpusConfig) -> None:
     from tqdm import tqdm  # here: --help needs none of what these import
@@ -18,9 +23,7 @@ def main(config: InspectCorpusConfig) -> None:
     from collect import corpus, inspection, places
 
     place = places.at(config.corpus)
-    beside = place.parent if isinstance(place, Path) else Path()
-    pictures = Path(config.pictures or beside / f"{str(place).rsplit('/')[-1]}-pictures")
-    check_writable(f"pictures={str(pictures)!r}", pictures)
+    pictures = where(config.pictures, place)
     opened = corpus.open(place)
     if not opened.runs:
         raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")
@@ -32,10 +35,26 @@ def main(config: InspectCorpusConfig) -> None:
         print(f"verified: every snapshot of {len(opened)} runs is what was recorded")
     first = {run.config["task"]: run for run in reversed(opened.runs)}.values()
     chosen = opened.runs if config.every_run else list(first)
-    for run in tqdm(chosen, unit="run", desc="draw"):
-        inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
-    print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
+    if pictures is None:
+        print("pictures: none, for they can be written neither beside the corpus nor here; give pictures=…")
+    else:
+        for run in tqdm(chosen, unit="run", desc="draw"):
+            inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
+        print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
     print(f"next: python scripts/meta_train.py {argument('corpus', config.corpus)} forecaster=wnn bundle=bundles/mine")
+
+
+def where(given: str | None, place: "Place") -> Path | None:
+    """The folder for the pictures: the given one, else one beside the corpus, else one here; None where neither can be written."""
+    if given:
+        check_writable(f"pictures={given!r}", Path(given))
+        return Path(given)
+    name = f"{str(place).rsplit('/')[-1]}-pictures"
+    for folder in ([place.with_name(name)] if isinstance(place, Path) and place.name else []) + [Path(name)]:
+        with suppress(UserError):
+            check_writable("pictures", folder)
+            return folder
+    return None
 
 
 if __name__ == "__main__":

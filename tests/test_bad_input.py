@@ -51,7 +51,7 @@ COLLECT = [
     ("+extra=3", "extra"), ("++extra=3", "extra"), ("+model.extra=3", "extra"),
     ("epochs=${nope}", "nope"), ("epochs", "epochs"), ("vary.learning_rate=[0.1", "[0.1"),
     ("~corpus", "corpus"), ("corpus=???", "corpus"), ("corpus=", "corpus"), ("corpus=null", "corpus"),
-    ("corpus={file}", "{file}"), ("corpus={folder}", "{folder}"), ("corpus={file}/below", "{file}"),
+    ("corpus={file}", "{file}"), ("corpus={folder}", "{folder}"), ("corpus={file}/below", "{file}"), ("corpus={dangling}/mine", "{dangling}' is a link to "), ("corpus=~nobody-here/a", "'corpus=\"~nobody-here/a\"'"),
     ("corpus={other_schema}", "corpus/99"), ("batch_stats=some", "some"),
     ("corpus=lr=0.1/x", """corpus=lr=0.1/x: a text with such characters goes into quotes: 'corpus="lr=0.1/x"'"""), ("corpus=run#1", """'corpus="run#1"'"""),
     ("corpus=naïve", """'corpus="naïve"'"""), ("corpus=a[b", """'corpus="a[b"'"""), ("corpus=a(b", """'corpus="a(b"'"""), ("corpus=~me", """'corpus="~me"'"""), ("corpus=实", """'corpus="实"'"""),
@@ -66,7 +66,7 @@ META_TRAIN = [
     ("corpus={damaged_manifest}", "manifest.json"), ("corpus={damaged_run}", "run.json"),
     ("corpus={damaged_chunk}", "/weights/c/3/0"), ("corpus=???", "corpus"), ("~bundle", "bundle"),
     ("bundle=", "bundle"), ("bundle=null", "bundle"), ("bundle={file}", "{file}"),
-    ("bundle={folder}", "{folder}"), ("forecaster=linear", "linear"),
+    ("bundle={folder}", "{folder}"), ("bundle={dangling}", "{dangling}' is a link to "), ("corpus={dangling}", "{dangling}' is a link to "), ("forecaster=linear", "linear"),
     ("forecaster=crystal_ball", "crystal_ball"), ("window=1", "window=1"), ("window=50", "50"),
     ("window=five", "five"), ("horizon=0", "horizon=0"), ("horizon=50", "50"), ("steps=0", "steps=0"),
     ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("batch_size=12", "batch_size=12"), ("patience=0", "patience=0"),
@@ -85,7 +85,7 @@ EVALUATE = [
     ("forecaster={folder}", "{folder}"), ("forecaster={file}", "{file}"),
     ("forecaster={damaged_bundle}", "params.npz"), ("forecaster=???", "forecaster"),
     ("forecaster=", "forecaster"), ("report=???", "report"),
-    ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"),
+    ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"), ("report={dangling}", "{dangling}' is a link to "), ("forecaster={dangling}", "{dangling}' is a link to "),
     ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("augment=flip", "flip"),
     ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=0", "seeds=0"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"), ("seed=99999999999999999999", "99999999999999999999"), ("epochs=1", "epochs="),
     ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
@@ -113,7 +113,7 @@ EVALUATE = [
 REPORT = [
     ("reports=[]", "two folders or more"), ("reports=[{one}]", "two folders or more"), ("reports={one}", "reports=[{one}"), ("~reports", "reports"),
     ("reports=???", "reports"), ("reports=[{one},{one}]", "twice"), ("reports=[{one},{one}/]", "twice"), ("reports=[{one},{folder}/nowhere]", "{folder}/nowhere"),
-    ("reports=[{folder},{one}]", "{folder}"), ("reports=[{one},{file}]", "{file}"), ("reports=[{one},{damaged_report}]", "{damaged_report}"),
+    ("reports=[{folder},{one}]", "{folder}"), ("reports=[{dangling},{one}]", "{dangling}' is a link to "), ("report={dangling}", "{dangling}' is a link to "), ("reports=[{one},{file}]", "{file}"), ("reports=[{one},{damaged_report}]", "{damaged_report}"),
     ("reports=[{one},{old_report}]", "results/1"), ("reports=[{one},{paper_report}]", "honest at 0.75, paper at 0.6"), ("reports=[{one},{two},null]", "reports"),
     ("report=", "report"), ("report=???", "report"), ("report={file}", "{file}"), ("report={file}/below", "{file}"), ("report={folder}", "is no report"),
     ("report={one}", "holds a report of one task"), ("reprot=here", "reprot"), ("+extra=3", "extra"),
@@ -121,7 +121,7 @@ REPORT = [
 INSPECT = [
     ("corpus={folder}", "{folder}"), ("corpus={other_schema}", "corpus/99"), ("corpus=", "corpus"),
     ("corpus=ftp://host/mine", "ftp"), ("corpus=file://{folder}", "no corpus there"),
-    ("pictures={file}", "{file}"), ("weights=0", "weights=0"),
+    ("pictures={file}", "{file}"), ("pictures={dangling}", "{dangling}' is a link to "), ("corpus={dangling}", "{dangling}' is a link to "), ("weights=0", "weights=0"),
     ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
 ]  # fmt: skip
 TABLES = {
@@ -180,6 +180,7 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     root = tmp_path_factory.mktemp("bad")
     (root / "file").write_text("dear")
     (root / "folder").mkdir()
+    (root / "dangling").symlink_to(root / "gone")
     (root / "folder" / "chapter1.tex").write_text("dear")
     names = ("other_schema", "damaged_manifest", "damaged_run", "empty_run", "damaged_chunk")
     copies = {name: shutil.copytree(corpus_path, root / name) for name in names}
@@ -199,7 +200,7 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     for name, content in (("damaged_report", '{"sch'), ("old_report", '{"schema": "weight-nowcaster/results/1"}')):
         copies[name] = shutil.copytree(copies["one"], root / name)
         (copies[name] / "results.json").write_text(content)
-    places = {"file": root / "file", "folder": root / "folder", **copies}
+    places = {"file": root / "file", "folder": root / "folder", "dangling": root / "dangling", **copies}
     before = contents(root)
     yield places
     assert contents(root) == before

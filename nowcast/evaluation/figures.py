@@ -4,19 +4,33 @@
 refuses a name that it does not know: that of a notebook's back end, in a process that a notebook started with another Python.
 """
 
+import contextlib
 import os
-from importlib import import_module
+import sys
 
-try:
-    import_module("matplotlib")
-except ValueError:
-    os.environ.pop("MPLBACKEND", None)
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
+def import_matplotlib() -> None:
+    """Import matplotlib, and then take the back end of ``MPLBACKEND`` where matplotlib has it."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
-__all__ = ["Axes", "Axis", "Figure", "Line2D", "LogLocator", "matplotlib"]
+
+import_matplotlib()
+
+import matplotlib  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.axis import Axis  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.ticker import LogLocator  # noqa: E402
+
+__all__ = ["Axes", "Axis", "Figure", "Line2D", "LogLocator", "import_matplotlib", "matplotlib"]
