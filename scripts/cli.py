@@ -41,6 +41,11 @@ def command(
     ``conclude``, here and once. Wrong input of any kind ends with one line on standard error and exit code 2.
     """
     output.print_anything()
+    for typed in sys.argv[1:]:
+        if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in schema.__dataclass_fields__:
+            _fail(
+                UserError(f"{typed}: keys have no hyphens before them: give {typed[2:]}{'' if '=' in typed else '=…'}")
+            )
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 

@@ -58,7 +58,7 @@ COLLECT = [
     ("data.dir=a=b", """'data.dir="a=b"'"""), ("corpus=a,b", "add -m to try each value; a list is corpus=[a,b], and a text 'corpus=\"a,b\"'"), ("corpús=a", "'corpús'"),
     ("corpus=ftp://host/mine", "ftp"), ("corpus=gs://", "gs://"), ("corpus=memory://mine", "memory"),
     ("corpus=file://{folder}", "is no corpus"), ("corpus={damaged_manifest}", "remove this file alone"), ("corpus={empty_run}", "run.json lacks config"),
-    ("hydra/launcher=joblib", "add -m"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
+    ("hydra/launcher=joblib", "add -m"), ("--corpus=mine", "--corpus=mine: keys have no hyphens before them: give corpus=mine"), ("--data.name", "give data.name=…"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
 ]  # fmt: skip
 META_TRAIN = [
     ("corpus={folder}/nowhere", "{folder}/nowhere"), ("corpus={folder}", "{folder}"),
@@ -135,7 +135,7 @@ TYPED = {
     "collect": [
         "model=lenett", "hydra/launcher=sloorm", "hydra/launcher=joblib", "augment.angle=3", "optimizer.learning_rate=fast", "epochs=0",
         "vary.learning_rate=[0.1,0.01]", "+extra=3", "epochs=${nope}", "epochs", "vary.learning_rate=[0.1", "~corpus", "corpus=???",
-        "corpus={folder}", "corpus=lr=0.1/x", "corpus=naïve", "corpus=a,b", "corpus={empty_run}", "corpus=memory://mine", "model=resnet20 model.depth=21",
+        "corpus={folder}", "corpus=lr=0.1/x", "corpus=naïve", "corpus=a,b", "--corpus=mine", "--data.name", "corpus={empty_run}", "corpus=memory://mine", "model=resnet20 model.depth=21",
     ],
     "meta_train": ["corpus={damaged_chunk}", "bundle={folder}", "served_by={{norm:1}}", "processes=2 coordinator=nonsense", "keep_out=mlp"],
     "evaluate": [
@@ -146,7 +146,7 @@ TYPED = {
     "inspect_corpus": ["pictures={file}", "weights=0"],
 }  # fmt: skip
 """What only the command line refuses, and some of every other kind."""
-ALONE = ("-m", "hydra/launcher", "corpus=memory:", "corpus=a,b")
+ALONE = ("-m", "--", "hydra/launcher", "corpus=memory:", "corpus=a,b")
 """How a row begins that only the command line refuses."""
 ROWS = [(name, *row) for name, rows in TABLES.items() for row in rows]
 CHECKED = [row for row in ROWS if not row[1].startswith(ALONE)]
