@@ -109,7 +109,13 @@ def test_an_unknown_depth_is_refused_with_those_that_exist(name, depth, allowed)
         MODELS[name]((32, 32, 3), 10, depth=depth, rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("name", SMALL)
+MANY_PROGRAMS = {"mobilenet_v2", "resnet18", "shufflenet_v2"}
+"""Networks that take ten seconds to compile."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in MANY_PROGRAMS)) for name in SMALL]
+)
 def test_a_small_member_learns_a_batch(name):
     definition, params, extra = nnx.split(shapes_only(name, width=0.2, **SMALL[name]), nnx.Param, ...)
     rng = np.random.default_rng(0)

@@ -82,7 +82,7 @@ def pipeline(tmp_path_factory, script):
         ),
         "meta_train": script(
             "meta_train", "corpus=corpora/mine", "forecaster=wnn", "bundle=bundles/mine",
-            "steps=20", cwd=cwd,
+            "steps=2", cwd=cwd,
         ),
         "evaluate": script(
             "evaluate", "forecaster=bundles/mine", "model=mlp", "seeds=2", "epochs=6", "report=reports/mine",

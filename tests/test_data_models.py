@@ -96,8 +96,10 @@ def test_parameter_counts_are_the_published_ones(name, image_shape, sizes, publi
 
 @pytest.mark.parametrize("name", MODELS)
 def test_width_makes_a_network_narrower(name):
+    depth = {"depth": 10} if name == "densenet" else {}
+
     def count(width):
-        model = nnx.eval_shape(lambda: MODELS[name]((32, 32, 1), 10, width=width, rngs=nnx.Rngs(0)))
+        model = nnx.eval_shape(lambda: MODELS[name]((32, 32, 1), 10, width=width, **depth, rngs=nnx.Rngs(0)))
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
     assert count(0.01) < count(0.5) < 0.6 * count(1.0)

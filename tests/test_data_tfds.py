@@ -107,7 +107,8 @@ def made(tmp_path_factory):
 
 @needs_sets
 @pytest.mark.parametrize(
-    ("name", "shape", "validation"), [("mnist", (28, 28, 1), 6000), ("cifar10", (32, 32, 3), 5000)]
+    ("name", "shape", "validation"),
+    [("mnist", (28, 28, 1), 6000), pytest.param("cifar10", (32, 32, 3), 5000, marks=pytest.mark.slow)],
 )
 def test_a_set_has_the_published_labels_and_the_images_that_tfds_reads(name, shape, validation):
     import tensorflow_datasets as tfds

@@ -7,7 +7,6 @@ import json
 import pkgutil
 import re
 import shlex
-import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from flax import nnx
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from networks import random_wnn, write_published
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 import nowcast
 from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
@@ -63,9 +62,9 @@ def register():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
 
-def jobs(name, overrides):
-    """The configuration of every job of a command line, checked."""
-    return _jobs(name, tuple(overrides))
+def jobs(name, overrides, *, each=True):
+    """The configuration of every job of a command line, checked; not ``each``: of as many as have every value at least once."""
+    return _jobs(name, tuple(overrides), each)
 
 
 def is_sweep(value):
@@ -74,16 +73,23 @@ def is_sweep(value):
 
 
 @lru_cache
-def _jobs(name, overrides):
+def _jobs(name, overrides, each):
     overrides = [override for override in overrides if override != "-m"]
     sweep = compose(name, overrides=[o for o in overrides if not is_sweep(o)], return_hydra_config=True)
     params = {key: str(value) for key, value in (sweep.hydra.sweeper.params or {}).items()}
+    if not params and not any(map(is_sweep, overrides)):
+        with open_dict(sweep):
+            del sweep["hydra"]
+        return [OmegaConf.to_object(sweep)]
     params |= dict(override.split("=", 1) for override in overrides if override[0] != "~")
     without = [override for override in overrides if override[0] == "~"]
     values = [
         [f"{key}={v}" for v in (value.split(",") if is_sweep(value) else [value])] for key, value in params.items()
     ]
-    return [OmegaConf.to_object(compose(name, overrides=[*job, *without])) for job in itertools.product(*values)]
+    many = max(map(len, values))
+    some = zip(*(itertools.islice(itertools.cycle(value), many) for value in values), strict=True)
+    chosen = itertools.product(*values) if each else some
+    return [OmegaConf.to_object(compose(name, overrides=[*job, *without])) for job in chosen]
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated:UserWarning")
@@ -94,7 +100,7 @@ def test_every_command_in_the_documents_composes(register, page):
     ]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, overrides in found:
-            configs = jobs(name, overrides)
+            configs = jobs(name, overrides, each=False)
             assert configs
             for config in configs if name == "evaluate" else []:
                 assert resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)
@@ -217,14 +223,14 @@ def test_the_forecaster_that_the_documents_show_is_fitted_and_loaded(corpus_path
     assert nowcast.load(tmp_path / "b").name == "small"
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_every_command_of_the_demo_composes(fast, register):
-    sys.path.insert(0, str(ROOT))
-    from scripts.demo import commands as demo_commands
+@pytest.mark.parametrize("size", ["fast", "usual", "full"])
+def test_every_command_of_the_demo_composes(size, register, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from scripts import demo
 
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        for line in demo_commands(fast=fast):
-            _, script, *overrides = shlex.split(line)
+        for step in demo.steps(demo.SIZES[size]):
+            _, script, *overrides = shlex.split(step.command)
             OmegaConf.to_object(compose(Path(script).stem, overrides=overrides))
 
 

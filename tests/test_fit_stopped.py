@@ -72,6 +72,7 @@ def test_a_killed_fit_goes_on_and_ends_in_the_same_parameters(
     assert [item.name for item in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(launch, script, corpus_path, tmp_path):
     given = [f"corpus={corpus_path}", "steps=3000", "batch_size=64", "patience=1000"]
     for name, kill in (("whole", False), ("killed", True)):

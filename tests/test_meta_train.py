@@ -17,8 +17,10 @@ from meta_train import objective, trainer, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import assemble, distinct, meta_train
 from meta_train.limits import limits
+from meta_train.picture import picture
 from meta_train.trainer import Settings
 from meta_train.windows import Rule, Windows
+from nowcast.evaluation.pictures import png
 from nowcast.forecasters import LEARNED, WNN, Introspection, WNNMulti, wnn
 
 RULES = {"bias": lambda x: x[:, 4] + 0.5 * (x[:, 4] - x[:, 0]), "fc": lambda x: (x[:, 0] + x[:, 4]) / 2}
@@ -247,7 +249,11 @@ def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
     assert card["configuration"]["steps"] == 40
     assert set(card["validation"]) == {"bias", "fc"}
     assert set(card["validation"]["fc"]["5"]) == {"last_value", "linear", "quadratic", "wnn", "skill"}
-    assert (bundle_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    drawn = picture(card)
+    titles = [axes.get_title() for axes in drawn.axes]
+    assert titles == ["network: bias", "network: fc", *(f"{name}, 5 ahead" for name in card["validation"])]
+    assert png(drawn).startswith(b"\x89PNG")
+    assert (bundle_path / "loss.png").exists()
     assert not bundle_path.with_name("bundle.checkpoint").exists()
     forecaster = nowcast.load(bundle_path)
     assert forecaster.serves("fc")
@@ -334,6 +340,7 @@ def test_architectures_kept_out_are_scored_and_neither_fitted_to_nor_chosen_by(t
     assert (alone["params_sha256"], alone["curves"]) == (card["params_sha256"], card["curves"])
 
 
+@pytest.mark.slow
 def test_the_order_of_corpora_does_not_matter(tmp_path, corpus_config, corpus_path):
     other = corpus_config(tmp_path / "other", runs=2)
     other.model.name = "lenet"
@@ -356,14 +363,14 @@ def test_a_horizon_that_no_run_reaches_is_refused(tmp_path, corpus_path):
 def test_logs_are_refused_where_a_file_lies_and_leave_others_files_alone(tmp_path, corpus_path):
     (tmp_path / "b.log").mkdir()
     (tmp_path / "b.log" / "letter.txt").write_text("dear")
-    meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), steps=2, batch_size=64, log="tensorboard"))
+    meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), steps=2, batch_size=64, log="csv"))
     assert (tmp_path / "b.log" / "letter.txt").read_text() == "dear"
     (tmp_path / "c.log").write_text("dear")
     with pytest.raises(nowcast.UserError, match=r"log=csv.*is a file"):
         meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "c"), steps=2, batch_size=64, log="csv"))
 
 
-@pytest.mark.parametrize("log", ["csv", "tensorboard"])
+@pytest.mark.parametrize("log", ["csv", pytest.param("tensorboard", marks=pytest.mark.slow)])
 def test_logs_hold_every_point_of_the_curves(tmp_path, corpus_path, log):
     card = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), steps=6, batch_size=64, log=log)).card
     curves, folder = card["curves"], tmp_path / "b.log"

@@ -400,6 +400,7 @@ def test_several_tasks_of_one_command_make_a_report_of_all(again):
     assert joint.verdicts(found)[0] in " ".join(page.words)
 
 
+@pytest.mark.slow
 def test_jobs_that_differ_in_the_given_rate_alone_have_reports_of_their_own(again):
     folder, code, _, err, _ = again("rates")
     assert code == 0, err
@@ -408,6 +409,7 @@ def test_jobs_that_differ_in_the_given_rate_alone_have_reports_of_their_own(agai
     assert sorted(rates) == [0.001, 0.003]
 
 
+@pytest.mark.slow
 def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
     folder, code, _, err, _ = again("workers")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]

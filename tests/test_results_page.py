@@ -41,7 +41,7 @@ def page(tmp_path, evaluated):
     return tmp_path / "page.md"
 
 
-def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(script, page, evaluated):
+def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(fill, script, page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
     done = script("results", page)
     assert (done.returncode, done.stdout) == (0, f"tables: {page}\n")
