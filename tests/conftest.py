@@ -2,6 +2,7 @@
 """Strictness for every test, simulated devices, and the small corpus and bundle that several tests read."""
 
 import fcntl
+import gc
 import os
 import pickle
 import shutil
@@ -24,6 +25,7 @@ import jaxtyping
 import pytest
 import warm
 
+gc.set_threshold(200_000, 20, 50)  # tracing makes millions of small objects: by default a third of the time went there
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook(["nowcast", "collect", "meta_train"], "typecheck.check")

@@ -68,6 +68,7 @@ def test_together_they_are_the_same(recorded, tmp_path):
         inspection.verify(other)
 
 
+@pytest.mark.slow
 def test_killed_and_collected_again_they_are_the_same(with_statistics, tmp_path, collect_until_killed):
     config, whole = (with_statistics(tmp_path / name, runs=1, epochs=4) for name in ("corpus", "whole"))
     collect_until_killed(config, last=3, checkpoint=lambda _, snapshot: snapshot == 2)

@@ -5,6 +5,7 @@ import signal
 import time
 
 import numpy as np
+import pytest
 
 from collect import corpus, recorder
 from collect.recorder import Recorder, index
@@ -21,6 +22,7 @@ def assert_same(got, expected):
         np.testing.assert_equal(one.metrics, other.metrics)
 
 
+@pytest.mark.slow
 def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(launch, script, tmp_path):
     length = ["runs=1", "epochs=200", "record_every=1"]
     path = tmp_path / "corpus"

@@ -107,7 +107,14 @@ def test_every_command_in_the_documents_composes(register, page):
     assert len(found) >= {"README": 8, "meta_training": 3}.get(page.stem, 0)
 
 
-@pytest.mark.parametrize("name", [name for name, command in EXPERIMENTS.items() if command == "collect"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "paper"))  # 60 jobs
+        for name, command in EXPERIMENTS.items()
+        if command == "collect"
+    ],
+)
 def test_the_readme_says_how_many_runs_and_epochs_an_experiment_is(register, name):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         configs = jobs("collect", [f"experiment={name}"])

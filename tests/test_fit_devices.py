@@ -60,9 +60,10 @@ def one_device(command_line, corpus_path, tmp_path_factory):
     return fit(command_line, corpus_path, tmp_path_factory.mktemp("one") / "bundle", devices=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "processes", "killed_at"),
-    [(8, 1, None), pytest.param(2, 2, 2, marks=pytest.mark.slow)],
+    [(8, 1, None), (2, 2, 2)],
     ids=["8 devices", "2 processes, killed once"],
 )
 def test_the_result_does_not_depend_on_devices_and_processes(

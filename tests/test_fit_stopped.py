@@ -53,7 +53,9 @@ def kill_at(monkeypatch, number, *, before_index):
 
 
 @pytest.mark.parametrize(
-    ("number", "before_index"), [(1, True), (7, False)], ids=["in the middle of the first save", "after the seventh"]
+    ("number", "before_index"),
+    [pytest.param(1, True, marks=pytest.mark.slow), (7, False)],
+    ids=["in the middle of the first save", "after the seventh"],
 )
 def test_a_killed_fit_goes_on_and_ends_in_the_same_parameters(
     config, whole, monkeypatch, tmp_path, number, before_index
@@ -204,6 +206,7 @@ def test_two_jobs_of_a_sweep_cannot_write_one_bundle(monkeypatch):
     assert fitted == [2]
 
 
+@pytest.mark.slow
 def test_every_job_of_a_sweep_makes_its_bundle(script, corpus_path, tmp_path):
     done = script(
         "meta_train",

@@ -203,7 +203,13 @@ def test_a_loss_that_is_not_finite_stops_at_its_step():
         fit(SETTINGS._replace(learning_rate=1e30))
 
 
-@pytest.mark.parametrize("forecaster", LEARNED)
+TWINS = {"introspection_linear", "wnn_multi"}
+"""Forecasters whose fit is that of another one."""
+
+
+@pytest.mark.parametrize(
+    "forecaster", [pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS)) for name in LEARNED]
+)
 def test_every_forecaster_is_fitted_saved_and_loaded(tmp_path, corpus_config, forecaster, unchecked):
     recorded = corpus_config(tmp_path / "corpus", epochs=24, runs=2)
     collect_population(recorded)
@@ -228,6 +234,7 @@ def test_leaves_are_learned_from_their_inner_products(tmp_path, corpus_path):
         MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "gram", sampling="movement")
 
 
+@pytest.mark.slow
 def test_a_mapping_of_ones_own_gives_networks_to_other_operations(tmp_path, corpus_config):
     recorded = corpus_config(tmp_path / "corpus", batch_size=200, runs=2)
     recorded.model.name, recorded.model.depth, recorded.data.train_size = "resnet", 8, 200
@@ -326,6 +333,7 @@ def test_corpora_join_and_a_run_that_lies_in_two_is_taken_once(tmp_path, corpus_
     assert [part["hash"] for part in card["corpus"]["parts"]] == [each.hash for each in opened]
 
 
+@pytest.mark.slow
 def test_architectures_kept_out_are_scored_and_neither_fitted_to_nor_chosen_by(tmp_path, corpus_config, corpus_path):
     other = corpus_config(tmp_path / "other", runs=2)
     other.model.name = "lenet"
