@@ -20,6 +20,8 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from nowcast import history as window_of
+from nowcast.arrays import as_array, copied
+from nowcast.branch import branch
 from nowcast.checks import check_made_for, check_unchanged, check_weights, dtype_of, first_horizon, operations_of
 from nowcast.drift import SHORTEST, drift
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
@@ -137,16 +139,17 @@ class Jumps:
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
         """The state before the first step; ``carry`` is what a guard restores beside the parameters."""
         check_weights(params)
+        params = jax.tree.map(as_array, params)
 
         def number(value: int = 0) -> Int[Array, ""]:
             return jnp.array(value, jnp.int32)  # each an array of its own: donating one buffer twice is an error
 
         kept = None
         if self._wait:
-            kept = Kept(jax.tree.map(jnp.copy, params), jax.tree.map(jnp.copy, carry), jnp.array(False))
+            kept = Kept(jax.tree.map(copied, params), jax.tree.map(copied, carry), jnp.array(False))
         return NowcastState(
             inner=carry,
-            clock=Clock(number(-self.start_after), number(), number()),
+            clock=Clock(number(-self.start_after), number(), number(), number()),
             history=window_of.empty(params, self._jumping(params), self.forecaster.window, self.history_dtype),
             accepted=number(),
             refused=number(),
@@ -181,11 +184,12 @@ class Jumps:
         check_made_for(self.forecaster, self.guard, state)
         if self.guard:
             needed(value_fn)
+        out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
         state = state._replace(inner=carry)
         if state.kept:  # an optimizer's state may have found its dtype in its first step
             kept = jax.tree.map(lambda old, new: old.astype(new.dtype), state.kept.carry, carry)
             state = state._replace(kept=state.kept._replace(carry=kept))
-        step, filled, windows = state.clock._replace(step=state.clock.step + 1)
+        clock = self._ticked(state.clock)
 
         def to_params(out: PyTree) -> PyTree:
             return out if base is None else optax.apply_updates(base, out)
@@ -199,8 +203,8 @@ class Jumps:
                 back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, base, out)
             out, inner = _either(undo, (back, before.carry), (out, was["inner"]))
             return out, {
-                "accepted": was["accepted"] - undo,
-                "refused": was["refused"] + undo,
+                "accepted": was["accepted"] - _count(undo),
+                "refused": was["refused"] + _count(undo),
                 "in_a_row": jnp.where(undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])),
                 "damping": jnp.where(undo, 0, was["damping"]),
                 "inner": inner,
@@ -212,7 +216,7 @@ class Jumps:
             return ~(drift(self.forecaster.window, history, to_params(out)) < cast(float, self.min_drift))
 
         def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
-            landed = self._landed(out, base, history, windows)
+            landed = self._landed(out, base, history, clock.windows)
             passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
@@ -223,9 +227,9 @@ class Jumps:
             passes &= _finite(to_params(landed))  # where the forecast is not, no part of the way is
             good = passes & (self._wait == 0)  # or it is still to be seen
             now = {
-                "accepted": was["accepted"] + passes,
-                "refused": was["refused"] + ~passes,
-                "in_a_row": jnp.where(good, 0, was["in_a_row"] + ~passes),
+                "accepted": was["accepted"] + _count(passes),
+                "refused": was["refused"] + _count(~passes),
+                "in_a_row": jnp.where(good, 0, was["in_a_row"] + _count(~passes)),
                 "damping": jnp.where(passes, self.damping * damping, 0),
             }
             if "kept" in was:
@@ -241,45 +245,50 @@ class Jumps:
             changes |= {"inner": carry, "kept": state.kept}
             assert state.kept
             # No update leads back from weights that are not finite: such a run is judged before they are applied.
-            lost = jax.lax.cond(state.kept.pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
-            out, changes = jax.lax.cond(((step == 0) & (windows > 0)) | lost, judge, _as_it_is, out, changes)
+            pending = state.kept.pending
+            lost = branch(pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
+            out, changes = branch((pending & (clock.step >= 0)) | lost, judge, _as_it_is, out, changes)
         elif renew:
             changes["inner"] = carry
-        due = self._due(Clock(step, filled, windows))
-        full = due & (filled == self.forecaster.window - 1)
-        history = jax.lax.cond(
+        due = self._due(clock)
+        full = due & (clock.filled >= self.forecaster.window - 1)
+        history = branch(
             due & ~full,
-            lambda history, out: window_of.record(history, filled, to_params(out)),
+            lambda history, out: window_of.record(history, clock.filled, to_params(out)),
             lambda history, out: history,
             state.history,
             out,
         )
         moves = full
         if self.min_drift is not None:
-            moves = jax.lax.cond(full, drifts, lambda *_: jnp.array(False), out, history)
-            changes["refused"] += full & ~moves
+            moves = branch(full, drifts, lambda *_: jnp.array(False), out, history)
+            changes["refused"] += _count(full & ~moves)
             changes["damping"] = jnp.where(full, 0, changes["damping"])
-        out, changes = jax.lax.cond(moves, jump, _as_it_is, out, changes)
-        clock = Clock(
-            step=jnp.where(full, -self._wait, jnp.where(due, 0, step)),
-            filled=jnp.where(full, 0, filled + due),
-            windows=windows + full,
+        out, changes = branch(moves, jump, _as_it_is, out, changes)
+        clock = clock._replace(
+            step=jnp.where(full, -self._wait, jnp.where(due, 0, clock.step)),
+            filled=jnp.where(full, 0, clock.filled + _count(due)),
+            windows=clock.windows + _count(full),
         )
         return out, state._replace(clock=clock, history=history, **changes)
+
+    def is_over(self, steps: int) -> bool:
+        """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has passed."""
+        return self.stop_after is not None and steps >= self.stop_after
 
     @property
     def _wait(self) -> int:
         """Steps from a jump to its judgement, before the next window begins."""
         return self.guard.after if self.guard else 0
 
+    def _ticked(self, clock: Clock) -> Clock:
+        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes later begins a new window."""
+        step, filled, windows, total = clock
+        return Clock(step + 1, jnp.where(step + 1 > self.every, 0, filled), windows, total + 1)
+
     def _due(self, clock: Clock) -> Bool[Array, ""]:
-        due = clock.step == self.every
-        if self.stop_after is None:
-            return due
-        period = self.forecaster.window * self.every + self._wait
-        return due & (
-            self.start_after + clock.windows * period + clock.filled * self.every + clock.step <= self.stop_after
-        )
+        due = clock.step >= self.every
+        return due if self.stop_after is None else due & (clock.total <= self.stop_after)
 
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""
@@ -342,6 +351,11 @@ class Jumps:
         far, size = (jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))) for x in (landed - out, newest(out, *base)))
         scale = jnp.minimum(1, self.max_relative_jump * size / jnp.where(far > 0, far, 1))
         return jnp.where(scale < 1, out + scale.astype(out.dtype) * (landed - out), landed)
+
+
+def _count(condition: Bool[Array, ""]) -> Int[Array, ""]:
+    """1 where the condition holds, 0 elsewhere."""
+    return condition.astype(jnp.int32)
 
 
 def _as_it_is(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:

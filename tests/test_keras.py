@@ -340,7 +340,36 @@ def test_after_stop_after_the_weights_are_left_alone(data, monkeypatch):
     model, asked = network(), []
     callback = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=12)
     advance = callback._advance
-    monkeypatch.setattr(callback, "_advance", lambda: (asked.append(1), advance()))
+    monkeypatch.setattr(callback, "_advance", lambda due: (asked.append(1), advance(due)))
     fit(model, data, callback, epochs=10)  # 40 batches
     assert callback.accepted == 2
-    assert len(asked) == 13
+    assert len(asked) == 12
+    assert int(callback.state.clock.total) == 40
+
+
+def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
+    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=10)
+    fit(model, data, first, epochs=7, steps_per_epoch=1)
+    assert int(first.state.clock.step) == 7
+    second = WeightNowcasting(nowcast.load("linear"), every=4)
+    second.state = first.state
+    fit(model, data, second, epochs=10)  # 40 batches: a snapshot at once, then each 4
+    assert (second.accepted, second.refused, int(second.state.clock.filled)) == (2, 0, 0)
+    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=1, stop_after=6)
+    fit(model, data, first, epochs=5)  # 20 batches
+    assert (first.accepted, int(first.state.clock.total)) == (1, 20)
+    second = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=26)
+    second.state = first.state
+    fit(model, data, second, epochs=2)
+    assert second.accepted == 2
+
+
+def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
+    model = network()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8)
+    callback = WeightNowcasting(nowcast.load("linear"), every=4, stop_after=40)
+    model.fit(
+        *data, batch_size=16, epochs=10, verbose=0, callbacks=[callback]
+    )  # a snapshot each 8 batches, 5 until then
+    assert callback.accepted == 1
+    assert int(callback.state.clock.total) == 160

@@ -189,7 +189,9 @@ class WeightNowcasting(keras.callbacks.Callback):
         if self._state is None:
             return None
         clock = self._state.clock
-        return self._state._replace(clock=clock._replace(step=clock.step + self._uncounted))
+        return self._state._replace(
+            clock=clock._replace(step=clock.step + self._uncounted, total=clock.total + self._uncounted)
+        )
 
     @state.setter
     def state(self, state: NowcastState | None) -> None:
@@ -226,7 +228,8 @@ class WeightNowcasting(keras.callbacks.Callback):
             self.state = jumps.init(weights)
         self._given, self._model_of_state = False, model
         assert self._state
-        self._clock_step, self._accepted = int(self._state.clock.step), self.accepted
+        self._accepted = self.accepted
+        self._read_clock()
         if not fits or model.train_function is not self._made_for:
             self._made_for = model.train_function
             self._step = _compiled(jumps, model, list(weights))
@@ -247,26 +250,36 @@ class WeightNowcasting(keras.callbacks.Callback):
         """Batches are numbered anew."""
         self._batch = -1
 
+    def _read_clock(self) -> None:
+        """The clock's numbers, which ``_uncounted`` is added to until something is due."""
+        assert self._state
+        self._clock_step, self._clock_total = int(self._state.clock.step), int(self._state.clock.total)
+
     def _count(self, steps: int = 1) -> None:
         """Steps of the clock. Only where something is due are the weights asked for, which takes Keras a while."""
-        if self._clock_step >= self._jumps.every:
-            return  # stop_after has passed
+        over = self._jumps.is_over(self._clock_total + self._uncounted)
         self._uncounted += steps
         waits = self._clock_step < 0 and self._jumps.guard is not None
         due = 0 if waits else self._jumps.every
-        if self._clock_step + self._uncounted >= due:
-            self._uncounted = due - 1 - self._clock_step  # the clock is then just before it
-            self._advance()
+        if self._clock_step + self._uncounted >= due and (waits or not over):
+            self._advance(due)
 
-    def _advance(self) -> None:
+    def _advance(self, due: int) -> None:
+        """A step of the clock to where something is ``due``: a window's snapshots count as evenly spaced, however executions end."""
+        assert self._state
+        clock = self._state.clock
+        late = self._clock_step >= due  # before this execution: a window is not continued
+        before_due = clock.step if late else jnp.full_like(clock.step, due - 1)
+        state = self._state._replace(clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1))
         model, before = self.model, self._accepted  # .model, for then Keras puts the values into the variables
         weights = {name: variable.value for name, variable in self._variables.items()}
         beside = None
         if self._guard_data is not None:
             kept = [[v.value for v in some] for some in (model.non_trainable_variables, model.metrics_variables)]
             beside = (*kept, self._guard_data)
-        weights, self._state = self._step(weights, self.state, beside)
-        self._uncounted, self._clock_step, self._accepted = 0, int(self._state.clock.step), self.accepted
+        weights, self._state = self._step(weights, state, beside)
+        self._uncounted, self._accepted = 0, self.accepted
+        self._read_clock()
         if self._accepted != before:  # a jump, or one taken back; never both at once
             for name, variable in self._variables.items():
                 variable.assign(weights[name])
