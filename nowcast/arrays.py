@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""Of weights that can be nowcast."""
+
 
 def is_abstract(leaf: Any) -> bool:
     """Whether a leaf is a shape and a dtype alone, as :func:`jax.eval_shape` gives."""
@@ -27,3 +30,8 @@ def as_array(leaf: Any) -> Any:
 def copied(leaf: Any) -> Array:
     """A copy in memory of its own; zeros for a placeholder."""
     return jnp.zeros(leaf.shape, leaf.dtype) if is_abstract(leaf) else jnp.copy(leaf)
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype to compute in: float32 for half precision, else the same."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from nowcast.arrays import wide
 from nowcast.gram_matrix import gram_matrix
 from nowcast.history import History, absent
 from nowcast.types import PyTree
@@ -38,7 +39,7 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
     def add(now: Array, first: Any, *moved: Any) -> Float[Array, "D D"]:
         if absent(first):
             return jnp.zeros((count, count))
-        now, first, *later = (part.astype(jnp.promote_types(now.dtype, jnp.float32)) for part in (now, first, *moved))
+        now, first, *later = (part.astype(wide(now.dtype)) for part in (now, first, *moved))
         return gram_matrix([*later, now - first]).astype(jnp.float32)
 
     leaves = jax.tree.map(add, newest, history.first, *history.moved)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import jax
@@ -60,8 +61,9 @@ def explain(
     for (path, leaf), operation in zip(leaves, flat_labels(params, labels), strict=True):
         network = _network(forecaster, operation) if operations is None or operation in operations else None
         shape, size = jnp.shape(leaf), math.prod(jnp.shape(leaf))
-        kept = window_of.empty([leaf], [bool(network)], forecaster.window if forecaster else 5, history_dtype)
-        history = sum(part.nbytes for part in jax.tree.leaves(kept))
+        window = forecaster.window if forecaster else 5
+        kept = jax.eval_shape(partial(window_of.empty, [leaf], [bool(network)], window, history_dtype))
+        history = sum(part.size * part.dtype.itemsize for part in jax.tree.leaves(kept))
         total, jumping, held = total + size, jumping + (size if network else 0), held + history
         rows.append(
             (path_name(path), "×".join(map(str, shape)) or "scalar", operation, network or "—", _bytes(history))

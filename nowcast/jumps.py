@@ -11,7 +11,8 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -22,11 +23,20 @@ from jaxtyping import Array, Bool, Int
 from nowcast import history as window_of
 from nowcast.arrays import as_array, copied
 from nowcast.branch import branch
-from nowcast.checks import check_made_for, check_unchanged, check_weights, dtype_of, first_horizon, operations_of
+from nowcast.checks import (
+    check_jumping,
+    check_made_for,
+    check_unchanged,
+    check_weights,
+    dtype_of,
+    first_horizon,
+    operations_of,
+)
 from nowcast.drift import SHORTEST, drift
-from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
+from nowcast.forecasters.base import Forecaster, Horizon, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
+from nowcast.landing import landed, to_forecast
 from nowcast.ops import flat_labels, path_name
 from nowcast.state import Clock, Kept, NowcastState
 from nowcast.types import PyTree, UserError, real, whole
@@ -53,7 +63,7 @@ class Jumps:
 
     forecaster: Forecaster
     every: int
-    labels: PyTree | None = None
+    labels: PyTree | None = field(default=None, hash=False)  # a dict, which has no hash
     operations: Collection[str] | None = None
     horizon: int | Callable[[Any], Any] | None = None
     damping: float = 1.0
@@ -216,15 +226,15 @@ class Jumps:
             return ~(drift(self.forecaster.window, history, to_params(out)) < cast(float, self.min_drift))
 
         def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
-            landed = self._landed(out, base, history, clock.windows)
+            there = self._landed(out, base, history, clock.windows)
             passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
-                trial = self.guard.tries(value_fn, to_params, out, landed, begun)
-                passes, damping, landed = trial.passes, trial.damping, blend(out, landed, trial.damping)
+                trial = self.guard.tries(value_fn, to_params, out, there, begun)
+                passes, damping, there = trial.passes, trial.damping, blend(out, there, trial.damping)
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up
-            passes &= _finite(to_params(landed))  # where the forecast is not, no part of the way is
+            passes &= _finite(to_params(there))  # where the forecast is not, no part of the way is
             good = passes & (self._wait == 0)  # or it is still to be seen
             now = {
                 "accepted": was["accepted"] + _count(passes),
@@ -235,9 +245,9 @@ class Jumps:
             if "kept" in was:
                 now["kept"] = Kept(to_params(out), was["inner"], passes)
             if "inner" in was:
-                fresh = renew(was["inner"], to_params(landed)) if renew else was["inner"]
+                fresh = renew(was["inner"], to_params(there)) if renew else was["inner"]
                 now["inner"] = _either(passes, fresh, was["inner"])
-            return _either(passes, landed, out), now
+            return _either(passes, there, out), now
 
         # Each branch gives back what it may change and no more: what passes through one is copied where it runs.
         changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
@@ -293,24 +303,7 @@ class Jumps:
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""
         names = [path_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
-        labels = flat_labels(params, self.labels)
-        for operation in self.operations or ():
-            if operation in labels and not self.forecaster.serves(operation):
-                raise UserError(
-                    f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served by no network of this "
-                    f"{self.forecaster.name}; leave it out, or meta-train with served_by.{operation}=…"
-                )
-        jumping = [
-            self.forecaster.serves(label) and (self.operations is None or label in self.operations) for label in labels
-        ]
-        if names and not any(jumping):
-            asked = (
-                "this " + self.forecaster.name if self.operations is None else f"operations={tuple(self.operations)}"
-            )
-            raise UserError(
-                f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r}; pass labels= or other operations"
-            )
-        return jumping
+        return check_jumping(self.forecaster, names, flat_labels(params, self.labels), self.operations)
 
     def _landed(self, out: PyTree, base: PyTree | None, history: History, jumps: Int[Array, ""]) -> PyTree:
         """What ``out`` is after the jump; leaves that do not jump are as they were."""
@@ -319,38 +312,10 @@ class Jumps:
             horizon = jnp.maximum(jnp.asarray(self.horizon(jumps)).astype(jnp.int32), 1)
         elif self.horizon is not None:
             horizon = self.horizon
-        labels = jax.tree.unflatten(jax.tree.structure(out), flat_labels(out, self.labels))
-        bases = () if base is None else (base,)
-
-        def leaf(out: Array, label: str, first: Any, *rest: Any) -> Array:
-            return (
-                out
-                if window_of.absent(first)
-                else self._leaf(label, horizon, out, rest[len(history.moved) :], first, *rest[: len(history.moved)])
-            )
-
-        return jax.tree.map(leaf, out, labels, history.first, *history.moved, *bases)
-
-    def _leaf(self, operation: str, horizon: Horizon, out: Array, base: tuple[Array, ...], *kept: Array) -> Array:
-        def newest(out: Array, *base: Array) -> Array:
-            return (base[0] + out).astype(base[0].dtype) if base else out
-
-        def piece(out: Array, *parts: Array) -> Array:
-            kept, base = parts[: len(parts) - based], parts[len(parts) - based :]
-            window = window_of.window(self.forecaster.window, newest(out, *base), *kept)
-            there = self.forecaster.leaf(window, operation, horizon)
-            if self.damping != 1:
-                there = window[-1] + self.damping * (there - window[-1])
-            still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
-            return jnp.where(still, out, (there - base[0] if base else there).astype(out.dtype))
-
-        based = len(base)
-        landed = by_pieces(self.forecaster, piece, (out, *kept, *base), out)
-        if self.max_relative_jump is None:
-            return landed
-        far, size = (jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))) for x in (landed - out, newest(out, *base)))
-        scale = jnp.minimum(1, self.max_relative_jump * size / jnp.where(far > 0, far, 1))
-        return jnp.where(scale < 1, out + scale.astype(out.dtype) * (landed - out), landed)
+        to = partial(
+            landed, self.forecaster, horizon=horizon, damping=self.damping, max_relative_jump=self.max_relative_jump
+        )
+        return to_forecast(to, out, base, history, flat_labels(out, self.labels))
 
 
 def _count(condition: Bool[Array, ""]) -> Int[Array, ""]:

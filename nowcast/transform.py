@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import optax
 
-from nowcast.checks import check_unchanged
+from nowcast.checks import check_gradients, check_unchanged
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.jumps import Jumps
@@ -115,7 +115,8 @@ def periodic(
     ) -> tuple[PyTree, NowcastState]:
         if params is None:
             raise UserError("nowcast.periodic needs the parameters: call update(grads, state, params)")
-        check_unchanged(params, state, updates)
+        check_unchanged(params, state)
+        check_gradients(inner, updates, state, params, **extra_args)
         updates, carry = inner.update(updates, state.inner, params, **extra_args)
         return jumps.advance(
             updates,

@@ -12,7 +12,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nowcast.forecasters.base import Forecaster, Horizon
+from nowcast.forecasters.base import Forecaster, Horizon, as_float
 from nowcast.types import UserError
 
 MOST = 0.95
@@ -37,4 +37,4 @@ class AutoRegressive(Forecaster):
         neighbours = jnp.mean(jnp.sum(moved[1:] * moved[:-1], axis=range(1, moved.ndim)))
         alone = jnp.mean(jnp.sum(jnp.square(moved), axis=range(1, moved.ndim)))
         rho = jnp.clip(neighbours / jnp.where(alone > 0, alone, 1), -MOST, MOST)
-        return history[-1] + rho * (1 - rho**horizon) / (1 - rho) * moved[-1]
+        return history[-1] + rho * (1 - rho ** as_float(horizon, history)) / (1 - rho) * moved[-1]

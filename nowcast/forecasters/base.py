@@ -9,11 +9,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from nowcast.arrays import DTYPES, wide
 from nowcast.chunks import chunked
 from nowcast.ops import flat_labels
 from nowcast.types import PyTree, UserError, whole
 
 Horizon = int | Int[Array, ""]
+
+
+def as_float(horizon: Horizon, like: Array) -> float | Float[Array, ""]:
+    """The horizon as a number to compute with: a Python float, or of the dtype of ``like``."""
+    return horizon.astype(like.dtype) if isinstance(horizon, jax.Array) else float(horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +114,10 @@ def forecast(
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise UserError(f"history{where} is {leaf.dtype}: only floating-point weights can be forecast")
+        if leaf.dtype.name not in DTYPES:
+            raise UserError(
+                f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to one of them"
+            )
         if forecaster.serves(op):
             out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
         else:
@@ -118,5 +128,5 @@ def forecast(
 def _leaf(
     forecaster: Forecaster, operation: str, horizon: int, history: Float[Array, "W *shape"]
 ) -> Float[Array, "*shape"]:
-    single = history.astype(jnp.promote_types(history.dtype, jnp.float32))
+    single = history.astype(wide(history.dtype))
     return forecaster.leaf(single, operation, horizon).astype(history.dtype)

@@ -85,6 +85,7 @@ class Gram(Learned):
         last = history[-1]
         moved = [after - before for before, after in pairwise(history)]
         gram = gram_matrix(moved) / last.size
-        mix = coefficients(self.params[self.serving(operation) or ""], gram[None])[0]
+        params = jax.tree.map(lambda p: p.astype(gram.dtype), self.params[self.serving(operation) or ""])
+        mix = coefficients(params, gram[None])[0]
         chosen = mix[jnp.clip(horizon, 1, self.longest) - 1]
         return sum((weight * step for weight, step in zip(chosen, moved, strict=True)), start=last)
