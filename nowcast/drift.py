@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from nowcast.arrays import wide
 from nowcast.gram_matrix import gram_matrix
 from nowcast.history import History, absent
+from nowcast.split import total
 from nowcast.types import PyTree
 
 APART = 2
@@ -40,7 +41,7 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
         if absent(first):
             return jnp.zeros((count, count))
         now, first, *later = (part.astype(wide(now.dtype)) for part in (now, first, *moved))
-        return gram_matrix([*later, now - first]).astype(jnp.float32)
+        return total(gram_matrix([*later, now - first]).astype(jnp.float32), now, "min_drift")
 
     leaves = jax.tree.map(add, newest, history.first, *history.moved)
     ways = sum(jax.tree.leaves(leaves), start=jnp.zeros((count, count)))

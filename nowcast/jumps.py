@@ -38,6 +38,7 @@ from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
 from nowcast.landing import landed, to_forecast
 from nowcast.ops import flat_labels, path_name
+from nowcast.split import axis_names, check_split, everywhere, split_over
 from nowcast.state import Clock, Kept, NowcastState
 from nowcast.types import PyTree, UserError, real, whole
 
@@ -73,6 +74,7 @@ class Jumps:
     max_relative_jump: float | None = None
     min_drift: float | None = None
     guard: Guard | None = None
+    axis_name: str | Collection[str] | None = None
 
     def __post_init__(self) -> None:
         def settle(**values: Any) -> None:
@@ -89,7 +91,7 @@ class Jumps:
                 self.forecaster.check_horizon(first_horizon(self.horizon))
         else:
             settle(horizon=self.forecaster.check_horizon(self.horizon))
-        settle(operations=operations_of(self.operations))
+        settle(operations=operations_of(self.operations), axis_name=axis_names(self.axis_name))
         settle(start_after=whole("start_after", self.start_after, "optimizer steps") if self.start_after != 0 else 0)
         if self.stop_after is not None:
             first = self.start_after + self.forecaster.window * self.every
@@ -191,6 +193,19 @@ class Jumps:
         Returns:
             ``out`` and the state to go on with; its ``inner`` is the ``carry``.
         """
+        with split_over(cast(tuple[str, ...] | None, self.axis_name)):
+            check_split(out, state.accepted)
+            return self._advance(out, carry, state, value_fn, base, renew)
+
+    def _advance(
+        self,
+        out: PyTree,
+        carry: PyTree,
+        state: NowcastState,
+        value_fn: ValueFn | None,
+        base: PyTree | None,
+        renew: Callable[[PyTree, PyTree], PyTree] | None,
+    ) -> tuple[PyTree, NowcastState]:
         check_made_for(self.forecaster, self.guard, state)
         if self.guard:
             needed(value_fn)
@@ -332,4 +347,4 @@ def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
 
 
 def _finite(tree: PyTree) -> Bool[Array, ""]:
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
+    return jnp.all(jnp.array([everywhere(jnp.all(jnp.isfinite(leaf)), leaf) for leaf in jax.tree.leaves(tree)], bool))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from nowcast import history as window_of
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces
 from nowcast.history import History
+from nowcast.split import total
 from nowcast.types import PyTree
 
 
@@ -71,6 +72,7 @@ def landed(
     jumped = by_pieces(forecaster, piece, (out, *kept, *base), out)
     if max_relative_jump is None:
         return jumped
-    far, size = (jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))) for x in (jumped - out, newest(out, *base)))
+    squares = [jnp.sum(jnp.square(x.astype(jnp.float32))) for x in (jumped - out, newest(out, *base))]
+    far, size = jnp.sqrt(total(jnp.stack(squares), out, "max_relative_jump"))
     scale = jnp.minimum(1, max_relative_jump * size / jnp.where(far > 0, far, 1))
     return jnp.where(scale < 1, out + scale.astype(out.dtype) * (jumped - out), jumped)

@@ -1,6 +1,6 @@
 """What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots later."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from nowcast.arrays import DTYPES, wide
 from nowcast.chunks import chunked
 from nowcast.ops import flat_labels
+from nowcast.split import axis_names, split_over
 from nowcast.types import PyTree, UserError, whole
 
 Horizon = int | Int[Array, ""]
@@ -75,7 +76,12 @@ def by_pieces(
 
 
 def forecast(
-    forecaster: Forecaster, history: PyTree, *, labels: PyTree | None = None, horizon: int | None = None
+    forecaster: Forecaster,
+    history: PyTree,
+    *,
+    labels: PyTree | None = None,
+    horizon: int | None = None,
+    axis_name: str | Collection[str] | None = None,
 ) -> PyTree:
     """Forecast every weight of a model from its window.
 
@@ -84,6 +90,7 @@ def forecast(
         history: Pytree of windows, leaves ``(W, *shape)``, oldest snapshot first.
         labels: The operation of every leaf (:func:`nowcast.label_ops`). Guessed from names and ranks when left out.
         horizon: Snapshots past the last one. The forecaster's own when left out.
+        axis_name: As for :func:`nowcast.periodic`: inside ``jax.shard_map``, the axes of the mesh over which leaves are split.
 
     Returns:
         Pytree with leaves ``(*shape)`` in the dtype of the history: the forecast itself, not an update.
@@ -119,7 +126,8 @@ def forecast(
                 f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to one of them"
             )
         if forecaster.serves(op):
-            out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
+            with split_over(axis_names(axis_name)):
+                out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
         else:
             out.append(leaf[-1])
     return jax.tree.unflatten(treedef, out)

@@ -15,8 +15,8 @@ from nowcast.state import NowcastState
 from nowcast.types import PyTree, UserError, first_line
 
 PARTS = ("x", "y", "sample_weight")
-NOT_HERE = ("labels",)
-"""Options of :class:`nowcast.Jumps` that the callback sets by itself."""
+NOT_HERE = ("labels", "axis_name")
+"""Options of :class:`nowcast.Jumps` that the callback has no use for, or sets by itself."""
 
 
 def check_options(options: Collection[str]) -> None:
