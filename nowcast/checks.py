@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from nowcast.arrays import DTYPES, dtype_of_leaf
+from nowcast.drift import SHORTEST
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.history import absent
 from nowcast.ops import path_name
 from nowcast.state import NowcastState
-from nowcast.types import OPERATIONS, PyTree, UserError, first_line
+from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 
 
 def check_unchanged(params: PyTree, state: NowcastState) -> None:
@@ -148,6 +149,30 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
         if operation not in OPERATIONS:
             raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
     return tuple(asked)
+
+
+def limits_of(forecaster: Forecaster, damping: Any, max_relative_jump: Any, min_drift: Any) -> dict[str, float | None]:
+    """The options that say how far a jump goes and whether, each as a ``float`` or None."""
+    rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
+    damping = real("damping", damping, rule)
+    if not damping:
+        raise UserError(f"damping={damping} {rule}")
+    if max_relative_jump is not None:
+        rule = "must be above 0: 0.1, a tenth of a leaf's norm"
+        max_relative_jump = real("max_relative_jump", max_relative_jump, rule)
+        if not max_relative_jump > 0:
+            raise UserError(f"max_relative_jump={max_relative_jump!r} {rule}")
+    if min_drift is not None:
+        rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
+        min_drift = real("min_drift", min_drift, rule)
+        if not -1 <= min_drift <= 1:
+            raise UserError(f"min_drift={min_drift!r} {rule}")
+        if forecaster.window < SHORTEST:
+            raise UserError(
+                f"min_drift={min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
+                f"{forecaster.name} has {forecaster.window}"
+            )
+    return {"damping": damping, "max_relative_jump": max_relative_jump, "min_drift": min_drift}
 
 
 def dtype_of(asked: Any) -> Any:

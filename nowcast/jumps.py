@@ -30,9 +30,10 @@ from nowcast.checks import (
     check_weights,
     dtype_of,
     first_horizon,
+    limits_of,
     operations_of,
 )
-from nowcast.drift import SHORTEST, drift
+from nowcast.drift import drift
 from nowcast.forecasters.base import Forecaster, Horizon, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
@@ -40,7 +41,7 @@ from nowcast.landing import landed, to_forecast
 from nowcast.ops import flat_labels, path_name
 from nowcast.split import axis_names, check_split, everywhere, split_over
 from nowcast.state import Clock, Kept, NowcastState
-from nowcast.types import PyTree, UserError, real, whole
+from nowcast.types import PyTree, UserError, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,25 +98,7 @@ class Jumps:
             first = self.start_after + self.forecaster.window * self.every
             if whole("stop_after", self.stop_after, "optimizer steps") < first:
                 raise UserError(f"stop_after={self.stop_after} lets nothing jump: the first jump is at step {first}")
-        rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
-        settle(damping=real("damping", self.damping, rule))
-        if not self.damping:
-            raise UserError(f"damping={self.damping} {rule}")
-        if self.max_relative_jump is not None:
-            rule = "must be above 0: 0.1, a tenth of a leaf's norm"
-            settle(max_relative_jump=real("max_relative_jump", self.max_relative_jump, rule))
-            if not self.max_relative_jump > 0:
-                raise UserError(f"max_relative_jump={self.max_relative_jump!r} {rule}")
-        if self.min_drift is not None:
-            rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
-            settle(min_drift=real("min_drift", self.min_drift, rule))
-            if not -1 <= self.min_drift <= 1:
-                raise UserError(f"min_drift={self.min_drift!r} {rule}")
-            if self.forecaster.window < SHORTEST:
-                raise UserError(
-                    f"min_drift={self.min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
-                    f"{self.forecaster.name} has {self.forecaster.window}"
-                )
+        settle(**limits_of(self.forecaster, self.damping, self.max_relative_jump, self.min_drift))
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
 

@@ -54,7 +54,7 @@ def everywhere(condition: Bool[Array, ""], leaf: Array) -> Bool[Array, ""]:
     return jax.lax.psum((~condition).astype(jnp.int32), axes) == 0 if axes else condition
 
 
-def check_split(tree: PyTree, counts: Array) -> None:
+def check_split(tree: PyTree, counts: Any) -> None:
     """Refuse leaves that are split over devices that share their counts of jumps, unless ``axis_name`` says so.
 
     Each device would decide by its own part whether to jump. Where the counts differ too, devices hold runs of their own.
