@@ -13,6 +13,16 @@ import nowcast
 LINEAR = nowcast.load("linear")
 
 
+@pytest.mark.parametrize("options", [{}, {"guard": nowcast.Guard(after=9)}, {"max_relative_jump": 99.0}], ids=str)
+def test_python_numbers_are_parameters_outside_jit(options):
+    tx, params = nowcast.periodic(optax.sgd(1.0), LINEAR, every=1, **options), {"a": 1.0}
+    state = tx.init(params)
+    for _ in range(6):
+        updates, state = tx.update({"a": 1.0}, state, params, value_fn=lambda p: p["a"])
+        params = optax.apply_updates(params, updates)
+    assert float(params["a"]) == pytest.approx(1 - 5 - 5 - 1, rel=1e-6)
+
+
 def test_python_numbers_are_parameters():
     """Steps of −1: after five the forecast is another five lower."""
     tx, params = nowcast.periodic(optax.sgd(1.0), LINEAR, every=1), {"a": 1.0}
