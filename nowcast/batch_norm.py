@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nowcast.arrays import wide
 from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError
 
@@ -41,7 +42,7 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
         return forward(own, batch)
 
     def single(leaf: Any) -> Any:
-        return jnp.zeros_like(leaf, jnp.promote_types(leaf.dtype, jnp.float32)) if _moves(leaf) else leaf
+        return jnp.zeros_like(leaf, wide(leaf.dtype)) if _moves(leaf) else leaf
 
     zeros = jax.tree.map(single, statistics)
     share, total, count = None, None, 0

@@ -1,37 +1,63 @@
 """What users give to a jump, checked: each refusal names the value and the cure."""
 
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
+from nowcast.arrays import DTYPES, dtype_of_leaf
+from nowcast.drift import SHORTEST
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.history import absent
 from nowcast.ops import path_name
 from nowcast.state import NowcastState
-from nowcast.types import OPERATIONS, PyTree, UserError, first_line
-
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 
 
-def check_unchanged(params: PyTree, state: NowcastState, grads: PyTree | None = None) -> None:
-    """Refuse a state that is none of ours, and parameters (or gradients) that are not those that it was made for."""
+def check_unchanged(params: PyTree, state: NowcastState) -> None:
+    """Refuse a state that is none of ours, and parameters that are not those that it was made for."""
     if not isinstance(state, NowcastState):
         raise UserError(f"the state is a {type(state).__name__}, and none of nowcast's: make it with init(params)")
-    known = _leaves(state.history.first)
-    for what, tree in (("leaf", params), ("gradient", params if grads is None else grads)):
-        found = _leaves(tree)
-        for name in known | found:
-            was, now = _described(known.get(name, "not there")), _described(found.get(name, "gone"))
-            shape_only = what == "gradient" and was.partition("(")[2] == now.partition("(")[2] != ""
-            if absent(known.get(name)) or was == now or shape_only:
-                continue
-            raise UserError(
+    difference = _difference("leaf", state, params)
+    if difference:
+        raise UserError(difference)
+
+
+def check_gradients(
+    inner: optax.GradientTransformationExtraArgs, grads: PyTree, state: NowcastState, params: PyTree, **extra: Any
+) -> None:
+    """Refuse gradients that are not those of the parameters, unless the optimizer makes updates of the parameters from them.
+
+    Some do: ``optax.lookahead`` takes gradients of its fast parameters alone, private optimizers those of each example.
+    """
+    difference = _difference("gradient", state, grads)
+    if not difference:
+        return
+    try:
+        updates = jax.eval_shape(lambda: inner.update(grads, state.inner, params, **extra)[0])
+    except Exception:  # whatever the optimizer says of them
+        raise UserError(difference) from None
+    made: Any = jax.tree.structure(updates)
+    if made != jax.tree.structure(params) or _difference("gradient", state, updates):
+        raise UserError(difference)
+
+
+def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:
+    """In words, the first leaf of ``tree`` that is not as it was when the state was made; of gradients the dtype may differ."""
+    known, found = _leaves(state.history.first), _leaves(tree)
+    for name in known | found:
+        was, now = _described(known.get(name, "not there")), _described(found.get(name, "gone"))
+        shape_only = what == "gradient" and was.partition("(")[2] == now.partition("(")[2] != ""
+        if not (absent(known.get(name)) or was == now or shape_only):
+            return (
                 f"{what} {name!r} is {now}, and was {was} when the state was made; "
                 "make a new one with init(params) when the parameters change"
             )
+    return None
 
 
 def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastState) -> None:
@@ -54,26 +80,60 @@ def _leaves(tree: PyTree) -> dict[str, Any]:
 
 
 def check_weights(params: PyTree) -> None:
-    """Refuse what is no floating-point array, by name."""
+    """Refuse what is no floating-point array, by name. Python's and NumPy's numbers count as arrays, and so do shapes with a dtype."""
+    equinox = _holds_equinox(params)
+    cure = "pass the arrays alone" + (": eqx.filter(model, eqx.is_inexact_array)" if equinox else "")
     for path, leaf in jax.tree.flatten_with_path(params)[0]:
+        name = path_name(path)
         try:
-            dtype = jnp.asarray(leaf).dtype
-        except TypeError:
-            raise UserError(
-                f"parameter {path_name(path)!r} is a {type(leaf).__name__}: pass the arrays alone"
-            ) from None
+            dtype = dtype_of_leaf(leaf)
+        except (TypeError, ValueError):
+            raise UserError(f"parameter {name!r} is a {type(leaf).__name__}: {cure}") from None
+        if equinox and isinstance(leaf, bool | int | float | complex):
+            raise UserError(f"parameter {name!r} is a {type(leaf).__name__} of an Equinox module: {cure}")
         if not jnp.issubdtype(dtype, jnp.floating):
+            without = cure if equinox else "wrap with optax.masked to leave it out"
+            raise UserError(f"parameter {name!r} is {dtype}: only floating-point weights can be nowcast; {without}")
+        if dtype.name not in DTYPES:
             raise UserError(
-                f"parameter {path_name(path)!r} is {dtype}: only floating-point "
-                f"weights can be nowcast; wrap with optax.masked to leave it out"
+                f"parameter {name!r} is {dtype}: weights can be nowcast in {', '.join(DTYPES)}; train a copy in one of "
+                "them, or wrap with optax.masked to leave it out"
             )
+
+
+def _holds_equinox(tree: PyTree) -> bool:
+    """Whether a part of ``tree`` is an Equinox module. Equinox is not imported for the answer: who has a module has imported it."""
+    equinox = sys.modules.get("equinox")
+    if equinox is None:
+        return False
+    is_module = lambda node: isinstance(node, equinox.Module)  # noqa: E731
+    return any(map(is_module, jax.tree.leaves(tree, is_leaf=is_module)))
 
 
 def _described(leaf: Any) -> str:
     """Dtype and shape."""
     if absent(leaf):
         return "masked"
-    return leaf if isinstance(leaf, str) else f"{jnp.asarray(leaf).dtype}{jnp.shape(leaf)}"
+    return leaf if isinstance(leaf, str) else f"{dtype_of_leaf(leaf)}{jnp.shape(leaf)}"
+
+
+def check_jumping(
+    forecaster: Forecaster, names: list[str], labels: list[str], operations: Collection[str] | None
+) -> list[bool]:
+    """Which leaves jump; refuses operations that no network serves, and a model of which nothing would ever jump."""
+    for operation in operations or ():
+        if operation in labels and not forecaster.serves(operation):
+            raise UserError(
+                f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served by no network of this "
+                f"{forecaster.name}; leave it out, or meta-train with served_by={{{operation}:{operation}}}"
+            )
+    jumping = [forecaster.serves(label) and (operations is None or label in operations) for label in labels]
+    if names and not any(jumping):
+        asked = "this " + forecaster.name if operations is None else f"operations={tuple(operations)}"
+        raise UserError(
+            f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r}; pass labels= or other operations"
+        )
+    return jumping
 
 
 def operations_of(asked: Any) -> tuple[str, ...] | None:
@@ -89,6 +149,30 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
         if operation not in OPERATIONS:
             raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
     return tuple(asked)
+
+
+def limits_of(forecaster: Forecaster, damping: Any, max_relative_jump: Any, min_drift: Any) -> dict[str, float | None]:
+    """The options that say how far a jump goes and whether, each as a ``float`` or None."""
+    rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
+    damping = real("damping", damping, rule)
+    if not damping:
+        raise UserError(f"damping={damping} {rule}")
+    if max_relative_jump is not None:
+        rule = "must be above 0: 0.1, a tenth of a leaf's norm"
+        max_relative_jump = real("max_relative_jump", max_relative_jump, rule)
+        if not max_relative_jump > 0:
+            raise UserError(f"max_relative_jump={max_relative_jump!r} {rule}")
+    if min_drift is not None:
+        rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
+        min_drift = real("min_drift", min_drift, rule)
+        if not -1 <= min_drift <= 1:
+            raise UserError(f"min_drift={min_drift!r} {rule}")
+        if forecaster.window < SHORTEST:
+            raise UserError(
+                f"min_drift={min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
+                f"{forecaster.name} has {forecaster.window}"
+            )
+    return {"damping": damping, "max_relative_jump": max_relative_jump, "min_drift": min_drift}
 
 
 def dtype_of(asked: Any) -> Any:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from nowcast.arrays import wide
 from nowcast.gram_matrix import gram_matrix
 from nowcast.history import History, absent
+from nowcast.split import total
 from nowcast.types import PyTree
 
 APART = 2
@@ -38,8 +40,8 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
     def add(now: Array, first: Any, *moved: Any) -> Float[Array, "D D"]:
         if absent(first):
             return jnp.zeros((count, count))
-        now, first, *later = (part.astype(jnp.promote_types(now.dtype, jnp.float32)) for part in (now, first, *moved))
-        return gram_matrix([*later, now - first]).astype(jnp.float32)
+        now, first, *later = (part.astype(wide(now.dtype)) for part in (now, first, *moved))
+        return total(gram_matrix([*later, now - first]).astype(jnp.float32), now, "min_drift")
 
     leaves = jax.tree.map(add, newest, history.first, *history.moved)
     ways = sum(jax.tree.leaves(leaves), start=jnp.zeros((count, count)))

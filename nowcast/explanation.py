@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ from nowcast import history as window_of
 from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.forecasters.learned import SERVES, Learned
-from nowcast.ops import flat_labels, is_module, label_ops, path_name
+from nowcast.ops import flat_guesses, is_module, label_ops, path_name
 from nowcast.text import align
 from nowcast.types import PyTree
 
+MARK = "?"
+"""Behind an operation that the number of axes alone tells."""
 HEAD = ("leaf", "shape", "operation", "network", "history")
 
 
@@ -27,6 +30,8 @@ def explain(
     history_dtype: Any = None,
 ) -> None:
     """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and the sums.
+
+    A ``?`` behind an operation says that the number of axes alone told it, for want of a name or type: pass ``labels`` where it is wrong.
 
     Args:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.
@@ -57,18 +62,21 @@ def explain(
         check_forecaster(forecaster)
     rows, jumping, total, held = [], 0, 0, 0
     leaves = jax.tree.flatten_with_path(params)[0]
-    for (path, leaf), operation in zip(leaves, flat_labels(params, labels), strict=True):
+    guesses = flat_guesses(params, labels)
+    for (path, leaf), (operation, by_rank) in zip(leaves, guesses, strict=True):
         network = _network(forecaster, operation) if operations is None or operation in operations else None
         shape, size = jnp.shape(leaf), math.prod(jnp.shape(leaf))
-        kept = window_of.empty([leaf], [bool(network)], forecaster.window if forecaster else 5, history_dtype)
-        history = sum(part.nbytes for part in jax.tree.leaves(kept))
+        window = forecaster.window if forecaster else 5
+        kept = jax.eval_shape(partial(window_of.empty, [leaf], [bool(network)], window, history_dtype))
+        history = sum(part.size * part.dtype.itemsize for part in jax.tree.leaves(kept))
         total, jumping, held = total + size, jumping + (size if network else 0), held + history
-        rows.append(
-            (path_name(path), "×".join(map(str, shape)) or "scalar", operation, network or "—", _bytes(history))
-        )
+        sizes = "×".join(map(str, shape)) or "scalar"
+        rows.append((path_name(path), sizes, operation + MARK * by_rank, network or "—", _bytes(history)))
     print(*align([HEAD, *rows], left=len(HEAD) - 1), sep="\n")
     by = "" if forecaster else " with a WNN (pass another forecaster to see its table)"
     print(f"{jumping:,} of {total:,} weights jump{by}; their history takes {_bytes(held)}")
+    if any(label.by_rank for label in guesses):
+        print(f"{MARK} guessed from the number of axes alone: pass labels= where it is wrong")
 
 
 def _network(forecaster: Forecaster | None, operation: str) -> str | None:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from nowcast.branch import map_over
 from nowcast.types import PyTree, UserError, real, whole
 
 ValueFn = Callable[[PyTree], Any]
@@ -114,7 +115,7 @@ class Guard:
         if len(self.dampings) == 1 and self.after and not self.longest:
             return Trial(jnp.float32(self.dampings[0]), jnp.array(True))  # nothing to choose, and nothing to judge yet
         each = jnp.array(sorted(self.dampings, key=lambda damping: (abs(damping), damping), reverse=True), jnp.float32)
-        losses = jax.lax.map(lambda damping: value(blend(here, there, damping)), each)
+        losses = map_over(lambda damping: value(blend(here, there, damping)), each, here, there)
         fits = jnp.isfinite(losses)
         if self.longest or not self.after:
             before = value(here)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from nowcast.arrays import wide
 from nowcast.types import PyTree
 
 
@@ -62,7 +63,7 @@ def window(
     size: int, newest: Float[Array, "*shape"], first: Float[Array, "*shape"], *moved: Float[Array, "*shape"]
 ) -> Float[Array, "W *shape"]:
     """The window of one leaf, in single precision or better."""
-    dtype = jnp.promote_types(newest.dtype, jnp.float32)
+    dtype = wide(newest.dtype)
     newest, first, *later = (part.astype(dtype) for part in (newest, first, *moved))
     return jnp.stack([first, *(first + part for part in later), newest][1 if size == 1 else 0 :])
 

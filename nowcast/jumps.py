@@ -11,7 +11,8 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -20,14 +21,27 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from nowcast import history as window_of
-from nowcast.checks import check_made_for, check_unchanged, check_weights, dtype_of, first_horizon, operations_of
-from nowcast.drift import SHORTEST, drift
-from nowcast.forecasters.base import Forecaster, Horizon, by_pieces, check_forecaster
+from nowcast.arrays import as_array, copied
+from nowcast.branch import branch
+from nowcast.checks import (
+    check_jumping,
+    check_made_for,
+    check_unchanged,
+    check_weights,
+    dtype_of,
+    first_horizon,
+    limits_of,
+    operations_of,
+)
+from nowcast.drift import drift
+from nowcast.forecasters.base import Forecaster, Horizon, check_forecaster
 from nowcast.guard import Guard, ValueFn, blend, needed
 from nowcast.history import History
+from nowcast.landing import landed, to_forecast
 from nowcast.ops import flat_labels, path_name
+from nowcast.split import axis_names, check_split, everywhere, split_over
 from nowcast.state import Clock, Kept, NowcastState
-from nowcast.types import PyTree, UserError, real, whole
+from nowcast.types import PyTree, UserError, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +65,7 @@ class Jumps:
 
     forecaster: Forecaster
     every: int
-    labels: PyTree | None = None
+    labels: PyTree | None = field(default=None, hash=False)  # a dict, which has no hash
     operations: Collection[str] | None = None
     horizon: int | Callable[[Any], Any] | None = None
     damping: float = 1.0
@@ -61,6 +75,7 @@ class Jumps:
     max_relative_jump: float | None = None
     min_drift: float | None = None
     guard: Guard | None = None
+    axis_name: str | Collection[str] | None = None
 
     def __post_init__(self) -> None:
         def settle(**values: Any) -> None:
@@ -77,31 +92,13 @@ class Jumps:
                 self.forecaster.check_horizon(first_horizon(self.horizon))
         else:
             settle(horizon=self.forecaster.check_horizon(self.horizon))
-        settle(operations=operations_of(self.operations))
+        settle(operations=operations_of(self.operations), axis_name=axis_names(self.axis_name))
         settle(start_after=whole("start_after", self.start_after, "optimizer steps") if self.start_after != 0 else 0)
         if self.stop_after is not None:
             first = self.start_after + self.forecaster.window * self.every
             if whole("stop_after", self.stop_after, "optimizer steps") < first:
                 raise UserError(f"stop_after={self.stop_after} lets nothing jump: the first jump is at step {first}")
-        rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
-        settle(damping=real("damping", self.damping, rule))
-        if not self.damping:
-            raise UserError(f"damping={self.damping} {rule}")
-        if self.max_relative_jump is not None:
-            rule = "must be above 0: 0.1, a tenth of a leaf's norm"
-            settle(max_relative_jump=real("max_relative_jump", self.max_relative_jump, rule))
-            if not self.max_relative_jump > 0:
-                raise UserError(f"max_relative_jump={self.max_relative_jump!r} {rule}")
-        if self.min_drift is not None:
-            rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
-            settle(min_drift=real("min_drift", self.min_drift, rule))
-            if not -1 <= self.min_drift <= 1:
-                raise UserError(f"min_drift={self.min_drift!r} {rule}")
-            if self.forecaster.window < SHORTEST:
-                raise UserError(
-                    f"min_drift={self.min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
-                    f"{self.forecaster.name} has {self.forecaster.window}"
-                )
+        settle(**limits_of(self.forecaster, self.damping, self.max_relative_jump, self.min_drift))
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
 
@@ -137,16 +134,17 @@ class Jumps:
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
         """The state before the first step; ``carry`` is what a guard restores beside the parameters."""
         check_weights(params)
+        params = jax.tree.map(as_array, params)
 
         def number(value: int = 0) -> Int[Array, ""]:
             return jnp.array(value, jnp.int32)  # each an array of its own: donating one buffer twice is an error
 
         kept = None
         if self._wait:
-            kept = Kept(jax.tree.map(jnp.copy, params), jax.tree.map(jnp.copy, carry), jnp.array(False))
+            kept = Kept(jax.tree.map(copied, params), jax.tree.map(copied, carry), jnp.array(False))
         return NowcastState(
             inner=carry,
-            clock=Clock(number(-self.start_after), number(), number()),
+            clock=Clock(number(-self.start_after), number(), number(), number()),
             history=window_of.empty(params, self._jumping(params), self.forecaster.window, self.history_dtype),
             accepted=number(),
             refused=number(),
@@ -178,14 +176,28 @@ class Jumps:
         Returns:
             ``out`` and the state to go on with; its ``inner`` is the ``carry``.
         """
+        with split_over(cast(tuple[str, ...] | None, self.axis_name)):
+            check_split(out, state.accepted)
+            return self._advance(out, carry, state, value_fn, base, renew)
+
+    def _advance(
+        self,
+        out: PyTree,
+        carry: PyTree,
+        state: NowcastState,
+        value_fn: ValueFn | None,
+        base: PyTree | None,
+        renew: Callable[[PyTree, PyTree], PyTree] | None,
+    ) -> tuple[PyTree, NowcastState]:
         check_made_for(self.forecaster, self.guard, state)
         if self.guard:
             needed(value_fn)
+        out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
         state = state._replace(inner=carry)
         if state.kept:  # an optimizer's state may have found its dtype in its first step
             kept = jax.tree.map(lambda old, new: old.astype(new.dtype), state.kept.carry, carry)
             state = state._replace(kept=state.kept._replace(carry=kept))
-        step, filled, windows = state.clock._replace(step=state.clock.step + 1)
+        clock = self._ticked(state.clock)
 
         def to_params(out: PyTree) -> PyTree:
             return out if base is None else optax.apply_updates(base, out)
@@ -199,8 +211,8 @@ class Jumps:
                 back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, base, out)
             out, inner = _either(undo, (back, before.carry), (out, was["inner"]))
             return out, {
-                "accepted": was["accepted"] - undo,
-                "refused": was["refused"] + undo,
+                "accepted": was["accepted"] - _count(undo),
+                "refused": was["refused"] + _count(undo),
                 "in_a_row": jnp.where(undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])),
                 "damping": jnp.where(undo, 0, was["damping"]),
                 "inner": inner,
@@ -212,28 +224,28 @@ class Jumps:
             return ~(drift(self.forecaster.window, history, to_params(out)) < cast(float, self.min_drift))
 
         def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
-            landed = self._landed(out, base, history, windows)
+            there = self._landed(out, base, history, clock.windows)
             passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
             if self.guard:
                 begun = window_of.oldest(history, to_params(out))
-                trial = self.guard.tries(value_fn, to_params, out, landed, begun)
-                passes, damping, landed = trial.passes, trial.damping, blend(out, landed, trial.damping)
+                trial = self.guard.tries(value_fn, to_params, out, there, begun)
+                passes, damping, there = trial.passes, trial.damping, blend(out, there, trial.damping)
                 if self.guard.give_up:
                     passes &= was["in_a_row"] < self.guard.give_up
-            passes &= _finite(to_params(landed))  # where the forecast is not, no part of the way is
+            passes &= _finite(to_params(there))  # where the forecast is not, no part of the way is
             good = passes & (self._wait == 0)  # or it is still to be seen
             now = {
-                "accepted": was["accepted"] + passes,
-                "refused": was["refused"] + ~passes,
-                "in_a_row": jnp.where(good, 0, was["in_a_row"] + ~passes),
+                "accepted": was["accepted"] + _count(passes),
+                "refused": was["refused"] + _count(~passes),
+                "in_a_row": jnp.where(good, 0, was["in_a_row"] + _count(~passes)),
                 "damping": jnp.where(passes, self.damping * damping, 0),
             }
             if "kept" in was:
                 now["kept"] = Kept(to_params(out), was["inner"], passes)
             if "inner" in was:
-                fresh = renew(was["inner"], to_params(landed)) if renew else was["inner"]
+                fresh = renew(was["inner"], to_params(there)) if renew else was["inner"]
                 now["inner"] = _either(passes, fresh, was["inner"])
-            return _either(passes, landed, out), now
+            return _either(passes, there, out), now
 
         # Each branch gives back what it may change and no more: what passes through one is copied where it runs.
         changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
@@ -241,67 +253,55 @@ class Jumps:
             changes |= {"inner": carry, "kept": state.kept}
             assert state.kept
             # No update leads back from weights that are not finite: such a run is judged before they are applied.
-            lost = jax.lax.cond(state.kept.pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
-            out, changes = jax.lax.cond(((step == 0) & (windows > 0)) | lost, judge, _as_it_is, out, changes)
+            pending = state.kept.pending
+            lost = branch(pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
+            out, changes = branch((pending & (clock.step >= 0)) | lost, judge, _as_it_is, out, changes)
         elif renew:
             changes["inner"] = carry
-        due = self._due(Clock(step, filled, windows))
-        full = due & (filled == self.forecaster.window - 1)
-        history = jax.lax.cond(
+        due = self._due(clock)
+        full = due & (clock.filled >= self.forecaster.window - 1)
+        history = branch(
             due & ~full,
-            lambda history, out: window_of.record(history, filled, to_params(out)),
+            lambda history, out: window_of.record(history, clock.filled, to_params(out)),
             lambda history, out: history,
             state.history,
             out,
         )
         moves = full
         if self.min_drift is not None:
-            moves = jax.lax.cond(full, drifts, lambda *_: jnp.array(False), out, history)
-            changes["refused"] += full & ~moves
+            moves = branch(full, drifts, lambda *_: jnp.array(False), out, history)
+            changes["refused"] += _count(full & ~moves)
             changes["damping"] = jnp.where(full, 0, changes["damping"])
-        out, changes = jax.lax.cond(moves, jump, _as_it_is, out, changes)
-        clock = Clock(
-            step=jnp.where(full, -self._wait, jnp.where(due, 0, step)),
-            filled=jnp.where(full, 0, filled + due),
-            windows=windows + full,
+        out, changes = branch(moves, jump, _as_it_is, out, changes)
+        clock = clock._replace(
+            step=jnp.where(full, -self._wait, jnp.where(due, 0, clock.step)),
+            filled=jnp.where(full, 0, clock.filled + _count(due)),
+            windows=clock.windows + _count(full),
         )
         return out, state._replace(clock=clock, history=history, **changes)
+
+    def is_over(self, steps: int) -> bool:
+        """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has passed."""
+        return self.stop_after is not None and steps >= self.stop_after
 
     @property
     def _wait(self) -> int:
         """Steps from a jump to its judgement, before the next window begins."""
         return self.guard.after if self.guard else 0
 
+    def _ticked(self, clock: Clock) -> Clock:
+        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes later begins a new window."""
+        step, filled, windows, total = clock
+        return Clock(step + 1, jnp.where(step + 1 > self.every, 0, filled), windows, total + 1)
+
     def _due(self, clock: Clock) -> Bool[Array, ""]:
-        due = clock.step == self.every
-        if self.stop_after is None:
-            return due
-        period = self.forecaster.window * self.every + self._wait
-        return due & (
-            self.start_after + clock.windows * period + clock.filled * self.every + clock.step <= self.stop_after
-        )
+        due = clock.step >= self.every
+        return due if self.stop_after is None else due & (clock.total <= self.stop_after)
 
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""
         names = [path_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
-        labels = flat_labels(params, self.labels)
-        for operation in self.operations or ():
-            if operation in labels and not self.forecaster.serves(operation):
-                raise UserError(
-                    f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served by no network of this "
-                    f"{self.forecaster.name}; leave it out, or meta-train with served_by.{operation}=…"
-                )
-        jumping = [
-            self.forecaster.serves(label) and (self.operations is None or label in self.operations) for label in labels
-        ]
-        if names and not any(jumping):
-            asked = (
-                "this " + self.forecaster.name if self.operations is None else f"operations={tuple(self.operations)}"
-            )
-            raise UserError(
-                f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r}; pass labels= or other operations"
-            )
-        return jumping
+        return check_jumping(self.forecaster, names, flat_labels(params, self.labels), self.operations)
 
     def _landed(self, out: PyTree, base: PyTree | None, history: History, jumps: Int[Array, ""]) -> PyTree:
         """What ``out`` is after the jump; leaves that do not jump are as they were."""
@@ -310,38 +310,15 @@ class Jumps:
             horizon = jnp.maximum(jnp.asarray(self.horizon(jumps)).astype(jnp.int32), 1)
         elif self.horizon is not None:
             horizon = self.horizon
-        labels = jax.tree.unflatten(jax.tree.structure(out), flat_labels(out, self.labels))
-        bases = () if base is None else (base,)
+        to = partial(
+            landed, self.forecaster, horizon=horizon, damping=self.damping, max_relative_jump=self.max_relative_jump
+        )
+        return to_forecast(to, out, base, history, flat_labels(out, self.labels))
 
-        def leaf(out: Array, label: str, first: Any, *rest: Any) -> Array:
-            return (
-                out
-                if window_of.absent(first)
-                else self._leaf(label, horizon, out, rest[len(history.moved) :], first, *rest[: len(history.moved)])
-            )
 
-        return jax.tree.map(leaf, out, labels, history.first, *history.moved, *bases)
-
-    def _leaf(self, operation: str, horizon: Horizon, out: Array, base: tuple[Array, ...], *kept: Array) -> Array:
-        def newest(out: Array, *base: Array) -> Array:
-            return (base[0] + out).astype(base[0].dtype) if base else out
-
-        def piece(out: Array, *parts: Array) -> Array:
-            kept, base = parts[: len(parts) - based], parts[len(parts) - based :]
-            window = window_of.window(self.forecaster.window, newest(out, *base), *kept)
-            there = self.forecaster.leaf(window, operation, horizon)
-            if self.damping != 1:
-                there = window[-1] + self.damping * (there - window[-1])
-            still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
-            return jnp.where(still, out, (there - base[0] if base else there).astype(out.dtype))
-
-        based = len(base)
-        landed = by_pieces(self.forecaster, piece, (out, *kept, *base), out)
-        if self.max_relative_jump is None:
-            return landed
-        far, size = (jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))) for x in (landed - out, newest(out, *base)))
-        scale = jnp.minimum(1, self.max_relative_jump * size / jnp.where(far > 0, far, 1))
-        return jnp.where(scale < 1, out + scale.astype(out.dtype) * (landed - out), landed)
+def _count(condition: Bool[Array, ""]) -> Int[Array, ""]:
+    """1 where the condition holds, 0 elsewhere."""
+    return condition.astype(jnp.int32)
 
 
 def _as_it_is(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
@@ -353,4 +330,4 @@ def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
 
 
 def _finite(tree: PyTree) -> Bool[Array, ""]:
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)], bool))
+    return jnp.all(jnp.array([everywhere(jnp.all(jnp.isfinite(leaf)), leaf) for leaf in jax.tree.leaves(tree)], bool))

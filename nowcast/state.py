@@ -13,11 +13,14 @@ class Clock(NamedTuple):
     """Where a run stands between two jumps; int32 scalars, the same for all members of a population."""
 
     step: Int[Array, ""]
-    """Optimizer steps since the last snapshot, below ``every``; negative before ``start_after`` and while a guard waits."""
+    """Optimizer steps since the last snapshot; negative before ``start_after`` and while a guard waits. From ``every`` on the next
+    snapshot is due; beyond ``every`` (after ``stop_after``, or in a run resumed with a smaller ``every``) that snapshot begins a new window."""
     filled: Int[Array, ""]
     """Snapshots in the window, below W: a full window is used and emptied at once."""
     windows: Int[Array, ""]
     """Windows completed so far: jumps taken and refused."""
+    total: Int[Array, ""]
+    """Optimizer steps since the state was made: ``stop_after`` is compared with these."""
 
 
 class Kept(NamedTuple):
@@ -32,7 +35,8 @@ class Kept(NamedTuple):
 class NowcastState(NamedTuple):
     """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are final from ``init``.
 
-    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not.
+    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not. A run may be resumed with another
+    ``every``, ``stop_after`` or guard that does not wait: its next snapshots follow the new options.
     """
 
     inner: optax.OptState

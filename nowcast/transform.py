@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import optax
 
-from nowcast.checks import check_unchanged
+from nowcast.checks import check_gradients, check_unchanged
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.jumps import Jumps
@@ -37,6 +37,7 @@ def periodic(
     max_relative_jump: float | None = None,
     min_drift: float | None = None,
     guard: Guard | None = None,
+    axis_name: str | Collection[str] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Wrap an optimizer so that the run jumps to its forecast weights after every full window.
 
@@ -67,6 +68,8 @@ def periodic(
             most of a run is so, and a jump carries noise on; 0.2 has kept still there, and jumped where rates are low.
             Needs no loss. Counts as refused, but not towards the guard's ``give_up``.
         guard: Judge each jump by its loss, see :class:`nowcast.Guard`: ``update`` then needs ``value_fn=``.
+        axis_name: Inside ``jax.shard_map`` alone: the axis of the mesh, or the axes, over which leaves are split, so that sums are over
+            whole leaves; ``()``: each device holds whole ones. Under plain ``jit`` there is nothing to say.
 
     Returns:
         A ``GradientTransformationExtraArgs``. It must be the outermost one (only ``MultiSteps`` or ``masked``
@@ -101,7 +104,7 @@ def periodic(
     jumps = Jumps(
         forecaster=forecaster, every=every, labels=labels, operations=operations, horizon=horizon, damping=damping,
         start_after=start_after, stop_after=stop_after, history_dtype=history_dtype,
-        max_relative_jump=max_relative_jump, min_drift=min_drift, guard=guard,
+        max_relative_jump=max_relative_jump, min_drift=min_drift, guard=guard, axis_name=axis_name,
     )  # fmt: skip
 
     def init(params: PyTree) -> NowcastState:
@@ -115,7 +118,8 @@ def periodic(
     ) -> tuple[PyTree, NowcastState]:
         if params is None:
             raise UserError("nowcast.periodic needs the parameters: call update(grads, state, params)")
-        check_unchanged(params, state, updates)
+        check_unchanged(params, state)
+        check_gradients(inner, updates, state, params, **extra_args)
         updates, carry = inner.update(updates, state.inner, params, **extra_args)
         return jumps.advance(
             updates,

@@ -317,3 +317,15 @@ def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes
     follow(tx, start(), WINDOW, lambda params: params, value_fn=value_fn)
     jax.effects_barrier()
     assert len(looks) == passes
+
+
+def test_the_rate_of_an_optimizer_with_injected_hyperparameters_is_read_from_its_own_state():
+    inner = optax.inject_hyperparams(optax.adam)(learning_rate=0.03)
+    tx = nowcast.periodic(inner, nowcast.load("linear"), every=1, guard=nowcast.Guard(after=2))
+    state = tx.init({"kernel": jnp.ones((2, 2))})
+    assert optax.tree.get(state.inner, "learning_rate") == pytest.approx(0.03)
+    with pytest.raises(KeyError, match="multiple"):
+        optax.tree.get(state, "learning_rate")  # the copy that the guard goes back to has one too
+    state = state._replace(inner=optax.tree.set(state.inner, learning_rate=0.5))
+    updates, _ = tx.update({"kernel": jnp.ones((2, 2))}, state, {"kernel": jnp.ones((2, 2))}, value_fn=lambda p: 0.0)
+    assert jnp.allclose(updates["kernel"], -0.5, rtol=1e-3)

@@ -17,7 +17,7 @@ import nowcast
         ({"operations": ("dense",)}, "operations: 'dense' is none; they are conv"),
         ({"operations": ()}, r"operations=\(\) lets nothing jump"),
         ({"operations": ("norm",), "forecaster": random_wnn()}, "no leaf would ever jump with operations=.'norm',.: leaf 'conv/kernel' is labelled 'conv'"),
-        ({"operations": ("fc", "norm"), "forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}}}, "operations: 'norm', of leaf 'conv/kernel', is served by no network"),
+        ({"operations": ("fc", "norm"), "forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}}}, "operations: 'norm', of leaf 'conv/kernel', is served by no network of this wnn; leave it out, or meta-train with served_by=.norm:norm."),
         ({"forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "norm", "kernel": "other"}}}, "no leaf would ever jump with this wnn: leaf 'conv/kernel' is labelled 'norm'"),
         ({"start_after": -1}, "start_after=-1 must be a whole number"),
         ({"stop_after": 1.5}, r"stop_after=1\.5 must be a whole number"),

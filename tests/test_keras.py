@@ -340,7 +340,121 @@ def test_after_stop_after_the_weights_are_left_alone(data, monkeypatch):
     model, asked = network(), []
     callback = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=12)
     advance = callback._advance
-    monkeypatch.setattr(callback, "_advance", lambda: (asked.append(1), advance()))
+    monkeypatch.setattr(callback, "_advance", lambda due: (asked.append(1), advance(due)))
     fit(model, data, callback, epochs=10)  # 40 batches
     assert callback.accepted == 2
-    assert len(asked) == 13
+    assert len(asked) == 12
+    assert int(callback.state.clock.total) == 40
+
+
+def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
+    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=10)
+    fit(model, data, first, epochs=7, steps_per_epoch=1)
+    assert int(first.state.clock.step) == 7
+    second = WeightNowcasting(nowcast.load("linear"), every=4)
+    second.state = first.state
+    fit(model, data, second, epochs=10)  # 40 batches: a snapshot at once, then each 4
+    assert (second.accepted, second.refused, int(second.state.clock.filled)) == (2, 0, 0)
+    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=1, stop_after=6)
+    fit(model, data, first, epochs=5)  # 20 batches
+    assert (first.accepted, int(first.state.clock.total)) == (1, 20)
+    second = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=26)
+    second.state = first.state
+    fit(model, data, second, epochs=2)
+    assert second.accepted == 2
+
+
+def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
+    model = network()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8)
+    callback = WeightNowcasting(nowcast.load("linear"), every=4, stop_after=40)
+    model.fit(
+        *data, batch_size=16, epochs=10, verbose=0, callbacks=[callback]
+    )  # a snapshot each 8 batches, 5 until then
+    assert callback.accepted == 1
+    assert int(callback.state.clock.total) == 160
+
+
+@pytest.mark.parametrize("frozen", ["model", "layers"])
+def test_a_model_of_which_nothing_trains_is_refused(data, frozen):
+    model = network()
+    for part in [model] if frozen == "model" else model.layers:
+        part.trainable = False
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = WeightNowcasting(nowcast.load("linear"))
+    with pytest.raises(
+        nowcast.UserError, match=r"no weight of this model is trainable.* set trainable=True on a layer"
+    ) as caught:
+        fit(model, data, callback, epochs=6)
+    assert "\n" not in str(caught.value)
+    assert "labels" not in str(caught.value)
+    assert callback.accepted == 0
+
+
+def test_refusals_name_options_that_the_callback_has(data):
+    model = keras.Sequential([L.Input((64,)), L.LayerNormalization()])
+    model.compile("adam", "mse")
+    cases = [
+        (constant_wnn(0.3), {}, "with this wnn: 'layer_normalization/.*' is 'norm'; pass another forecaster"),
+        (
+            nowcast.load("linear"),
+            {"operations": ("conv",)},
+            r"operations=\('conv',\).*; leave operations out, or name others",
+        ),
+    ]
+    for forecaster, options, said in cases:
+        with pytest.raises(nowcast.UserError, match=said) as caught:
+            fit(model, (data[0], data[0]), WeightNowcasting(forecaster, **options), epochs=1)
+        assert "labels" not in str(caught.value)
+    for option in ("labels", "moments", "evry"):
+        with pytest.raises(
+            nowcast.UserError, match=f"{option}: the Keras callback has no such option; it has guard_data, "
+        ) as caught:
+            WeightNowcasting(nowcast.load("linear"), **{option: None})
+        named = str(caught.value).rpartition("it has ")[2].split(", ")
+        assert set(named) - {"forecaster", "every", "guard", "guard_data"} == {
+            "operations", "horizon", "damping", "start_after", "stop_after", "history_dtype", "max_relative_jump", "min_drift",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x, y: (x[:, :10], y), "guard_data does not fit the model: .*incompatible with the layer.*64"),
+        (lambda x, y: (x[:, None], y), "guard_data does not fit the model: .*incompatible"),
+        (lambda x, y: (x, np.eye(3)[y % 3]), "guard_data does not fit the model: .*same shape"),
+        (lambda x, y: (x, y.astype(str)), "guard_data: y holds text, such as '0', and must hold numbers"),
+        (lambda x, y: (x, y.astype(str).astype(object)), "guard_data: y holds text, such as '0'"),
+        (lambda x, y: (x.astype("datetime64[s]"), y), "guard_data: x holds datetime64"),
+        (lambda x, y: (x, np.array([None] * len(y))), "guard_data: y holds object, such as None"),
+        (lambda x, y: (x, y[:10]), "guard_data needs as many examples in each part, one at least: x has 256, y has 10"),
+        (lambda x, y: (x[:0], y[:0]), "guard_data needs .*: x has 0"),
+        (lambda x, y: (x, y, np.ones(3)), "sample_weight has 3"),
+        (lambda x, y: {"x": x, "y": y}, "guard_data must be .* and is a dict"),
+    ],
+    ids=[
+        "width",
+        "rank",
+        "one-hot",
+        "text",
+        "text objects",
+        "dates",
+        "nothing",
+        "few labels",
+        "empty",
+        "weights",
+        "dict",
+    ],
+)
+def test_guard_data_that_the_model_cannot_take_is_refused_before_the_first_batch(data, change, said, unchecked):
+    class Count(keras.callbacks.Callback):
+        batches = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.batches += 1
+
+    count, model = Count(), network()
+    with pytest.raises(nowcast.UserError, match=said) as caught:
+        fit(model, data, count, WeightNowcasting(Ruinous(), guard=nowcast.Guard(), guard_data=change(*data)), epochs=1)
+    assert "\n" not in str(caught.value)
+    assert count.batches == 0

@@ -1,5 +1,8 @@
 """Operations: read off a module's type, guessed for a bare pytree, matched by path."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +101,37 @@ def test_every_architecture_of_ours_is_labelled_without_a_guess(name):
         (("Conv_0", "kernel"), (3, 3, 1, 32), "conv"),
         (("temperature",), (), "other"),
         (("odd", "kernel"), (2, 2, 2, 2, 2, 2), "other"),
+        (("attention", "query", "kernel"), (8, 2, 4), "fc"),  # Linen's attention: a head is an axis
+        (("attention", "value", "kernel"), (8, 2, 4), "fc"),
+        (("attention", "out", "kernel"), (2, 4, 8), "fc"),
+        (("attention", "query", "bias"), (2, 4), "bias"),
+        (("ScanBlock_0", "Dense_0", "kernel"), (3, 8, 8), "fc"),  # scanned: a layer is an axis
+        (("ScanBlock_0", "Dense_0", "bias"), (3, 8), "bias"),
+        (("ScanBlock_0", "LayerNorm_0", "bias"), (3, 8), "norm"),
+        (("ScanBlock_0", "OptimizedLSTMCell_0", "hf", "kernel"), (3, 8, 8), "fc"),
+        (("ConvLSTMCell_0", "hh", "kernel"), (3, 3, 4, 16), "conv"),
+        (("DenseGeneral_3", "kernel"), (8, 2, 3), "fc"),
+        (("linear_1", "w"), (6, 8, 8), "fc"),
+        (("mlp/~/linear_0", "w"), (6, 8, 8), "fc"),  # Haiku, stacked
+        (("proj", "kernel"), (2, 4, 8), "fc"),
+        (("c_proj", "kernel"), (2, 4, 8), "fc"),
+        (("conv_proj", "kernel"), (1, 1, 4, 8), "conv"),
+        (("attn", "qkv", "kernel"), (8, 3, 2, 4), "fc"),
+        (("attn", "qkv"), (8, 3, 8), "fc"),
+        (("mlp_in", "kernel"), (3, 8, 8), "fc"),
+        (("mlp", "0", "kernel"), (3, 8, 8), "fc"),
+        (("norms", "0", "weight"), (3, 8), "norm"),
+        (("cls",), (1, 1, 8), "embedding"),
+        (("vit", "cls_token"), (1, 1, 8), "embedding"),
+        (("cls", "dense", "kernel"), (4, 8), "fc"),  # the head of a BERT
+        (("pos_embed",), (1, 17, 8), "embedding"),
+        (("pos_emb",), (1, 17, 8), "embedding"),
+        (("gpt", "wpe"), (16, 8), "embedding"),
+        (("gpt", "wte"), (2, 50, 8), "embedding"),
+        (("DenseBlock_0", "Conv_0", "kernel"), (3, 3, 4, 5), "conv"),
+        (("filters",), (3, 3, 4, 5), "conv"),
+        (("filters",), (3, 4, 5), "conv"),
+        (("layers", "0", "w"), (3, 3, 3, 4, 5), "conv"),
         (("abnormal", "kernel"), (4, 5), "fc"),  # not every "norm" in a name is a normalisation
     ],
 )  # fmt: skip
@@ -154,3 +188,128 @@ def test_labels_that_do_not_fit_are_refused_with_the_leaf(labels, said):
     with pytest.raises(nowcast.UserError) as caught:
         nowcast.forecast(nowcast.load("linear"), history, labels=labels)
     assert said in str(caught.value)
+
+
+def test_linens_own_layers_are_labelled_by_their_names():
+    from flax import linen
+
+    class Block(linen.Module):
+        @linen.compact
+        def __call__(self, x, _):
+            x = linen.LayerNorm()(x + linen.MultiHeadDotProductAttention(num_heads=2)(x, x))
+            return linen.Dense(8)(x), None
+
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            cls = self.param("cls", linen.initializers.zeros, (1, 1, 8))
+            x = jnp.concatenate([jnp.broadcast_to(cls, (len(x), 1, 8)), x], axis=1)
+            stacked = linen.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+            return stacked()(x, None)[0]
+
+    params = jax.eval_shape(lambda: Net().init(jax.random.key(0), jnp.ones((1, 4, 8))))["params"]
+    with_bias = {"kernel": "fc", "bias": "bias"}
+    assert nowcast.label_ops(params) == {
+        "cls": "embedding",
+        "ScanBlock_0": {
+            "Dense_0": with_bias,
+            "LayerNorm_0": {"scale": "norm", "bias": "norm"},
+            "MultiHeadDotProductAttention_0": dict.fromkeys(("query", "key", "value", "out"), with_bias),
+        },
+    }
+
+
+def test_lora_and_einsum_are_fully_connected_and_parameters_in_containers_are_other(capsys):
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.lora = nnx.LoRA(3, 2, 4, rngs=rngs)
+            self.with_lora = nnx.LoRALinear(3, 4, lora_rank=2, rngs=rngs)
+            self.einsum = nnx.Einsum("nta,hab->nthb", (8, 2, 4), (8, 4), rngs=rngs)
+            self.w = nnx.data({"a": nnx.Param(jnp.ones((2, 2)))})
+            self.several = nnx.List([nnx.Param(jnp.ones(2)), nnx.Linear(2, 2, use_bias=False, rngs=rngs)])
+
+    model, lora = Net(nnx.Rngs(0)), {"lora_a": "fc", "lora_b": "fc"}
+    labels = nowcast.label_ops(model)
+    assert labels == {
+        "lora": lora,
+        "with_lora": {"kernel": "fc", "bias": "bias", "lora": lora},
+        "einsum": {"kernel": "fc", "bias": "bias"},
+        "w": {"a": "other"},
+        "several": {0: "other", 1: {"kernel": "fc"}},
+    }
+    assert jax.tree.structure(labels) == jax.tree.structure(params_of(model))
+    nowcast.explain(model)
+    out = capsys.readouterr().out
+    assert "w/a" in out
+    assert "?" not in out  # types tell all
+
+
+def test_equinox_modules_are_labelled_by_their_types():
+    eqx = pytest.importorskip("equinox")
+    keys = jax.random.split(jax.random.key(0), 8)
+
+    class Net(eqx.Module):
+        tok: eqx.nn.Embedding
+        body: eqx.nn.Sequential
+        heads: eqx.nn.Linear
+        attention: eqx.nn.MultiheadAttention
+        cell: eqx.nn.GRUCell
+        depthwise: eqx.nn.Conv2d
+
+        def __init__(self):
+            self.tok = eqx.nn.Embedding(10, 4, key=keys[0])
+            layers = [eqx.nn.Conv2d(3, 4, 3, key=keys[1]), eqx.nn.LayerNorm(4), eqx.nn.PReLU()]
+            self.body = eqx.nn.Sequential(layers)
+            self.heads = eqx.filter_vmap(lambda key: eqx.nn.Linear(4, 4, key=key))(keys)
+            self.attention = eqx.nn.MultiheadAttention(2, 4, key=keys[2])
+            self.cell = eqx.filter_vmap(lambda key: eqx.nn.GRUCell(4, 4, key=key))(keys)
+            self.depthwise = eqx.nn.Conv2d(4, 4, 3, groups=4, key=keys[3])
+
+    labels = nowcast.label_ops(eqx.filter(Net(), eqx.is_inexact_array))
+    assert labels.tok.weight == "embedding"
+    conv, norm, prelu = labels.body.layers
+    assert (conv.weight, conv.bias, norm.weight, norm.bias) == ("conv", "bias", "norm", "norm")
+    assert prelu.negative_slope == "other"
+    assert (labels.heads.weight, labels.heads.bias) == ("fc", "bias")
+    assert labels.attention.query_proj.weight == "fc"
+    assert (labels.cell.weight_ih, labels.cell.weight_hh, labels.cell.bias, labels.cell.bias_n) == (
+        "fc",
+        "fc",
+        "bias",
+        "bias",
+    )
+    assert (labels.depthwise.weight, labels.depthwise.bias) == ("depthwise_conv", "bias")
+    history = jax.tree.map(lambda p: jnp.stack([p] * 5), eqx.filter(Net(), eqx.is_inexact_array))
+    given = nowcast.forecast(nowcast.load("linear"), history, labels=labels)
+    assert given.tok.weight.shape == (10, 4)
+
+
+def test_a_leaf_called_value_keeps_its_name(capsys):
+    params = {"attn": {"value": jnp.zeros((4, 2, 4)), "query": jnp.zeros((4, 2, 4))}}
+    assert nowcast.label_ops(params) == {"attn": {"query": "fc", "value": "fc"}}
+    nowcast.explain(params)
+    assert "attn/value " in capsys.readouterr().out
+    history = jax.tree.map(lambda p: jnp.stack([p] * 5), params)
+    with pytest.raises(nowcast.UserError, match="'attn/value'"):
+        nowcast.forecast(nowcast.load("linear"), history, labels={"attn": {"query": "fc"}})
+    jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
+    with pytest.raises(nowcast.UserError, match="leaf 'attn/value' is gone"):
+        jumps.step({"attn": {"query": params["attn"]["query"]}}, jumps.init(params))
+
+
+def test_explain_marks_what_the_rank_alone_tells(capsys):
+    params = {"Dense_0": {"kernel": np.zeros((4, 3))}, "w": np.zeros((4, 3)), "filters": np.zeros((3, 3, 2, 2))}
+    nowcast.explain(params | {"gain": np.zeros(3), "temperature": np.zeros(())}, nowcast.load("linear"))
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0]: line.split()[2] for line in lines[1:6]} == {
+        "Dense_0/kernel": "fc", "filters": "conv?", "gain": "bias?", "temperature": "other", "w": "fc?",
+    }  # fmt: skip
+    assert lines[-1] == "? guessed from the number of axes alone: pass labels= where it is wrong"
+    labels = {"Dense_0": {"kernel": "fc"}, "w": "fc", "filters": "fc"}
+    nowcast.explain(params, nowcast.load("linear"), labels=labels)
+    assert "?" not in capsys.readouterr().out
+
+
+def test_nowcast_does_not_import_flax_or_equinox():
+    code = "import sys, nowcast; nowcast.label_ops({'w': 1.0}); sys.exit(bool({'flax', 'equinox'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -85,7 +85,7 @@ def test_a_jump_lands_on_the_forecast_of_the_window(optimizer, forecaster):
     target = nowcast.forecast(FORECASTERS[forecaster], window)
     close(optax.apply_updates(path[-1], updates), target, rtol=0, atol=1e-5)
     close(state.inner, inner_state, rtol=1e-5, atol=1e-7)  # left as it is
-    assert [int(n) for n in state.clock] == [0, 0, 1]
+    assert [int(n) for n in state.clock] == [0, 0, 1, FIRST_JUMP]
 
 
 @pytest.mark.parametrize("forecaster", FORECASTERS)
@@ -119,12 +119,12 @@ def test_two_windows_of_sgd_and_linear_fit_as_computed_by_hand():
         got.append(params["bias"])
     assert jumps == [6, 12]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    assert state.clock._asdict() == {"step": 1, "filled": 0, "windows": 2}
+    assert state.clock._asdict() == {"step": 1, "filled": 0, "windows": 2, "total": 13}
 
 
 def test_every_1_jumps_after_each_window_of_steps():
     _, state = train(make("sgd", every=1), start(), 2 * WINDOW + 3)
-    assert state.clock._asdict() == {"step": 0, "filled": 3, "windows": 2}
+    assert state.clock._asdict() == {"step": 0, "filled": 3, "windows": 2, "total": 2 * WINDOW + 3}
 
 
 def test_the_horizon_asked_for_is_used():
@@ -171,7 +171,7 @@ def test_a_forecast_that_is_not_finite_is_refused_and_counted():
     alone, _ = train(optax.sgd(0.1), start(), 2 * FIRST_JUMP + 1)
     close(path[-1], alone[-1], rtol=1e-6, atol=1e-7)
     assert state.refused == 2
-    assert state.clock._asdict() == {"step": 1, "filled": 0, "windows": 2}
+    assert state.clock._asdict() == {"step": 1, "filled": 0, "windows": 2, "total": 2 * FIRST_JUMP + 1}
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "10", None], ids=repr)

@@ -12,7 +12,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nowcast.forecasters.base import Forecaster, Horizon
+from nowcast.forecasters.base import Forecaster, Horizon, as_float
+from nowcast.split import total
 from nowcast.types import UserError
 
 MOST = 0.95
@@ -34,7 +35,12 @@ class AutoRegressive(Forecaster):
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """The last snapshot, and what its last increment comes to in the end."""
         moved = jnp.diff(history, axis=0)
-        neighbours = jnp.mean(jnp.sum(moved[1:] * moved[:-1], axis=range(1, moved.ndim)))
-        alone = jnp.mean(jnp.sum(jnp.square(moved), axis=range(1, moved.ndim)))
+        products = jnp.stack(
+            [
+                jnp.mean(jnp.sum(moved[1:] * moved[:-1], axis=range(1, moved.ndim))),
+                jnp.mean(jnp.sum(jnp.square(moved), axis=range(1, moved.ndim))),
+            ]
+        )
+        neighbours, alone = total(products, history, self.name)
         rho = jnp.clip(neighbours / jnp.where(alone > 0, alone, 1), -MOST, MOST)
-        return history[-1] + rho * (1 - rho**horizon) / (1 - rho) * moved[-1]
+        return history[-1] + rho * (1 - rho ** as_float(horizon, history)) / (1 - rho) * moved[-1]

@@ -1,6 +1,6 @@
 """What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots later."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -9,11 +9,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from nowcast.arrays import DTYPES, wide
 from nowcast.chunks import chunked
 from nowcast.ops import flat_labels
+from nowcast.split import axis_names, split_over
 from nowcast.types import PyTree, UserError, whole
 
 Horizon = int | Int[Array, ""]
+
+
+def as_float(horizon: Horizon, like: Array) -> float | Float[Array, ""]:
+    """The horizon as a number to compute with: a Python float, or of the dtype of ``like``."""
+    return horizon.astype(like.dtype) if isinstance(horizon, jax.Array) else float(horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,12 @@ def by_pieces(
 
 
 def forecast(
-    forecaster: Forecaster, history: PyTree, *, labels: PyTree | None = None, horizon: int | None = None
+    forecaster: Forecaster,
+    history: PyTree,
+    *,
+    labels: PyTree | None = None,
+    horizon: int | None = None,
+    axis_name: str | Collection[str] | None = None,
 ) -> PyTree:
     """Forecast every weight of a model from its window.
 
@@ -78,6 +90,7 @@ def forecast(
         history: Pytree of windows, leaves ``(W, *shape)``, oldest snapshot first.
         labels: The operation of every leaf (:func:`nowcast.label_ops`). Guessed from names and ranks when left out.
         horizon: Snapshots past the last one. The forecaster's own when left out.
+        axis_name: As for :func:`nowcast.periodic`: inside ``jax.shard_map``, the axes of the mesh over which leaves are split.
 
     Returns:
         Pytree with leaves ``(*shape)`` in the dtype of the history: the forecast itself, not an update.
@@ -108,8 +121,13 @@ def forecast(
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise UserError(f"history{where} is {leaf.dtype}: only floating-point weights can be forecast")
+        if leaf.dtype.name not in DTYPES:
+            raise UserError(
+                f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to one of them"
+            )
         if forecaster.serves(op):
-            out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
+            with split_over(axis_names(axis_name)):
+                out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
         else:
             out.append(leaf[-1])
     return jax.tree.unflatten(treedef, out)
@@ -118,5 +136,5 @@ def forecast(
 def _leaf(
     forecaster: Forecaster, operation: str, horizon: int, history: Float[Array, "W *shape"]
 ) -> Float[Array, "*shape"]:
-    single = history.astype(jnp.promote_types(history.dtype, jnp.float32))
+    single = history.astype(wide(history.dtype))
     return forecaster.leaf(single, operation, horizon).astype(history.dtype)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nowcast.forecasters.base import Forecaster, Horizon
+from nowcast.forecasters.base import Forecaster, Horizon, as_float
 from nowcast.types import UserError, real
 
 
@@ -34,4 +34,4 @@ class DampedLinear(Forecaster):
         """The last snapshot and the faded slope."""
         times = np.arange(self.window) - (self.window - 1) / 2
         slope = jnp.tensordot(jnp.asarray(times / np.sum(times**2), history.dtype), history - history[-1:], axes=1)
-        return history[-1] + slope * (self.fade * (1 - self.fade**horizon) / (1 - self.fade))
+        return history[-1] + slope * (self.fade * (1 - self.fade ** as_float(horizon, history)) / (1 - self.fade))

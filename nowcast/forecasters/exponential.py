@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nowcast.forecasters.base import Forecaster, Horizon
+from nowcast.forecasters.base import Forecaster, Horizon, as_float
 from nowcast.types import UserError
 
 RATES = tuple(float(rate) for rate in 1 - np.geomspace(0.9, 0.01, 40))
@@ -36,12 +36,13 @@ class Exponential(Forecaster):
         """The best curve at ``t = W − 1 + horizon``."""
         times = np.arange(self.window) - (self.window - 1.0)  # the last snapshot is 0, and r⁰ is 1
         moved = history - history[-1:]
+        steps = as_float(horizon, history)
         best = error = None
         for rate in (*RATES, None):
             curve = times if rate is None else rate**times
             basis = np.stack([np.ones(self.window), curve], axis=1)
             level, slope = np.linalg.pinv(basis)
-            ahead = horizon if rate is None else rate**horizon
+            ahead = steps if rate is None else rate**steps
             forecast = _sum(level, moved) + _sum(slope, moved) * ahead
             # What the curve leaves over: the window without its part in the plane of (1, curve).
             rest = np.linalg.svd(basis)[0][:, 2:].T

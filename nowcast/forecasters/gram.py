@@ -30,6 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from nowcast.forecasters.base import Horizon
 from nowcast.forecasters.learned import Learned, dense
 from nowcast.gram_matrix import gram_matrix
+from nowcast.split import parts_of, total
 from nowcast.types import PyTree
 
 UNITS = 32
@@ -84,7 +85,8 @@ class Gram(Learned):
         """Forecast one leaf, all of it at once, with the network that serves its operation."""
         last = history[-1]
         moved = [after - before for before, after in pairwise(history)]
-        gram = gram_matrix(moved) / last.size
-        mix = coefficients(self.params[self.serving(operation) or ""], gram[None])[0]
+        gram = total(gram_matrix(moved), last, self.name) / (last.size * parts_of(last, self.name))
+        params = jax.tree.map(lambda p: p.astype(gram.dtype), self.params[self.serving(operation) or ""])
+        mix = coefficients(params, gram[None])[0]
         chosen = mix[jnp.clip(horizon, 1, self.longest) - 1]
         return sum((weight * step for weight, step in zip(chosen, moved, strict=True)), start=last)

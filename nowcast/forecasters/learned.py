@@ -129,7 +129,7 @@ class Learned(Forecaster):
 
     def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network that serves its operation."""
-        params = self.params[self.serving(operation) or ""]
+        params = jax.tree.map(lambda p: p.astype(history.dtype), self.params[self.serving(operation) or ""])
 
         def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:
             inputs, base, scale = self.normalise(windows.T)

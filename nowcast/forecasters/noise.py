@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.null import Null
+from nowcast.split import total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,4 +25,6 @@ class Noise(Null):
         """Noise."""
         split = jax.typeof(jump).sharding.spec
         noise = jax.random.normal(key, jump.shape, jump.dtype, out_sharding=P(*split) if any(split) else None)
-        return noise * jnp.sqrt(jnp.sum(jnp.square(jump)) / jnp.sum(jnp.square(noise)))
+        sizes = jnp.stack([jnp.sum(jnp.square(jump)), jnp.sum(jnp.square(noise))])
+        asked, drawn = total(sizes, jump, self.name)
+        return noise * jnp.sqrt(asked / drawn)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nowcast.forecasters.null import Null
+from nowcast.split import parts_of
 from nowcast.types import UserError
 
 
@@ -26,4 +27,6 @@ class Permuted(Null):
             raise UserError(
                 "permuted: leaves that are split over a mesh of explicit axes cannot be permuted; use noise there"
             )
+        if parts_of(jump, self.name) > 1:
+            raise UserError("permuted: leaves that are split inside shard_map cannot be permuted; use noise there")
         return jax.random.permutation(key, jnp.ravel(jump)).reshape(jump.shape)

@@ -12,7 +12,14 @@ import jax.numpy as jnp
 
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
-from nowcast.history import absent
+from nowcast.integrations.keras_checks import (
+    check_guard_data,
+    check_jumps,
+    check_options,
+    difference,
+    guard_arrays,
+    shapes,
+)
 from nowcast.jumps import Jumps
 from nowcast.state import NowcastState
 from nowcast.types import PyTree, UserError
@@ -128,8 +135,8 @@ class WeightNowcasting(keras.callbacks.Callback):
             fit that should not end on a jump: ``stop_after`` of its epochs less one.
 
     Raises:
-        UserError: An option is out of range; a guard without data, or data without a guard; no weight of the model would ever jump;
-            a state that is not of this model.
+        UserError: An option is out of range, or is none of these; a guard without data, or data without a guard; data that the model
+            cannot take (before the first batch); no weight of the model would ever jump, or is trainable; a state that is not of this model.
 
     A jump sets the trainable variables. The optimizer's moments stay as they are, and so do BatchNormalization's running statistics, which
     follow the new weights in the next batches. What an epoch's end reports (the validation loss too) was measured before its jump;
@@ -162,16 +169,13 @@ class WeightNowcasting(keras.callbacks.Callback):
             )
         if guard_data is not None and not guard:
             raise UserError("guard_data is there and guard=None; pass guard=nowcast.Guard() too, or leave the data out")
+        check_options(options)
         self._by_batch = every is not None
         every = 1 if every is None else every
         self._jumps = Jumps(forecaster=forecaster, every=every, labels=None, guard=guard, **options)
-        self._guard_data = None
-        if guard_data is not None:
-            if not isinstance(guard_data, tuple | list) or len(guard_data) not in (2, 3):
-                raise UserError(
-                    f"guard_data must be (x, y) or (x, y, sample_weight), and is a {type(guard_data).__name__}"
-                )
-            self._guard_data = jax.tree.map(jnp.asarray, keras.utils.unpack_x_y_sample_weight(tuple(guard_data)))
+        self._guard_data = (
+            None if guard_data is None else keras.utils.unpack_x_y_sample_weight(guard_arrays(guard_data))
+        )
         self._state: NowcastState | None = None
         self._given = False  # the state, by the user, and not tried yet
         self._batch = -1  # the last one of this epoch
@@ -189,7 +193,9 @@ class WeightNowcasting(keras.callbacks.Callback):
         if self._state is None:
             return None
         clock = self._state.clock
-        return self._state._replace(clock=clock._replace(step=clock.step + self._uncounted))
+        return self._state._replace(
+            clock=clock._replace(step=clock.step + self._uncounted, total=clock.total + self._uncounted)
+        )
 
     @state.setter
     def state(self, state: NowcastState | None) -> None:
@@ -214,22 +220,28 @@ class WeightNowcasting(keras.callbacks.Callback):
         model = self.model
         self._variables = {name: variable for name, (variable, _) in _leaves(model).items()}
         weights = {name: variable.value for name, variable in self._variables.items()}
-        jumps = replace(self._jumps, labels=label_ops(model))
-        found, wanted = _shapes(self._state), _shapes(jax.eval_shape(jumps.init, weights))
+        labels = label_ops(model)
+        jumps = replace(self._jumps, labels=labels)
+        check_jumps(jumps.forecaster, jumps.operations, labels)
+        found, wanted = shapes(self._state), shapes(jax.eval_shape(jumps.init, weights))
         fits = found == wanted
         if self._given and not fits:
             raise UserError(
-                f"callback.state is not of this model with these options: {_difference(found, wanted)}; "
+                f"callback.state is not of this model with these options: {difference(found, wanted)}; "
                 "set it to None, or fit the model that it was saved beside (keras.models.load_model keeps the names of layers)"
             )
         if not fits or not (self._given or model is self._model_of_state):
             self.state = jumps.init(weights)
         self._given, self._model_of_state = False, model
         assert self._state
-        self._clock_step, self._accepted = int(self._state.clock.step), self.accepted
+        self._accepted = self.accepted
+        self._read_clock()
         if not fits or model.train_function is not self._made_for:
+            loss = _loss(model, list(weights))
+            if self._guard_data is not None:
+                check_guard_data(loss, weights, self._beside(model))
             self._made_for = model.train_function
-            self._step = _compiled(jumps, model, list(weights))
+            self._step = _compiled(jumps, loss)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """A snapshot, and what is due."""
@@ -247,58 +259,61 @@ class WeightNowcasting(keras.callbacks.Callback):
         """Batches are numbered anew."""
         self._batch = -1
 
+    def _read_clock(self) -> None:
+        """The clock's numbers, which ``_uncounted`` is added to until something is due."""
+        assert self._state
+        self._clock_step, self._clock_total = int(self._state.clock.step), int(self._state.clock.total)
+
     def _count(self, steps: int = 1) -> None:
         """Steps of the clock. Only where something is due are the weights asked for, which takes Keras a while."""
-        if self._clock_step >= self._jumps.every:
-            return  # stop_after has passed
+        over = self._jumps.is_over(self._clock_total + self._uncounted)
         self._uncounted += steps
         waits = self._clock_step < 0 and self._jumps.guard is not None
         due = 0 if waits else self._jumps.every
-        if self._clock_step + self._uncounted >= due:
-            self._uncounted = due - 1 - self._clock_step  # the clock is then just before it
-            self._advance()
+        if self._clock_step + self._uncounted >= due and (waits or not over):
+            self._advance(due)
 
-    def _advance(self) -> None:
+    def _advance(self, due: int) -> None:
+        """A step of the clock to where something is ``due``: a window's snapshots count as evenly spaced, however executions end."""
+        assert self._state
+        clock = self._state.clock
+        late = self._clock_step >= due  # before this execution: a window is not continued
+        before_due = clock.step if late else jnp.full_like(clock.step, due - 1)
+        state = self._state._replace(clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1))
         model, before = self.model, self._accepted  # .model, for then Keras puts the values into the variables
         weights = {name: variable.value for name, variable in self._variables.items()}
-        beside = None
-        if self._guard_data is not None:
-            kept = [[v.value for v in some] for some in (model.non_trainable_variables, model.metrics_variables)]
-            beside = (*kept, self._guard_data)
-        weights, self._state = self._step(weights, self.state, beside)
-        self._uncounted, self._clock_step, self._accepted = 0, int(self._state.clock.step), self.accepted
+        beside = None if self._guard_data is None else self._beside(model)
+        weights, self._state = self._step(weights, state, beside)
+        self._uncounted, self._accepted = 0, self.accepted
+        self._read_clock()
         if self._accepted != before:  # a jump, or one taken back; never both at once
             for name, variable in self._variables.items():
                 variable.assign(weights[name])
 
+    def _beside(self, model: Any) -> tuple[list[Any], list[Any], Any]:
+        """What the guard's loss reads beside the weights: the model's other variables, and the data."""
+        fixed, metrics = ([v.value for v in some] for some in (model.non_trainable_variables, model.metrics_variables))
+        return fixed, metrics, self._guard_data
 
-def _compiled(jumps: Jumps, model: Any, names: list[str]) -> Callable[..., tuple[PyTree, NowcastState]]:
+
+def _loss(model: Any, names: list[str]) -> Callable[[PyTree, Any], Any]:
+    """The model's loss on the guard's data, as a function of the weights and of what is :meth:`beside <WeightNowcasting._beside>`."""
+
+    def loss(weights: PyTree, beside: Any) -> Any:
+        fixed, metrics, data = beside
+        values = [weights[name] for name in names]
+        return model.compute_loss_and_updates(values, fixed, metrics, *data, training=False)[0]
+
+    return loss
+
+
+def _compiled(jumps: Jumps, loss: Callable[[PyTree, Any], Any]) -> Callable[..., tuple[PyTree, NowcastState]]:
     """``jumps.step``, with the model's loss as the guard's."""
 
     @jax.jit
     def step(weights: PyTree, state: NowcastState, beside: Any) -> tuple[PyTree, NowcastState]:
         if beside is None:
             return jumps.step(weights, state)
-        fixed, metrics, data = beside
-
-        def loss(weights: PyTree) -> Any:
-            values = [weights[name] for name in names]
-            return model.compute_loss_and_updates(values, fixed, metrics, *data, training=False)[0]
-
-        return jumps.step(weights, state, value_fn=loss)
+        return jumps.step(weights, state, value_fn=lambda weights: loss(weights, beside))
 
     return step
-
-
-def _shapes(state: NowcastState | None) -> dict[str, str]:
-    leaves = jax.tree.flatten_with_path(state, is_leaf=absent)[0]
-    return {
-        jax.tree_util.keystr(path).lstrip("."): "not jumping" if absent(leaf) else f"{leaf.dtype}{leaf.shape}"
-        for path, leaf in leaves
-    }
-
-
-def _difference(found: dict[str, str], wanted: dict[str, str]) -> str:
-    """The first leaf that differs, in words."""
-    leaf = next(leaf for leaf in wanted | found if found.get(leaf) != wanted.get(leaf))
-    return f"{leaf} is {found.get(leaf, 'not there')}, and should be {wanted.get(leaf, 'not there')}"

@@ -1,0 +1,37 @@
+"""Leaves of a pytree as arrays: Python's and NumPy's numbers, and placeholders that have a shape and no values."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""Of weights that can be nowcast."""
+
+
+def is_abstract(leaf: Any) -> bool:
+    """Whether a leaf is a shape and a dtype alone, as :func:`jax.eval_shape` gives."""
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def dtype_of_leaf(leaf: Any) -> Any:
+    """The dtype that JAX gives a leaf: float32 for Python's 1.0. Raises ``TypeError`` for what is no array."""
+    return leaf.dtype if is_abstract(leaf) else jnp.asarray(leaf).dtype
+
+
+def as_array(leaf: Any) -> Any:
+    """The leaf as a JAX array of a fixed dtype; JAX arrays and placeholders are returned as they are."""
+    if isinstance(leaf, jax.Array) or is_abstract(leaf):
+        return leaf
+    return jnp.asarray(leaf, jnp.asarray(leaf).dtype)  # a Python number alone would make a dtype that adapts to others
+
+
+def copied(leaf: Any) -> Array:
+    """A copy in memory of its own; zeros for a placeholder."""
+    return jnp.zeros(leaf.shape, leaf.dtype) if is_abstract(leaf) else jnp.copy(leaf)
+
+
+def wide(dtype: Any) -> Any:
+    """The dtype to compute in: float32 for half precision, else the same."""
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype

@@ -1,0 +1,78 @@
+"""Where a jump ends: the forecast of each leaf, with what the options make of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nowcast import history as window_of
+from nowcast.forecasters.base import Forecaster, Horizon, by_pieces
+from nowcast.history import History
+from nowcast.split import total
+from nowcast.types import PyTree
+
+
+def to_forecast(
+    to: Callable[..., Array], out: PyTree, base: PyTree | None, history: History, labels: list[str]
+) -> PyTree:
+    """What ``out`` is after the jump, leaf by leaf, by ``to`` (:func:`landed`); leaves that never jump are as they were."""
+    bases = () if base is None else (base,)
+
+    def leaf(out: Array, label: str, first: Any, *rest: Any) -> Array:
+        if window_of.absent(first):
+            return out
+        count = len(history.moved)
+        return to(label, out, rest[count:], first, *rest[:count])
+
+    of_leaves = jax.tree.unflatten(jax.tree.structure(out), labels)
+    return jax.tree.map(leaf, out, of_leaves, history.first, *history.moved, *bases)
+
+
+def landed(
+    forecaster: Forecaster,
+    operation: str,
+    out: Float[Array, "*shape"],
+    base: tuple[Float[Array, "*shape"], ...],
+    *kept: Float[Array, "*shape"],
+    horizon: Horizon,
+    damping: float,
+    max_relative_jump: float | None,
+) -> Float[Array, "*shape"]:
+    """One leaf after the jump.
+
+    Args:
+        forecaster: What forecasts it.
+        operation: Of the leaf.
+        out: The newest snapshot, or the update that leads to it.
+        base: What an update is to be added to; nothing for a snapshot.
+        kept: The window but for its newest snapshot, as :class:`nowcast.history.History` keeps it.
+        horizon: Snapshots past the newest.
+        damping: The fraction of the jump to take.
+        max_relative_jump: The longest jump, as a share of the leaf's norm; None: any.
+
+    Returns:
+        As ``out``: a snapshot or an update.
+    """
+
+    def newest(out: Array, *base: Array) -> Array:
+        return (base[0] + out).astype(base[0].dtype) if base else out
+
+    def piece(out: Array, *parts: Array) -> Array:
+        kept, base = parts[: len(parts) - based], parts[len(parts) - based :]
+        window = window_of.window(forecaster.window, newest(out, *base), *kept)
+        there = forecaster.leaf(window, operation, horizon)
+        if damping != 1:
+            there = window[-1] + damping * (there - window[-1])
+        still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
+        return jnp.where(still, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype))
+
+    based = len(base)
+    jumped = by_pieces(forecaster, piece, (out, *kept, *base), out)
+    if max_relative_jump is None:
+        return jumped
+    squares = [jnp.sum(jnp.square(x.astype(jnp.float32))) for x in (jumped - out, newest(out, *base))]
+    far, size = jnp.sqrt(total(jnp.stack(squares), out, "max_relative_jump"))
+    scale = jnp.minimum(1, max_relative_jump * size / jnp.where(far > 0, far, 1))
+    return jnp.where(scale < 1, out + scale.astype(out.dtype) * (jumped - out), jumped)
