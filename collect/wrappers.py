@@ -43,7 +43,7 @@ def outer(
             return jax.tree.map(jnp.subtract, slow, params), slow, momentum
 
         since = state.since + 1
-        due = since == every
+        due = since >= every
         updates, slow, kept = jax.lax.cond(
             due, synchronise, lambda *same: same, updates, state.slow, state.momentum
         )  # fmt: skip

@@ -41,7 +41,7 @@ SIZES = {
         "-fast", 3, 14, 200, ("linear", "nowcast"), 2,
         "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]", (12, 12, 35),
     ),
-    "usual": Size("", 6, 30, 2000, ("linear", "nowcast", "wnn"), 8, f"{LONG} tuned.seeds=3", (20, 40, 120)),
+    "usual": Size("", 4, 24, 1500, ("linear", "nowcast"), 6, f"{LONG} tuned.seeds=5", (15, 25, 130)),
     "full": Size(
         "-full", 10, 30, 3000, ("linear", "nowcast", "wnn", "gram_guarded"), 20, f"{LONG} tuned.seeds=5", (30, 60, 300)
     ),
