@@ -18,8 +18,8 @@ from nowcast.forecasters import LEARNED, SIMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"(?<![\w.{}/-])([a-z][a-z_]*(?:\.[a-z_]+)*)=")
-OTHERS = {"file_format", "data_dir", "value_fn", "dtype"}
-"""Options of other programs, and of ``update``."""
+OTHERS = {"file_format", "data_dir", "value_fn", "dtype", "trainable"}
+"""Options of other programs, of ``update``, and of a layer of Keras."""
 
 
 def keys(schema, prefix=""):
