@@ -23,6 +23,8 @@ class Size(NamedTuple):
 
     suffix: str
     """Of the folders."""
+    collected: tuple[str, ...]
+    """Architectures of the corpus."""
     runs: int
     epochs: int
     steps: int
@@ -38,12 +40,12 @@ class Size(NamedTuple):
 LONG = "epochs=64 record_every=4 target_share=0.5 tuned.learning_rates=[0.003,0.01,0.03]"
 SIZES = {
     "fast": Size(
-        "-fast", 3, 14, 200, ("linear", "nowcast"), 2,
-        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]", (12, 12, 35),
+        "-fast", COLLECTED[:2], 3, 12, 40, ("nowcast",), 2,
+        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]", (12, 15, 40),
     ),
-    "usual": Size("", 4, 24, 1500, ("linear", "nowcast"), 6, f"{LONG} tuned.seeds=5", (15, 25, 130)),
+    "usual": Size("", COLLECTED, 4, 24, 1500, ("linear", "nowcast"), 5, f"{LONG} tuned.seeds=4", (22, 35, 175)),
     "full": Size(
-        "-full", 10, 30, 3000, ("linear", "nowcast", "wnn", "gram_guarded"), 20, f"{LONG} tuned.seeds=5", (30, 60, 300)
+        "-full", COLLECTED, 10, 30, 3000, ("linear", "nowcast", "wnn", "gram_guarded"), 20, f"{LONG} tuned.seeds=5", (30, 60, 300)
     ),
 }  # fmt: skip
 """The WNN of the demo itself (``nowcast``) beside the linear fit, the shipped WNN, and the shipped ``gram`` with a guard."""
@@ -70,7 +72,7 @@ def steps(size: Size) -> list[Step]:
                 f"vary.learning_rate=[0.001,0.03] vary.schedule=[constant,cosine] corpus={corpus}",
                 collect,
             )
-            for model in COLLECTED
+            for model in size.collected
         ),
         Step(
             "meta-train: fit a WNN to those trajectories",
