@@ -65,7 +65,8 @@ class Checkpoint:
             return None
         trees = {name: getattr(like, name) for name in TREES}
         try:
-            loaded = _unpacked(ocp.load(self._path(plain["step"]), jax.tree.map(_everywhere, _packed(trees))), trees)
+            packed = ocp.load(self._path(plain["step"]), jax.tree.map(_everywhere, jax.eval_shape(_packed, trees)))
+            loaded = _unpacked(packed, trees)
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
             raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
         return like._replace(**plain, **loaded)
@@ -159,5 +160,5 @@ def _unpacked(packed: dict[str, jax.Array], like: PyTree) -> PyTree:
     return jax.tree.unflatten(tree, shaped)
 
 
-def _everywhere(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+def _everywhere(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere())

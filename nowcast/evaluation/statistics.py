@@ -122,13 +122,13 @@ def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) 
         resolution: The distance of two values that can be told apart, such as the steps between two evaluations. Seeds that agree by
             chance of so coarse a grid have its scatter at least, 1/√12 of it each; with none, seeds that agree exactly show nothing.
     """
+    from scipy import stats  # takes longer to import than all else here together
+
     own, other = np.asarray(arm, float), np.asarray(base, float)
     ratios = np.log(other) - np.log(own)
     if len(ratios) < 2 or not np.isfinite(ratios).all():
         return False
     coarse = resolution / np.sqrt(12) * np.sqrt(np.mean(other**-2 + own**-2))
-    from scipy import stats  # takes longer to import than all else here together
-
     scatter = max(float(ratios.std(ddof=1)), float(coarse))
     half = stats.t.ppf(0.975, len(ratios) - 1) * scatter / np.sqrt(len(ratios))
     return bool(scatter > 0 and abs(ratios.mean()) > half)
