@@ -1,12 +1,14 @@
 """Going on after a kill: the newest progress of a fit, beside the bundle it will become.
 
 ``BUNDLE.checkpoint/`` holds Orbax checkpoints, one folder a step, and ``progress.json``, written after them, which says which one
-counts, of which configuration it is, and the curves so far. It is removed when the bundle is written.
+counts, of which configuration it is, and the curves so far. It is removed when the bundle is written. The first evaluation is saved,
+and later ones as often as takes a twentieth of the time.
 """
 
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from meta_train.trainer import Progress
 from nowcast.paths import check_writable, lock, replace
 from nowcast.types import PyTree, UserError, first_line
 
+SHARE = 0.05
+"""Checkpoints may take this share of the time, and no more."""
 TREES, PLAIN = ("params", "optimizer", "best"), ("step", "lowest", "waited", "curves")
 
 
@@ -35,6 +39,7 @@ class Checkpoint:
         self.folder = Path(f"{bundle.rstrip('/')}.checkpoint")
         self._index = self.folder / "progress.json"
         self._configuration = json.loads(json.dumps(configuration))
+        self._saved, self._cost = time.monotonic(), 0.0
         check_writable(f"bundle {bundle!r}", self.folder)
         ours = re.compile(r"\d+(\..*)?|\.?progress\.json.*|lock")
         if self.folder.exists() and not all(ours.fullmatch(item.name) for item in self.folder.iterdir()):
@@ -71,12 +76,19 @@ class Checkpoint:
             raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
         return like._replace(**plain, **loaded)
 
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return (time.monotonic() - self._saved) * SHARE > self._cost
+
     def save(self, progress: Progress) -> None:
         """Make this the newest progress. With several processes, all of them call it."""
+        begun = time.monotonic()
         path = self._path(progress.step)
         if is_first():
             shutil.rmtree(path, ignore_errors=True)  # of a fit that was killed before it was named
         together(lambda: self._write(path, progress))
+        self._saved = time.monotonic()
+        self._cost = self._saved - begun
 
     def _write(self, path: Path, progress: Progress) -> None:
         try:
@@ -141,6 +153,7 @@ class Checkpoint:
         return UserError(f"{self.folder} is damaged ({what}); remove it, and the fit begins anew")
 
 
+@jax.jit
 def _packed(tree: PyTree) -> dict[str, jax.Array]:
     """All leaves of each dtype, one after another: Orbax takes as long for a number as for a network."""
     found: dict[str, list[jax.Array]] = {}

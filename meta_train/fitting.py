@@ -156,11 +156,15 @@ def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop)
                 bar.update(progress.step - bar.n)
                 lowest = zip(data.networks, progress.lowest, strict=True)
                 bar.set_postfix_str(" ".join(f"{name} {error:.4f}" for name, error in lowest))
-                checkpoint.save(progress)
+                stopped = processes.anywhere(bool(stop.reason))
+                if stopped or processes.anywhere(checkpoint.due()):
+                    checkpoint.save(progress)
                 processes.together(partial(write, progress.curves))
-                if processes.anywhere(bool(stop.reason)):
+                if stopped:
                     break
         except trainer.NotFinite as error:
+            if progress.step > begun.step:
+                checkpoint.save(progress)
             good = f"the last good checkpoint is step {progress.step}; remove {checkpoint.folder} and"
             raise UserError(
                 f"meta-training: {error}; {good if progress.step else 'no checkpoint yet;'} lower learning_rate={config.learning_rate:g}"

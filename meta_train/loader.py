@@ -21,18 +21,23 @@ DEPTH = 8
 Pool = tuple[jax.Array, ...]
 
 
+def devices() -> list[jax.Device]:
+    """What a fit is split over: all devices of all processes."""
+    return jax.devices()
+
+
 def sharding() -> jax.sharding.NamedSharding:
     """Of parts: by slots over all devices.
 
     Raises:
         UserError: They cannot be split.
     """
-    if SLOTS % jax.device_count():
+    if SLOTS % len(devices()):
         raise UserError(
-            f"{jax.device_count()} devices: a fit splits its windows over 1, 2, 4, 8, 16, 32 or 64; "
+            f"{len(devices())} devices: a fit splits its windows over 1, 2, 4, 8, 16, 32 or 64; "
             "show JAX so many of them (CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES)"
         )
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    mesh = jax.sharding.Mesh(np.array(devices()), ("data",))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "data"))
 
 

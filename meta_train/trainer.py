@@ -5,13 +5,15 @@ adds the one sum over devices that the gradient needs.
 """
 
 from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Bool, Float
 
 from meta_train import loader, objective, processes
 from meta_train.source import Source
@@ -104,15 +106,7 @@ def fit(
         return
     every = max(1, min(settings.steps // settings.evaluations, LONGEST))
     everywhere = loader.everywhere()
-    advance = jax.jit(_advance(kind, source.rule.window, settings), out_shardings=everywhere)
-
-    @jax.jit
-    def errors(params: PyTree, windows: Sequence[Array]) -> list[Array]:
-        return [
-            objective.error(kind, own, some, source.rule.window)
-            for own, some in zip(objective.apart(params, len(networks)), windows, strict=True)
-        ]
-
+    advance, errors = _compiled(kind, source.rule.window, settings, everywhere)
     held_out = jax.device_put([validation[name] for name in networks], everywhere)
     params, state, best = jax.device_put((progress.params, progress.optimizer, progress.best), everywhere)
     progress = progress._replace(params=params, optimizer=state, best=best)
@@ -131,12 +125,26 @@ def fit(
             step, total = end, total + np.asarray(summed)
             if step % settings.pool_steps == 0 and step < settings.steps:
                 pool = processes.together(lambda: next(pools))
-        losses, checked = total / (step - progress.step), [float(error) for error in errors(params, held_out)]
+        losses, checked = total / (step - progress.step), [*map(float, jax.device_get(errors(params, held_out)))]
         if not np.isfinite(checked).all():
             raise NotFinite(networks, checked, step)
         progress = progress._replace(step=step, params=params, optimizer=state)
         progress = _evaluated(progress, networks, losses, checked)
         yield progress
+
+
+@lru_cache(maxsize=4)
+def _compiled(kind: type[Learned], window: int, settings: Settings, everywhere: NamedSharding) -> tuple[Any, Any]:
+    """``advance``, and ``errors(params, windows)`` of each network on its windows; compiled once for fits alike."""
+
+    @jax.jit
+    def errors(params: PyTree, windows: Sequence[Array]) -> list[Array]:
+        return [
+            objective.error(kind, own, some, window)
+            for own, some in zip(objective.apart(params, len(windows)), windows, strict=True)
+        ]
+
+    return jax.jit(_advance(kind, window, settings), out_shardings=everywhere), errors
 
 
 def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
@@ -177,9 +185,7 @@ def _evaluated(
     progress: Progress, networks: Sequence[str], losses: Float[np.ndarray, "K"], now: list[float]
 ) -> Progress:
     better = np.array(now) < progress.lowest
-    best = jax.tree.map(
-        lambda old, new: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), progress.best, progress.params
-    )
+    best = _where(better, progress.params, progress.best)
     points: dict[str, float] = {"step": progress.step}
     for name, loss, error in zip(networks, losses, now, strict=True):
         points |= {f"loss/{name}": float(loss), f"validation/{name}": error}
@@ -189,6 +195,12 @@ def _evaluated(
         waited=0 if better.any() else progress.waited + 1,
         curves={name: [*curve, points[name]] for name, curve in progress.curves.items()},
     )
+
+
+@jax.jit
+def _where(better: Bool[Array, "K"], new: PyTree, old: PyTree) -> PyTree:
+    """Of each network its new parameters, or the old ones."""
+    return jax.tree.map(lambda n, o: jnp.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
 
 
 def _optimizer(settings: Settings) -> optax.GradientTransformation:

@@ -37,8 +37,10 @@ from meta_train import fitting, loader
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
-# Fits in this process draw fewer windows than those of the commands, and no pictures, which have tests of their own.
+# Fits in this process draw fewer windows than those of the commands, are split over two of the devices, and make no pictures: more
+# devices and pictures have tests of their own.
 fitting.SCORED, fitting.WATCHED, loader.DEPTH = 4_000, 1_024, 2
+loader.devices = lambda: jax.devices()[:2]
 fitting.png = lambda figure: b"a picture"
 
 

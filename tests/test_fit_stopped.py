@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import nowcast
+from meta_train import checkpoint as checkpoints
 from meta_train import fitting, trainer
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import Outcome, meta_train
+from meta_train.trainer import Progress
 
 
 class Killed(BaseException):
@@ -22,7 +24,9 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def config(corpus_path, tmp_path):
+def config(corpus_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHARE", float("inf"))  # every evaluation is a checkpoint
+
     def make(**overrides):
         given = {"steps": 12, "batch_size": 64, "bundle": str(tmp_path / "bundle")} | overrides
         return MetaTrainConfig(str(corpus_path), **given)
@@ -107,6 +111,16 @@ def test_sigterm_stops_in_good_order(launch, corpus_path, tmp_path):
     assert (tmp_path / "mine.checkpoint" / "progress.json").exists()
 
 
+def test_checkpoints_are_as_often_as_a_twentieth_of_the_time_allows(tmp_path, monkeypatch):
+    now = iter([0, 0.1, 10, 12, 51.9, 52.1])  # begun, first asked; saved from 10 to 12; asked twice
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(now))
+    checkpoint = Checkpoint(str(tmp_path / "bundle"), {})
+    monkeypatch.setattr(checkpoint, "_write", lambda *_: None)
+    assert checkpoint.due()
+    checkpoint.save(Progress(1, *[None] * 6))
+    assert [checkpoint.due(), checkpoint.due()] == [False, True]
+
+
 def test_max_minutes_stops_and_the_same_command_goes_on(config, whole, tmp_path):
     stopped = meta_train(config(max_minutes=1e-9))
     assert (stopped.card, stopped.exit_code) == (None, 0)
@@ -165,8 +179,10 @@ def test_a_loss_that_is_not_finite_names_the_step_the_last_good_checkpoint_and_t
         return losses(kind, params, batch, window) * trainer.jnp.where(moved > 2.5e-3, trainer.jnp.nan, 1)
 
     monkeypatch.setattr(trainer.objective, "losses", failing)
+    trainer._compiled.cache_clear()
     with pytest.raises(nowcast.UserError, match="not finite at step") as caught:
         meta_train(config(learning_rate=2e-3))
+    trainer._compiled.cache_clear()
     good = int(
         re.search(r"last good checkpoint is step (\d+); remove .* lower learning_rate=0.002", str(caught.value))[1]
     )
