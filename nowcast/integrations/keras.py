@@ -232,8 +232,9 @@ class WeightNowcasting(keras.callbacks.Callback):
             )
         if not fits or not (self._given or model is self._model_of_state):
             self.state = jumps.init(weights)
-        self._given, self._model_of_state = False, model
         assert self._state
+        jumps.check_resumed(self._state)
+        self._given, self._model_of_state = False, model
         self._accepted = self.accepted
         self._read_clock()
         if not fits or model.train_function is not self._made_for:
