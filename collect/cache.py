@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from nowcast.paths import check_writable, expanded
+from nowcast.paths import check_utf8, check_writable, expanded
 from nowcast.types import UserError, first_line
 
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
@@ -61,6 +61,7 @@ def load(name: str, directory: str | None = None) -> tuple[int, Split, Split]:
     """
     given = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = expanded(given, "name the folder of the prepared sets: data.dir=… or TFDS_DATA_DIR=…").absolute()
+    check_utf8(f"data.dir={str(folder)!r}", folder)
     with _quiet():
         builder = _builder(name, folder)
         cached = cache_root() / _read(name, builder.data_dir, partial(_identity, builder))
