@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.integrations.keras_checks import (
+    check_classes,
     check_guard_data,
     check_jumps,
     check_options,
@@ -241,6 +242,7 @@ class WeightNowcasting(keras.callbacks.Callback):
             loss = _loss(model, list(weights))
             if self._guard_data is not None:
                 check_guard_data(loss, weights, self._beside(model))
+                check_classes(model, self._guard_data[1])
             self._made_for = model.train_function
             self._step = _compiled(jumps, loss)
 
