@@ -357,7 +357,8 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
 
 def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
     with pytest.raises(
-        nowcast.UserError, match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, several/first, several/second, sized"
+        nowcast.UserError,
+        match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, several/first, several/second, sized",
     ):
         data.load("mnits", directory=str(made))
 
