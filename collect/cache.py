@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from nowcast.paths import check_writable, expanded
+from nowcast.paths import check_utf8, check_writable, expanded
 from nowcast.types import UserError, first_line
 
 NAME = re.compile(r"\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
@@ -61,6 +61,7 @@ def load(name: str, directory: str | None = None) -> tuple[int, Split, Split]:
     """
     given = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = expanded(given, "name the folder of the prepared sets: data.dir=… or TFDS_DATA_DIR=…").absolute()
+    check_utf8(f"data.dir={str(folder)!r}", folder)
     with _quiet():
         builder = _builder(name, folder)
         cached = cache_root() / _read(name, builder.data_dir, partial(_identity, builder))
@@ -108,8 +109,17 @@ def _build(name: str, folder: Path) -> str:
 
 
 def _lies(name: str, folder: Path) -> Path | None:
-    """The folder of a set's newest version, if files of ``array_record`` lie there, or descriptions and no other format."""
+    """The folder of a set's newest version, if files of ``array_record`` lie there, or descriptions and no other format.
+
+    A set that comes in several configurations is that of its default one, where no configuration is named.
+    """
     base, _, version = name.partition(":")
+    metadata = folder / base / ".config" / "metadata.json"
+    if "/" not in base and metadata.exists():
+        try:
+            base = f"{base}/{json.loads(metadata.read_text(encoding='utf-8'))['default_config_name']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return metadata.parent
     for place in sorted((folder / base).glob(version or "*.*.*"), reverse=True):
         held = {path.name for path in place.glob("*")}
         described = not held.isdisjoint({"dataset_info.json", "features.json"})
@@ -123,7 +133,8 @@ def _lies(name: str, folder: Path) -> Path | None:
 def _damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> UserError:
     """The line that says so."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
-    folder = place.parents[len(name.partition(":")[0].split("/"))]
+    alone = "/" not in name and place.parent.name == name.partition(":")[0]  # no folder of a configuration between
+    folder = place.parents[1 if alone else 2]
     return UserError(
         f"data.name={name!r}: the prepared set in {str(place)!r} is damaged ({said}); "
         f"remove that folder and prepare it again: {_build(name, folder)}"
@@ -280,7 +291,9 @@ def check_cache() -> None:
 
 
 def _prepared(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*") if any(path.glob("**/features.json")))
+    """Names of the sets in a folder, those of configurations too."""
+    described = [file for depth in ("*/*", "*/*/*") for file in folder.glob(f"{depth}/features.json")]
+    return sorted({file.parent.parent.relative_to(folder).as_posix() for file in described})
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorstore as ts
 
-from nowcast.paths import expanded
+from nowcast.paths import check_utf8, expanded
 from nowcast.types import UserError, first_line
 
 SCHEMES = "gs://, s3://, http://, https:// or file://"
@@ -103,7 +103,10 @@ Place = Path | Remote
 def at(place: str | Place) -> Place:
     """The place that a path or a URL names; a leading ``~`` is the home folder."""
     if not isinstance(place, str) or "://" not in place:
-        return expanded(place) if isinstance(place, (str, Path)) else place
+        if isinstance(place, Remote):
+            return place
+        check_utf8(f"corpus={str(place)!r}", path := expanded(place))
+        return path
     scheme, _, rest = place.partition("://")
     remote = Remote(f"{scheme}://{rest.rstrip('/')}")
     _spec(remote.root)

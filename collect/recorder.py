@@ -25,7 +25,7 @@ from collect import corpus as store
 from collect.corpus import DIGESTS
 from collect.places import CONTEXT
 from nowcast.ops import path_name
-from nowcast.paths import check_writable, lock, replace
+from nowcast.paths import check_utf8, check_writable, lock, replace
 from nowcast.types import PyTree, UserError, first_line
 
 CHECKPOINT_SHARE = 0.05
@@ -74,6 +74,7 @@ class Recorder:
         command: str | None = None,
     ):
         self.corpus, self.path = corpus, corpus / "runs" / run_id
+        check_utf8(f"corpus={str(corpus)!r}", self.path)
         self._planned = snapshots
         self._info: dict[str, Any] = {
             "config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves, "command": command,

@@ -19,7 +19,7 @@ from orbax.checkpoint import v1 as ocp
 from meta_train.loader import everywhere
 from meta_train.processes import check_alike, is_first, together
 from meta_train.trainer import Progress
-from nowcast.paths import check_writable, lock, replace
+from nowcast.paths import check_utf8, check_writable, lock, replace
 from nowcast.types import PyTree, UserError, first_line
 
 SHARE = 0.05
@@ -40,6 +40,7 @@ class Checkpoint:
         self._index = self.folder / "progress.json"
         self._configuration = json.loads(json.dumps(configuration))
         self._saved, self._cost = time.monotonic(), 0.0
+        check_utf8(f"bundle {bundle!r}", self.folder)
         check_writable(f"bundle {bundle!r}", self.folder)
         ours = re.compile(r"\d+(\..*)?|\.?progress\.json.*|lock")
         if self.folder.exists() and not all(ours.fullmatch(item.name) for item in self.folder.iterdir()):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from nowcast.types import PyTree
+
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights that can be nowcast."""
 
@@ -30,6 +32,21 @@ def as_array(leaf: Any) -> Any:
 def copied(leaf: Any) -> Array:
     """A copy in memory of its own; zeros for a placeholder."""
     return jnp.zeros(leaf.shape, leaf.dtype) if is_abstract(leaf) else jnp.copy(leaf)
+
+
+def own_buffers(state: PyTree, params: PyTree) -> PyTree:
+    """``state`` with a copy of each array that is one of ``params`` or stands in it twice: JAX refuses to donate a buffer twice.
+
+    Some optimizers (``optax.contrib.prodigy``, ``dadapt_adamw``) keep the parameters themselves in their state.
+    """
+    seen = {id(leaf) for leaf in jax.tree.leaves(params)}
+
+    def own(leaf: Any) -> Any:
+        twice = id(leaf) in seen
+        seen.add(id(leaf))
+        return jnp.copy(leaf) if twice and isinstance(leaf, jax.Array) else leaf
+
+    return jax.tree.map(own, state)
 
 
 def wide(dtype: Any) -> Any:

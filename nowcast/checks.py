@@ -14,7 +14,7 @@ from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.history import absent
 from nowcast.ops import path_name
-from nowcast.state import NowcastState
+from nowcast.state import Clock, NowcastState
 from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 
 
@@ -75,6 +75,31 @@ def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastSt
         )
 
 
+def check_resumed(clock: Clock, start_after: int, stop_after: int | None, wait: int) -> None:
+    """Refuse a state whose clock shows that it was made with other limits than the ones now, which could no longer be kept.
+
+    Args:
+        clock: With numbers, not placeholders of ``jit``.
+        start_after: As it is now.
+        stop_after: As it is now.
+        wait: Steps from a jump to its judgement.
+    """
+    step, filled, windows, total = map(int, clock)
+    waits_to_start = not windows and not filled and step < 0
+    if (waits_to_start and total - step != start_after) or (windows + filled and total < start_after):
+        was = f"start_after={total - step}" if waits_to_start else f"windows that had begun by step {total}"
+        raise UserError(
+            f"start_after={start_after}, and the state was made with {was}: start_after counts from init(params); "
+            "go on with the one that it was made with, or make a new state"
+        )
+    last = total - step  # the step of the last snapshot
+    if stop_after is not None and step >= 0 and (filled or (windows and not wait)) and last > stop_after:
+        raise UserError(
+            f"stop_after={stop_after}, and the state has a snapshot of step {last}, so it was made with another: "
+            f"give a later step, or stop_after={total} to end the jumps now"
+        )
+
+
 def _leaves(tree: PyTree) -> dict[str, Any]:
     return {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(tree, is_leaf=absent)[0]}
 
@@ -114,7 +139,12 @@ def _described(leaf: Any) -> str:
     """Dtype and shape."""
     if absent(leaf):
         return "masked"
-    return leaf if isinstance(leaf, str) else f"{dtype_of_leaf(leaf)}{jnp.shape(leaf)}"
+    if isinstance(leaf, str):
+        return leaf
+    try:
+        return f"{dtype_of_leaf(leaf)}{jnp.shape(leaf)}"
+    except (TypeError, ValueError):
+        return f"a {type(leaf).__name__}"
 
 
 def check_jumping(

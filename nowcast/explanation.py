@@ -12,8 +12,9 @@ from nowcast import history as window_of
 from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.forecasters.learned import SERVES, Learned
-from nowcast.ops import flat_guesses, is_module, label_ops, path_name
-from nowcast.text import align
+from nowcast.guess import walk
+from nowcast.ops import flat_guesses, guessed, is_state
+from nowcast.text import align, printable
 from nowcast.types import PyTree
 
 MARK = "?"
@@ -32,6 +33,7 @@ def explain(
     """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and the sums.
 
     A ``?`` behind an operation says that the number of axes alone told it, for want of a name or type: pass ``labels`` where it is wrong.
+    Pass a ``flax.nnx`` module itself, not its ``nnx.State``, which has names and no types.
 
     Args:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.
@@ -51,19 +53,15 @@ def explain(
         dense/kernel  4×3    fc         linear     192 B
         15 of 15 weights jump; their history takes 240 B
     """
-    params = model_or_params
-    if is_module(model_or_params):
-        from flax import nnx
-
-        params = nnx.to_pure_dict(nnx.state(model_or_params, nnx.Param))
-        labels = label_ops(model_or_params) if labels is None else labels
+    params, guesses = guessed(model_or_params)
     check_weights(params)
+    if labels is not None:
+        guesses = flat_guesses(params, labels)
     if forecaster is not None:
         check_forecaster(forecaster)
     rows, jumping, total, held = [], 0, 0, 0
-    leaves = jax.tree.flatten_with_path(params)[0]
-    guesses = flat_guesses(params, labels)
-    for (path, leaf), (operation, by_rank) in zip(leaves, guesses, strict=True):
+    for named, (operation, by_rank) in zip(walk(params), guesses, strict=True):
+        leaf = named.value
         network = _network(forecaster, operation) if operations is None or operation in operations else None
         shape, size = jnp.shape(leaf), math.prod(jnp.shape(leaf))
         window = forecaster.window if forecaster else 5
@@ -71,12 +69,13 @@ def explain(
         history = sum(part.size * part.dtype.itemsize for part in jax.tree.leaves(kept))
         total, jumping, held = total + size, jumping + (size if network else 0), held + history
         sizes = "×".join(map(str, shape)) or "scalar"
-        rows.append((path_name(path), sizes, operation + MARK * by_rank, network or "—", _bytes(history)))
-    print(*align([HEAD, *rows], left=len(HEAD) - 1), sep="\n")
+        rows.append(("/".join(named.names), sizes, operation + MARK * by_rank, network or "—", _bytes(history)))
+    print(printable("\n".join(align([HEAD, *rows], left=len(HEAD) - 1))))
     by = "" if forecaster else " with a WNN (pass another forecaster to see its table)"
     print(f"{jumping:,} of {total:,} weights jump{by}; their history takes {_bytes(held)}")
     if any(label.by_rank for label in guesses):
-        print(f"{MARK} guessed from the number of axes alone: pass labels= where it is wrong")
+        exact = "; an nnx.State has no types: pass the module for exact labels" if is_state(model_or_params) else ""
+        print(f"{MARK} guessed from the number of axes alone: pass labels= where it is wrong{exact}")
 
 
 def _network(forecaster: Forecaster | None, operation: str) -> str | None:

@@ -22,10 +22,11 @@ from jaxtyping import Array, Bool, Int
 
 from nowcast import history as window_of
 from nowcast.arrays import as_array, copied
-from nowcast.branch import branch
+from nowcast.branch import branch, is_traced
 from nowcast.checks import (
     check_jumping,
     check_made_for,
+    check_resumed,
     check_unchanged,
     check_weights,
     dtype_of,
@@ -116,6 +117,7 @@ class Jumps:
 
     def init(self, params: PyTree) -> NowcastState:
         """The state before the first step."""
+        check_weights(params)
         return self.start(params, ())
 
     def step(
@@ -132,8 +134,7 @@ class Jumps:
         return self.advance(params, (), state, value_fn)
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
-        """The state before the first step; ``carry`` is what a guard restores beside the parameters."""
-        check_weights(params)
+        """The state before the first step; ``carry`` is what a guard restores beside the parameters, which were checked."""
         params = jax.tree.map(as_array, params)
 
         def number(value: int = 0) -> Int[Array, ""]:
@@ -190,6 +191,8 @@ class Jumps:
         renew: Callable[[PyTree, PyTree], PyTree] | None,
     ) -> tuple[PyTree, NowcastState]:
         check_made_for(self.forecaster, self.guard, state)
+        if not is_traced(state.clock):
+            self.check_resumed(state)
         if self.guard:
             needed(value_fn)
         out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
@@ -279,6 +282,19 @@ class Jumps:
             windows=clock.windows + _count(full),
         )
         return out, state._replace(clock=clock, history=history, **changes)
+
+    def check_resumed(self, state: NowcastState) -> None:
+        """Refuse a saved state that cannot go on with these options; its clock holds numbers, so call it outside ``jit``.
+
+        Raises:
+            UserError: The state was made with another ``start_after``, or has a snapshot of a step past ``stop_after``.
+
+        Example:
+            >>> import jax.numpy as jnp, nowcast
+            >>> jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
+            >>> jumps.check_resumed(jumps.init({"kernel": jnp.zeros((2, 2))}))
+        """
+        check_resumed(state.clock, self.start_after, self.stop_after, self._wait)
 
     def is_over(self, steps: int) -> bool:
         """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has passed."""

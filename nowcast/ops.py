@@ -1,7 +1,8 @@
 """Which operation each weight belongs to: a forecaster keeps one network per operation.
 
-From a Flax NNX module the operation is read off the module's type, never guessed. For a bare pytree
-(Linen, Haiku, Equinox, plain dicts) there is a documented guess from names, types and ranks: :mod:`nowcast.guess`.
+From a Flax NNX module the operation is read off the types of Flax's layers; parameters that a module of one's own holds go by
+their names. For a bare pytree (Linen, Haiku, Equinox, plain dicts, an ``nnx.State``) there is a documented guess from names, types and
+ranks: :mod:`nowcast.guess`.
 """
 
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import jax
 
-from nowcast.guess import Guess, guess, key_names, walk
+from nowcast.guess import Guess, Named, guess, key_names, walk
 from nowcast.types import OPERATIONS, PyTree, UserError
 
 
@@ -25,8 +26,10 @@ def label_ops(model_or_params: PyTree) -> PyTree:
 
     From a module, by type: ``nnx.Conv`` kernel → ``conv`` (``depthwise_conv`` when every input channel is
     its own group); kernels of ``nnx.Linear``, ``nnx.Einsum`` and ``nnx.LoRA`` → ``fc``; their biases → ``bias``; everything in a
-    normalisation layer → ``norm``; ``nnx.Embed`` → ``embedding``; parameters of any other module, and those that it keeps in
-    lists and dicts → ``other``.
+    normalisation layer → ``norm``; ``nnx.Embed`` → ``embedding``. Parameters that any other module holds, in lists and dicts too, go by
+    rules 1 to 5 below; of the rest one called ``kernel`` or ``weight`` goes by rule 6, and any other is ``other``.
+
+    An ``nnx.State`` has names and no types: it is labelled as a bare pytree. Pass the module for exact labels.
 
     From a bare pytree, by the first rule that fits the leaf's path, the type of the module that holds it (Equinox's, or any other
     that is a pytree) and its number of axes:
@@ -51,10 +54,19 @@ def label_ops(model_or_params: PyTree) -> PyTree:
         >>> nowcast.label_ops({"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}})
         {'dense': {'bias': 'bias', 'kernel': 'fc'}}
     """
-    if is_module(model_or_params):
-        return _label_module(model_or_params)
-    treedef = jax.tree.structure(model_or_params)
-    return jax.tree.unflatten(treedef, [guess(leaf).operation for leaf in walk(model_or_params)])
+    params, guesses = guessed(model_or_params)
+    return jax.tree.unflatten(jax.tree.structure(params), [label.operation for label in guesses])
+
+
+def guessed(model_or_params: PyTree) -> tuple[PyTree, list[Guess]]:
+    """``(params, labels)``: the parameters as a pytree, of a module a pure dict; and of each leaf what it seems to be."""
+    if not is_module(model_or_params):
+        return model_or_params, [guess(leaf) for leaf in walk(model_or_params)]
+    from flax import nnx
+
+    params = nnx.to_pure_dict(nnx.state(model_or_params, nnx.Param))
+    owners = {tuple(map(str, path)): module for path, module in nnx.iter_modules(model_or_params)}
+    return params, [_by_type(_owner(owners, leaf.names), leaf) for leaf in walk(params)]
 
 
 def flat_labels(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -> list[str]:
@@ -88,6 +100,12 @@ def is_module(tree: Any) -> bool:
     return nnx is not None and isinstance(tree, nnx.Module)
 
 
+def is_state(tree: Any) -> bool:
+    """Whether ``tree`` is a ``flax.nnx`` State: parameters by name, without the types of their modules."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(tree, nnx.State)
+
+
 def path_name(path: tuple[Any, ...]) -> str:
     """A key path as text: ``convs/0/kernel``. The ``value`` inside an NNX Variable is not a name of the model's."""
     names = key_names(path)
@@ -95,34 +113,31 @@ def path_name(path: tuple[Any, ...]) -> str:
     return "/".join(names[:-1] if inside else names)
 
 
-def _label_module(model: Any) -> PyTree:
-    from flax import nnx
-
-    owners = dict(nnx.iter_modules(model))
-    labels: dict[Any, Any] = {}
-    for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param)):
-        node = labels
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        around = (path[:depth] for depth in range(len(path) - 1, -1, -1))  # a list or a dict of parameters is no module
-        node[path[-1]] = _by_type(owners[next(place for place in around if place in owners)], path[-1])
-    return labels
+def _owner(owners: dict[tuple[str, ...], Any], names: tuple[str, ...]) -> Any:
+    """The innermost module around a leaf: a list or a dict of parameters is none."""
+    around = (names[:depth] for depth in range(len(names) - 1, -1, -1))
+    return owners[next(place for place in around if place in owners)]
 
 
-def _by_type(module: Any, leaf: Any) -> str:
+def _by_type(module: Any, leaf: Named) -> Guess:
+    """What a leaf of this NNX module is, by the module's type where it is one of Flax's layers, else by names."""
     from flax import nnx
 
     norms = nnx.BatchNorm | nnx.LayerNorm | nnx.GroupNorm | nnx.RMSNorm | nnx.InstanceNorm | nnx.WeightNorm
     fully_connected = nnx.Linear | nnx.LinearGeneral | nnx.Einsum | nnx.LoRA
     if isinstance(module, norms):
-        return "norm"
+        return Guess("norm", by_rank=False)
     if isinstance(module, nnx.Embed):
-        return "embedding"
-    if leaf == "bias" and isinstance(module, nnx.Conv | nnx.ConvTranspose | fully_connected):
-        return "bias"
-    if isinstance(module, nnx.Conv):
-        groups = module.feature_group_count
-        return "depthwise_conv" if groups > 1 and groups == module.in_features else "conv"
-    if isinstance(module, nnx.ConvTranspose):
-        return "conv"
-    return "fc" if isinstance(module, fully_connected) else "other"
+        return Guess("embedding", by_rank=False)
+    if isinstance(module, nnx.Conv | nnx.ConvTranspose | fully_connected):
+        if leaf.names[-1] == "bias":
+            return Guess("bias", by_rank=False)
+        if isinstance(module, fully_connected):
+            return Guess("fc", by_rank=False)
+        groups = getattr(module, "feature_group_count", 1)
+        depthwise = groups > 1 and groups == module.in_features
+        return Guess("depthwise_conv" if depthwise else "conv", by_rank=False)
+    seems = guess(leaf._replace(holder=type(module).__name__))
+    if seems.by_rank and leaf.names[-1] not in ("kernel", "weight"):
+        return Guess("other", by_rank=False)
+    return seems

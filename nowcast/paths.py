@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import TextIO
 
@@ -27,6 +29,24 @@ def expanded(path: str | os.PathLike[str], cure: str = "write the path in full")
 def at_home(path: str) -> str:
     """The same of a path as text: one without a leading ``~`` stays as it is."""
     return str(expanded(path)) if path.startswith("~") else path
+
+
+def check_utf8(what: str, path: Path) -> None:
+    """Refuse a path whose name TensorStore and Orbax would not read as Python does: they take UTF-8 alone.
+
+    Raises:
+        UserError: The name is not UTF-8, or Python reads names in another encoding; with the cure.
+
+    Example:
+        >>> check_utf8("corpus='naïve'", Path("naïve"))
+    """
+    name, encoding = os.fsencode(path.absolute()), sys.getfilesystemencoding()
+    if encoding != "utf-8" and not name.isascii():
+        raise UserError(f"{what}: Python reads names of files as {encoding} here; set PYTHONUTF8=1")
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{what}: the path is not UTF-8; choose another path") from None
 
 
 def dangling(path: Path) -> str:
@@ -56,6 +76,11 @@ def check_writable(what: str, folder: Path, cure: str = "choose another path") -
         raise UserError(f"{what}: {str(nearest)!r} is a file; {cure}")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{what}: no right to write in {str(nearest)!r}; {cure}")
+    try:  # some file systems refuse in spite of all rights
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UserError(f"{what}: nothing can be written in {str(nearest)!r} ({error.strerror}); {cure}") from None
 
 
 def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:

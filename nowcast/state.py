@@ -36,7 +36,7 @@ class NowcastState(NamedTuple):
     """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are final from ``init``.
 
     A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not. A run may be resumed with another
-    ``every``, ``stop_after`` or guard that does not wait: its next snapshots follow the new options.
+    ``every``, later ``stop_after`` or guard that does not wait: its next snapshots follow the new options. ``start_after`` counts from ``init``.
     """
 
     inner: optax.OptState

@@ -1,5 +1,6 @@
 """Tables for a terminal."""
 
+import sys
 from collections.abc import Sequence
 
 
@@ -13,3 +14,18 @@ def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
         ).rstrip()
         for line in lines
     ]
+
+
+def printable(text: str) -> str:
+    """``text`` with ``x``, ``-`` and ``?`` in the place of characters that the terminal's encoding lacks.
+
+    Example:
+        >>> printable("4x3")
+        '4x3'
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace("×", "x").replace("—", "-").encode(encoding, "replace").decode(encoding)
+    return text

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import optax
 
-from nowcast.checks import check_gradients, check_unchanged
+from nowcast.arrays import own_buffers
+from nowcast.checks import check_gradients, check_unchanged, check_weights
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.jumps import Jumps
@@ -54,8 +55,9 @@ def periodic(
             one, such as :func:`nowcast.decaying_horizon`. The forecaster's own when left out.
         damping: Fraction of each jump that is taken: 0.5 goes half the way, which costs gain where jumps help and harm where
             they hurt.
-        start_after: Steps before the first window begins: the time in which weights move as no forecaster expects.
-        stop_after: No jump after this step, such as where a learning rate has decayed.
+        start_after: Steps before the first window begins: the time in which weights move as no forecaster expects. Counts from ``init``,
+            and is kept in the state.
+        stop_after: No jump after this step of those since ``init``, such as where a learning rate has decayed.
         history_dtype: Of what weights moved within the window: ``"bfloat16"`` makes it nearly half as large. The parameters'
             own when left out.
         moments: What becomes of the optimizer's moments at a jump: ``"keep"``, ``"reset"`` (with their count; schedules
@@ -77,7 +79,8 @@ def periodic(
         (:class:`nowcast.NowcastState`) counts the jumps accepted and refused; a forecast that is not finite is always refused.
 
     Raises:
-        UserError: An option is out of range; labels that do not match the parameters; leaves that are not floating point;
+        UserError: An option is out of range; a state that was made with another ``start_after``, or that has a snapshot past ``stop_after``
+            (outside ``jit``: :meth:`nowcast.Jumps.check_resumed` says so before it); labels that do not match the parameters; leaves that are not floating point;
             an operation that the forecaster does not serve; ``update`` called without ``params``, without the guard's
             ``value_fn``, or with parameters of another structure than ``init``.
 
@@ -108,7 +111,8 @@ def periodic(
     )  # fmt: skip
 
     def init(params: PyTree) -> NowcastState:
-        state = jumps.start(params, inner.init(params))
+        check_weights(params)
+        state = jumps.start(params, own_buffers(inner.init(params), params))
         if moments != "keep" and jax.tree.leaves(params):
             check_moments(inner, moments, state.inner)
         return state

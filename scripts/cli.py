@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -26,6 +24,8 @@ from yaml import YAMLError
 from nowcast.types import UserError
 from scripts import output
 from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
+from scripts.typed import argument, as_text, unreadable
+from scripts.utf8 import in_utf8
 
 CONFIGS = str(Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
@@ -40,12 +40,16 @@ def command(
     With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return is given to
     ``conclude``, here and once. Wrong input of any kind ends with one line on standard error and exit code 2.
     """
+    in_utf8()
     output.print_anything()
     for typed in sys.argv[1:]:
+        if any("\udc80" <= letter <= "\udcff" for letter in typed):  # bytes that Python could not read
+            _fail(UserError(f"{typed}: is not UTF-8; names and values are given in UTF-8"))
         if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in schema.__dataclass_fields__:
             _fail(
                 UserError(f"{typed}: keys have no hyphens before them: give {typed[2:]}{'' if '=' in typed else '=…'}")
             )
+    sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
 
@@ -107,40 +111,6 @@ def command_line(name: str) -> str:
     return shlex.join(["python", f"scripts/{name}.py", *sys.argv[1:]])
 
 
-def argument(key: str, value: str) -> str:
-    """``key=value`` as one would type it in a shell, so that Hydra reads this very text.
-
-    Example:
-        >>> print(argument("corpus", "corpora/mine"), argument("corpus", "lr=0.1/x"))
-        corpus=corpora/mine 'corpus="lr=0.1/x"'
-    """
-    plain = f"{key}={value}"
-    if "${" not in value and _read(plain) == value:
-        return shlex.quote(plain)
-    text = value.replace("${", "\\${")  # no reference to another key
-    return shlex.quote(f"{key}={QuotedString(text, Quote.double).with_quotes()}")
-
-
-def _read(override: str) -> Any:
-    """The value that Hydra reads in ``key=value``; None where it reads nothing."""
-    try:
-        return OverridesParser.create().parse_override(override).value()
-    except HydraException:
-        return None
-
-
-def _unreadable(override: str) -> str:
-    """What is wrong with an argument that is against Hydra's grammar, and the cure."""
-    key, equals, value = override.partition("=")
-    if _read(f"{key}=0") is None:
-        return f"{override}: no key is called {key!r}; --help lists every one"
-    if not equals:
-        return f"{override}: has no value; give {override}=…"
-    if value[:1] in ("[", "{"):
-        return f"{override}: check its brackets, braces and commas; a text goes into quotes: {argument(key, value)}"
-    return f"{override}: a text with such characters goes into quotes: {argument(key, value)}"
-
-
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
     """Keys that ``+key=value`` added beyond the schema."""
     known = list(schema.keys())  # `in` would miss the mandatory ones
@@ -161,7 +131,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error.__context__, UserError):
         return str(error.__context__)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
+        return unreadable(error.override)
     if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
         key, _, values = ambiguous[1].partition("=")
         return (

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from collect.config import CollectConfig
 from nowcast.types import UserError
-from scripts.cli import argument, command, command_line
+from scripts.cli import command, command_line
+from scripts.typed import argument
 
 if TYPE_CHECKING:
     from collect.estimate import Estimate

@@ -11,7 +11,8 @@ from collect.config import InspectCorpusConfig
 from nowcast.paths import check_writable
 from nowcast.text import align
 from nowcast.types import UserError
-from scripts.cli import argument, command
+from scripts.cli import command
+from scripts.typed import argument
 
 if TYPE_CHECKING:
     from collect.places import Place

@@ -12,7 +12,8 @@ if __name__ == "__main__":
 
 from meta_train.config import MetaTrainConfig
 from nowcast.types import UserError
-from scripts.cli import argument, command, command_line
+from scripts.cli import command, command_line
+from scripts.typed import argument
 
 BUNDLES: set[str] = set()
 """Of the jobs of one ``-m``, which follow one another in one process."""

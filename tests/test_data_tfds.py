@@ -79,7 +79,11 @@ class Odd(Made):
         PIL.Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(file, "png")
         return file.getvalue() if i == 7 else image
 
-for made in (Made, Sized, Unlabelled, Untrained, Counted, Torn, Odd):
+class Several(Made):
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("first", "second")]
+
+Several(config="second", data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
+for made in (Several, Made, Sized, Unlabelled, Untrained, Counted, Torn, Odd):
     made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
 """
 
@@ -249,6 +253,30 @@ def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, 
     assert not list(tmp_path.glob("cache/weight-nowcaster/.*"))
 
 
+@pytest.mark.parametrize("name", ["several", "several:1.0.0", "several/first"])
+@pytest.mark.parametrize("damage", ["empty", "a torn description", "without features"])
+def test_a_damaged_configuration_of_a_set_is_named_also_as_the_default(made, monkeypatch, tmp_path, name, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(made / "several", tmp_path / "several")
+    DAMAGES[damage](tmp_path / "several" / "first" / "1.0.0")
+    with pytest.raises(nowcast.UserError) as caught:
+        data.load(name, directory=str(tmp_path))
+    lies = tmp_path / "several" / "first" / "1.0.0"
+    assert str(caught.value).startswith(f"data.name={name!r}: the prepared set in '{lies}' is damaged (")
+    assert str(caught.value).endswith(f"tfds build {name} --file_format=array_record --data_dir={tmp_path}")
+    assert len(data.load("several/second", directory=str(tmp_path)).labels["train"]) == 32
+
+
+def test_a_set_whose_default_configuration_is_not_known_is_named(made, tmp_path):
+    shutil.copytree(made / "several", tmp_path / "several")
+    cut(tmp_path / "several" / ".config" / "metadata.json", 5)
+    with pytest.raises(nowcast.UserError, match=r"the prepared set in '.*several/\.config' is damaged"):
+        data.load("several", directory=str(tmp_path))
+    (tmp_path / "several" / ".config" / "metadata.json").unlink()
+    with pytest.raises(nowcast.UserError, match="holds several/first, several/second"):
+        data.load("several", directory=str(tmp_path))
+
+
 def test_a_command_on_a_damaged_set_ends_with_that_line(script, made, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(made / "made", tmp_path / "made")
@@ -329,7 +357,8 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
 
 def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
     with pytest.raises(
-        nowcast.UserError, match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, sized"
+        nowcast.UserError,
+        match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, several/first, several/second, sized",
     ):
         data.load("mnits", directory=str(made))
 

@@ -3,7 +3,9 @@
 import ast
 import io
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from curves import plan, reaching, read_back, results, told
 from networks import random_wnn
 
 import nowcast
-from collect import corpus, destination, joint_report, places
+from collect import cache, corpus, destination, joint_report, places
 from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
+from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from nowcast import paths
 from nowcast.evaluation import Arm
@@ -58,7 +61,7 @@ def test_every_script_prints_on_any_terminal(file):
     text = file.read_text(encoding="utf-8")
     if 'if __name__ == "__main__":\n    main()' in text:
         assert "def main() -> None:\n    print_anything()\n" in text
-    elif file.name not in ("cli.py", "memory.py", "output.py", "jobs.py", "torch_models.py"):
+    elif file.name not in ("cli.py", "memory.py", "output.py", "jobs.py", "typed.py", "utf8.py", "torch_models.py"):
         assert "    command(" in text  # which calls it
 
 
@@ -76,8 +79,6 @@ def test_what_a_terminal_cannot_show_is_printed_as_something_like_it(scripts, mo
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(f"sys.{name}", io.TextIOWrapper(io.BytesIO(), encoding))
     print_anything()
-    import sys
-
     for stream in (sys.stdout, sys.stderr):
         print("1.2× → a–b ≥ 3 … é ² 实 naïve\udcff", file=stream, end="", flush=True)
         assert stream.buffer.getvalue() == printed
@@ -101,11 +102,71 @@ def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(comman
         cwd=tmp_path, env=os.environ | odd, capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"2.00x" in done.stdout
-    assert "report: naïve/report.html".encode() in done.stdout  # a path's bytes stay those that were typed
+    assert "2.00×".encode() in done.stdout  # who types UTF-8 reads it
+    assert "report: naïve/report.html".encode() in done.stdout
     text = (tmp_path / "naïve" / "report.md").read_text(encoding="utf-8")
     assert "2.00×" in text
     assert "naïve" in (tmp_path / "naïve" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "argument", "switch", "anew"),
+    [
+        ("ascii", "corpus=c\udcc3\udca9", None, True), ("iso8859-1", "corpus=cÃ©", None, True), ("ascii", "corpus=c\udcc3\udca9", "1", False),
+        ("utf-8", "corpus=cé", None, False), ("ascii", "corpus=ce", None, False),
+    ],
+)  # fmt: skip
+def test_a_command_starts_anew_in_utf_8_where_names_are_not_read_as_that(
+    scripts, monkeypatch, tmp_path, encoding, argument, switch, anew
+):
+    from scripts.utf8 import in_utf8
+
+    begun = []
+    for name in [name for name, value in os.environ.items() if not value.isascii()]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("PYTHONUTF8", raising=False)
+    if switch:
+        monkeypatch.setenv("PYTHONUTF8", switch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: encoding)
+    monkeypatch.setattr("sys.argv", ["collect.py", argument])
+    monkeypatch.setattr("sys.orig_argv", ["python", "-u", "collect.py", argument])
+    monkeypatch.setattr("os.execv", lambda program, command: begun.append((command[1:], os.environ["PYTHONUTF8"])))
+    in_utf8()
+    assert begun == ([(["-u", "collect.py", argument], "1")] if anew else [])
+
+
+def test_an_argument_that_is_not_utf_8_is_refused(scripts, monkeypatch):
+    from scripts.cli import command
+
+    monkeypatch.setattr("sys.argv", ["collect.py", "corpus=c\udce9"])
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BytesIO(), "utf-8"))
+    with pytest.raises(SystemExit) as ended:
+        command("collect", CollectConfig, lambda config: None)
+    assert ended.value.code == 2
+    sys.stderr.flush()
+    assert sys.stderr.buffer.getvalue() == b"error: corpus=c\xe9: is not UTF-8; names and values are given in UTF-8\n"
+
+
+def test_a_path_that_tensorstore_would_read_otherwise_is_refused(monkeypatch, tmp_path):
+    assert places.at(str(tmp_path / "cé")) == tmp_path / "cé"
+    for read in (places.at, lambda path: Checkpoint(path, {}), lambda path: cache.load("mnist", path)):
+        with pytest.raises(UserError, match="the path is not UTF-8; choose another path"):
+            read(str(tmp_path / "c\udce9"))
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(UserError, match="Python reads names of files as iso8859-1 here; set PYTHONUTF8=1"):
+        places.at(str(tmp_path / "cé"))
+
+
+def test_a_file_system_that_refuses_in_spite_of_all_rights_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")
+    with pytest.raises(UserError) as caught:
+        destination.make(places.at(f"file://{tmp_path}/corpus")).check()
+    assert re.fullmatch(
+        "cache '/proc/nothing/weight-nowcaster': (no right to write|nothing can be written) in '/proc'.*; set XDG_CACHE_HOME to a folder .*",
+        str(caught.value),
+    )
+    assert not (tmp_path / "corpus").exists()
 
 
 @pytest.fixture

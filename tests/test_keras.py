@@ -364,6 +364,28 @@ def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
     assert second.accepted == 2
 
 
+def test_a_state_that_jumped_past_stop_after_is_refused(data):
+    """A later ``stop_after`` goes on, and the one that it was made with."""
+    made, linear = WeightNowcasting(nowcast.load("linear"), every=1), nowcast.load("linear")
+    model = network()
+    fit(model, data, made, epochs=3)
+    total = int(made.state.clock.total)
+    assert made.accepted == total // 5 > 1
+    for stop_after, said in (
+        (total - 1, f"a snapshot of step {total}"),
+        (5, f"stop_after={total} to end the jumps now"),
+    ):
+        callback = WeightNowcasting(linear, every=1, stop_after=stop_after)
+        callback.state = made.state
+        with pytest.raises(nowcast.UserError, match=said):
+            fit(model, data, callback, epochs=1)
+    for stop_after, more in ((total, 0), (total + 100, 1)):
+        callback = WeightNowcasting(linear, every=1, stop_after=stop_after)
+        callback.state = made.state
+        fit(model, data, callback, epochs=2)
+        assert (callback.accepted > made.accepted) == bool(more)
+
+
 def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
     model = network()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8)
@@ -431,6 +453,11 @@ def test_refusals_name_options_that_the_callback_has(data):
         (lambda x, y: (x[:0], y[:0]), "guard_data needs .*: x has 0"),
         (lambda x, y: (x, y, np.ones(3)), "sample_weight has 3"),
         (lambda x, y: {"x": x, "y": y}, "guard_data must be .* and is a dict"),
+        (lambda x, y: (np.where(x > 0.9, np.nan, x), y), "guard_data: x holds NaN or infinity"),
+        (lambda x, y: (x, np.where(y == 3, np.inf, y)), "guard_data: y holds NaN or infinity"),
+        (lambda x, y: (x, np.where(y == 3, 10, y)), "guard_data: y holds 10, and the classes of this model are 0 to 9"),
+        (lambda x, y: (x, np.where(y == 3, -1, y)), "guard_data: y holds -1, and the classes"),
+        (lambda x, y: (x, y + 0.5), "guard_data: y holds 0.5, and the classes"),
     ],
     ids=[
         "width",
@@ -444,6 +471,11 @@ def test_refusals_name_options_that_the_callback_has(data):
         "empty",
         "weights",
         "dict",
+        "NaN",
+        "infinity",
+        "label beyond",
+        "label below",
+        "label between",
     ],
 )
 def test_guard_data_that_the_model_cannot_take_is_refused_before_the_first_batch(data, change, said, unchecked):

@@ -1,5 +1,7 @@
 """What parameters may be made of: Python's numbers, shapes alone, modules, any float; and what the refusals say."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +100,37 @@ def test_a_whole_equinox_module_is_refused_with_its_own_filter():
             assert "\n" not in str(caught.value)
     state = tx.init(eqx.filter(model, eqx.is_inexact_array))
     assert state.clock.total == 0
+
+
+@pytest.mark.parametrize("leaf", ["x", object(), None.__eq__], ids=["text", "object", "function"])
+def test_what_is_no_array_is_refused_by_name(leaf):
+    said, params = f"is a {type(leaf).__name__}: pass the arrays alone", {"a": {"b": leaf}}
+    tx, jumps = nowcast.periodic(optax.adam(0.1), LINEAR, every=1), nowcast.Jumps(forecaster=LINEAR, every=1)
+    for call in (tx.init, jumps.init, nowcast.explain):
+        with pytest.raises(nowcast.UserError, match=f"parameter 'a/b' {said}"):
+            call(params)
+    with pytest.raises(nowcast.UserError, match=said):
+        nowcast.forecast(LINEAR, params)
+    state = jumps.init({"a": {"b": jnp.zeros(2)}})
+    with pytest.raises(nowcast.UserError, match="leaf 'a/b' is "):
+        jumps.step(params, state)
+
+
+@pytest.mark.parametrize("inner", [optax.contrib.prodigy(), optax.contrib.dadapt_adamw()], ids=["prodigy", "dadapt"])
+def test_a_donating_loop_takes_optimizers_that_keep_the_parameters(inner):
+    tx, params = nowcast.periodic(inner, LINEAR, every=1), {"kernel": jnp.ones((2, 2))}
+    state = tx.init(params)
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((params, state))]
+    assert len(set(buffers)) == len(buffers)
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state):
+        updates, state = tx.update(params, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(5):
+        params, state = step(params, state)
+    assert state.accepted == 1
 
 
 def gradients(params):

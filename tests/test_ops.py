@@ -1,7 +1,9 @@
 """Operations: read off a module's type, guessed for a bare pytree, matched by path."""
 
+import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -242,6 +244,72 @@ def test_lora_and_einsum_are_fully_connected_and_parameters_in_containers_are_ot
     out = capsys.readouterr().out
     assert "w/a" in out
     assert "?" not in out  # types tell all
+
+
+class Own(nnx.Module):
+    """Parameters that a module of one's own holds itself."""
+
+    def __init__(self, rngs):
+        shapes = {
+            "cls": (1, 1, 8), "cls_token": (1, 1, 8), "pos_embed": (1, 17, 8), "wte": (50, 8), "wpe": (16, 8), "scale": (8,),
+            "kernel": (8, 8), "filters": (3, 3, 4, 5), "bias": (8,), "qkv": (8, 3, 8), "gain": (8,), "w": (4, 4),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            setattr(self, name, nnx.Param(jnp.zeros(shape)))
+        self.data = nnx.Param({"q": jnp.zeros((2, 2)), "more": [jnp.zeros(2), {"bias": jnp.zeros(3)}]})
+        self.einsum = nnx.Einsum("nta,hab->nthb", (8, 2, 4), rngs=rngs)
+        self.general = nnx.LinearGeneral(4, (2, 3), rngs=rngs)
+
+
+def test_parameters_of_a_module_of_ones_own_go_by_their_names(capsys):
+    model = Own(nnx.Rngs(0))
+    expected = {
+        "cls": "embedding", "cls_token": "embedding", "pos_embed": "embedding", "wte": "embedding", "wpe": "embedding", "scale": "norm",
+        "kernel": "fc", "filters": "other", "bias": "bias", "qkv": "fc", "gain": "other", "w": "other",
+        "data": {"q": "other", "more": [  "other", {"bias": "bias"}]}, "einsum": {"kernel": "fc"}, "general": {"kernel": "fc", "bias": "bias"},
+    }  # fmt: skip
+    assert nowcast.label_ops(model) == expected
+    assert nowcast.label_ops(nnx.eval_shape(lambda: Own(nnx.Rngs(0)))) == expected
+    nowcast.explain(model, nowcast.load("linear"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if "?" in line.split()[2]] == ["kernel"]  # by its rank alone
+    assert "data/more/1/bias" in [line.split()[0] for line in lines]
+
+
+def test_a_dict_in_one_param_jumps_as_others_do():
+    class Net(nnx.Module):
+        def __init__(self):
+            self.data = nnx.Param({"q": jnp.zeros(2), "more": [jnp.zeros(2)]})
+
+    tx, state = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1), nnx.state(Net(), nnx.Param)
+    tx = replace(tx, labels=nowcast.label_ops(Net()))
+    assert tx.labels == {"data": {"q": "other", "more": ["other"]}}
+    for params in (state, nnx.to_pure_dict(state)):
+        tx.step(params, tx.init(params))
+
+
+def test_a_state_has_no_types_and_explain_says_so(capsys):
+    state = nnx.state(Own(nnx.Rngs(0)), nnx.Param)
+    assert nowcast.label_ops(state)["general"]["kernel"].get_value() == "conv"  # a guess
+    nowcast.explain(state)
+    out = capsys.readouterr().out
+    assert {line.split()[2] for line in out.splitlines() if line.startswith(("general/kernel", "cls "))} == {
+        "conv?",
+        "embedding",
+    }
+    assert "an nnx.State has no types: pass the module for exact labels" in out
+
+
+def test_explain_prints_on_any_terminal(monkeypatch):
+    for encoding, shown in (("ascii", "4x3    fc         -"), ("utf-8", "4×3    fc         —")):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", stream)
+            nowcast.explain(
+                {"naïve": {"kernel": np.zeros((4, 3))}}, labels={"naïve": {"kernel": "fc"}}, operations=["bias"]
+            )
+            stream.flush()
+        assert shown in stream.buffer.getvalue().decode(encoding)
 
 
 def test_equinox_modules_are_labelled_by_their_types():

@@ -92,3 +92,39 @@ def test_a_guard_that_waits_longer_than_the_state_says_judges_all_the_same():
     params, state = jumps.step(params, state, value_fn=loss)
     assert (state.accepted, state.refused, bool(state.kept.pending)) == (0, 1, False)
     np.testing.assert_allclose(params["kernel"], -5)
+
+
+def eager(state, **options):
+    """A step outside ``jit``, where the state's clock is known."""
+    return nowcast.Jumps(forecaster=LINEAR, **options).step(begin(), state)[1]
+
+
+def test_a_stop_after_that_the_run_has_passed_with_jumps_is_refused():
+    _, state, _ = run(None, begin(), 30, every=2)
+    state = state._replace(inner=())
+    with pytest.raises(nowcast.UserError, match="stop_after=20, and the state has a snapshot of step 30") as caught:
+        eager(state, every=2, stop_after=20)
+    assert "give a later step, or stop_after=30 to end the jumps now" in str(caught.value)
+    assert eager(state, every=2, stop_after=30).clock.total == 31
+
+
+def test_a_run_that_ended_its_jumps_goes_on_without_them():
+    """Its options are those that it was made with, so a resumed run equals one that was not stopped."""
+    _, state, _ = run(None, begin(), 30, every=2, stop_after=14)
+    state = eager(state._replace(inner=()), every=2, stop_after=14)
+    assert (state.clock.total, state.accepted) == (31, 1)
+    guard = nowcast.Guard(after=3)
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, stop_after=5, guard=guard)
+    state, params = jumps.init(begin()), begin()
+    for _ in range(12):
+        params, state = jumps.step(params, state, value_fn=lambda p: jnp.sum(p["kernel"]))
+    assert state.clock.total == 12
+
+
+@pytest.mark.parametrize(("made", "steps", "now"), [(20, 3, 40), (20, 3, 0), (0, 3, 40)])
+def test_start_after_counts_from_init(made, steps, now):
+    _, state, _ = run(None, begin(), steps, every=2, start_after=made)
+    state = state._replace(inner=())
+    with pytest.raises(nowcast.UserError, match=f"start_after={now}, and the state was made with .*{made or 'step 3'}"):
+        eager(state, every=2, start_after=now)
+    assert eager(state, every=2, start_after=made).clock.total == steps + 1

@@ -1,6 +1,8 @@
 """What a command prints as the next one comes through the shell and Hydra as it went in."""
 
+import io
 import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import nowcast
+from collect.config import CollectConfig
+from meta_train.config import MetaTrainConfig
 
 VALUES = [
     "corpora/mine", "lr=0.1/y", "a b", "naïve", "a,b", "run#1", "~me", "a[b", "a(b", "a{b", "实", "a'b", 'a"b', "a\\", "a\\'b", 'a\\"b', "$HOME",
@@ -21,14 +25,14 @@ VALUES = [
 def scripts(monkeypatch):
     """The commands' modules."""
     monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
-    from scripts import cli, meta_train
+    from scripts import meta_train, typed
 
-    return SimpleNamespace(cli=cli, meta_train=meta_train)
+    return SimpleNamespace(typed=typed, meta_train=meta_train)
 
 
 @pytest.mark.parametrize("value", VALUES)
 def test_an_argument_that_is_printed_is_read_as_it_was(scripts, value):
-    [typed] = shlex.split(scripts.cli.argument("corpus", value))
+    [typed] = shlex.split(scripts.typed.argument("corpus", value))
     override = OverridesParser.create().parse_override(typed)
     assert not override.is_sweep_override()
     assert override.key_or_group == "corpus"
@@ -36,7 +40,30 @@ def test_an_argument_that_is_printed_is_read_as_it_was(scripts, value):
 
 
 def test_what_needs_no_quotes_has_none(scripts):
-    assert scripts.cli.argument("corpus", "corpora/mine-2.v3") == "corpus=corpora/mine-2.v3"
+    assert scripts.typed.argument("corpus", "corpora/mine-2.v3") == "corpus=corpora/mine-2.v3"
+
+
+@pytest.mark.parametrize("value", ["é实", "naïve's\\a", 'a "é" b', "é1", "corpora/mine", "$é`!"])
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(scripts, monkeypatch, encoding, value):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    typed = scripts.typed.argument("corpus", value)
+    assert typed.isascii()
+    read = subprocess.run(["bash", "-c", f"printf %s {typed}"], env={"LC_ALL": "C"}, capture_output=True, check=True)
+    assert OverridesParser.create().parse_override(read.stdout.decode("utf-8")).value() == value
+
+
+@pytest.mark.parametrize(
+    ("schema", "typed", "read"),
+    [
+        (CollectConfig, "corpus=2024_01", "2024_01"), (CollectConfig, "corpus=1e3", "1e3"), (CollectConfig, "++corpus=true", "true"),
+        (MetaTrainConfig, "corpus=2024_01", "2024_01"), (MetaTrainConfig, "bundle=1.10", "1.10"), (CollectConfig, "data.dir=1_0", "1_0"),
+        (CollectConfig, "data.dir=null", None), (CollectConfig, "epochs=1_0", 10), (MetaTrainConfig, "processes=2", 2),
+        (CollectConfig, "model.width=1_0", 10), (CollectConfig, "corpus=mine", "mine"), (CollectConfig, "nothing=1_0", 10),
+    ],
+)  # fmt: skip
+def test_a_number_is_a_text_where_a_text_is_meant(scripts, schema, typed, read):
+    assert OverridesParser.create().parse_override(scripts.typed.as_text(typed, schema)).value() == read
 
 
 @pytest.mark.parametrize("name", ["lr=0.1/y", "naïve"])

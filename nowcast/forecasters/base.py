@@ -112,8 +112,11 @@ def forecast(
     ops = flat_labels(history, labels, leading_axes=1)
     out = []
     for (path, leaf), op in zip(leaves, ops, strict=True):
-        leaf = jnp.asarray(leaf)
         where = jax.tree_util.keystr(path)
+        try:
+            leaf = jnp.asarray(leaf)
+        except TypeError:
+            raise UserError(f"history{where} is a {type(leaf).__name__}: pass the arrays alone") from None
         if leaf.ndim < 1 or leaf.shape[0] != forecaster.window:
             raise UserError(
                 f"history{where} has shape {leaf.shape}, and {forecaster.name} needs windows of "

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
 from nowcast.integrations.keras_checks import (
+    check_classes,
     check_guard_data,
     check_jumps,
     check_options,
@@ -232,14 +233,16 @@ class WeightNowcasting(keras.callbacks.Callback):
             )
         if not fits or not (self._given or model is self._model_of_state):
             self.state = jumps.init(weights)
-        self._given, self._model_of_state = False, model
         assert self._state
+        jumps.check_resumed(self._state)
+        self._given, self._model_of_state = False, model
         self._accepted = self.accepted
         self._read_clock()
         if not fits or model.train_function is not self._made_for:
             loss = _loss(model, list(weights))
             if self._guard_data is not None:
                 check_guard_data(loss, weights, self._beside(model))
+                check_classes(model, self._guard_data[1])
             self._made_for = model.train_function
             self._step = _compiled(jumps, loss)
 

@@ -38,6 +38,10 @@ def guard_arrays(guard_data: Any) -> tuple[PyTree, ...]:
             if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
                 kind = "text" if array.dtype.kind in "USO" and isinstance(_first(array), str | bytes) else array.dtype
                 raise UserError(f"guard_data: {name} holds {kind}, such as {_first(array)!r}, and must hold numbers")
+            if jnp.issubdtype(array.dtype, jnp.inexact) and not bool(jnp.isfinite(jnp.asarray(array)).all()):
+                raise UserError(
+                    f"guard_data: {name} holds NaN or infinity, and a loss on it judges nothing; leave those out"
+                )
             counts[name] = array.shape[0] if array.ndim else 0
             if not counts[name] or counts[name] != counts["x"]:
                 found = ", ".join(f"{part} has {count}" for part, count in counts.items())
@@ -61,6 +65,19 @@ def check_guard_data(loss: Callable[..., Any], weights: PyTree, beside: PyTree) 
         ) from None
     if shape != ():
         raise UserError(f"guard_data: the model's loss on it must be one number, and has shape {shape}")
+
+
+def check_classes(model: Any, y: Any) -> None:
+    """Refuse labels beyond the classes of a model with one output and a sparse categorical loss: JAX would not say that they are."""
+    loss, classes = getattr(model, "loss", None), getattr(model, "output_shape", None)
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    if name.replace("_", "").lower() != "sparsecategoricalcrossentropy" or not isinstance(classes, tuple):
+        return
+    labels, count = np.asarray(y), classes[-1]
+    odd = labels[(labels < 0) | (labels >= count) | (labels != np.floor(labels))]
+    odd = odd[odd != getattr(loss, "ignore_class", None)]
+    if odd.size:
+        raise UserError(f"guard_data: y holds {odd[0].item()!r}, and the classes of this model are 0 to {count - 1}")
 
 
 def check_jumps(forecaster: Forecaster, operations: Collection[str] | None, labels: Mapping[str, str]) -> None:

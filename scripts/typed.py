@@ -1,0 +1,82 @@
+"""Arguments as one types them: what a shell and Hydra read in them, and what to type for a value."""
+
+import os
+import shlex
+import sys
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
+LISTED = ("corpus",)
+"""Keys that take a text or a list of them."""
+
+
+def argument(key: str, value: str) -> str:
+    """``key=value`` as one would type it in a shell, so that Hydra reads this very text.
+
+    Example:
+        >>> print(argument("corpus", "corpora/mine"), argument("corpus", "lr=0.1/x"))
+        corpus=corpora/mine 'corpus="lr=0.1/x"'
+    """
+    plain = f"{key}={value}"
+    if "${" not in value and _read(plain) == value:
+        return quoted(plain)
+    text = value.replace("${", "\\${")  # no reference to another key
+    return quoted(f"{key}={QuotedString(text, Quote.double).with_quotes()}")
+
+
+def quoted(text: str) -> str:
+    """``text`` as one word of a shell; where the terminal is not UTF-8, with the bytes beyond ASCII as bash and zsh read them.
+
+    Example:
+        >>> print(quoted("a b"))
+        'a b'
+    """
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    if text.isascii() or encoding == "utf8":
+        return shlex.quote(text)
+    plain = [
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\x{byte:02x}" for byte in os.fsencode(text)
+    ]
+    return f"$'{''.join(plain)}'"
+
+
+def as_text(typed: str, schema: type) -> str:
+    """An argument for a key that takes a text, in quotes where Hydra would read a number: ``corpus=2024_01``, ``bundle=1.10``."""
+    key, _, value = typed.partition("=")
+    if _takes_text(key.lstrip("+").split("."), schema) and isinstance(_read(typed), bool | int | float):
+        return f"{key}={QuotedString(value.strip(), Quote.double).with_quotes()}"
+    return typed
+
+
+def _takes_text(path: list[str], schema: Any) -> bool:
+    """Whether the key at ``path`` below a configuration's dataclass is a text."""
+    if not is_dataclass(schema):
+        return False
+    kind = get_type_hints(schema).get(path[0])
+    if len(path) > 1:
+        return _takes_text(path[1:], kind)
+    return kind in (str, str | None) or path[0] in LISTED
+
+
+def _read(override: str) -> Any:
+    """The value that Hydra reads in ``key=value``; None where it reads nothing."""
+    try:
+        return OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return None
+
+
+def unreadable(override: str) -> str:
+    """What is wrong with an argument that is against Hydra's grammar, and the cure."""
+    key, equals, value = override.partition("=")
+    if _read(f"{key}=0") is None:
+        return f"{override}: no key is called {key!r}; --help lists every one"
+    if not equals:
+        return f"{override}: has no value; give {override}=…"
+    if value[:1] in ("[", "{"):
+        return f"{override}: check its brackets, braces and commas; a text goes into quotes: {argument(key, value)}"
+    return f"{override}: a text with such characters goes into quotes: {argument(key, value)}"
