@@ -23,6 +23,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax
 import jaxtyping
 import pytest
+import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
 
 gc.set_threshold(200_000, 20, 50)  # tracing makes millions of small objects: by default a third of the time went there
