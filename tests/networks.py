@@ -1,15 +1,25 @@
-"""WNNs with made-up parameters, quick to make."""
+"""WNNs with made-up parameters, and architectures without any: quick to make."""
+
+from functools import lru_cache
 
 import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from collect.models import MODELS
 from nowcast import published
 from nowcast.forecasters import WNN
 from nowcast.forecasters.wnn import init_network
 
 NETWORKS = ("conv", "fc", "bias")
+
+
+@lru_cache(maxsize=64)
+def shapes_only(name, image_shape=(32, 32, 3), **sizes):
+    """The architecture with nothing allocated. Look at it, do not change it."""
+    return nnx.eval_shape(lambda: MODELS[name](image_shape, 10, **sizes, rngs=nnx.Rngs(0)))
 
 
 def random_wnn(seed=0):

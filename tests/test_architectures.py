@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import nnx
 from jax import lax
+from networks import shapes_only
 
 import nowcast
 from collect.models import MODELS
@@ -19,11 +20,6 @@ SMALL = {
     "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "nino_cnn": {}, "resnet18": {}, "shufflenet_v2": {},
     "vgg": {"depth": 11},
 }  # fmt: skip
-
-
-def shapes_only(name, image_shape=(32, 32, 3), **sizes):
-    """The architecture with nothing allocated."""
-    return nnx.eval_shape(lambda: MODELS[name](image_shape, 10, **sizes, rngs=nnx.Rngs(0)))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(launc
     assert_same(path, tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_processes_with_different_seeds_fill_one_corpus(launch, script, tmp_path):
     path = tmp_path / "corpus"
     processes = [launch("collect", *SIZE, "runs=2", "epochs=8", f"seed={seed}", f"corpus={path}") for seed in (0, 2, 4)]

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from networks import shapes_only
 from sklearn.datasets import load_digits
 
 import nowcast
@@ -99,7 +100,7 @@ def test_width_makes_a_network_narrower(name):
     depth = {"depth": 10} if name == "densenet" else {}
 
     def count(width):
-        model = nnx.eval_shape(lambda: MODELS[name]((32, 32, 1), 10, width=width, **depth, rngs=nnx.Rngs(0)))
+        model = shapes_only(name, **({} if width == 1 else {"width": width}), **depth)
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
     assert count(0.01) < count(0.5) < 0.6 * count(1.0)
@@ -122,7 +123,10 @@ def test_max_pool_is_flax_max_pool_in_value_and_gradient(shape):
     assert np.count_nonzero(ours_grad) == weights.size
 
 
-@pytest.mark.parametrize("name", ["lenet", "lstm", "mlp", "resnet", "vanilla_cnn"])  # others: test_architectures.py
+@pytest.mark.parametrize(
+    "name",  # others: test_architectures.py
+    ["lenet", "lstm", "mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "vanilla_cnn"))],
+)
 def test_a_small_architecture_learns(name):
     depth = {"depth": 8} if name == "resnet" else {}
     task = make_task(ModelConfig(name, width=0.25, **depth), DataConfig(train_size=64), 32)
@@ -136,7 +140,7 @@ def test_batch_norm_statistics_change_in_training_and_not_in_evaluation():
     task = make_task(ModelConfig("resnet", width=0.25, depth=8), DataConfig(train_size=64), 32)
     params, extra = task.init(0)
     batch = task.batch(task.arrays, task.order(0, 0)[0])
-    _, after = task.loss(params, extra, batch)
+    _, after = jax.jit(task.loss)(params, extra, batch)
     assert jax.tree.structure(after) == jax.tree.structure(extra)
     assert np.abs(after["bn"]["mean"] - extra["bn"]["mean"]).max() > 1e-4
     first, second = (task.evaluate(params, e, "validation") for e in (extra, after))
@@ -156,7 +160,8 @@ def test_evaluation_uses_the_statistics_that_training_would_converge_to():
     module = MODELS["resnet"]((8, 8, 1), 10, width=0.25, depth=8, rngs=nnx.Rngs(0))
     nnx.update(module, params, extra)
     module.eval()
-    expected = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(module(images), labels))
+    logits = nnx.jit(lambda module: module(images))(module)
+    expected = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
     assert task.evaluate(params, task.init(0)[1], "validation")["loss"] == pytest.approx(float(expected), rel=1e-4)
 
 

@@ -93,7 +93,11 @@ def _jobs(name, overrides, each):
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated:UserWarning")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    # the commands of the results page are also those of its results, and have a test as such
+    [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem == "results")) for page in PAGES],
+)
 def test_every_command_in_the_documents_composes(register, page):
     found = [
         (n, overrides) for n, overrides in commands(page.read_text()) if n in SCHEMAS and "--help" not in overrides
@@ -150,6 +154,7 @@ def test_table_4_is_2500_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(r
     }
 
 
+@pytest.mark.slow
 def test_the_papers_corpus_is_30_000_epochs_and_its_validation_2_200(register):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, epochs in (("paper", 30_000), ("paper_validation", 2_200)):

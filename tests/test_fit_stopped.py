@@ -99,7 +99,7 @@ def test_a_process_that_is_killed_goes_on(launch, script, corpus_path, tmp_path)
 
 
 def test_sigterm_stops_in_good_order(launch, corpus_path, tmp_path):
-    given = [f"corpus={corpus_path}", "steps=1000000", "patience=100000", "batch_size=64", "bundle=mine", "log=csv"]
+    given = [f"corpus={corpus_path}", "steps=8000", "patience=100", "batch_size=64", "bundle=mine", "log=csv"]
     process = launch("meta_train", *given, cwd=tmp_path)
     while process.poll() is None and not (tmp_path / "mine.log" / "loss.csv").exists():
         time.sleep(0.01)

@@ -56,7 +56,7 @@ def by_projection(folder: Path, operation: str, horizon: int, every: int = 1) ->
     return np.exp(np.mean(logs))
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(bench, folder, every):
     shown = bench(folder, "--horizons", 3, 5, "--every", every)
     assert shown.returncode == 0, shown.stderr

@@ -92,12 +92,16 @@ def test_losses_are_mean_absolute_errors_over_the_targets_that_there_are_and_pen
     expected = []
     for own, some in zip(params, windows, strict=True):
         inputs, base, scale = wnn.normalise(jnp.asarray(some[:, :5]))
-        wrong = np.abs(np.asarray(wnn.features(own, inputs)) - (some[:, 5:] - base[:, None]) / scale[:, None])
+        wrong = np.abs(np.asarray(jax.jit(wnn.features)(own, inputs)) - (some[:, 5:] - base[:, None]) / scale[:, None])
         expected.append(np.nanmean(wrong) + float(wnn.penalty(own)))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-    got = objective.losses(WNNMulti, stacked, jnp.asarray(windows), 5)
+
+    def losses(params):
+        each = objective.losses(WNNMulti, params, jnp.asarray(windows), 5)
+        return jnp.sum(each), each
+
+    (_, got), grads = jax.jit(jax.value_and_grad(losses, has_aux=True))(stacked)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
-    grads = jax.grad(lambda p: jnp.sum(objective.losses(WNNMulti, p, jnp.asarray(windows), 5)))(stacked)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
@@ -203,8 +207,8 @@ def test_a_loss_that_is_not_finite_stops_at_its_step():
         fit(SETTINGS._replace(learning_rate=1e30))
 
 
-TWINS = {"introspection_linear", "wnn_multi"}
-"""Forecasters whose fit is that of another one."""
+TWINS = {"gram", "introspection_linear", "wnn_multi"}
+"""Forecasters whose fit is that of another one, or has a test of its own."""
 
 
 @pytest.mark.parametrize(
@@ -364,6 +368,10 @@ def test_the_order_of_corpora_does_not_matter(tmp_path, corpus_config, corpus_pa
 def test_a_horizon_that_no_run_reaches_is_refused(tmp_path, corpus_path):
     with pytest.raises(nowcast.UserError, match=r"horizon=10: .* with 9 snapshots after them; give horizon=9"):
         meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "wnn_multi", horizon=10))
+
+
+@pytest.mark.slow
+def test_the_longest_horizon_that_runs_reach_is_fitted_and_scored(tmp_path, corpus_path):
     card = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "wnn_multi", horizon=9, steps=2)).card
     assert list(card["validation"]["fc"]) == ["1", "2", "5", "9"]
 

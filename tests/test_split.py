@@ -56,8 +56,14 @@ def assert_same(got, expected):
 FORECASTERS = [nowcast.load("gram"), nowcast.load("autoregressive"), nowcast.load("linear"), random_wnn()]
 
 
-@pytest.mark.parametrize("check_vma", [True, False])
-@pytest.mark.parametrize("forecaster", FORECASTERS, ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    ("forecaster", "check_vma"),
+    [
+        pytest.param(forecaster, check_vma, id=f"{forecaster.name}-{check_vma}", marks=[pytest.mark.slow] * twin)
+        for forecaster in FORECASTERS
+        for check_vma, twin in ((True, forecaster.name in ("autoregressive", "wnn")), (False, False))
+    ],
+)
 def test_with_the_axis_named_a_sharded_run_is_the_unsharded_one(forecaster, check_vma):
     got = run(forecaster, True, check_vma=check_vma, axis_name="model")
     assert_same(got, run(forecaster, False))
