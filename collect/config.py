@@ -3,13 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import collect.augment
-import collect.cache
 import collect.data
+import collect.data.augment
+import collect.data.cache
 import collect.models
-import collect.optimizers
-from nowcast.evaluation.arms import NAME, TUNED, Arm
-from nowcast.evaluation.protocol import HONEST, PAPER
+import collect.training.optimizers
 from nowcast.paths import at_home
 from nowcast.types import UserError
 
@@ -60,7 +58,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(
-            bool(collect.cache.NAME.fullmatch(self.name)),
+            bool(collect.data.cache.NAME.fullmatch(self.name)),
             "data.name",
             repr(self.name),
             f"must be {', '.join(collect.data.DATASETS)}, or a set's name in TensorFlow Datasets, such as cifar10",
@@ -82,7 +80,7 @@ class AugmentConfig:
     name: str = "none"
 
     def __post_init__(self) -> None:
-        one_of("augment.name", self.name, collect.augment.AUGMENTS)
+        one_of("augment.name", self.name, collect.data.augment.AUGMENTS)
 
 
 @dataclass
@@ -96,8 +94,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "must be a share of the run, 0 or more, below 1")
-        one_of("optimizer.name", self.name, collect.optimizers.OPTIMIZERS)
-        one_of("optimizer.schedule", self.schedule, collect.optimizers.SCHEDULES)
+        one_of("optimizer.name", self.name, collect.training.optimizers.OPTIMIZERS)
+        one_of("optimizer.schedule", self.schedule, collect.training.optimizers.SCHEDULES)
         check_rate("optimizer.learning_rate", self.learning_rate)
 
 
@@ -116,7 +114,7 @@ class VaryConfig:
             for rate in self.learning_rate:
                 check_rate("vary.learning_rate", rate)
         for schedule in self.schedule or ():
-            one_of("vary.schedule", schedule, collect.optimizers.SCHEDULES)
+            one_of("vary.schedule", schedule, collect.training.optimizers.SCHEDULES)
         require(self.schedule != [], "vary.schedule", self.schedule, "must name at least one schedule")
         require(self.batch_size != [], "vary.batch_size", self.batch_size, "must hold at least one size")
         for size in self.batch_size or ():
@@ -179,102 +177,6 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
 def check_minutes(max_minutes: float | None) -> None:
     """A limit on a command's time."""
     require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")
-
-
-@dataclass
-class TunedConfig:
-    """How the tuned base is found."""
-
-    learning_rates: list[float] | None = None
-    seeds: int = 3
-    seed: int = 1000
-
-    def __post_init__(self) -> None:
-        require(self.learning_rates != [], "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
-        for rate in self.learning_rates or ():
-            check_rate("tuned.learning_rates", rate)
-        require(1 <= self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be 1 to 10000")
-        check_seed("tuned.seed", self.seed)
-
-
-@dataclass
-class EvaluateConfig:
-    """One comparison: some arms on one task."""
-
-    report: str
-    arm: dict[str, Arm] = field(default_factory=dict)
-    forecaster: str = "wnn"
-    introspection: str = "introspection"
-    published: str = ""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    tuned: TunedConfig = field(default_factory=TunedConfig)
-    seeds: int = 5
-    seed: int = 0
-    epochs: int = 20
-    batch_size: int = 64
-    record_every: int | None = None
-    protocol: str = HONEST
-    target_share: float = 0.75
-    target_accuracy: float = 0.59
-    beside: dict[str, str] = field(default_factory=dict)
-    beside_title: str = ""
-    max_minutes: float | None = None
-    workers: int | None = None
-    together: bool | None = None
-
-    def __post_init__(self) -> None:
-        require(bool(self.report), "report", repr(self.report), "must be a folder's path")
-        self.report = at_home(self.report)
-        require(1 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 1 to 10000; an interval needs 5 or more")
-        check_seed("seed", self.seed)
-        calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
-        overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
-        require(
-            not overlap,
-            "tuned.seed",
-            self.tuned.seed,
-            "calibration seeds must not be among the seeds that are compared",
-        )
-        one_of("protocol", self.protocol, (HONEST, PAPER))
-        needs = self.protocol == HONEST or any(arm.learning_rate == TUNED for arm in self.arm.values())
-        rule = "an honest target and a tuned rate need the validation images; must be true"
-        require(self.data.validation or not needs, "data.validation", "false", rule)
-        require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
-        accuracy = "must be above 0 and below 1: 0.59, the paper's"
-        require(0 < self.target_accuracy < 1, "target_accuracy", self.target_accuracy, accuracy)
-        for name, arm in self.arm.items():
-            require(bool(NAME.fullmatch(name)), "arm", name, "an arm's name is of letters, digits, - and _")
-            if arm.optimizer is not None:
-                one_of(f"arm.{name}.optimizer", arm.optimizer, collect.optimizers.OPTIMIZERS)
-            if arm.schedule is not None:
-                one_of(f"arm.{name}.schedule", arm.schedule, collect.optimizers.SCHEDULES)
-        require(
-            self.optimizer.schedule == "constant",
-            "optimizer.schedule",
-            self.optimizer.schedule,
-            "arms have their own schedules; leave it out",
-        )
-        require(
-            self.optimizer.warmup == 0, "optimizer.warmup", self.optimizer.warmup, "arms have their own; leave it out"
-        )
-        require(self.workers is None or self.workers >= 1, "workers", self.workers, "must be 1 run or more")
-        check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
-
-
-@dataclass
-class ReportConfig:
-    """Reports to be joined."""
-
-    reports: list[str]
-    report: str
-
-    def __post_init__(self) -> None:
-        require(len(self.reports) >= 2, "reports", self.reports, "give two folders or more: [reports/a,reports/b]")
-        require(bool(self.report), "report", repr(self.report), "must be a folder's path")
-        self.report, self.reports = at_home(self.report), [at_home(one) for one in self.reports]
 
 
 @dataclass

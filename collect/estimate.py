@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
-from collect import optimizers, pace
 from collect.config import CollectConfig
-from collect.loop import Loop
 from collect.members import members
 from collect.population import make_task
+from collect.training import optimizers, pace
+from collect.training.loop import Loop
 
 STEPS = 2
 """Of training, timed."""

@@ -14,16 +14,17 @@ import numpy as np
 from tqdm import tqdm
 
 import collect.data
-from collect import destination, optimizers, pace, places
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
-from collect.destination import Folder
-from collect.loop import Loop, Snapshot, State
+from collect.corpus import destination, places
+from collect.corpus.destination import Folder
+from collect.corpus.recorder import Recorder, describe_leaves
 from collect.members import Member, members
 from collect.models import MODELS
-from collect.recorder import Recorder, describe_leaves
-from collect.stop import Stop
 from collect.tasks import Classification
-from collect.workers import side_by_side
+from collect.training import optimizers, pace
+from collect.training.loop import Loop, Snapshot, State
+from collect.training.stop import Stop
+from collect.training.workers import side_by_side
 
 
 def make_task(

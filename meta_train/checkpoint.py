@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+from collect.files import lock, replace
 from meta_train.loader import everywhere
 from meta_train.processes import check_alike, is_first, together
 from meta_train.trainer import Progress
-from nowcast.paths import check_utf8, check_writable, lock, replace
+from nowcast.paths import check_utf8, check_writable
 from nowcast.types import PyTree, UserError, first_line
 
 SHARE = 0.05

@@ -18,7 +18,9 @@ from tqdm import tqdm
 import nowcast
 from collect import corpus
 from collect.corpus import Corpus, Run
-from collect.stop import Stop
+from collect.figures import png
+from collect.files import replace
+from collect.training.stop import Stop
 from meta_train import log, objective, processes, trainer, validate
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
@@ -29,9 +31,7 @@ from meta_train.source import Source
 from meta_train.trainer import Progress
 from meta_train.windows import Windows
 from nowcast import bundle
-from nowcast.evaluation.pictures import png
 from nowcast.forecasters import Learned
-from nowcast.paths import replace
 from nowcast.types import OPERATIONS, UserError
 
 SCORED, WATCHED = 200_000, 16_384

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from collect.corpus import CHUNK, Run
-from collect.places import Place
+from collect.corpus.places import Place
 from meta_train.source import FIRST, Rule, Source
 
 STRIDES = (1, 2, 4)

@@ -5,7 +5,8 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from nowcast.paths import check_writable, replace
+from collect.files import replace
+from nowcast.paths import check_writable
 from nowcast.types import UserError
 
 Curves = dict[str, list[float]]

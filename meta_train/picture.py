@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nowcast.evaluation.figures import Figure, matplotlib
-from nowcast.evaluation.pictures import PLAIN
+from collect.figures import PLAIN, Figure, matplotlib
 
 
 def picture(card: dict[str, Any]) -> Figure:

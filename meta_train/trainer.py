@@ -106,7 +106,7 @@ def fit(
         return
     every = max(1, min(settings.steps // settings.evaluations, LONGEST))
     everywhere = loader.everywhere()
-    advance, errors = _compiled(kind, source.rule.window, settings, everywhere)
+    advance, errors = _compiled(kind, source.rule.window, settings, everywhere)  # type: ignore[arg-type]  # a class has a hash
     held_out = jax.device_put([validation[name] for name in networks], everywhere)
     params, state, best = jax.device_put((progress.params, progress.optimizer, progress.best), everywhere)
     progress = progress._replace(params=params, optimizer=state, best=best)

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from collect.corpus import Run
+from collect.intervals import mean_interval
 from collect.models import MODELS, own_depth
 from meta_train import leaves, objective
 from meta_train.source import Source
-from nowcast.evaluation.statistics import mean_interval
 from nowcast.forecasters import Forecaster, Gram, LastValue, Learned, Linear, Quadratic
 from nowcast.forecasters.gram import coefficients
 from nowcast.forecasters.wnn import normalise

@@ -15,7 +15,7 @@ from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
 from nowcast.state import POPULATION, NowcastState
 from nowcast.transform import periodic
-from nowcast.types import OPERATIONS, Task, UserError
+from nowcast.types import OPERATIONS, UserError
 
 __all__ = [
     "OPERATIONS",
@@ -24,7 +24,6 @@ __all__ = [
     "Guard",
     "Jumps",
     "NowcastState",
-    "Task",
     "UserError",
     "decaying_horizon",
     "explain",

@@ -14,11 +14,7 @@ Shapes, in every signature (jaxtyping):
 
 import math
 import operator
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
-
-import jax
-import numpy as np
+from typing import Any, Literal, get_args
 
 PyTree = Any
 Operation = Literal["conv", "depthwise_conv", "fc", "bias", "norm", "embedding", "other"]
@@ -60,39 +56,3 @@ def real(key: str, value: Any, rule: str) -> float:
 def first_line(error: Exception) -> str:
     """What an error says first, without the library's inner details."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].split(" [")[0]
-
-
-@runtime_checkable
-class Task(Protocol):
-    """Something that can be trained: how to start, how to step, how to evaluate.
-
-    ``params`` is the pytree that is trained, recorded and nowcast; ``extra`` is what else the model
-    carries (BatchNorm statistics), never nowcast. All methods are pure; those that take arrays are jittable.
-    """
-
-    name: str
-    steps_per_epoch: int
-    labels: PyTree
-    """The operation of every leaf of ``params``."""
-    arrays: PyTree
-    """The training data, on the device."""
-
-    def init(self, seed: int) -> tuple[PyTree, PyTree]:
-        """``(params, extra)`` at the start of the run with this seed."""
-
-    def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Which examples each step of an epoch sees, ``(steps_per_epoch, batch_size)``, from seed and epoch alone."""
-
-    def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> Any:
-        """The examples behind one row of :meth:`order`; ``key``, of this seed and step, decides all that is random."""
-
-    def loss(self, params: PyTree, extra: PyTree, batch: Any) -> tuple[jax.Array, PyTree]:
-        """``(mean loss, new extra)`` of one batch of examples, in training mode."""
-
-    def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
-        """Metrics on a whole split (``"validation"`` or ``"test"``), in evaluation mode."""
-
-
-Curve = Mapping[str, Any]
-"""One run as the comparison sees it: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``loss``, ``accuracy``, … with a value per evaluation,
-``jumps``, ``accepted`` and ``refused``, ``test_loss`` and ``test_accuracy``, and what it took (``results.schema.json``)."""

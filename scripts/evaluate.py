@@ -18,7 +18,7 @@ from dataclasses import asdict
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from collect.config import EvaluateConfig
+from evaluate.config import EvaluateConfig
 from nowcast.types import UserError
 from scripts.cli import command, command_line
 
@@ -27,11 +27,11 @@ GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_t
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    from collect import joint_report  # here: --help needs none of what these import
-    from collect.comparison import Stopped
-    from collect.evaluation import evaluate, write
-    from collect.stop import Stop
-    from nowcast.evaluation import report
+    from collect.training.stop import Stop
+    from evaluate import joining as joint_report  # here: --help needs none of what these import
+    from evaluate import report
+    from evaluate.comparison import evaluate, write
+    from evaluate.trials import Stopped
 
     folder = Path(config.report)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -58,7 +58,7 @@ def name(config: EvaluateConfig) -> str:
 
 def conclude(jobs: list[dict[str, Any]]) -> None:
     """Once, after all jobs: several reports become one."""
-    from collect import joint_report
+    from evaluate import joining as joint_report
 
     last = Path(jobs[-1]["folder"])
     if len(jobs) > 1:

@@ -15,13 +15,14 @@ from scripts.cli import command
 from scripts.typed import argument
 
 if TYPE_CHECKING:
-    from collect.places import Place
+    from collect.corpus.places import Place
 
 
 def main(config: InspectCorpusConfig) -> None:
     from tqdm import tqdm  # here: --help needs none of what these import
 
-    from collect import corpus, inspection, places
+    from collect import corpus
+    from collect.corpus import inspection, places
 
     place = places.at(config.corpus)
     pictures = where(config.pictures, place)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
-from collect.config import ReportConfig
+from evaluate.config import ReportConfig
 from scripts.cli import command, command_line
 
 
 def main(config: ReportConfig) -> None:
-    from collect.joint_report import write  # here: --help needs none of what it imports
+    from evaluate.joining import write  # here: --help needs none of what it imports
 
     folder = Path(config.report)
     write(folder, [Path(one) for one in config.reports], command_line("report"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
-from collect.joint_report import is_joint, read
-from nowcast.evaluation import joint, pictures, report, tables
-from nowcast.evaluation.verdicts import warns
-from nowcast.paths import replace
+from collect.files import replace
+from evaluate import joint, pictures, report, tables
+from evaluate.joining import is_joint, read
+from evaluate.verdicts import warns
 from nowcast.types import UserError
 from scripts.output import print_anything
 

@@ -13,7 +13,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 
-from collect.recorder import Recorder
+from collect.corpus.recorder import Recorder
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 

@@ -29,11 +29,11 @@ import warm
 gc.set_threshold(200_000, 20, 50)  # tracing makes millions of small objects: by default a third of the time went there
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jaxtyping.install_import_hook(["nowcast", "collect", "meta_train"], "typecheck.check")
+jaxtyping.install_import_hook(["nowcast", "collect", "meta_train", "evaluate"], "typecheck.check")
 
 from collect.config import CollectConfig, ModelConfig, OptimizerConfig, VaryConfig
+from collect.corpus.recorder import Recorder
 from collect.population import collect_population
-from collect.recorder import Recorder
 from meta_train import fitting, loader
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train

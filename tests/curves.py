@@ -6,12 +6,11 @@ from importlib import resources
 
 from jsonschema import Draft202012Validator
 
-from collect.comparison import write_json
-from nowcast.evaluation import Arm, Plan, resolve, summarise
+from evaluate import Arm, Plan, resolve, summarise
+from evaluate.trials import write_json
 
 SCHEMAS = {
-    name: json.loads((resources.files("nowcast.evaluation") / f"{name}.schema.json").read_text())
-    for name in ("results", "joint")
+    name: json.loads((resources.files("evaluate") / f"{name}.schema.json").read_text()) for name in ("results", "joint")
 }
 GRIDS = {"adam": (0.1, 0.2, 0.4), "muon": (0.01, 0.02)}
 PER_EPOCH, TARGET = 10, 0.5

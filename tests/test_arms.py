@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from collect.config import EvaluateConfig
-from nowcast.evaluation.arms import Arm, Average, GuardOptions, Jump, Outer, bases, resolve
+from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer, bases, resolve
+from evaluate.config import EvaluateConfig
 from nowcast.types import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

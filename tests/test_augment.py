@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from collect import augment, optimizers
-from collect.augment import AUGMENTS
 from collect.config import AugmentConfig, DataConfig, ModelConfig
-from collect.loop import Loop, State
+from collect.data import augment
+from collect.data.augment import AUGMENTS
 from collect.population import collect_population, make_task
+from collect.training import optimizers
+from collect.training.loop import Loop, State
 
 IMAGES = jax.random.uniform(jax.random.key(7), (64, 12, 10, 3))
 

@@ -16,15 +16,17 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from collect import corpus, joint_report
-from collect import places as store
-from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
-from collect.evaluation import evaluate
+from collect import corpus
+from collect.config import CollectConfig, InspectCorpusConfig
+from collect.corpus import places as store
 from collect.population import collect_population
-from collect.stop import Stop
+from collect.training.stop import Stop
+from evaluate import Arm
+from evaluate import joining as joint_report
+from evaluate.comparison import evaluate
+from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
-from nowcast.evaluation import Arm
 
 COLLECT = [
     # what is added to a good command line, and what the message must name

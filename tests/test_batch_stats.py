@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, inspection, optimizers
+from collect import corpus
 from collect.config import DataConfig, ModelConfig, VaryConfig
+from collect.corpus import inspection
 from collect.estimate import estimate
-from collect.loop import Loop
 from collect.population import collect_population, make_task
+from collect.training import optimizers
+from collect.training.loop import Loop
 
 
 @pytest.fixture(scope="session")

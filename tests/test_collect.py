@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, optimizers
+from collect import corpus
 from collect.config import VaryConfig
-from collect.loop import Loop
 from collect.members import members
 from collect.population import collect_population, make_task
+from collect.training import optimizers
+from collect.training.loop import Loop
 
 
 def test_the_same_command_again_finds_everything_done(corpus_path, corpus_config):

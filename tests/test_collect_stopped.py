@@ -11,9 +11,9 @@ import pytest
 
 import nowcast
 from collect import corpus
+from collect.corpus.recorder import Recorder
 from collect.population import collect_population
-from collect.recorder import Recorder
-from collect.stop import Stop
+from collect.training.stop import Stop
 
 COMMAND = ["model=mlp", "model.width=0.1", "batch_size=256", "runs=2", "epochs=60", "record_every=1"]
 

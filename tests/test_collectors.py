@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from collect import corpus, recorder
-from collect.recorder import Recorder, index
+from collect import corpus
+from collect.corpus import recorder
+from collect.corpus.recorder import Recorder, index
 
 SIZE = ["model=mlp", "model.width=0.1", "batch_size=256"]
 LEAVES = [{"path": "w", "shape": [3], "op": "bias"}]

@@ -7,9 +7,9 @@ import yaml
 
 import nowcast
 from collect import corpus
-from collect.augment import AUGMENTS
+from collect.data.augment import AUGMENTS
 from collect.models import MODELS
-from collect.optimizers import OPTIMIZERS
+from collect.training.optimizers import OPTIMIZERS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 CONTRACT = ("collect", "inspect_corpus", "meta_train", "evaluate")

@@ -12,14 +12,15 @@ import optax
 import pytest
 
 import nowcast
-from collect import optimizers, weight_samples, wrappers
-from collect.comparison import Stopped, Trials, claim, write_json
 from collect.config import DataConfig, ModelConfig
-from collect.loop import Loop
 from collect.population import make_task
-from collect.stop import Stop
-from collect.training import Training
-from nowcast.evaluation.arms import Arm, Average, GuardOptions, Jump, Outer, resolve
+from collect.training import optimizers, wrappers
+from collect.training.loop import Loop
+from collect.training.stop import Stop
+from evaluate import weight_samples
+from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer, resolve
+from evaluate.training import Training
+from evaluate.trials import Stopped, Trials, claim, write_json
 from nowcast.forecasters import Forecaster
 
 RATE, EPOCHS, EACH = 3e-3, 11, 4

@@ -9,8 +9,8 @@ import pytest
 
 import nowcast
 from collect import corpus
+from collect.corpus.recorder import Recorder
 from collect.population import collect_population, make_task
-from collect.recorder import Recorder
 
 
 @pytest.fixture

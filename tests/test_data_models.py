@@ -10,13 +10,14 @@ from networks import shapes_only
 from sklearn.datasets import load_digits
 
 import nowcast
-from collect import data, optimizers
+from collect import data
 from collect.config import DataConfig, ModelConfig
-from collect.loop import Loop
 from collect.models import MODELS
 from collect.models.layers import max_pool
 from collect.population import make_task
 from collect.tasks import Classification
+from collect.training import optimizers
+from collect.training.loop import Loop
 
 
 def test_digits_are_those_of_scikit_learn_each_in_one_split():

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import cache, data
+from collect import data
 from collect.config import DataConfig, ModelConfig
+from collect.data import cache
 from collect.population import make_task
 
 ROOT = Path(__file__).resolve().parent.parent

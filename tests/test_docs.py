@@ -22,10 +22,11 @@ from networks import random_wnn, write_published
 from omegaconf import OmegaConf, open_dict
 
 import nowcast
-from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
+from collect.config import CollectConfig, InspectCorpusConfig
+from evaluate import resolve
+from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
-from nowcast.evaluation import resolve
 from nowcast.forecasters import LEARNED
 
 ROOT = Path(__file__).resolve().parent.parent

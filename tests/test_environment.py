@@ -13,18 +13,22 @@ from curves import plan, reaching, read_back, results, told
 from networks import random_wnn
 
 import nowcast
-from collect import cache, corpus, destination, joint_report, places
-from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
+from collect import corpus
+from collect.config import CollectConfig, InspectCorpusConfig
+from collect.corpus import destination, places
+from collect.data import cache
+from evaluate import Arm
+from evaluate import joining as joint_report
+from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from nowcast import paths
-from nowcast.evaluation import Arm
 from nowcast.types import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = [
     file
-    for folder in ("nowcast", "collect", "meta_train", "scripts", "hydra_plugins")
+    for folder in ("nowcast", "collect", "meta_train", "evaluate", "scripts", "hydra_plugins")
     for file in (ROOT / folder).rglob("*.py")
 ]
 

@@ -11,12 +11,12 @@ import pytest
 from curves import validate
 
 import nowcast
-from collect import optimizers
-from collect.comparison import locked
-from collect.evaluation import compare, load, made_by, seen, write
-from collect.loop import Loop
-from nowcast.evaluation import Arm
-from nowcast.evaluation.arms import Average, Jump
+from collect.training import optimizers
+from collect.training.loop import Loop
+from evaluate import Arm
+from evaluate.arms import Average, Jump
+from evaluate.comparison import compare, load, made_by, seen, write
+from evaluate.trials import locked
 from nowcast.types import UserError
 
 ARMS = {

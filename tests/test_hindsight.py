@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collect.weight_samples import Samples
+from evaluate.weight_samples import Samples
 
 
 @pytest.fixture

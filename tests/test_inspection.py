@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, inspection
+from collect import corpus
+from collect.corpus import inspection
 
 
 def test_the_table_counts_what_the_corpus_holds(corpus_path):

@@ -9,10 +9,10 @@ from curves import plan, reaching, read_back, results, run, told
 from pages import Page
 from scipy import stats
 
-from collect.joint_report import read
-from nowcast.evaluation import joint
-from nowcast.evaluation.arms import Arm, Average
-from nowcast.evaluation.statistics import over_tasks
+from evaluate import joint
+from evaluate.arms import Arm, Average
+from evaluate.joining import read
+from evaluate.statistics import over_tasks
 from nowcast.types import UserError
 
 CONSTANT, LINEAR = Arm(), Arm(over="constant", forecaster="linear")

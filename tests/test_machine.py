@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from collect import machine
-from collect.machine import Company
+from collect.training import machine
+from collect.training.machine import Company
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BUSY = "import time\nend = time.perf_counter() + 0.6\nwhile time.perf_counter() < end: pass"

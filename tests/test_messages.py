@@ -10,10 +10,11 @@ from typing import get_args, get_type_hints
 import pytest
 
 import nowcast
-from collect import evaluation
-from collect.config import CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig
+from collect.config import CollectConfig, InspectCorpusConfig
+from evaluate import comparison as evaluation
+from evaluate.arms import Arm
+from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
-from nowcast.evaluation.arms import Arm
 from nowcast.forecasters import LEARNED, SIMPLE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,6 +12,7 @@ from networks import random_wnn
 
 import nowcast
 from collect import corpus
+from collect.figures import png
 from collect.population import collect_population
 from meta_train import objective, trainer, validate
 from meta_train.config import MetaTrainConfig
@@ -20,7 +21,6 @@ from meta_train.limits import limits
 from meta_train.picture import picture
 from meta_train.trainer import Settings
 from meta_train.windows import Rule, Windows
-from nowcast.evaluation.pictures import png
 from nowcast.forecasters import LEARNED, WNN, Introspection, WNNMulti, wnn
 
 RULES = {"bias": lambda x: x[:, 4] + 0.5 * (x[:, 4] - x[:, 0]), "fc": lambda x: (x[:, 0] + x[:, 4]) / 2}

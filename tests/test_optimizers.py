@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from collect import optimizers
-from collect.optimizers import GRIDS, OPTIMIZERS, judged, make, rates
+from collect.training import optimizers
+from collect.training.optimizers import GRIDS, OPTIMIZERS, judged, make, rates
 
 RATES = np.array([0.1, 0.05, 0.2, 0.01], np.float32)
 MATRIX = optax.contrib.MuonDimensionNumbers

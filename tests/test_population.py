@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, optimizers, pace
+from collect import corpus
 from collect.config import DataConfig, ModelConfig, VaryConfig
-from collect.destination import Folder
+from collect.corpus.destination import Folder
+from collect.corpus.recorder import Recorder
 from collect.estimate import estimate
-from collect.loop import Loop
 from collect.members import members
 from collect.population import collect_population, make_task
-from collect.recorder import Recorder
+from collect.training import optimizers, pace
+from collect.training.loop import Loop
 
 
 def weights(path):

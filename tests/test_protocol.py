@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from curves import GRIDS, arms, plan, run
 
-from nowcast.evaluation.arms import Arm, Average, Jump, bases
-from nowcast.evaluation.protocol import calibration_arms, choose_rates, choose_targets, followers, settled
-from nowcast.evaluation.statistics import Crossing
+from evaluate.arms import Arm, Average, Jump, bases
+from evaluate.protocol import calibration_arms, choose_rates, choose_targets, followers, settled
+from evaluate.statistics import Crossing
 from nowcast.types import UserError
 
 NAN = math.nan

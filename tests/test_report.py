@@ -12,8 +12,8 @@ import warm
 from curves import validate
 from pages import Page
 
-from nowcast.evaluation import joint, report
-from nowcast.evaluation.statistics import speed_up
+from evaluate import joint, report
+from evaluate.statistics import speed_up
 
 ARMS = ["constant", "constant_linear", "constant_nowcast", "cosine", "cosine_linear", "cosine_nowcast"]
 MORE = ["constant_noop", "cosine_ema", "cosine_nowcast_ema"]

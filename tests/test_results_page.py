@@ -9,8 +9,8 @@ import sys
 import pytest
 from test_docs import ROOT
 
-from nowcast.evaluation import tables
-from nowcast.evaluation.verdicts import warns
+from evaluate import tables
+from evaluate.verdicts import warns
 
 SCRIPT = ROOT / "scripts" / "results.py"
 

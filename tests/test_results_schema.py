@@ -11,8 +11,8 @@ import pytest
 from curves import SCHEMAS, plan, reaching, read_back, results, run, told, validate
 from jsonschema import Draft202012Validator, ValidationError
 
-from nowcast.evaluation import cost, joint, report
-from nowcast.evaluation.arms import Arm, Average, GuardOptions, Jump, Outer
+from evaluate import cost, joint, report
+from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer
 
 NAN = math.nan
 ARMS = {
@@ -82,7 +82,7 @@ def test_every_definition_is_used(name):
 
 def test_the_schemas_come_with_the_package():
     project = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["nowcast.evaluation"]
+    patterns = project["tool"]["setuptools"]["package-data"]["evaluate"]
     for name in SCHEMAS:
         assert any(fnmatch(f"{name}.schema.json", pattern) for pattern in patterns)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nowcast.evaluation.statistics import Crossing, clear, crossing, mean_interval, over_tasks, smooth, speed_up
+from collect.intervals import mean_interval
+from evaluate.statistics import Crossing, clear, crossing, over_tasks, smooth, speed_up
 
 NAN, INF = math.nan, math.inf
 

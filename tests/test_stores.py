@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus, destination, inspection, places
-from collect.places import Remote
+from collect import corpus
+from collect.corpus import destination, inspection, places
+from collect.corpus.places import Remote
+from collect.corpus.recorder import Recorder
 from collect.population import collect_population
-from collect.recorder import Recorder
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 

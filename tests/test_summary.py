@@ -5,8 +5,8 @@ import math
 import pytest
 from curves import plan, reaching, results, run
 
-from nowcast.evaluation import cost, summarise, verdicts
-from nowcast.evaluation.arms import Arm, Average
+from evaluate import cost, summarise, verdicts
+from evaluate.arms import Arm, Average
 
 NAN, INF = math.nan, math.inf
 ARMS = {

@@ -6,8 +6,8 @@ import json
 import pytest
 from pages import Page
 
-from collect.evaluation import write
-from nowcast.evaluation import pictures, report, tables
+from evaluate import pictures, report, tables
+from evaluate.comparison import write
 
 RATES = (0.03, 0.001, 0.01)
 

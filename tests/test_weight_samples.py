@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect.weight_samples import MOST, Samples, errors, read
+from evaluate.weight_samples import MOST, Samples, errors, read
 from nowcast.forecasters import Forecaster
 
 LINEAR = nowcast.forecasters.Linear(window=3, horizon=2)

@@ -7,7 +7,7 @@ import optax
 import pytest
 from runs import close, follow, loss, same, start
 
-from collect import optimizers, wrappers
+from collect.training import optimizers, wrappers
 
 gradient = jax.grad(loss)
 SGD, RATE, DECAY = optax.sgd(0.1), 0.1, 0.8

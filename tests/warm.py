@@ -24,7 +24,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 def _import_all():
     """Everything that the commands import, and no more: a backend that has begun has threads, which a fork would lack."""
     sys.path[:0] = [str(ROOT)]
-    for name in ("nowcast", "collect", "meta_train", "scripts"):
+    for name in ("nowcast", "collect", "meta_train", "evaluate", "scripts"):
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
             if not module.name.startswith(("scripts.", "nowcast.integrations.")):

@@ -1,5 +1,6 @@
-"""Tasks: what can be trained. Each is a :class:`nowcast.Task`."""
+"""Tasks: what can be trained. Each is a :class:`Task`."""
 
 from collect.tasks.classification import Classification
+from collect.tasks.protocol import Task
 
-__all__ = ["Classification"]
+__all__ = ["Classification", "Task"]

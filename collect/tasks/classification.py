@@ -10,8 +10,8 @@ from flax import nnx
 from jaxtyping import Float
 
 import nowcast
-from collect.augment import AUGMENTS
 from collect.data import Dataset
+from collect.data.augment import AUGMENTS
 from collect.models import MODELS
 from nowcast.types import PyTree, UserError
 
@@ -21,13 +21,13 @@ ESTIMATION_BATCH = 500
 
 
 class Classification:
-    """A :class:`nowcast.Task`: one architecture on one data set with one batch size.
+    """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
     Args:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs.
         batch_size: Examples a step; the remainder of an epoch is dropped (another one each epoch).
-        augment: What happens to training images: a name of :data:`collect.augment.AUGMENTS`.
+        augment: What happens to training images: a name of :data:`collect.data.augment.AUGMENTS`.
         standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
         sizes: Arguments of the model: ``width``, ``depth``.
     """

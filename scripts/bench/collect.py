@@ -28,12 +28,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collect import optimizers, pace
+from collect.corpus.recorder import Recorder, describe_leaves
 from collect.data import Dataset
-from collect.loop import Loop, Snapshot, State
-from collect.recorder import Recorder, describe_leaves
 from collect.tasks import Classification
-from collect.workers import side_by_side
+from collect.training import optimizers, pace
+from collect.training.loop import Loop, Snapshot, State
+from collect.training.workers import side_by_side
 from scripts.output import print_anything
 
 MODELS = {  # channels of the images, steps a round, how many times as fast as PyTorch we want to be

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 import nowcast
-from collect import weight_samples
+from evaluate import weight_samples
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 from scripts.output import print_anything

@@ -34,7 +34,7 @@ import jax
 import numpy as np
 
 from collect import corpus
-from collect.recorder import Recorder, describe_leaves
+from collect.corpus.recorder import Recorder, describe_leaves
 from meta_train import fitting, loader, objective, trainer
 from meta_train.config import MetaTrainConfig
 from meta_train.windows import Windows

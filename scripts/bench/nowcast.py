@@ -30,10 +30,10 @@ import numpy as np
 import optax
 
 import nowcast
-from collect import optimizers
 from collect.config import DataConfig, ModelConfig
-from collect.loop import Loop
 from collect.population import make_task
+from collect.training import optimizers
+from collect.training.loop import Loop
 from nowcast.forecasters import WNN, wnn
 from nowcast.types import PyTree
 from scripts.bench.collect import spread

@@ -23,15 +23,16 @@ import numpy as np
 from tqdm import tqdm
 
 import nowcast
-from collect import optimizers
-from collect.comparison import write_json
 from collect.config import DataConfig, ModelConfig
-from collect.loop import Loop
+from collect.intervals import Interval
 from collect.population import make_task
 from collect.tasks import Classification
-from collect.workers import side_by_side
+from collect.training import optimizers
+from collect.training.loop import Loop
+from collect.training.workers import side_by_side
+from evaluate.statistics import crossing, smooth, speed_up
+from evaluate.trials import write_json
 from nowcast import Guard
-from nowcast.evaluation.statistics import Interval, crossing, smooth, speed_up
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 from scripts.output import print_anything

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collect import cache
+from collect.data import cache
 from nowcast.types import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +44,7 @@ def load(
     """A data set by name.
 
     Args:
-        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets (:func:`collect.cache.load`).
+        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets (:func:`collect.data.cache.load`).
         directory: Where the prepared sets of TensorFlow Datasets lie, if not in the usual place.
         train_size: Use the first so many training examples only.
         min_size: Images smaller than this are resized to it (bilinear; uint8 stays uint8, rounded).

@@ -14,19 +14,22 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from collect import machine, optimizers, weight_samples
-from collect.loop import State
-from collect.machine import Company
-from collect.stop import Stop
-from collect.training import Moment, Training
-from collect.weight_samples import Samples
-from collect.workers import side_by_side
-from collect.workers import workers as own_workers
-from nowcast.evaluation.arms import LAWA, ORACLE, Arm
-from nowcast.evaluation.protocol import PAPER
+from collect.files import lock, replace
+from collect.tasks.protocol import Task
+from collect.training import machine, optimizers
+from collect.training.loop import State
+from collect.training.machine import Company
+from collect.training.stop import Stop
+from collect.training.workers import side_by_side
+from collect.training.workers import workers as own_workers
+from evaluate import weight_samples
+from evaluate.arms import LAWA, ORACLE, Arm
+from evaluate.curve import Curve
+from evaluate.protocol import PAPER
+from evaluate.training import Moment, Training
+from evaluate.weight_samples import Samples
 from nowcast.forecasters import Forecaster
-from nowcast.paths import lock, replace
-from nowcast.types import Curve, PyTree, Task, UserError
+from nowcast.types import PyTree, UserError
 
 LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
 """A list of numbers, as :mod:`json` indents it."""
@@ -52,7 +55,7 @@ class Trials:
         identities: By the same names what each is, whatever lies under that name tomorrow.
         folder: Where finished runs are kept.
         stop: Asked between two snapshots.
-        protocol: ``honest`` or ``paper``, see :mod:`nowcast.evaluation`.
+        protocol: ``honest`` or ``paper``, see :mod:`evaluate`.
         workers: Runs side by side; None: as many as cores, one on an accelerator.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
     """

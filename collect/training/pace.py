@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collect.loop import Loop
-from collect.workers import side_by_side, workers
+from collect.training.loop import Loop
+from collect.training.workers import side_by_side, workers
 
 PROBE = 8
 """Steps that are timed."""

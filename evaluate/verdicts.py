@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from nowcast.evaluation.arms import NULLS
-from nowcast.evaluation.protocol import HONEST, Plan
-from nowcast.evaluation.tables import bound, ratio
+from evaluate.arms import NULLS
+from evaluate.protocol import HONEST, Plan
+from evaluate.tables import bound, ratio
 from nowcast.forecasters import Average, LastValue
 
 FEW = 5

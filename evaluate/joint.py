@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from nowcast.evaluation import pictures, report, tables
-from nowcast.evaluation.figures import Figure
-from nowcast.evaluation.statistics import clear, over_tasks
-from nowcast.evaluation.tables import Table
-from nowcast.evaluation.verdicts import warns
+from collect.figures import Figure
+from evaluate import pictures, report, tables
+from evaluate.statistics import clear, over_tasks
+from evaluate.tables import Table
+from evaluate.verdicts import warns
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"

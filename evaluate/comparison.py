@@ -12,15 +12,16 @@ import jax
 import numpy as np
 
 import nowcast
-from collect.comparison import Trials, claim, locked, write_json
-from collect.config import EvaluateConfig
-from collect.optimizers import GRIDS
+from collect.figures import png
+from collect.files import replace
 from collect.population import make_task
-from collect.stop import Stop
-from nowcast import bundle
-from nowcast.evaluation import cost, pictures, report
-from nowcast.evaluation.arms import ORACLE, Arm, bases, resolve
-from nowcast.evaluation.protocol import (
+from collect.tasks.protocol import Task
+from collect.training.optimizers import GRIDS
+from collect.training.stop import Stop
+from evaluate import cost, pictures, report
+from evaluate.arms import ORACLE, Arm, bases, resolve
+from evaluate.config import EvaluateConfig
+from evaluate.protocol import (
     HONEST,
     PAPER,
     Plan,
@@ -30,11 +31,13 @@ from nowcast.evaluation.protocol import (
     followers,
     settled,
 )
-from nowcast.evaluation.summary import summarise
+from evaluate.summary import summarise
+from evaluate.trials import Trials, claim, locked, write_json
+from nowcast import bundle
 from nowcast.forecasters import SIMPLE, Forecaster
-from nowcast.paths import check_writable, expanded, replace
+from nowcast.paths import check_writable, expanded
 from nowcast.published import is_published
-from nowcast.types import Task, UserError, whole
+from nowcast.types import UserError, whole
 
 PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
 
@@ -87,11 +90,11 @@ def compare(
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
 
     Args:
-        task: Anything with the methods of :class:`nowcast.Task`; its metrics need a ``loss``, and may have an ``accuracy``.
+        task: Anything with the methods of :class:`collect.tasks.Task`; its metrics need a ``loss``, and may have an ``accuracy``.
         arms: By name.
         folder: Where finished runs are kept; it goes on where it is.
         epochs: Length of every run.
-        optimizer: Of arms that say nothing else: a name of :data:`collect.optimizers.OPTIMIZERS`.
+        optimizer: Of arms that say nothing else: a name of :data:`collect.training.optimizers.OPTIMIZERS`.
         learning_rate: Of arms with the given one.
         learning_rates: What tuned arms try; None: the optimizer's own grid.
         seeds: What is compared.
@@ -255,7 +258,7 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
     write_json(folder / "results.json", full)
     full = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     for name, drawn in pictures.drawn(full).items():
-        replace(folder / f"{name}.png", pictures.png(drawn))
+        replace(folder / f"{name}.png", png(drawn))
     replace(folder / "report.md", report.markdown(full))
     replace(folder / "report.html", report.page(full))
     return full

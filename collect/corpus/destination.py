@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from collect import corpus
-from collect.cache import cache_root, check_cache
-from collect.places import Place, Remote
-from collect.recorder import INDEX_PACE, Recorder, check_destination, entry, index, is_finished, manifest_text
+from collect.corpus.places import Place, Remote
+from collect.corpus.recorder import INDEX_PACE, Recorder, check_destination, entry, index, is_finished, manifest_text
+from collect.data.cache import cache_root, check_cache
 
 MOST_OFTEN = 1.0
 """Seconds between two writes of a store's manifest: stores refuse to replace an object more often."""

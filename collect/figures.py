@@ -5,8 +5,10 @@ refuses a name that it does not know: that of a notebook's back end, in a proces
 """
 
 import contextlib
+import io
 import os
 import sys
+from typing import Any
 
 
 def import_matplotlib() -> None:
@@ -33,4 +35,14 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import LogLocator  # noqa: E402
 
-__all__ = ["Axes", "Axis", "Figure", "Line2D", "LogLocator", "import_matplotlib", "matplotlib"]
+__all__ = ["PLAIN", "Axes", "Axis", "Figure", "Line2D", "LogLocator", "import_matplotlib", "matplotlib", "png"]
+
+PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+"""For every picture of the project."""
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

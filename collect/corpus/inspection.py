@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from collect.corpus import DIGESTS, Corpus, Run, scalars
-from nowcast.evaluation.figures import Figure, matplotlib
-from nowcast.evaluation.pictures import PLAIN, png
-from nowcast.paths import replace
+from collect.figures import PLAIN, Figure, matplotlib, png
+from collect.files import replace
 from nowcast.types import OPERATIONS, UserError
 
 BLOCK = 1 << 18

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from collect.intervals import RESAMPLES, Interval, mean_interval
+
 SMOOTHING = 3
-RESAMPLES = 10_000
 
 
 class Crossing(NamedTuple):
@@ -19,19 +20,11 @@ class Crossing(NamedTuple):
     """False: censored, and ``place`` is the run's end."""
 
 
-class Interval(NamedTuple):
-    """An estimate with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray, "S"]:
     """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not finite.
 
     Example:
-        >>> from nowcast.evaluation.statistics import smooth
+        >>> from evaluate.statistics import smooth
         >>> smooth([4.0, 1.0, 1.0, 1.0])[2:].tolist()
         [2.0, 1.0]
     """
@@ -46,7 +39,7 @@ def crossing(places: Sequence[float], losses: Sequence[float], target: float, wi
     """The first place at which the smoothed loss is at or below the target; the last place if there is none.
 
     Example:
-        >>> from nowcast.evaluation.statistics import crossing
+        >>> from evaluate.statistics import crossing
         >>> crossing([0, 10, 20, 30], [4.0, 1.0, 1.0, 1.0], target=2.0)
         Crossing(place=20.0, reached=True)
     """
@@ -61,22 +54,12 @@ def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Inte
     interval (NaN).
 
     Example:
-        >>> from nowcast.evaluation.statistics import speed_up
+        >>> from evaluate.statistics import speed_up
         >>> round(speed_up([100, 400], [50, 50]).value, 6)
         4.0
     """
     ratios = mean_interval(np.log(np.asarray(base, float)) - np.log(np.asarray(arm, float)), seed)
     return Interval(*map(float, np.exp(ratios)))
-
-
-def mean_interval(values: Sequence[float] | Float[np.ndarray, "n"], seed: int = 0) -> Interval:
-    """The mean with a 95 % percentile bootstrap; one value has no interval (NaN)."""
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return Interval(float(values.mean()), float("nan"), float("nan"))
-    picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
@@ -90,7 +73,7 @@ def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
         seed: Of the draws.
 
     Example:
-        >>> from nowcast.evaluation.statistics import over_tasks
+        >>> from evaluate.statistics import over_tasks
         >>> round(over_tasks([[2.0, 2.0], [8.0, 8.0]]).value, 6)
         4.0
     """

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nowcast.evaluation.figures import Axes, Axis, Figure, Line2D, LogLocator, matplotlib
-from nowcast.evaluation.tables import Ratio, panels, sweeps
+from collect.figures import PLAIN, Axes, Axis, Figure, Line2D, LogLocator, matplotlib
+from evaluate.tables import Ratio, panels, sweeps
 
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
@@ -19,8 +19,6 @@ DASHES = ("-", "--", ":")
 MANY = 8
 """Arms in a panel above which it has the whole width, and its legend beside it."""
 BETTER, NEITHER, WORSE = COLOURS[2], COLOURS[0], COLOURS[5]
-PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
-"""For every picture of the project."""
 STYLE: Any = PLAIN | {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "text.color": INK, "axes.edgecolor": INK,
     "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.fontsize": 9,
@@ -170,13 +168,6 @@ def _gains(axes: Axes, arms: Mapping[str, Sequence[tuple[float, Ratio]]], looks:
         value, low, high = np.array([found for _, found in points], float).T
         axes.plot(rates, value, f"o{dashes}", color=colour, ms=5, lw=1.2)
         axes.vlines(rates, low, high, color=colour, lw=1.8, alpha=0.55)
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG file's content."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def svg(figure: Figure, name: str) -> str:

@@ -11,7 +11,7 @@ def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[st
     """The cost of the forecaster of an arm, beside what the arm saves.
 
     Args:
-        results: From :func:`nowcast.evaluation.summary.summarise`.
+        results: From :func:`evaluate.summary.summarise`.
         arm: Its name.
         card: Of the bundle.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
-from collect.workers import cores
+from collect.training.workers import cores
 
 STAT = Path("/proc/stat")
 QUIET = 0.05

@@ -11,12 +11,13 @@ import numpy as np
 import optax
 
 import nowcast
-from collect import optimizers, wrappers
-from collect.loop import Loop, Snapshot, State
-from nowcast.evaluation.arms import EMA, ORACLE, Arm
+from collect.tasks.protocol import Task
+from collect.training import optimizers, wrappers
+from collect.training.loop import Loop, Snapshot, State
+from evaluate.arms import EMA, ORACLE, Arm
 from nowcast.forecasters import Forecaster, LastValue, Linear
 from nowcast.jumps import Jumps
-from nowcast.types import PyTree, Task
+from nowcast.types import PyTree
 
 
 class Moment(NamedTuple):
@@ -219,6 +220,6 @@ def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], floa
 
 
 def _of(setting: Any) -> Any:
-    """A setting of an arm that :func:`nowcast.evaluation.arms.resolve` has filled in."""
+    """A setting of an arm that :func:`evaluate.arms.resolve` has filled in."""
     assert setting is not None
     return setting

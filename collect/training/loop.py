@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from collect.models.convolution import compiler_options
-from nowcast.types import PyTree, Task
+from collect.tasks.protocol import Task
+from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
 """Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
@@ -39,7 +40,7 @@ class Loop:
 
     Args:
         task: What to train.
-        optimizer: A transformation whose ``update`` takes ``learning_rate=`` (:func:`collect.optimizers.make`),
+        optimizer: A transformation whose ``update`` takes ``learning_rate=`` (:func:`collect.training.optimizers.make`),
             wrapped by :func:`nowcast.periodic` or not.
         axes: Of the optimizer's state where several runs train together, as ``in_axes`` of :func:`jax.vmap`:
             :data:`nowcast.POPULATION` for a nowcast one.

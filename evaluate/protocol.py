@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from nowcast.evaluation.arms import TUNED, Arm, bases
-from nowcast.evaluation.statistics import SMOOTHING, Crossing, crossing, smooth
-from nowcast.types import Curve, UserError
+from evaluate.arms import TUNED, Arm, bases
+from evaluate.curve import Curve
+from evaluate.statistics import SMOOTHING, Crossing, crossing, smooth
+from nowcast.types import UserError
 
 HONEST, PAPER = "honest", "paper"
 LADDER = (0.5, 0.75, 0.95)

@@ -23,9 +23,10 @@ from orbax.checkpoint import v1 as ocp
 
 from collect import corpus as store
 from collect.corpus import DIGESTS
-from collect.places import CONTEXT
+from collect.corpus.places import CONTEXT
+from collect.files import lock, replace
 from nowcast.ops import path_name
-from nowcast.paths import check_utf8, check_writable, lock, replace
+from nowcast.paths import check_utf8, check_writable
 from nowcast.types import PyTree, UserError, first_line
 
 CHECKPOINT_SHARE = 0.05

@@ -12,7 +12,7 @@ All leaves of a model are flattened and laid end to end, in the order of ``leave
 A chunk holds up to 2¹⁸ scalars of one snapshot, so appending writes only new files, and all snapshots of some
 scalars are one small read per snapshot. ``run.json`` is the truth about a run; the manifest repeats it as an index.
 
-In a store (:mod:`collect.places`) a run's arrays and metrics lie one folder deeper, ``runs/ID/FOLDER``, which
+In a store (:mod:`collect.corpus.places`) a run's arrays and metrics lie one folder deeper, ``runs/ID/FOLDER``, which
 ``run.json`` names, and readers take the runs from the manifest.
 """
 
@@ -29,7 +29,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from collect.places import CACHED, CONTEXT, Place, Remote, at, is_unreachable, kvstore, unreachable
+from collect.corpus.places import CACHED, CONTEXT, Place, Remote, at, is_unreachable, kvstore, unreachable
 from nowcast.paths import dangling
 from nowcast.types import OPERATIONS, UserError, first_line
 

@@ -6,8 +6,8 @@ consecutive validation losses is at or below it; a run that never crosses counts
 protocol (first crossing of an accuracy, on the test set, before a jump) is there beside it.
 """
 
-from nowcast.evaluation.arms import Arm, resolve
-from nowcast.evaluation.protocol import Plan
-from nowcast.evaluation.summary import summarise
+from evaluate.arms import Arm, resolve
+from evaluate.protocol import Plan
+from evaluate.summary import summarise
 
 __all__ = ["Arm", "Plan", "resolve", "summarise"]

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from nowcast.evaluation.arms import Arm, bases
-from nowcast.evaluation.protocol import HONEST, Plan, settled
-from nowcast.evaluation.statistics import SMOOTHING, Crossing, clear, mean_interval, smooth, speed_up
-from nowcast.evaluation.verdicts import verdicts
-from nowcast.types import Curve
+from collect.intervals import mean_interval
+from evaluate.arms import Arm, bases
+from evaluate.curve import Curve
+from evaluate.protocol import HONEST, Plan, settled
+from evaluate.statistics import SMOOTHING, Crossing, clear, smooth, speed_up
+from evaluate.verdicts import verdicts
 
 SCHEMA = "weight-nowcaster/results/3"
 UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
@@ -28,8 +29,8 @@ def summarise(
 
     Args:
         plan: What was compared.
-        rates: From :func:`nowcast.evaluation.protocol.choose_rates`.
-        targets: From :func:`nowcast.evaluation.protocol.choose_targets`.
+        rates: From :func:`evaluate.protocol.choose_rates`.
+        targets: From :func:`evaluate.protocol.choose_targets`.
         curve: What a finished run of an arm with a seed measured.
         errors: By arm, for every seed: the error of its forecasts by operation, over that of staying.
         identities: By arm, what its forecaster is: the hash of its parameters, or a name.

@@ -6,10 +6,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from collect.comparison import write_json
-from nowcast.evaluation import joint
-from nowcast.evaluation.summary import SCHEMA
-from nowcast.paths import check_writable, dangling, expanded, replace
+from collect.files import replace
+from evaluate import joint
+from evaluate.summary import SCHEMA
+from evaluate.trials import write_json
+from nowcast.paths import check_writable, dangling, expanded
 from nowcast.types import UserError
 
 
@@ -32,9 +33,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
     if schema != SCHEMA:
         raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
-    required = json.loads((resources.files("nowcast.evaluation") / "results.schema.json").read_text(encoding="utf-8"))[
-        "required"
-    ]
+    required = json.loads((resources.files("evaluate") / "results.schema.json").read_text(encoding="utf-8"))["required"]
     if lacks := [key for key in required if key not in results]:
         raise UserError(f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again")
     return results
@@ -63,7 +62,7 @@ def write(folder: Path, reports: Sequence[Path], command: str | None = None) -> 
 
     Raises:
         UserError: A folder is given twice or has no results; the one to write to holds something else; what
-            :func:`nowcast.evaluation.joint.join` refuses.
+            :func:`evaluate.joint.join` refuses.
     """
     folder, reports = expanded(folder), [expanded(one) for one in reports]
     if len({one.resolve() for one in reports}) < len(reports):

@@ -4,11 +4,11 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nowcast.evaluation import pictures, tables
-from nowcast.evaluation.figures import Figure
-from nowcast.evaluation.protocol import HONEST
-from nowcast.evaluation.tables import Table
-from nowcast.evaluation.verdicts import tone
+from collect.figures import Figure
+from evaluate import pictures, tables
+from evaluate.protocol import HONEST
+from evaluate.tables import Table
+from evaluate.verdicts import tone
 from nowcast.text import align
 
 STYLE = """

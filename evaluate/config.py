@@ -1,0 +1,115 @@
+"""What a comparison is made of, checked where it enters. Every key stands in ``python scripts/evaluate.py --help``."""
+
+from dataclasses import dataclass, field
+
+import collect.training.optimizers
+from collect.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    check_length,
+    check_rate,
+    check_seed,
+    one_of,
+    require,
+)
+from evaluate.arms import NAME, TUNED, Arm
+from evaluate.protocol import HONEST, PAPER
+from nowcast.paths import at_home
+
+
+@dataclass
+class TunedConfig:
+    """How the tuned base is found."""
+
+    learning_rates: list[float] | None = None
+    seeds: int = 3
+    seed: int = 1000
+
+    def __post_init__(self) -> None:
+        require(self.learning_rates != [], "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
+        for rate in self.learning_rates or ():
+            check_rate("tuned.learning_rates", rate)
+        require(1 <= self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be 1 to 10000")
+        check_seed("tuned.seed", self.seed)
+
+
+@dataclass
+class EvaluateConfig:
+    """One comparison: some arms on one task."""
+
+    report: str
+    arm: dict[str, Arm] = field(default_factory=dict)
+    forecaster: str = "wnn"
+    introspection: str = "introspection"
+    published: str = ""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    tuned: TunedConfig = field(default_factory=TunedConfig)
+    seeds: int = 5
+    seed: int = 0
+    epochs: int = 20
+    batch_size: int = 64
+    record_every: int | None = None
+    protocol: str = HONEST
+    target_share: float = 0.75
+    target_accuracy: float = 0.59
+    beside: dict[str, str] = field(default_factory=dict)
+    beside_title: str = ""
+    max_minutes: float | None = None
+    workers: int | None = None
+    together: bool | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.report), "report", repr(self.report), "must be a folder's path")
+        self.report = at_home(self.report)
+        require(1 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 1 to 10000; an interval needs 5 or more")
+        check_seed("seed", self.seed)
+        calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
+        overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
+        require(
+            not overlap,
+            "tuned.seed",
+            self.tuned.seed,
+            "calibration seeds must not be among the seeds that are compared",
+        )
+        one_of("protocol", self.protocol, (HONEST, PAPER))
+        needs = self.protocol == HONEST or any(arm.learning_rate == TUNED for arm in self.arm.values())
+        rule = "an honest target and a tuned rate need the validation images; must be true"
+        require(self.data.validation or not needs, "data.validation", "false", rule)
+        require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
+        accuracy = "must be above 0 and below 1: 0.59, the paper's"
+        require(0 < self.target_accuracy < 1, "target_accuracy", self.target_accuracy, accuracy)
+        for name, arm in self.arm.items():
+            require(bool(NAME.fullmatch(name)), "arm", name, "an arm's name is of letters, digits, - and _")
+            if arm.optimizer is not None:
+                one_of(f"arm.{name}.optimizer", arm.optimizer, collect.training.optimizers.OPTIMIZERS)
+            if arm.schedule is not None:
+                one_of(f"arm.{name}.schedule", arm.schedule, collect.training.optimizers.SCHEDULES)
+        require(
+            self.optimizer.schedule == "constant",
+            "optimizer.schedule",
+            self.optimizer.schedule,
+            "arms have their own schedules; leave it out",
+        )
+        require(
+            self.optimizer.warmup == 0, "optimizer.warmup", self.optimizer.warmup, "arms have their own; leave it out"
+        )
+        require(self.workers is None or self.workers >= 1, "workers", self.workers, "must be 1 run or more")
+        check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
+
+
+@dataclass
+class ReportConfig:
+    """Reports to be joined."""
+
+    reports: list[str]
+    report: str
+
+    def __post_init__(self) -> None:
+        require(len(self.reports) >= 2, "reports", self.reports, "give two folders or more: [reports/a,reports/b]")
+        require(bool(self.report), "report", repr(self.report), "must be a folder's path")
+        self.report, self.reports = at_home(self.report), [at_home(one) for one in self.reports]
