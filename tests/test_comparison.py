@@ -399,6 +399,7 @@ def test_calibration_never_reads_the_test_set_along_the_way(trials, curve, tmp_p
     assert not list(tmp_path.rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_together_arms_are_the_same_as_apart(trials, trained):
     names = ["constant", "linear", "guarded", "oracle", "ema_linear", "lawa", "lookahead_linear"]
     together = trials(together=True)

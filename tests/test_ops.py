@@ -72,7 +72,11 @@ def test_labels_have_the_structure_of_the_parameters(model):
     assert jax.tree.structure(nowcast.label_ops(model)) == jax.tree.structure(params_of(model))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    # test_architectures.py counts the operations of the deepest ones
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("densenet", "shufflenet_v2"))) for name in MODELS],
+)
 def test_every_architecture_of_ours_is_labelled_without_a_guess(name):
     model = shapes_only(name)
     labels, params = nowcast.label_ops(model), params_of(model)
