@@ -123,8 +123,10 @@ def _lies(name: str, folder: Path) -> Path | None:
     for place in sorted((folder / base).glob(version or "*.*.*"), reverse=True):
         held = {path.name for path in place.glob("*")}
         described = not held.isdisjoint({"dataset_info.json", "features.json"})
-        if any(".array_record" in file for file in held) or (
-            described and not any(".tfrecord" in file for file in held)
+        if (
+            not held
+            or any(".array_record" in file for file in held)
+            or (described and not any(".tfrecord" in file for file in held))
         ):
             return place
     return None
@@ -133,6 +135,7 @@ def _lies(name: str, folder: Path) -> Path | None:
 def _damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> UserError:
     """The line that says so."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
+    said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
     alone = "/" not in name and place.parent.name == name.partition(":")[0]  # no folder of a configuration between
     folder = place.parents[1 if alone else 2]
     return UserError(
@@ -178,6 +181,10 @@ def _decode(builder: Any, cached: Path, name: str) -> None:
     """Write the arrays, all or nothing; of two processes at once the first to finish is kept."""
     splits = builder.info.splits
     shape, classes = _shape(builder.info.features, name)
+    if not splits:
+        raise _damaged(name, builder.data_dir, "its description names no splits")
+    if wrong := [f"{split}: {splits[split].num_examples}" for split in splits if splits[split].num_examples < 1]:
+        raise _damaged(name, builder.data_dir, f"its description counts so many images: {', '.join(wrong)}")
     if "train" not in splits:
         raise UserError(f"data.name={name!r}: has no training split, only {', '.join(splits)}")
     lacking = [split for split in TENTH if split not in splits]
