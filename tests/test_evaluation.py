@@ -15,8 +15,9 @@ from collect.training import optimizers
 from collect.training.loop import Loop
 from evaluate import Arm
 from evaluate.arms import Average, Jump
-from evaluate.comparison import compare, load, made_by, seen, write
-from evaluate.trials import locked
+from evaluate.comparison import compare, write
+from evaluate.folder import locked
+from evaluate.forecasters import load, made_by, seen
 from nowcast.types import UserError
 
 ARMS = {
