@@ -1,5 +1,6 @@
 """Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import nowcast
 from collect.data import Dataset
 from collect.data.augment import AUGMENTS
 from collect.models import MODELS
+from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError
 
 EVALUATION_BATCH = {"cpu": 256}
@@ -31,6 +33,8 @@ class Classification:
         standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
+
+    metrics: Sequence[Metric] = (LOSS, Metric("accuracy", "higher", "difference"))
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
+        self.splits: Sequence[str] = tuple(split for split in ("validation", "test") if split in self._data)
         self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
@@ -80,8 +85,10 @@ class Classification:
         images = _as_float(images[indices])
         return self._standard(images if key is None else self._augment(key, images)), labels[indices]
 
-    def loss(self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy in training mode, and the new BatchNorm statistics."""
+    def loss(
+        self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array | None = None
+    ) -> tuple[jax.Array, PyTree]:
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics; nothing in it is random."""
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
         logits = module(images)
