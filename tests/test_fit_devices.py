@@ -17,12 +17,20 @@ from nowcast import UserError
 HERE = Path(__file__).resolve().parent
 
 
+EVERY = (
+    "import runpy, sys; from meta_train import checkpoint; checkpoint.SHARE = float('inf'); "
+    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+"""Runs a command whose every evaluation is a checkpoint, however long that takes."""
+
+
 def start(commands, *, devices=1):
     """One process per command; several are told where to meet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+    chosen = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}  # a command that finds it does not start itself anew
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | chosen
     count = len(commands)
     for number, command in enumerate(commands if count > 1 else []):
         command += [f"processes={count}", f"process={number}", f"coordinator=127.0.0.1:{port}"]
@@ -39,7 +47,8 @@ def fit(command_line, corpus_path, bundle, *, devices, processes=1, killed_at=No
     """The parameters and the card of ``bundle``, fitted so; killed once at a step, and started again."""
     given = ["meta_train", f"corpus={corpus_path}", f"bundle={bundle}", "steps=6", "batch_size=64"]
     if killed_at:
-        started = start([command_line(*given) for _ in range(processes)], devices=devices)
+        python, *command = command_line(*given)
+        started = start([[python, "-c", EVERY, *command] for _ in range(processes)], devices=devices)
         progress = bundle.with_name("bundle.checkpoint") / "progress.json"
         while not (progress.exists() and json.loads(progress.read_text())["step"] >= killed_at):
             assert all(process.poll() is None for process in started)
