@@ -8,7 +8,6 @@ and later ones as often as takes a twentieth of the time.
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+from collect.corpus.checkpoint_pace import CheckpointPace
 from collect.files import lock, replace
 from meta_train.loader import everywhere
 from meta_train.processes import check_alike, is_first, together
@@ -40,7 +40,7 @@ class Checkpoint:
         self.folder = Path(f"{bundle.rstrip('/')}.checkpoint")
         self._index = self.folder / "progress.json"
         self._configuration = json.loads(json.dumps(configuration))
-        self._saved, self._cost = time.monotonic(), 0.0
+        self._pace = CheckpointPace(SHARE)
         check_utf8(f"bundle {bundle!r}", self.folder)
         check_writable(f"bundle {bundle!r}", self.folder)
         ours = re.compile(r"\d+(\..*)?|\.?progress\.json.*|lock")
@@ -80,17 +80,15 @@ class Checkpoint:
 
     def due(self) -> bool:
         """Whether it is time to save."""
-        return (time.monotonic() - self._saved) * SHARE > self._cost
+        return self._pace.due()
 
     def save(self, progress: Progress) -> None:
         """Make this the newest progress. With several processes, all of them call it."""
-        begun = time.monotonic()
         path = self._path(progress.step)
-        if is_first():
-            shutil.rmtree(path, ignore_errors=True)  # of a fit that was killed before it was named
-        together(lambda: self._write(path, progress))
-        self._saved = time.monotonic()
-        self._cost = self._saved - begun
+        with self._pace.timed():
+            if is_first():
+                shutil.rmtree(path, ignore_errors=True)  # of a fit that was killed before it was named
+            together(lambda: self._write(path, progress))
 
     def _write(self, path: Path, progress: Progress) -> None:
         try:

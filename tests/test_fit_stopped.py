@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nowcast
+from collect.corpus import checkpoint_pace
 from meta_train import checkpoint as checkpoints
 from meta_train import fitting, trainer
 from meta_train.checkpoint import Checkpoint
@@ -113,7 +114,7 @@ def test_sigterm_stops_in_good_order(launch, corpus_path, tmp_path):
 
 def test_checkpoints_are_as_often_as_a_twentieth_of_the_time_allows(tmp_path, monkeypatch):
     now = iter([0, 0.1, 10, 12, 51.9, 52.1])  # begun, first asked; saved from 10 to 12; asked twice
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(checkpoint_pace.time, "monotonic", lambda: next(now))
     checkpoint = Checkpoint(str(tmp_path / "bundle"), {})
     monkeypatch.setattr(checkpoint, "_write", lambda *_: None)
     assert checkpoint.due()

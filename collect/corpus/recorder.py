@@ -23,6 +23,7 @@ from orbax.checkpoint import v1 as ocp
 
 from collect import corpus as store
 from collect.corpus import DIGESTS
+from collect.corpus.checkpoint_pace import CheckpointPace
 from collect.corpus.places import CONTEXT
 from collect.files import lock, replace
 from nowcast.ops import path_name
@@ -85,7 +86,7 @@ class Recorder:
             self._info["statistics"] = {"leaves": statistics, "sha256": None}
             self._widths["statistics"] = store.scalars(statistics)
         self._digests: dict[str, list[str]] = {name: [] for name in self._widths}
-        self._checkpointed, self._checkpoint_cost = time.monotonic(), 0.1
+        self._pace = CheckpointPace(CHECKPOINT_SHARE, cost=0.1)
 
     def __enter__(self) -> "Recorder":
         self._lock = lock(
@@ -169,9 +170,9 @@ class Recorder:
             self._digests[name].append(digests[DIGESTS[name]])
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
-        since = time.monotonic() - self._checkpointed
-        if checkpoint or since * CHECKPOINT_SHARE > self._checkpoint_cost:
-            self._checkpoint(snapshot, state)
+        if checkpoint or self._pace.due():
+            with self._pace.timed():
+                self._checkpoint(snapshot, state)
 
     def finish(self, status: str, seconds: float | None = None) -> None:
         """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now on readers see it."""
@@ -187,7 +188,6 @@ class Recorder:
         shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
 
     def _checkpoint(self, snapshot: int, state: PyTree) -> None:
-        begun = time.monotonic()
         folder = self.path.resolve() / "checkpoint"
         try:
             folder.mkdir(exist_ok=True)
@@ -200,8 +200,6 @@ class Recorder:
         for old in folder.glob("*"):
             if old.stem != str(snapshot):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-        self._checkpointed = time.monotonic()
-        self._checkpoint_cost = self._checkpointed - begun
 
     def _write_info(self) -> None:
         replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
