@@ -53,8 +53,8 @@ def check_gradients(
 
 def _ends_alike(was: Any, now: Any) -> bool:
     """Whether the last axes of a gradient are those of its parameter: more in front are an example each."""
-    axes = np.ndim(was) if not absent(was) else 0
-    return absent(was) or np.shape(now)[max(np.ndim(now) - axes, 0) :] == np.shape(was)
+    shape = np.shape(was)
+    return absent(was) or np.shape(now)[max(np.ndim(now) - len(shape), 0) :] == shape
 
 
 def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:

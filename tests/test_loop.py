@@ -45,7 +45,7 @@ class Ascending(Noisy):
 
 
 def end(task, seed=0, **given):
-    *_, last = Loop(task, optimizers.make("sgd", getattr(task, "rates", None))).run(seed, RATES, **given)
+    *_, last = Loop(task, optimizers.make("sgd", task)).run(seed, RATES, **given)
     return last
 
 

@@ -42,9 +42,9 @@ class Task(Protocol):
     arrays: PyTree
     """The training data, on the device."""
     metrics: Sequence[Metric]
-    """What :meth:`evaluate` gives; the first one is the headline, by which runs are judged."""
+    """What :meth:`evaluate` gives, the headline first. A comparison takes the ``loss``, and an ``accuracy`` where there is one."""
     splits: Sequence[str]
-    """What can be evaluated: the first is what runs are judged by as they go on; the last, where there are two, is read once, at the end."""
+    """What can be evaluated: ``validation``, by which runs are judged as they go on, and ``test``, which is read once, at the end."""
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, extra)`` at the start of the run with this seed."""

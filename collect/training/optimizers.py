@@ -41,8 +41,9 @@ GRIDS = {
 """The learning rates that tuning tries, wide enough that the best one is rarely the first or the last."""
 
 
-def make(name: str, rates: PyTree | None = None) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``; ``rates`` multiply it leaf by leaf (:class:`collect.tasks.Task`)."""
+def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
+    """An optimizer whose ``update`` takes ``learning_rate=``; the ``rates`` of a :class:`collect.tasks.Task` that has some multiply it leaf by leaf."""
+    rates = getattr(task, "rates", None)
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
 
