@@ -1,6 +1,6 @@
 """Tasks: what can be trained. Each is a :class:`Task`."""
 
 from collect.tasks.classification import Classification
-from collect.tasks.protocol import Task
+from collect.tasks.protocol import LOSS, Metric, Task
 
-__all__ = ["Classification", "Task"]
+__all__ = ["LOSS", "Classification", "Metric", "Task"]

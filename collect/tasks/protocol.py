@@ -1,6 +1,7 @@
 """What every task gives, whatever kind of training it is."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -8,32 +9,54 @@ import numpy as np
 from nowcast.types import PyTree
 
 
+class Metric(NamedTuple):
+    """What a task measures, and how two runs are compared by it."""
+
+    name: str
+    better: Literal["lower", "higher"] = "lower"
+    compare: Literal["ratio", "difference"] = "ratio"
+    """By ratio, which needs values above 0; or by difference: an accuracy, a reward that may be negative."""
+
+
+LOSS = Metric("loss")
+"""Of most tasks the first metric."""
+
+
 @runtime_checkable
 class Task(Protocol):
     """Something that can be trained: how to start, how to step, how to evaluate.
 
-    ``params`` is the pytree that is trained, recorded and nowcast; ``extra`` is what else the model
-    carries (BatchNorm statistics), never nowcast. All methods are pure; those that take arrays are jittable.
+    ``params`` is the pytree that is trained, recorded and nowcast; ``extra`` is what else the model carries (BatchNorm statistics),
+    never nowcast. All methods are pure; those that take arrays are jittable. A step's inputs follow from seed and step alone, so that
+    arms are paired and a run that was killed goes on.
+
+    Two members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
+    one loss; without it they are those of ``loss``. ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
     """
 
     name: str
+    """Unique to what is trained: ``resnet20-digits``. Its beginnings, up to a hyphen, name the architecture."""
     steps_per_epoch: int
     labels: PyTree
     """The operation of every leaf of ``params``."""
     arrays: PyTree
     """The training data, on the device."""
+    metrics: Sequence[Metric]
+    """What :meth:`evaluate` gives; the first one is the headline, by which runs are judged."""
+    splits: Sequence[str]
+    """What can be evaluated: the first is what runs are judged by as they go on; the last, where there are two, is read once, at the end."""
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, extra)`` at the start of the run with this seed."""
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Which examples each step of an epoch sees, ``(steps_per_epoch, batch_size)``, from seed and epoch alone."""
+        """Which examples each step of an epoch sees, ``(steps_per_epoch, …)``, from seed and epoch alone."""
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> Any:
         """The examples behind one row of :meth:`order`; ``key``, of this seed and step, decides all that is random."""
 
-    def loss(self, params: PyTree, extra: PyTree, batch: Any) -> tuple[jax.Array, PyTree]:
-        """``(mean loss, new extra)`` of one batch of examples, in training mode."""
+    def loss(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[jax.Array, PyTree]:
+        """``(mean loss, new extra)`` of one batch of examples, in training mode; ``key``, of this seed and step, is for dropout and noise."""
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
-        """Metrics on a whole split (``"validation"`` or ``"test"``), in evaluation mode."""
+        """Every metric, on a whole split, in evaluation mode."""
