@@ -48,6 +48,10 @@ def load(name: str, directory: str | None = None) -> tuple[int, Split, Split]:
         name: Such as ``mnist``, ``cifar10``, ``fashion_mnist``, ``emnist/letters``.
         directory: Where the prepared sets lie; ``$TFDS_DATA_DIR``, then ``~/tensorflow_datasets``, when left out.
     """
+    if not prepared.NAME.fullmatch(name):
+        raise UserError(
+            f"data.name={name!r}: images are in no folder; give digits, or a set's name in TensorFlow Datasets"
+        )
     folder = prepared.located(directory)
     with prepared.quiet():
         builder = prepared.builder(name, folder, KIND)

@@ -9,10 +9,12 @@ import optax
 from flax import nnx
 from jaxtyping import Float
 
+import collect.data
 import nowcast
 from collect.data import Dataset
 from collect.data.augment import AUGMENTS
 from collect.models import MODELS
+from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError
 
 EVALUATION_BATCH = {"cpu": 256}
@@ -31,6 +33,8 @@ class Classification:
         standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
+
+    metrics = (LOSS, Metric("accuracy", better="higher", compare="difference"))
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
+        self.splits = tuple(split for split in data.images if split != "train")
         self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
@@ -63,6 +68,17 @@ class Classification:
         self._estimating = _definition(module, training=True)
         self._estimate = jax.jit(self._statistics) if norms else None
         self._metrics = jax.jit(self._batch_metrics)
+
+    @classmethod
+    def configured(cls, model: Any, data: Any, augment: Any, batch_size: int) -> "Classification":
+        """The task that a configuration's ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
+        images = collect.data.load(
+            data.name, directory=data.dir, train_size=data.train_size, min_size=MODELS[model.name].min_size,
+            validation=data.validation,
+        )  # fmt: skip
+        return cls(
+            model.name, images, batch_size=batch_size, augment=augment.name, standardize=data.standardize, **model.sizes
+        )
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""
