@@ -25,6 +25,8 @@ ESTIMATION_BATCH = 500
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
+    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation split.
+
     Args:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs.
@@ -34,7 +36,7 @@ class Classification:
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
-    metrics = (LOSS, Metric("accuracy", better="higher", compare="difference"))
+    metrics = (LOSS, Metric("accuracy", "higher", "difference"))
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
-        self.splits = tuple(split for split in data.images if split != "train")
+        self.splits = tuple(split for split in ("validation", "test") if split in data.images)
         self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)

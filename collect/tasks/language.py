@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 import nowcast
 from collect.data import text, tokens
@@ -158,13 +158,13 @@ class Language:
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
     def _sum(
-        self, params: PyTree, numbers: Int[Array, "tokens"], begins: Int[Array, "B"], counts: Array
+        self, params: PyTree, numbers: Integer[Array, "tokens"], begins: Integer[Array, "B"], counts: Array
     ) -> Float[Array, ""]:
         """The errors of some windows; of those that count."""
         errors = self._errors(params, self.batch(numbers, begins), None)
         return jnp.sum(jnp.where(counts[:, None], errors, 0))
 
-    def _errors(self, params: PyTree, batch: Int[Array, "B T"], key: jax.Array | None) -> Float[Array, "B _"]:
+    def _errors(self, params: PyTree, batch: Integer[Array, "B T"], key: jax.Array | None) -> Float[Array, "B _"]:
         logits = nnx.merge(self._definition, params)(batch[:, :-1], key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
 
