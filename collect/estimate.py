@@ -84,7 +84,7 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
             params, extra = task.init(0)
             scalars = sum(leaf.size for leaf in jax.tree.leaves((params, extra if config.batch_stats else ())))
             bar.update()
-            loop = Loop(task, optimizers.make(config.optimizer.name))
+            loop = Loop(task, optimizers.make(config.optimizer.name, getattr(task, "rates", None)))
             time = pace.together if together else pace.apart
             _known[key] = Program(task.steps_per_epoch, scalars, time(loop, range(lanes), STEPS))
     return _known[key]

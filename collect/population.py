@@ -66,7 +66,7 @@ class Group:
     def __init__(self, config: CollectConfig, members: Sequence[Member], command: str | None):
         self.config, self.members, self._command = config, members, command
         self.task = build.make(config, members[0].batch_size)
-        self.loop = Loop(self.task, optimizers.make(config.optimizer.name))
+        self.loop = Loop(self.task, optimizers.make(config.optimizer.name, getattr(self.task, "rates", None)))
         self.steps = config.epochs * self.task.steps_per_epoch
         self.every = config.record_every or self.task.steps_per_epoch
         self.snapshots = -(-self.steps // self.every) + 1

@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-import nowcast
 from collect.figures import png
 from collect.files import replace
 from collect.tasks import build
@@ -20,6 +19,8 @@ from collect.training.stop import Stop
 from evaluate import cost, pictures, report
 from evaluate.arms import ORACLE, Arm, bases, resolve
 from evaluate.config import EvaluateConfig
+from evaluate.folder import claim, locked, write_json
+from evaluate.forecasters import load, made_by, of, seen
 from evaluate.protocol import (
     HONEST,
     PAPER,
@@ -31,23 +32,11 @@ from evaluate.protocol import (
     settled,
 )
 from evaluate.summary import summarise
-from evaluate.trials import Trials, claim, locked, write_json
-from nowcast import bundle
-from nowcast.forecasters import SIMPLE, Forecaster
+from evaluate.trials import Trials
 from nowcast.paths import check_writable, expanded
-from nowcast.published import is_published
 from nowcast.types import UserError, whole
 
 PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
-
-
-class Loaded(NamedTuple):
-    """A forecaster, and what is known of it."""
-
-    forecaster: Forecaster
-    identity: str
-    """A name, or the hash of its parameters."""
-    card: dict[str, Any]
 
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
@@ -119,7 +108,7 @@ def compare(
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
     chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
-    loaded = {str(arm.forecast_by): _loaded(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
+    loaded = {str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
     plan = Plan(
         arms=tuple(chosen),
         grids={name: tuple(learning_rates or grid) for name, grid in GRIDS.items()},
@@ -266,45 +255,3 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
 def about(config: EvaluateConfig) -> dict[str, Any]:
     """What a configuration says of its task: a folder is of one, while arms and seeds may be added later."""
     return build.described(config) | {"batch_size": config.batch_size}
-
-
-def _loaded(arm: Arm) -> Loaded:
-    if not arm.of:
-        return load(str(arm.forecaster))
-    of = load(arm.of)
-    null = SIMPLE[str(arm.forecaster)](of=of.forecaster)  # type: ignore[call-arg]
-    return Loaded(null, f"{arm.forecaster} of {of.identity}", {})
-
-
-def load(name_or_path: str) -> Loaded:
-    """A forecaster by name, from a bundle, or of the WNN authors' files."""
-    if is_published(name_or_path):
-        published = nowcast.import_published_wnn(name_or_path)
-        return Loaded(published, bundle.params_hash(published), {})
-    if name_or_path in SIMPLE:
-        return Loaded(nowcast.load(name_or_path), name_or_path, {})
-    forecaster = nowcast.load(name_or_path)
-    card = bundle.read_card(name_or_path)
-    return Loaded(forecaster, card["params_sha256"], card)
-
-
-def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
-    """What the learned forecasters were fitted to, and whether this task was among it, in words; those alike in one sentence."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for arm, card in cards.items():
-        if card:
-            found.setdefault(tuple(card.get("corpus", {}).get("tasks", [])), []).append(arm)
-    lines = []
-    for tasks, arms in found.items():
-        what = f"meta-trained on {', '.join(tasks)}" if tasks else "meta-trained on what is not known"
-        whether = f"{'ALREADY' if task in tasks else 'never'} seen {task}" if tasks else f"perhaps seen {task}"
-        lines.append(f"The forecaster of {', '.join(arms)} was {what}; it has {whether}.")
-    return lines
-
-
-def made_by(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The commands behind the bundles: those of their corpora, then their own."""
-    lines = [
-        line for card in cards.values() for line in (*card.get("corpus", {}).get("commands", []), card.get("command"))
-    ]
-    return list(dict.fromkeys(line for line in lines if line))

@@ -50,7 +50,7 @@ class Training:
         self.arm, self._task, self._every, self._steps = arm, task, every, steps
         self.jumps = self._jumps(forecaster or Linear())
         """The steps after which it jumps."""
-        inner = optimizers.make(_of(arm.optimizer))
+        inner = optimizers.make(_of(arm.optimizer), getattr(task, "rates", None))
         if arm.outer:
             inner = wrappers.outer(
                 inner, every=arm.outer.every, learning_rate=arm.outer.learning_rate, momentum=arm.outer.momentum

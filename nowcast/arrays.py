@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from nowcast.types import PyTree
@@ -19,7 +20,11 @@ def is_abstract(leaf: Any) -> bool:
 
 def dtype_of_leaf(leaf: Any) -> Any:
     """The dtype that JAX gives a leaf: float32 for Python's 1.0. Raises ``TypeError`` for what is no array."""
-    return leaf.dtype if is_abstract(leaf) else jnp.asarray(leaf).dtype
+    if is_abstract(leaf):
+        return leaf.dtype
+    if isinstance(leaf, np.ndarray):  # JAX knows dtypes that no device of its takes
+        return jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return jnp.asarray(leaf).dtype
 
 
 def as_array(leaf: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from nowcast.arrays import DTYPES, dtype_of_leaf
@@ -32,11 +33,15 @@ def check_gradients(
 ) -> None:
     """Refuse gradients that are not those of the parameters, unless the optimizer makes updates of the parameters from them.
 
-    Some do: ``optax.lookahead`` takes gradients of its fast parameters alone, private optimizers those of each example.
+    Some do: ``optax.lookahead`` takes gradients of its fast parameters alone, private optimizers those of each example. A gradient that
+    an optimizer would merely broadcast is refused.
     """
     difference = _difference("gradient", state, grads)
     if not difference:
         return
+    known, found = _leaves(state.history.first), _leaves(grads)
+    if any(not _ends_alike(known[name], found[name]) for name in known.keys() & found.keys()):
+        raise UserError(difference)
     try:
         updates = jax.eval_shape(lambda: inner.update(grads, state.inner, params, **extra)[0])
     except Exception:  # whatever the optimizer says of them
@@ -44,6 +49,12 @@ def check_gradients(
     made: Any = jax.tree.structure(updates)
     if made != jax.tree.structure(params) or _difference("gradient", state, updates):
         raise UserError(difference)
+
+
+def _ends_alike(was: Any, now: Any) -> bool:
+    """Whether the last axes of a gradient are those of its parameter: more in front are an example each."""
+    axes = np.ndim(was) if not absent(was) else 0
+    return absent(was) or np.shape(now)[max(np.ndim(now) - axes, 0) :] == np.shape(was)
 
 
 def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:

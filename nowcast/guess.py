@@ -64,16 +64,20 @@ def _walk(node: Any, names: tuple[str, ...], holder: str, depthwise: bool) -> An
     if len(parts) == 1 and not parts[0][0]:
         yield Named(names, holder, depthwise, node)
         return
-    variable = is_variable(node)
-    if not variable and not isinstance(node, _CONTAINERS):
+    box = _is_box([path for path, _ in parts])
+    if not box and not isinstance(node, _CONTAINERS):
         holder, depthwise = type(node).__name__, _is_depthwise(node)
     for path, part in parts:
-        yield from _walk(part, names if variable else (*names, *key_names(path)), holder, depthwise)
+        yield from _walk(part, names if box else (*names, *key_names(path)), holder, depthwise)
 
 
-def is_variable(node: Any) -> bool:
-    """Whether this is a Variable of ``flax.nnx``, whose ``value`` is no name of the model's."""
-    return any(kind.__name__ == "Variable" and kind.__module__.startswith("flax.nnx") for kind in type(node).__mro__)
+def is_value(key: Any) -> bool:
+    """Whether a key of a path leads into a box around an array: an NNX Variable, Linen's ``Partitioned``. It is no name of the model's."""
+    return isinstance(key, jax.tree_util.GetAttrKey) and key.name in ("value", "raw_value")
+
+
+def _is_box(paths: list[tuple[Any, ...]]) -> bool:
+    return len(paths) == 1 and len(paths[0]) == 1 and is_value(paths[0][0])
 
 
 def _is_depthwise(module: Any) -> bool:

@@ -12,17 +12,16 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from nowcast import history as window_of
+from nowcast.advance import Step
 from nowcast.arrays import as_array, copied
-from nowcast.branch import branch, is_traced
+from nowcast.branch import is_traced
 from nowcast.checks import (
     check_jumping,
     check_made_for,
@@ -34,13 +33,10 @@ from nowcast.checks import (
     limits_of,
     operations_of,
 )
-from nowcast.drift import drift
-from nowcast.forecasters.base import Forecaster, Horizon, check_forecaster
-from nowcast.guard import Guard, ValueFn, blend, needed
-from nowcast.history import History
-from nowcast.landing import landed, to_forecast
+from nowcast.forecasters.base import Forecaster, check_forecaster
+from nowcast.guard import Guard, ValueFn, needed
 from nowcast.ops import flat_labels, path_name
-from nowcast.split import axis_names, check_split, everywhere, split_over
+from nowcast.split import axis_names, check_split, split_over
 from nowcast.state import Clock, Kept, NowcastState
 from nowcast.types import PyTree, UserError, whole
 
@@ -113,7 +109,7 @@ class Jumps:
         """
         window = self.forecaster.window * self.every
         end = length if self.stop_after is None else min(length, self.stop_after)
-        return range(self.start_after + window, end + 1, window + self._wait)
+        return range(self.start_after + window, end + 1, window + self.wait)
 
     def init(self, params: PyTree) -> NowcastState:
         """The state before the first step."""
@@ -141,7 +137,7 @@ class Jumps:
             return jnp.array(value, jnp.int32)  # each an array of its own: donating one buffer twice is an error
 
         kept = None
-        if self._wait:
+        if self.wait:
             kept = Kept(jax.tree.map(copied, params), jax.tree.map(copied, carry), jnp.array(False))
         return NowcastState(
             inner=carry,
@@ -179,109 +175,16 @@ class Jumps:
         """
         with split_over(cast(tuple[str, ...] | None, self.axis_name)):
             check_split(out, state.accepted)
-            return self._advance(out, carry, state, value_fn, base, renew)
-
-    def _advance(
-        self,
-        out: PyTree,
-        carry: PyTree,
-        state: NowcastState,
-        value_fn: ValueFn | None,
-        base: PyTree | None,
-        renew: Callable[[PyTree, PyTree], PyTree] | None,
-    ) -> tuple[PyTree, NowcastState]:
-        check_made_for(self.forecaster, self.guard, state)
-        if not is_traced(state.clock):
-            self.check_resumed(state)
-        if self.guard:
-            needed(value_fn)
-        out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
-        state = state._replace(inner=carry)
-        if state.kept:  # an optimizer's state may have found its dtype in its first step
-            kept = jax.tree.map(lambda old, new: old.astype(new.dtype), state.kept.carry, carry)
-            state = state._replace(kept=state.kept._replace(carry=kept))
-        clock = self._ticked(state.clock)
-
-        def to_params(out: PyTree) -> PyTree:
-            return out if base is None else optax.apply_updates(base, out)
-
-        def judge(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
-            assert self.guard
-            before, pending = was["kept"], was["kept"].pending
-            undo = pending & self.guard.hurts(value_fn, to_params(out), before.params)
-            back = before.params
-            if base is not None:
-                back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, base, out)
-            out, inner = _either(undo, (back, before.carry), (out, was["inner"]))
-            return out, {
-                "accepted": was["accepted"] - _count(undo),
-                "refused": was["refused"] + _count(undo),
-                "in_a_row": jnp.where(undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])),
-                "damping": jnp.where(undo, 0, was["damping"]),
-                "inner": inner,
-                "kept": before._replace(pending=jnp.zeros_like(pending)),
-            }
-
-        def drifts(out: PyTree, history: History) -> Bool[Array, ""]:
-            # A drift that is no number does not hold a run back: its weights will.
-            return ~(drift(self.forecaster.window, history, to_params(out)) < cast(float, self.min_drift))
-
-        def jump(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
-            there = self._landed(out, base, history, clock.windows)
-            passes, damping = jnp.array(True), jnp.ones([], jnp.float32)
+            check_made_for(self.forecaster, self.guard, state)
+            if not is_traced(state.clock):
+                self.check_resumed(state)
             if self.guard:
-                begun = window_of.oldest(history, to_params(out))
-                trial = self.guard.tries(value_fn, to_params, out, there, begun)
-                passes, damping, there = trial.passes, trial.damping, blend(out, there, trial.damping)
-                if self.guard.give_up:
-                    passes &= was["in_a_row"] < self.guard.give_up
-            passes &= _finite(to_params(there))  # where the forecast is not, no part of the way is
-            good = passes & (self._wait == 0)  # or it is still to be seen
-            now = {
-                "accepted": was["accepted"] + _count(passes),
-                "refused": was["refused"] + _count(~passes),
-                "in_a_row": jnp.where(good, 0, was["in_a_row"] + _count(~passes)),
-                "damping": jnp.where(passes, self.damping * damping, 0),
-            }
-            if "kept" in was:
-                now["kept"] = Kept(to_params(out), was["inner"], passes)
-            if "inner" in was:
-                fresh = renew(was["inner"], to_params(there)) if renew else was["inner"]
-                now["inner"] = _either(passes, fresh, was["inner"])
-            return _either(passes, there, out), now
-
-        # Each branch gives back what it may change and no more: what passes through one is copied where it runs.
-        changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
-        if self._wait:
-            changes |= {"inner": carry, "kept": state.kept}
-            assert state.kept
-            # No update leads back from weights that are not finite: such a run is judged before they are applied.
-            pending = state.kept.pending
-            lost = branch(pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
-            out, changes = branch((pending & (clock.step >= 0)) | lost, judge, _as_it_is, out, changes)
-        elif renew:
-            changes["inner"] = carry
-        due = self._due(clock)
-        full = due & (clock.filled >= self.forecaster.window - 1)
-        history = branch(
-            due & ~full,
-            lambda history, out: window_of.record(history, clock.filled, to_params(out)),
-            lambda history, out: history,
-            state.history,
-            out,
-        )
-        moves = full
-        if self.min_drift is not None:
-            moves = branch(full, drifts, lambda *_: jnp.array(False), out, history)
-            changes["refused"] += _count(full & ~moves)
-            changes["damping"] = jnp.where(full, 0, changes["damping"])
-        out, changes = branch(moves, jump, _as_it_is, out, changes)
-        clock = clock._replace(
-            step=jnp.where(full, -self._wait, jnp.where(due, 0, clock.step)),
-            filled=jnp.where(full, 0, clock.filled + _count(due)),
-            windows=clock.windows + _count(full),
-        )
-        return out, state._replace(clock=clock, history=history, **changes)
+                needed(value_fn)
+            out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
+            kept = state.kept
+            if kept:  # an optimizer's state may have found its dtype in its first step
+                kept = kept._replace(carry=jax.tree.map(lambda old, new: old.astype(new.dtype), kept.carry, carry))
+            return Step(self, value_fn, base, renew).take(out, state._replace(inner=carry, kept=kept))
 
     def check_resumed(self, state: NowcastState) -> None:
         """Refuse a saved state that cannot go on with these options; its clock holds numbers, so call it outside ``jit``.
@@ -294,56 +197,18 @@ class Jumps:
             >>> jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
             >>> jumps.check_resumed(jumps.init({"kernel": jnp.zeros((2, 2))}))
         """
-        check_resumed(state.clock, self.start_after, self.stop_after, self._wait)
+        check_resumed(state.clock, self.start_after, self.stop_after, self.wait)
 
     def is_over(self, steps: int) -> bool:
         """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has passed."""
         return self.stop_after is not None and steps >= self.stop_after
 
     @property
-    def _wait(self) -> int:
+    def wait(self) -> int:
         """Steps from a jump to its judgement, before the next window begins."""
         return self.guard.after if self.guard else 0
-
-    def _ticked(self, clock: Clock) -> Clock:
-        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes later begins a new window."""
-        step, filled, windows, total = clock
-        return Clock(step + 1, jnp.where(step + 1 > self.every, 0, filled), windows, total + 1)
-
-    def _due(self, clock: Clock) -> Bool[Array, ""]:
-        due = clock.step >= self.every
-        return due if self.stop_after is None else due & (clock.total <= self.stop_after)
 
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""
         names = [path_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
         return check_jumping(self.forecaster, names, flat_labels(params, self.labels), self.operations)
-
-    def _landed(self, out: PyTree, base: PyTree | None, history: History, jumps: Int[Array, ""]) -> PyTree:
-        """What ``out`` is after the jump; leaves that do not jump are as they were."""
-        horizon: Horizon = self.forecaster.horizon
-        if callable(self.horizon):
-            horizon = jnp.maximum(jnp.asarray(self.horizon(jumps)).astype(jnp.int32), 1)
-        elif self.horizon is not None:
-            horizon = self.horizon
-        to = partial(
-            landed, self.forecaster, horizon=horizon, damping=self.damping, max_relative_jump=self.max_relative_jump
-        )
-        return to_forecast(to, out, base, history, flat_labels(out, self.labels))
-
-
-def _count(condition: Bool[Array, ""]) -> Int[Array, ""]:
-    """1 where the condition holds, 0 elsewhere."""
-    return condition.astype(jnp.int32)
-
-
-def _as_it_is(out: PyTree, was: dict[str, Any]) -> tuple[PyTree, dict[str, Any]]:
-    return out, was
-
-
-def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(yes, a, b), this, that)
-
-
-def _finite(tree: PyTree) -> Bool[Array, ""]:
-    return jnp.all(jnp.array([everywhere(jnp.all(jnp.isfinite(leaf)), leaf) for leaf in jax.tree.leaves(tree)], bool))

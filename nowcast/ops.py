@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from nowcast.guess import Guess, Named, guess, key_names, walk
+from nowcast.guess import Guess, Named, guess, is_value, key_names, walk
 from nowcast.types import OPERATIONS, PyTree, UserError
 
 
@@ -107,9 +107,9 @@ def is_state(tree: Any) -> bool:
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A key path as text: ``convs/0/kernel``. The ``value`` inside an NNX Variable is not a name of the model's."""
+    """A key path as text: ``convs/0/kernel``. The ``value`` inside a box around an array is not a name of the model's."""
     names = key_names(path)
-    inside = len(names) > 1 and names[-1] in ("value", "raw_value") and isinstance(path[-1], jax.tree_util.GetAttrKey)
+    inside = len(names) > 1 and is_value(path[-1])
     return "/".join(names[:-1] if inside else names)
 
 

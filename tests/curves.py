@@ -7,7 +7,7 @@ from importlib import resources
 from jsonschema import Draft202012Validator
 
 from evaluate import Arm, Plan, resolve, summarise
-from evaluate.trials import write_json
+from evaluate.folder import write_json
 
 SCHEMAS = {
     name: json.loads((resources.files("evaluate") / f"{name}.schema.json").read_text()) for name in ("results", "joint")

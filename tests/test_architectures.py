@@ -16,6 +16,12 @@ from collect.models import MODELS
 from collect.models.convolution import convolve
 from collect.models.layers import ConvNorm, mean_pool
 
+
+def slow(*values):
+    """A network of very many layers, of which tests of smaller ones say the same."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 SMALL = {
     "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "nino_cnn": {}, "resnet18": {}, "shufflenet_v2": {},
     "vgg": {"depth": 11},
@@ -28,13 +34,13 @@ SMALL = {
         ("vgg", (32, 32, 3), {"depth": 11}, 9_231_114),
         ("vgg", (32, 32, 3), {"depth": 13}, 9_416_010),
         ("vgg", (32, 32, 3), {"depth": 16}, 14_728_266),
-        ("vgg", (32, 32, 3), {"depth": 19}, 20_040_522),
+        slow("vgg", (32, 32, 3), {"depth": 19}, 20_040_522),
         ("resnet18", (32, 32, 3), {}, 11_173_962),
         ("mobilenet_v2", (32, 32, 3), {}, 2_296_922),
         ("shufflenet_v2", (32, 32, 3), {"width": 0.5}, 352_042),
-        ("shufflenet_v2", (32, 32, 3), {}, 1_263_854),
-        ("densenet", (32, 32, 3), {"depth": 100}, 769_162),
-        ("densenet", (32, 32, 3), {"depth": 121}, 1_000_618),
+        slow("shufflenet_v2", (32, 32, 3), {}, 1_263_854),
+        slow("densenet", (32, 32, 3), {"depth": 100}, 769_162),
+        slow("densenet", (32, 32, 3), {"depth": 121}, 1_000_618),
         ("nino_cnn", (28, 28, 1), {}, 14_378),
         ("nino_cnn", (32, 32, 3), {"width": 2.0}, 896 + 18_496 + 36_928 + 650),
         ("introspection_n0", (28, 28, 1), {}, 208 + 3_216 + 12_832 + 512 * 1024 + 1024 + 10_250),
@@ -54,7 +60,7 @@ def test_parameter_counts_are_those_of_the_references(name, image_shape, sizes, 
             "mobilenet_v2", {}, "blocks",
             [(32, 16, 1), (32, 24, 2), (16, 32, 3), (8, 64, 4), (8, 96, 3), (4, 160, 3), (4, 320, 1)],
         ),
-        ("shufflenet_v2", {}, "units", [(16, 116, 4), (8, 232, 8), (4, 464, 4)]),
+        slow("shufflenet_v2", {}, "units", [(16, 116, 4), (8, 232, 8), (4, 464, 4)]),
         ("shufflenet_v2", {"width": 0.5}, "units", [(16, 48, 4), (8, 96, 8), (4, 192, 4)]),
     ],
 )  # fmt: skip

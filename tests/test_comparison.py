@@ -19,8 +19,9 @@ from collect.training.loop import Loop
 from collect.training.stop import Stop
 from evaluate import weight_samples
 from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer, resolve
+from evaluate.folder import claim, write_json
 from evaluate.training import Training
-from evaluate.trials import Stopped, Trials, claim, write_json
+from evaluate.trials import Stopped, Trials
 from nowcast.forecasters import Forecaster
 
 RATE, EPOCHS, EACH = 3e-3, 11, 4
@@ -399,6 +400,7 @@ def test_calibration_never_reads_the_test_set_along_the_way(trials, curve, tmp_p
     assert not list(tmp_path.rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_together_arms_are_the_same_as_apart(trials, trained):
     names = ["constant", "linear", "guarded", "oracle", "ema_linear", "lawa", "lookahead_linear"]
     together = trials(together=True)

@@ -215,11 +215,21 @@ def cut(file, kept):
     file.write_bytes(file.read_bytes()[:kept])
 
 
-def one_more(folder):
+def described(folder, change):
+    """Change what the set's description says of its splits."""
     file = folder / "dataset_info.json"
     info = json.loads(file.read_text())
-    info["splits"][0]["shardLengths"] = ["41"]
+    info["splits"] = change(info["splits"])
     file.write_text(json.dumps(info))
+
+
+def of_length(length):
+    return lambda splits: [splits[0] | {"shardLengths": [length]}, *splits[1:]]
+
+
+def emptied(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
 
 
 DAMAGES = {
@@ -227,7 +237,12 @@ DAMAGES = {
     "halved": lambda folder: cut(first_shard(folder), 40_000),
     "empty": lambda folder: cut(first_shard(folder), 0),
     "lost": lambda folder: first_shard(folder).unlink(),
-    "too short": one_more,
+    "too short": lambda folder: described(folder, of_length("41")),
+    "of no length": lambda folder: described(folder, of_length("0")),
+    "of a negative length": lambda folder: described(folder, of_length("-3")),
+    "without splits": lambda folder: described(folder, lambda splits: []),
+    "emptied": emptied,
+    "a description that is a list": lambda folder: (folder / "dataset_info.json").write_text("[]"),
     "without a description": lambda folder: (folder / "dataset_info.json").unlink(),
     "a torn description": lambda folder: cut(folder / "dataset_info.json", 20),
     "an empty description": lambda folder: cut(folder / "dataset_info.json", 0),
@@ -250,6 +265,7 @@ def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, 
     cure = f"tfds build made --file_format=array_record --data_dir='{tmp_path / 'my sets'}'"
     assert said.endswith(f"; remove that folder and prepare it again: {cure}")
     assert "\n" not in said
+    assert " object at 0x" not in said
     assert not list(tmp_path.glob("cache/weight-nowcaster/*"))
     assert not list(tmp_path.glob("cache/weight-nowcaster/.*"))
 

@@ -99,6 +99,7 @@ def reports(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(command_line, reports, tmp_path):
     odd = {"LC_ALL": "C", "PYTHONUTF8": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     done = subprocess.run(

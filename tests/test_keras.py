@@ -92,8 +92,11 @@ class Ruinous(nowcast.Forecaster):
         return history[-1] + 1.0
 
 
-@pytest.mark.parametrize("options", [{}, {"every": 2}], ids=["epochs", "batches"])
-@pytest.mark.parametrize("forecaster", [nowcast.load("linear"), constant_wnn(0.3)], ids=["linear", "wnn"])
+@pytest.mark.parametrize(
+    ("forecaster", "options"),
+    [(nowcast.load("linear"), {}), (nowcast.load("linear"), {"every": 2}), (constant_wnn(0.3), {"every": 2})],
+    ids=["linear, epochs", "linear, batches", "wnn, batches"],
+)
 def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, options):
     model, recorder = network(), Recorder(by_batch=bool(options))
     callback = WeightNowcasting(forecaster, **options)

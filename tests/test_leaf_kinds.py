@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import optax
 import pytest
@@ -170,6 +171,14 @@ def test_an_inner_optimizer_may_take_gradients_of_each_example():
     np.testing.assert_allclose(params["kernel"], -10, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (8, 2, 1)])
+def test_a_gradient_that_would_only_be_broadcast_is_refused(shape):
+    tx = nowcast.periodic(optax.adam(0.1), LINEAR, every=1)
+    params = {"kernel": jnp.ones((2, 2))}
+    with pytest.raises(nowcast.UserError, match=r"gradient 'kernel' is float32.* was float32\(2, 2\)"):
+        tx.update({"kernel": jnp.ones(shape)}, tx.init(params), params)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(
     "options",
@@ -226,3 +235,11 @@ def test_jumps_with_labels_have_a_hash():
     options = {"operations": ["fc"], "guard": nowcast.Guard(dampings=(0.5, 1.0)), "history_dtype": "bfloat16"}
     for forecaster in map(nowcast.load, ["wnn", "gram", "noise", "exponential"]):
         hash(nowcast.Jumps(forecaster=forecaster, every=1, labels=labels, **options))
+
+
+@pytest.mark.parametrize("name", ["float6_e2m3fn", "float4_e2m1fn", "float8_e4m3b11fnuz"])
+def test_a_float_that_no_device_takes_is_refused_by_name(name):
+    with pytest.raises(nowcast.UserError, match=f"parameter 'layer/a' is {name}: weights can be nowcast in float32"):
+        nowcast.periodic(optax.sgd(0.1), LINEAR, every=1).init(
+            {"layer": {"a": np.ones((2, 2), getattr(ml_dtypes, name))}}
+        )

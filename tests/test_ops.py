@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from flax import linen, nnx
 from networks import shapes_only
 
 import nowcast
@@ -72,7 +72,11 @@ def test_labels_have_the_structure_of_the_parameters(model):
     assert jax.tree.structure(nowcast.label_ops(model)) == jax.tree.structure(params_of(model))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    # test_architectures.py counts the operations of the deepest ones
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("densenet", "shufflenet_v2"))) for name in MODELS],
+)
 def test_every_architecture_of_ours_is_labelled_without_a_guess(name):
     model = shapes_only(name)
     labels, params = nowcast.label_ops(model), params_of(model)
@@ -194,8 +198,6 @@ def test_labels_that_do_not_fit_are_refused_with_the_leaf(labels, said):
 
 
 def test_linens_own_layers_are_labelled_by_their_names():
-    from flax import linen
-
     class Block(linen.Module):
         @linen.compact
         def __call__(self, x, _):
@@ -382,3 +384,20 @@ def test_explain_marks_what_the_rank_alone_tells(capsys):
 def test_nowcast_does_not_import_flax_or_equinox():
     code = "import sys, nowcast; nowcast.label_ops({'w': 1.0}); sys.exit(bool({'flax', 'equinox'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_parameters_in_linens_boxes_go_by_their_names(capsys):
+    def boxed(*shape):
+        return linen.Partitioned(jnp.ones(shape), (None,) * len(shape))
+
+    params = {
+        "conv1": {"kernel": boxed(3, 3, 2, 4), "bias": boxed(4)},
+        "LayerNorm_0": {"scale": boxed(4), "bias": boxed(4)},
+        "value": {"kernel": boxed(4, 2, 2)},
+    }
+    labels = jax.tree.map(lambda box: box.value, nowcast.label_ops(params), is_leaf=lambda node: hasattr(node, "value"))
+    assert labels == {
+        "conv1": {"kernel": "conv", "bias": "bias"}, "LayerNorm_0": {"scale": "norm", "bias": "norm"}, "value": {"kernel": "fc"},
+    }  # fmt: skip
+    nowcast.explain(params)
+    assert "conv1/kernel " in capsys.readouterr().out

@@ -181,7 +181,6 @@ def test_the_other_tables_do_too(page, results):
 def test_the_files_are_as_their_schemas_say(results, again):
     validate("results", results)
     validate("results", read(again("paper")[0]))
-    validate("joint", read(again("both")[0]))
 
 
 def test_the_results_follow_from_the_curves(results):
@@ -381,11 +380,13 @@ def test_the_papers_protocol_has_one_target_for_all_and_no_calibration(again):
     assert "validation" not in out
 
 
+@pytest.mark.slow
 def test_several_tasks_of_one_command_make_a_report_of_all(again):
     folder, code, out, err, _ = again("both")
     assert code == 0, err
     found = read(folder)
     assert found["schema"] == joint.JOINT
+    validate("joint", found)
     assert [task["name"] for task in found["tasks"]] == ["mlp-digits", "lenet-digits"]
     [row] = found["arms"]
     reports = [one for one in folder.iterdir() if one.is_dir()]
@@ -422,6 +423,7 @@ def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
     assert not (folder / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_reports_that_are_there_are_joined(again, evaluated, script, tmp_path):
     parts = [one for one in again("both")[0].iterdir() if one.is_dir()]
     there = ",".join(map(str, [evaluated[0], *parts]))

@@ -73,6 +73,10 @@ def _decode(builder: Any, cached: Path, name: str) -> None:
     """Write the arrays, all or nothing; of two processes at once the first to finish is kept."""
     splits = builder.info.splits
     shape, classes = _shape(builder.info.features, name)
+    if not splits:
+        raise prepared.damaged(name, builder.data_dir, "its description names no splits")
+    if wrong := [f"{split}: {splits[split].num_examples}" for split in splits if splits[split].num_examples < 1]:
+        raise prepared.damaged(name, builder.data_dir, f"its description counts so many images: {', '.join(wrong)}")
     if "train" not in splits:
         raise UserError(f"data.name={name!r}: has no training split, only {', '.join(splits)}")
     lacking = [split for split in TENTH if split not in splits]

@@ -84,8 +84,10 @@ def _lies(name: str, folder: Path) -> Path | None:
     for place in sorted((folder / base).glob(version or "*.*.*"), reverse=True):
         held = {path.name for path in place.glob("*")}
         described = not held.isdisjoint({"dataset_info.json", "features.json"})
-        if any(".array_record" in file for file in held) or (
-            described and not any(".tfrecord" in file for file in held)
+        if (
+            not held
+            or any(".array_record" in file for file in held)
+            or (described and not any(".tfrecord" in file for file in held))
         ):
             return place
     return None
@@ -94,6 +96,7 @@ def _lies(name: str, folder: Path) -> Path | None:
 def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> UserError:
     """The line that says so."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
+    said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
     alone = "/" not in name and place.parent.name == name.partition(":")[0]  # no folder of a configuration between
     folder = place.parents[1 if alone else 2]
     return UserError(

@@ -1,5 +1,6 @@
 """Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,8 +26,6 @@ ESTIMATION_BATCH = 500
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
-    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation split.
-
     Args:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs.
@@ -36,7 +35,7 @@ class Classification:
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
-    metrics = (LOSS, Metric("accuracy", "higher", "difference"))
+    metrics: Sequence[Metric] = (LOSS, Metric("accuracy", "higher", "difference"))
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
-        self.splits = tuple(split for split in ("validation", "test") if split in data.images)
+        self.splits: Sequence[str] = tuple(split for split in ("validation", "test") if split in self._data)
         self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
@@ -98,8 +97,10 @@ class Classification:
         images = _as_float(images[indices])
         return self._standard(images if key is None else self._augment(key, images)), labels[indices]
 
-    def loss(self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy in training mode, and the new BatchNorm statistics."""
+    def loss(
+        self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array | None = None
+    ) -> tuple[jax.Array, PyTree]:
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics; nothing in it is random."""
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
         logits = module(images)

@@ -15,6 +15,8 @@ from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
 """Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
+LOSS_KEYS = 1
+"""Folded into a batch's key, it gives the loss's."""
 
 
 class State(NamedTuple):
@@ -49,6 +51,7 @@ class Loop:
     def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs, axes: PyTree = 0):
         self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
         compile_ = partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
+        self._gradients = getattr(task, "gradients", None) or self._gradients_of_the_loss
         self._step = compile_(self._one_step)
         self._steps = compile_(jax.vmap(self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)))
 
@@ -195,16 +198,21 @@ class Loop:
 
         return inputs
 
+    def _gradients_of_the_loss(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[Any, ...]:
+        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(params, extra, batch, key)
+        return loss, grads, extra
+
     def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any) -> tuple[State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])
         batch = self.task.batch(arrays, indices, key)
-        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(state.params, state.extra, batch)
+        noise = jax.random.fold_in(key, LOSS_KEYS)
+        loss, grads, extra = self._gradients(state.params, state.extra, batch, noise)
         updates, optimizer = self.optimizer.update(
             grads,
             state.optimizer,
             state.params,
             learning_rate=rate,
-            value_fn=lambda p: self.task.loss(p, state.extra, batch)[0],
+            value_fn=lambda p: self.task.loss(p, state.extra, batch, noise)[0],
         )
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
 

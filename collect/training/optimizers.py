@@ -41,8 +41,8 @@ GRIDS = {
 """The learning rates that tuning tries, wide enough that the best one is rarely the first or the last."""
 
 
-def make(name: str) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``."""
+def make(name: str, rates: PyTree | None = None) -> optax.GradientTransformationExtraArgs:
+    """An optimizer whose ``update`` takes ``learning_rate=``; ``rates`` multiply it leaf by leaf (:class:`collect.tasks.Task`)."""
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
 
@@ -50,7 +50,8 @@ def make(name: str) -> optax.GradientTransformationExtraArgs:
         updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
     ) -> tuple[PyTree, Any]:
         now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
-        return now.update(updates, state, params, **extra)
+        updates, state = now.update(updates, state, params, **extra)
+        return (updates if rates is None else jax.tree.map(lambda u, r: r * u, updates, rates)), state
 
     return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)
 

@@ -1,0 +1,197 @@
+"""One step of a run's clock: what is due is judged, recorded, forecast, in this order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Int
+
+from nowcast import history as window_of
+from nowcast.branch import branch
+from nowcast.drift import drift
+from nowcast.forecasters.base import Horizon
+from nowcast.guard import ValueFn, blend
+from nowcast.history import History
+from nowcast.landing import landed, to_forecast
+from nowcast.ops import flat_labels
+from nowcast.split import everywhere
+from nowcast.state import Clock, Kept, NowcastState
+from nowcast.types import PyTree
+
+Changes = dict[str, Any]
+"""What a step may change of a state, by its field. A branch gives back these and no more: what passes through one is copied."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step is taken with.
+
+    Args:
+        jumps: The options, a :class:`nowcast.Jumps`.
+        value_fn: For the guard.
+        base: What updates are to be added to; None where a step leads to parameters.
+        renew: What becomes of the optimizer's state at a jump to these parameters; None: it stays.
+    """
+
+    jumps: Any
+    value_fn: ValueFn | None
+    base: PyTree | None
+    renew: Callable[[PyTree, PyTree], PyTree] | None
+
+    def take(self, out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
+        """``out``, parameters or the updates that lead to them, after what is due; and the state to go on with."""
+        clock = self._tick(state.clock)
+        out, changes = self._judge_if_due(clock, out, self._changeable(state))
+        due = self._is_due(clock)
+        full = due & (clock.filled >= self.jumps.forecaster.window - 1)
+        history = self._record_if(due & ~full, clock, out, state.history)
+        moves, changes = self._drifts_if(full, out, history, changes)
+        out, changes = branch(moves, partial(self._jump, history, clock), _as_it_is, out, changes)
+        return out, state._replace(clock=self._after(clock, due, full), history=history, **changes)
+
+    def _tick(self, clock: Clock) -> Clock:
+        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes later begins a new window."""
+        step, filled, windows, total = clock
+        return Clock(step + 1, jnp.where(step + 1 > self.jumps.every, 0, filled), windows, total + 1)
+
+    def _after(self, clock: Clock, due: Bool[Array, ""], full: Bool[Array, ""]) -> Clock:
+        """The clock once a snapshot was taken, or the window emptied."""
+        return clock._replace(
+            step=jnp.where(full, -self.jumps.wait, jnp.where(due, 0, clock.step)),
+            filled=jnp.where(full, 0, clock.filled + _count(due)),
+            windows=clock.windows + _count(full),
+        )
+
+    def _is_due(self, clock: Clock) -> Bool[Array, ""]:
+        due, end = clock.step >= self.jumps.every, self.jumps.stop_after
+        return due if end is None else due & (clock.total <= end)
+
+    def _changeable(self, state: NowcastState) -> Changes:
+        changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
+        if self.jumps.wait:
+            return changes | {"inner": state.inner, "kept": state.kept}
+        return changes | ({"inner": state.inner} if self.renew else {})
+
+    def _judge_if_due(self, clock: Clock, out: PyTree, changes: Changes) -> tuple[PyTree, Changes]:
+        """With a guard that waits: the last jump is judged once its wait is over.
+
+        No update leads back from weights that are not finite: such a run is judged before they are applied.
+        """
+        if not self.jumps.wait:
+            return out, changes
+        pending = changes["kept"].pending
+        lost = branch(pending, lambda out: ~_finite(out), lambda out: jnp.array(False), out)
+        return branch((pending & (clock.step >= 0)) | lost, self._judge, _as_it_is, out, changes)
+
+    def _judge(self, out: PyTree, was: Changes) -> tuple[PyTree, Changes]:
+        """Undo the last jump if the run is worse off for it."""
+        before, pending = was["kept"], was["kept"].pending
+        undo = pending & self.jumps.guard.hurts(self.value_fn, self._params(out), before.params)
+        back = before.params
+        if self.base is not None:
+            back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, self.base, out)
+        out, inner = _either(undo, (back, before.carry), (out, was["inner"]))
+        return out, {
+            "accepted": was["accepted"] - _count(undo),
+            "refused": was["refused"] + _count(undo),
+            "in_a_row": jnp.where(undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])),
+            "damping": jnp.where(undo, 0, was["damping"]),
+            "inner": inner,
+            "kept": before._replace(pending=jnp.zeros_like(pending)),
+        }
+
+    def _record_if(self, yes: Bool[Array, ""], clock: Clock, out: PyTree, history: History) -> History:
+        """The window with this snapshot; the last one of a window is forecast from at once."""
+        return branch(
+            yes,
+            lambda history, out: window_of.record(history, clock.filled, self._params(out)),
+            lambda history, out: history,
+            history,
+            out,
+        )
+
+    def _drifts_if(
+        self, full: Bool[Array, ""], out: PyTree, history: History, changes: Changes
+    ) -> tuple[Bool[Array, ""], Changes]:
+        """Whether a full window drifts enough to jump; one that does not is a jump refused.
+
+        A drift that is no number does not hold a run back: its weights will.
+        """
+        least, window = self.jumps.min_drift, self.jumps.forecaster.window
+        if least is None:
+            return full, changes
+
+        def drifts(out: PyTree, history: History) -> Bool[Array, ""]:
+            return ~(drift(window, history, self._params(out)) < least)
+
+        moves = branch(full, drifts, lambda *_: jnp.array(False), out, history)
+        refused = changes["refused"] + _count(full & ~moves)
+        return moves, changes | {"refused": refused, "damping": jnp.where(full, 0, changes["damping"])}
+
+    def _jump(self, history: History, clock: Clock, out: PyTree, was: Changes) -> tuple[PyTree, Changes]:
+        """Go to the forecast, or as far as the guard lets it; where the forecast is not finite, no part of the way is."""
+        there = self._forecast(out, history, clock.windows)
+        passes, there, damping = self._guarded(out, there, history, was["in_a_row"])
+        passes &= _finite(self._params(there))
+        good = passes & (self.jumps.wait == 0)  # or it is still to be seen
+        now = {
+            "accepted": was["accepted"] + _count(passes),
+            "refused": was["refused"] + _count(~passes),
+            "in_a_row": jnp.where(good, 0, was["in_a_row"] + _count(~passes)),
+            "damping": jnp.where(passes, self.jumps.damping * damping, 0),
+        }
+        if "kept" in was:
+            now["kept"] = Kept(self._params(out), was["inner"], passes)
+        if "inner" in was:
+            fresh = self.renew(was["inner"], self._params(there)) if self.renew else was["inner"]
+            now["inner"] = _either(passes, fresh, was["inner"])
+        return _either(passes, there, out), now
+
+    def _guarded(
+        self, out: PyTree, there: PyTree, history: History, in_a_row: Int[Array, ""]
+    ) -> tuple[Bool[Array, ""], PyTree, Array]:
+        """Whether the jump passes, where it then ends, and which part of the way that is."""
+        guard = self.jumps.guard
+        if not guard:
+            return jnp.array(True), there, jnp.ones([], jnp.float32)
+        begun = window_of.oldest(history, self._params(out))
+        trial = guard.tries(self.value_fn, self._params, out, there, begun)
+        passes = trial.passes & (in_a_row < guard.give_up) if guard.give_up else trial.passes
+        return passes, blend(out, there, trial.damping), trial.damping
+
+    def _forecast(self, out: PyTree, history: History, jumps: Int[Array, ""]) -> PyTree:
+        """What ``out`` is after the whole jump; leaves that do not jump are as they were."""
+        own = self.jumps
+        horizon: Horizon = own.forecaster.horizon
+        if callable(own.horizon):
+            horizon = jnp.maximum(jnp.asarray(own.horizon(jumps)).astype(jnp.int32), 1)
+        elif own.horizon is not None:
+            horizon = own.horizon
+        to = partial(
+            landed, own.forecaster, horizon=horizon, damping=own.damping, max_relative_jump=own.max_relative_jump
+        )
+        return to_forecast(to, out, self.base, history, flat_labels(out, own.labels))
+
+    def _params(self, out: PyTree) -> PyTree:
+        return out if self.base is None else optax.apply_updates(self.base, out)
+
+
+def _as_it_is(out: PyTree, was: Changes) -> tuple[PyTree, Changes]:
+    return out, was
+
+
+def _count(condition: Bool[Array, ""]) -> Int[Array, ""]:
+    """1 where the condition holds, 0 elsewhere."""
+    return condition.astype(jnp.int32)
+
+
+def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(yes, a, b), this, that)
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.array([everywhere(jnp.all(jnp.isfinite(leaf)), leaf) for leaf in jax.tree.leaves(tree)], bool))
