@@ -232,6 +232,11 @@ def test_a_set_without_text_is_refused():
         text.load("mnist", directory=str(SETS))
 
 
+def test_a_size_that_is_no_number_is_refused(unchecked):
+    with pytest.raises(UserError, match=r"task\.layers='two' must be a whole number of blocks"):
+        build.make(config(DataConfig("tiny_shakespeare"), layers="two"))
+
+
 def test_the_files_of_the_group_are_the_tasks_own_defaults(tmp_path):
     (tmp_path / "one.txt").write_text(POEM)
     data = DataConfig(str(tmp_path))
