@@ -1,15 +1,33 @@
 """What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import collect.data
 import collect.data.augment
-import collect.data.cache
 import collect.models
 import collect.training.optimizers
+from collect.data import prepared, text
 from nowcast.paths import at_home
 from nowcast.types import UserError
+
+
+def any_keys() -> Any:
+    """The task where none is named, as a part of a configuration that takes any key: those of tasks of one's own too."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create({"_target_": "collect.tasks.Classification"}, flags={"struct": False})
+
+
+def check_task(task: Any) -> dict[str, Any]:
+    """A task's class and its keys, as plain values."""
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(task) if OmegaConf.is_config(task) else task
+    named = isinstance(plain, dict) and isinstance(plain.get("_target_"), str)
+    require(named, "task._target_", "", "must name a class, such as my_package.my_file.MyTask")
+    return plain
 
 
 def require(ok: bool, key: str, value: object, rule: str) -> None:
@@ -58,10 +76,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(
-            bool(collect.data.cache.NAME.fullmatch(self.name)),
+            bool(prepared.NAME.fullmatch(self.name)) or text.is_path(self.name),
             "data.name",
             repr(self.name),
-            f"must be {', '.join(collect.data.DATASETS)}, or a set's name in TensorFlow Datasets, such as cifar10",
+            f"must be {', '.join(collect.data.DATASETS)}, a set's name in TensorFlow Datasets, such as cifar10, or for texts a folder's path",
         )
         require(self.dir != "", "data.dir", "''", "must be the folder of the prepared sets; null: TFDS_DATA_DIR")
 
@@ -70,7 +88,8 @@ class DataConfig:
         """What a run depends on: not where the data lies."""
         usual = {"validation": True, "standardize": False}
         more = {key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value}
-        return {"name": self.name, "train_size": self.train_size} | more
+        name = Path(self.name).name if text.is_path(self.name) else self.name
+        return {"name": name, "train_size": self.train_size} | more
 
 
 @dataclass
@@ -126,6 +145,7 @@ class CollectConfig:
     """One collection: ``runs`` trainings of one architecture on one data set."""
 
     corpus: str
+    task: dict[str, Any] = field(default_factory=any_keys)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -145,6 +165,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
+        self.task = check_task(self.task)
         require(self.data.validation, "data.validation", "false", "recorded runs are judged by it; must be true")
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         check_seed("seed", self.seed)

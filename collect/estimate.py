@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from collect.config import CollectConfig
 from collect.members import members
-from collect.population import make_task
+from collect.tasks import build
 from collect.training import optimizers, pace
 from collect.training.loop import Loop
 
@@ -68,6 +68,7 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
     together = jax.default_backend() != "cpu" if config.together is None else config.together
     key = repr(
         (
+            config.task,
             config.model,
             config.data,
             config.augment,
@@ -78,8 +79,8 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
         )
     )
     if key not in _known:
-        with tqdm(total=2, desc=f"{config.model.name} on {config.data.name}", delay=2, leave=False) as bar:
-            task = make_task(config.model, config.data, batch_size, config.augment)
+        with tqdm(total=2, desc=build.said(config), delay=2, leave=False) as bar:
+            task = build.make(config, batch_size)
             params, extra = task.init(0)
             scalars = sum(leaf.size for leaf in jax.tree.leaves((params, extra if config.batch_stats else ())))
             bar.update()

@@ -13,14 +13,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-import collect.data
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
 from collect.corpus import destination, places
 from collect.corpus.destination import Folder
 from collect.corpus.recorder import Recorder, describe_leaves
 from collect.members import Member, members
-from collect.models import MODELS
-from collect.tasks import Classification
+from collect.tasks import Classification, build
 from collect.training import optimizers, pace
 from collect.training.loop import Loop, Snapshot, State
 from collect.training.stop import Stop
@@ -30,15 +28,8 @@ from collect.training.workers import side_by_side
 def make_task(
     model: ModelConfig, data: DataConfig, batch_size: int, augment: AugmentConfig | None = None
 ) -> Classification:
-    """The task that a configuration names."""
-    min_size = MODELS[model.name].min_size
-    dataset = collect.data.load(
-        data.name, directory=data.dir, train_size=data.train_size, min_size=min_size, validation=data.validation
-    )
-    augment = augment or AugmentConfig()
-    return Classification(
-        model.name, dataset, batch_size=batch_size, augment=augment.name, standardize=data.standardize, **model.sizes
-    )
+    """The classification that these parts of a configuration name; :func:`collect.tasks.build.make` makes any task."""
+    return Classification.configured(model, data, augment or AugmentConfig(), batch_size)
 
 
 def collect_population(config: CollectConfig, command: str | None = None) -> dict[str, Any]:
@@ -74,7 +65,7 @@ class Group:
 
     def __init__(self, config: CollectConfig, members: Sequence[Member], command: str | None):
         self.config, self.members, self._command = config, members, command
-        self.task = make_task(config.model, config.data, members[0].batch_size, config.augment)
+        self.task = build.make(config, members[0].batch_size)
         self.loop = Loop(self.task, optimizers.make(config.optimizer.name, self.task))
         self.steps = config.epochs * self.task.steps_per_epoch
         self.every = config.record_every or self.task.steps_per_epoch
@@ -156,7 +147,7 @@ class Group:
             for lane, (snapshot, recorder) in enumerate(zip(group, recorders, strict=True)):
                 if status[lane]:
                     continue
-                metrics = self.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
+                metrics = self.task.evaluate(snapshot.state.params, snapshot.state.extra, self.task.splits[0])
                 row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
                 recorder.append(
                     index,
@@ -185,10 +176,11 @@ class Group:
 
     def _describe(self, member: Member) -> dict[str, Any]:
         """What determines a run."""
+        parts = build.described(self.config)
+        augment = {"augment": parts.pop("augment")} if "augment" in parts else {}
         return {
-            "task": self.task.name, "seed": member.seed, "model": asdict(self.config.model),
-            "data": self.config.data.identity, "optimizer": asdict(member.optimizer), "augment": self.config.augment.name,
-            "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
+            "task": self.task.name, "seed": member.seed, **parts,
+            "optimizer": asdict(member.optimizer), **augment, "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
             **({"batch_stats": True} if self.statistics else {}),
         }  # fmt: skip
 

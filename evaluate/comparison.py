@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from collect.figures import png
 from collect.files import replace
-from collect.population import make_task
+from collect.tasks import build
 from collect.tasks.protocol import Task
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
@@ -43,7 +42,7 @@ PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
     """:func:`compare`, as a configuration says."""
     _check_forecasters(config)
-    task = make_task(config.model, config.data, config.batch_size, config.augment)
+    task = build.make(config)
     return compare(
         task, config.arm, folder, epochs=config.epochs, optimizer=config.optimizer.name,
         learning_rate=config.optimizer.learning_rate, learning_rates=config.tuned.learning_rates,
@@ -255,7 +254,4 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
 
 def about(config: EvaluateConfig) -> dict[str, Any]:
     """What a configuration says of its task: a folder is of one, while arms and seeds may be added later."""
-    return {
-        "model": asdict(config.model), "data": config.data.identity, "augment": config.augment.name,
-        "batch_size": config.batch_size,
-    }  # fmt: skip
+    return build.described(config) | {"batch_size": config.batch_size}

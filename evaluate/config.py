@@ -1,6 +1,7 @@
 """What a comparison is made of, checked where it enters. Every key stands in ``python scripts/evaluate.py --help``."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import collect.training.optimizers
 from collect.config import (
@@ -8,9 +9,11 @@ from collect.config import (
     DataConfig,
     ModelConfig,
     OptimizerConfig,
+    any_keys,
     check_length,
     check_rate,
     check_seed,
+    check_task,
     one_of,
     require,
 )
@@ -44,6 +47,7 @@ class EvaluateConfig:
     forecaster: str = "wnn"
     introspection: str = "introspection"
     published: str = ""
+    task: dict[str, Any] = field(default_factory=any_keys)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -66,6 +70,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
         self.report = at_home(self.report)
+        self.task = check_task(self.task)
         require(1 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 1 to 10000; an interval needs 5 or more")
         check_seed("seed", self.seed)
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)

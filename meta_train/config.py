@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from collect.config import check_minutes, check_rate, check_seed, one_of, require
-from collect.models import MODELS, own_depth
 from meta_train.loader import SLOTS
 from meta_train.log import LOGS
 from meta_train.source import Rule
 from meta_train.trainer import Settings
-from meta_train.validate import family
 from meta_train.windows import SAMPLING
 from nowcast.forecasters import LEARNED, Learned
 from nowcast.paths import at_home
@@ -64,14 +62,6 @@ class MetaTrainConfig:
         place = bool(self.bundle) and "://" not in self.bundle and Path(self.bundle).name not in ("", "..")
         require(place, "bundle", repr(self.bundle), "must be the path of a folder of its own")
         self.bundle = at_home(self.bundle)
-        for name in self.keep_out:
-            deep = family(name) in MODELS and own_depth(family(name)) is not None
-            require(
-                name in MODELS or deep,
-                "keep_out",
-                name,
-                f"no architecture; there are {', '.join(MODELS)}, and resnet32 and the like",
-            )
         require(3 <= self.rule.window <= 1000, "window", self.window, "must be 3 to 1000 snapshots; the paper's is 5")
         require(
             1 <= self.rule.horizon <= 10**5, "horizon", self.horizon, "must be 1 snapshot or more; the paper's is 5"

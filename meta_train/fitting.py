@@ -117,6 +117,7 @@ def read(config: MetaTrainConfig) -> Data:
     runs = distinct(corpora)
     if not runs:
         raise UserError(f"{named} holds no finished run; let scripts/collect.py finish one")
+    validate.check_keep_out(runs, config.keep_out)
     parts = validate.split(runs, config.validation_share, config.keep_out, config.seed)
     if not parts.training or not parts.validation:
         raise UserError(

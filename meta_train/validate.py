@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from meta_train.source import Source
 from nowcast.forecasters import Forecaster, Gram, LastValue, Learned, Linear, Quadratic
 from nowcast.forecasters.gram import coefficients
 from nowcast.forecasters.wnn import normalise
+from nowcast.types import UserError
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
 """Those of a forecaster with many that are looked at, beside its last."""
@@ -77,19 +78,42 @@ def architectures(run: Run) -> set[str]:
     """The names that a run's architecture goes by: ``resnet32`` and ``resnet``.
 
     They are what the run's configuration says under ``model``: a name, and a depth, which is the architecture's own where none was
-    given. A loop of one's own may record runs without it: then every beginning of the task's name counts, up to a hyphen.
+    given. Runs of a task or of a loop of one's own may lack it: then every beginning of the task's name counts, up to a hyphen, and
+    what the task's own keys say under ``model``.
     """
-    model = run.config.get("model")
+    model, own = _model(run.config), _model(run.config.get("task_config") or {})
+    if model:
+        return _names(model)
+    parts = run.config["task"].split("-")
+    beginnings = {"-".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return beginnings | {family(name) for name in beginnings} | (_names(own) if own else set())
+
+
+def _model(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a configuration says under ``model``, where that is an architecture."""
+    model = config.get("model")
     if isinstance(model, str):
-        model = {"name": model}
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        parts = run.config["task"].split("-")
-        beginnings = {"-".join(parts[:end]) for end in range(1, len(parts) + 1)}
-        return beginnings | {family(name) for name in beginnings}
+        return {"name": model}
+    return model if isinstance(model, dict) and isinstance(model.get("name"), str) else None
+
+
+def _names(model: Mapping[str, Any]) -> set[str]:
     name, depth = model["name"], model.get("depth")
     if depth is None and name in MODELS:
         depth = own_depth(name)
     return {name, family(name), name if depth is None else f"{name}{depth}"}
+
+
+def check_keep_out(runs: Sequence[Run], keep_out: Sequence[str]) -> None:
+    """Refuse a name that is neither an architecture of ours nor one that a run of the corpora goes by: it kept nothing out."""
+    of_runs = set().union(*(architectures(run) for run in runs))
+    for name in keep_out:
+        deep = family(name) in MODELS and own_depth(family(name)) is not None
+        if name not in MODELS and not deep and name not in of_runs:
+            raise UserError(
+                f"keep_out={name}: no architecture, and no run of the corpus is of one; there are {', '.join(MODELS)}, "
+                f"resnet32 and the like, and in the corpus {', '.join(sorted(of_runs))}"
+            )
 
 
 def family(name: str) -> str:

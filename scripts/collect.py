@@ -31,12 +31,13 @@ class Collected(NamedTuple):
 def main(config: CollectConfig) -> "Estimate | Collected":
     from collect.estimate import estimate  # here: --help needs none of what these import
     from collect.population import collect_population
+    from collect.tasks import build
 
     if config.corpus.startswith("memory://"):
         raise UserError(
             f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder or a store"
         )
-    what = f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
+    what = build.said(config)
     if config.dry_run:
         would = estimate(config)
         print(f"{what}: {would}", flush=True)

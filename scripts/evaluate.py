@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 
 from hydra.core.hydra_config import HydraConfig
@@ -50,10 +51,13 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
 def name(config: EvaluateConfig) -> str:
     """Of the folder of one job of several, the same one when it is given again, also with more arms or seeds."""
-    described = {key: value for key, value in asdict(config).items() if key not in GROWS}
+    from collect.tasks import build
+
+    grows = (*GROWS, "task") if build.is_classification(config) else GROWS
+    described = {key: value for key, value in asdict(config).items() if key not in grows}
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
-    data = config.data.name.replace("/", "-").replace(":", "-")
-    return f"{config.model.name}{config.model.depth or ''}-{data}-{told_apart}"
+    trained = re.sub(r"[^\w.]+", "-", build.said(config).replace(" on ", "-"))
+    return f"{trained}-{told_apart}"
 
 
 def conclude(jobs: list[dict[str, Any]]) -> None:

@@ -61,6 +61,18 @@ COLLECT = [
     ("data.dir=a=b", """'data.dir="a=b"'"""), ("corpus=a,b", "add -m to try each value; a list is corpus=[a,b], and a text 'corpus=\"a,b\"'"), ("corpús=a", "'corpús'"),
     ("corpus=ftp://host/mine", "ftp"), ("corpus=gs://", "gs://"), ("corpus=memory://mine", "memory"),
     ("corpus=file://{folder}", "is no corpus"), ("corpus={damaged_manifest}", "remove this file alone"), ("corpus={empty_run}", "run.json lacks config"),
+    ("task=gtp", "gpt2_small"), ("task._target_=null", "my_package.my_file.MyTask"), ("task._target_=Alone", "package.file.Class"),
+    ("task._target_=nowhere.Task", "nowhere cannot be imported"), ("task._target_=collect.tasks.Missing", "no class Missing"),
+    ("task._target_=json.JSONDecoder task.width=3", "task.width: is unknown"), ("task._target_=json.JSONDecoder", "JSONDecoder.name: is missing"),
+    ("task.width=3", "collect.tasks.Classification takes no keys of its own"), ("task=gpt task.layer=3 data=tiny_shakespeare", "tokens, steps_per_epoch, layers"),
+    ("task=gpt", "is no text; give data=tiny_shakespeare"), ("task=gpt data=tiny_shakespeare augment=crop_flip", "augment=crop_flip"),
+    ("task=gpt task.heads=5 data=tiny_shakespeare", "task.heads=5: must divide"),
+    ("task=gpt task.dropout=1 data=tiny_shakespeare", "task.dropout=1"), ("task=gpt data.name={folder}", "{folder}': holds no .txt file"),
+    ("task=gpt data.name={folder}/none", "is not there"), ("task=gpt data.name={file}", "is a file"), ("task=gpt data.name={empty_text}", "is empty; fill it"),
+    ("task=gpt data.name={short_text}", "a shorter task.context"), ("task=gpt data.name={latin_text}", "is no UTF-8 at byte 3"), ("data.name={folder}", "images are in no folder"),
+    ("task=gpt data.name={short_text} task.context=2 task.tokens={file}", "is no tokenizer's file"), ("task=gpt data.name={short_text} task.tokens=words", "task.tokens=words: is no file"),
+    ("task=gpt data.name={short_text} data.standardize=true", "is for images"), ("task=gpt data.name={short_text} task.context=6", "batch_size=64: must be 1 to"),
+    ("task=gpt data.name={short_text} data.train_size=9999", "training tokens to give"), ("task=gpt data.name={short_text} task.context=2 batch_size=1 task.steps_per_epoch=0", "task.steps_per_epoch=0"),
     ("hydra/launcher=joblib", "add -m"), ("--corpus=mine", "--corpus=mine: keys have no hyphens before them: give corpus=mine"), ("--data.name", "give data.name=…"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
 ]  # fmt: skip
 META_TRAIN = [
@@ -139,6 +151,7 @@ TYPED = {
         "model=lenett", "hydra/launcher=sloorm", "hydra/launcher=joblib", "augment.angle=3", "optimizer.learning_rate=fast", "epochs=0",
         "vary.learning_rate=[0.1,0.01]", "+extra=3", "epochs=${nope}", "epochs", "vary.learning_rate=[0.1", "~corpus", "corpus=???",
         "corpus={folder}", "corpus=lr=0.1/x", "corpus=naïve", "corpus=a,b", "--corpus=mine", "--data.name", "corpus={empty_run}", "corpus=memory://mine", "model=resnet20 model.depth=21",
+        "task=gtp", "task._target_=nowhere.Task", "task=gpt data.name={empty_text}",
     ],
     "meta_train": ["corpus={damaged_chunk}", "bundle={folder}", "served_by={{norm:1}}", "processes=2 coordinator=nonsense", "keep_out=mlp"],
     "evaluate": [
@@ -194,6 +207,13 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     (root / "folder").mkdir()
     (root / "dangling").symlink_to(root / "gone")
     (root / "folder" / "chapter1.tex").write_text("dear")
+    for name, content in (
+        ("empty_text", b" \n"),
+        ("short_text", 10 * b"to be or not to be, that"),
+        ("latin_text", b"caf\xe9"),
+    ):
+        (root / name).mkdir()
+        (root / name / "one.txt").write_bytes(content)
     names = ("other_schema", "damaged_manifest", "damaged_run", "empty_run", "damaged_chunk")
     copies = {name: shutil.copytree(corpus_path, root / name) for name in names}
     (copies["other_schema"] / "manifest.json").write_text('{"schema": "corpus/99"}')
@@ -212,6 +232,7 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     for name, content in (("damaged_report", '{"sch'), ("old_report", '{"schema": "weight-nowcaster/results/1"}')):
         copies[name] = shutil.copytree(copies["one"], root / name)
         (copies[name] / "results.json").write_text(content)
+    copies |= {name: root / name for name in ("empty_text", "short_text", "latin_text")}
     places = {"file": root / "file", "folder": root / "folder", "dangling": root / "dangling", **copies}
     before = contents(root)
     yield places

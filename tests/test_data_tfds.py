@@ -16,7 +16,7 @@ import pytest
 import nowcast
 from collect import data
 from collect.config import DataConfig, ModelConfig
-from collect.data import cache
+from collect.data import cache, prepared
 from collect.population import make_task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -341,7 +341,7 @@ def test_a_cache_without_a_home_or_the_right_to_write_is_named(made, monkeypatch
 
 def test_two_at_once_are_safe(made, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    builder = cache._builder("made", made)
+    builder = prepared.builder("made", made, cache.KIND)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: cache._decode(builder, tmp_path / "weight-nowcaster" / "here", "made"), range(4)))
     assert [path.name for path in (tmp_path / "weight-nowcaster").iterdir()] == ["here"]

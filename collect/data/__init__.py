@@ -1,4 +1,4 @@
-"""Data sets, as arrays: images, NHWC, uint8 or float32 in [0, 1], and int32 labels.
+"""Data sets. Texts are in :mod:`collect.data.text`; here are images, as arrays: images, NHWC, uint8 or float32 in [0, 1], and int32 labels.
 
 :class:`collect.tasks.Classification` keeps all of a set in the device's memory (CIFAR-10 as uint8: 184 MB); sets that
 do not fit there cannot be trained on.

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Float
 
+import collect.data
 import nowcast
 from collect.data import Dataset
 from collect.data.augment import AUGMENTS
@@ -68,6 +69,17 @@ class Classification:
         self._estimating = _definition(module, training=True)
         self._estimate = jax.jit(self._statistics) if norms else None
         self._metrics = jax.jit(self._batch_metrics)
+
+    @classmethod
+    def configured(cls, model: Any, data: Any, augment: Any, batch_size: int) -> "Classification":
+        """The task that a configuration's ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
+        images = collect.data.load(
+            data.name, directory=data.dir, train_size=data.train_size, min_size=MODELS[model.name].min_size,
+            validation=data.validation,
+        )  # fmt: skip
+        return cls(
+            model.name, images, batch_size=batch_size, augment=augment.name, standardize=data.standardize, **model.sizes
+        )
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""

@@ -1,0 +1,131 @@
+"""Texts: a set that TensorFlow Datasets has prepared, or a folder of files. All of a text is held in memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collect.data import prepared
+from nowcast.paths import check_utf8, dangling, expanded
+from nowcast.types import UserError
+
+KIND = "a folder of .txt files by its path (./my_texts), and the text sets"
+SPLITS = ("train", "validation", "test")
+SHARE = 0.05
+"""Of a training text, from its end, for each split that there is none of."""
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A text per split. ``validation`` and ``test`` are never trained on, unless that is asked for."""
+
+    name: str
+    splits: dict[str, str]
+    folder: bool
+    """Whether the text is of files of the user's: a name tells it from no other."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a name of data is the path of a folder: it begins with ``/``, ``.`` or ``~``.
+
+    Example:
+        >>> is_path("./my_texts"), is_path("lm1b/subwords8k")
+        (True, False)
+    """
+    return name.startswith(("/", ".", "~"))
+
+
+def load(name: str, *, directory: str | None = None, validation: bool = True) -> Texts:
+    """A text by name.
+
+    Where a set has no validation or test split, as no folder has, the end of its training text is taken: the last twentieth for the
+    test, the one before for validation.
+
+    Args:
+        name: A set of TensorFlow Datasets with a feature ``text``, or the path of a folder: all its ``.txt`` files, in the order of
+            their paths, one after another.
+        directory: Where the prepared sets lie, if not in the usual place.
+        validation: Whether there is a validation split; if not, its text is for training too.
+    """
+    found = {"train": _files(name)} if is_path(name) else _set(name, directory)
+    train = found["train"]
+    for split in ("test", "validation"):
+        if split not in found:
+            cut = len(train) - round(SHARE * len(found["train"]))
+            train, found[split] = train[:cut], train[cut:]
+    found["train"] = train
+    if not validation:
+        found["train"] += found.pop("validation")
+    return Texts(_short(name), {split: found[split] for split in SPLITS if split in found}, is_path(name))
+
+
+def _short(name: str) -> str:
+    """A name without what a path or a version has before and behind it."""
+    if is_path(name):
+        return "".join(letter if letter.isalnum() or letter in "_." else "_" for letter in Path(name).resolve().name)
+    return name.replace("/", "-").replace(":", "-")
+
+
+def _files(name: str) -> str:
+    """The text of a folder's files."""
+    folder = expanded(name)
+    check_utf8(f"data.name={name!r}", folder)
+    if not folder.is_dir():
+        why = dangling(folder) or ("is a file" if folder.exists() else "is not there")
+        raise UserError(f"data.name={name!r}: {why}; give the path of a folder that holds .txt files")
+    files = sorted(path for path in folder.rglob("*.txt") if path.is_file())
+    if not files:
+        raise UserError(f"data.name={name!r}: holds no .txt file; give the path of a folder that does")
+    texts = []
+    for file in files:
+        try:
+            texts.append(file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError(f"{str(file)!r}: is no UTF-8 at byte {error.start}; convert it, or move it away") from None
+        if not texts[-1].strip():
+            raise UserError(f"{str(file)!r}: is empty; fill it, or move it away")
+    return "\n".join(texts)
+
+
+def _set(name: str, directory: str | None) -> dict[str, str]:
+    """The text of each split that a prepared set has of ours; of several examples one after another."""
+    if name == "digits":
+        raise UserError("data.name='digits': is no text; give data=tiny_shakespeare, a text set, or a folder's path")
+    folder = prepared.located(directory)
+    with prepared.quiet():
+        builder = prepared.builder(name, folder, KIND)
+        _check_feature(builder, name)
+        if "train" not in builder.info.splits:
+            raise UserError(f"data.name={name!r}: has no training split, only {', '.join(builder.info.splits)}")
+        texts = {
+            split: prepared.read(name, builder.data_dir, lambda split=split: _joined(builder, split))  # type: ignore[misc]
+            for split in SPLITS
+            if split in builder.info.splits
+        }
+    for split, text in texts.items():
+        if not text.strip():
+            raise UserError(f"data.name={name!r}: the {split} text is empty; choose another set")
+    return texts
+
+
+def _joined(builder: Any, split: str) -> str:
+    records = builder.as_data_source(split=split)
+    parts = []
+    for start in range(0, len(records), AT_ONCE):
+        examples = records.__getitems__(list(range(start, min(start + AT_ONCE, len(records)))))
+        parts += [example["text"] for example in examples]
+    return "\n".join(part.decode("utf-8") if isinstance(part, bytes) else str(part) for part in parts)
+
+
+def _check_feature(builder: Any, name: str) -> None:
+    """Refuse a set without text."""
+    from tensorflow_datasets import features
+
+    held = builder.info.features
+    own = dict(held.items()) if isinstance(held, features.FeaturesDict) else {}
+    if not isinstance(own.get("text"), features.Text):
+        kinds = [f"{key} ({type(value).__name__})" for key, value in sorted(own.items())]
+        raise UserError(
+            f"data.name={name!r}: no text; that takes a feature text (Text), and it has {', '.join(kinds) or type(held).__name__}; "
+            f"give data=tiny_shakespeare, another set, or a folder's path"
+        )

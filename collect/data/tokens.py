@@ -1,0 +1,127 @@
+"""From text to tokens and back: characters, bytes, or the pieces of a tokenizer's file."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from collect.data.text import Texts
+from nowcast.paths import expanded
+from nowcast.types import UserError, first_line
+
+CHARACTERS, BYTES = "characters", "bytes"
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+FITS = 0.9
+"""Of a text's characters, blanks aside, the share that a tokenizer must know."""
+
+Encode = Callable[[str], Int[np.ndarray, "tokens"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Texts as numbers below ``vocabulary``, per split."""
+
+    name: str
+    vocabulary: int
+    splits: dict[str, np.ndarray]
+    decode: Callable[[np.ndarray], str]
+
+
+def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
+    """The tokens of all splits.
+
+    Args:
+        texts: What is encoded.
+        tokens: ``characters``, those of the training text (others are one token more); ``bytes``, of UTF-8; or the path of a
+            tokenizer's file, as Hugging Face's ``tokenizers`` writes it.
+        train_size: Use the first so many training tokens only.
+    """
+    vocabulary, into, decode = _kind(texts, tokens)
+    splits = {split: into(text) for split, text in texts.splits.items()}
+    available = len(splits["train"])
+    if train_size is not None:
+        if not 1 <= train_size <= available:
+            raise UserError(f"data.train_size={train_size}: {texts.name} has 1 to {available} training tokens to give")
+        splits["train"] = splits["train"][:train_size]
+    kind = np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32
+    splits = {split: numbers.astype(kind) for split, numbers in splits.items()}
+    name = texts.name
+    if texts.folder or tokens not in (CHARACTERS, BYTES):  # of files that another machine may have others of
+        digest = hashlib.sha256(b"".join(numbers.tobytes() for numbers in splits.values())).hexdigest()[:8]
+        name = f"{name}-{digest}"
+    return Tokens(name, vocabulary, splits, decode)
+
+
+def _kind(texts: Texts, tokens: str) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
+    if tokens == CHARACTERS:
+        return _characters(texts)
+    if tokens == BYTES:
+        return 256, _bytes, lambda numbers: bytes(numbers.tolist()).decode("utf-8", errors="replace")
+    return _tokenizer(texts, tokens)
+
+
+def _bytes(text: str) -> Int[np.ndarray, "tokens"]:
+    return np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
+
+
+def _characters(texts: Texts) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
+    """Those of the training text; one token more stands for all others, where the other splits have some."""
+    known = sorted(set(texts.splits["train"]))
+    lacking = set().union(*texts.splits.values()) - set(known)
+    points = np.array([ord(letter) for letter in known], np.int32)
+
+    def into(text: str) -> Int[np.ndarray, "tokens"]:
+        own = np.frombuffer(text.encode("utf-32-le"), np.int32)
+        places = np.minimum(np.searchsorted(points, own), len(points) - 1)
+        return np.where(points[places] == own, places, len(points)).astype(np.int32)
+
+    letters = [*known, UNKNOWN]
+    return len(known) + bool(lacking), into, lambda numbers: "".join(letters[number] for number in numbers.tolist())
+
+
+def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
+    key = f"task.tokens={path}"
+    file = expanded(path)
+    if not file.is_file():
+        raise UserError(f"{key}: is no file; give characters, bytes, or the path of a tokenizer.json")
+    tokenizer = _read(key, file)
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+    vocabulary = 1 + max(tokenizer.get_vocab().values(), default=0)
+
+    def into(text: str) -> Int[np.ndarray, "tokens"]:
+        try:
+            encoded = tokenizer.encode(text, add_special_tokens=False)
+        except Exception as error:  # whatever the library makes of a word without a token
+            raise UserError(f"{key}: does not fit {texts.name} ({first_line(error)}); give another one") from None
+        numbers = np.array(encoded.ids, np.int32)
+        spans = np.array(encoded.offsets, np.int64).reshape(-1, 2)
+        covered = np.zeros(len(text), bool)
+        for (start, end), number in zip(spans.tolist(), encoded.ids, strict=True):
+            covered[start:end] |= number != unknown
+        solid = np.array([not letter.isspace() for letter in text], bool)
+        share = covered[solid].mean() if solid.any() else 0.0
+        if share < FITS:
+            raise UserError(
+                f"{key}: does not fit {texts.name}: it knows {100 * share:.0f} % of the characters; give another one, "
+                f"or characters or bytes"
+            )
+        return numbers
+
+    return vocabulary, into, lambda numbers: str(tokenizer.decode(numbers.tolist()))
+
+
+def _read(key: str, file: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        cure = "pip install 'weight-nowcaster[language]'"
+        raise UserError(f"{key}: needs the package tokenizers: {cure}; or give characters or bytes") from None
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # whatever the library makes of a file that is something else
+        raise UserError(f"{key}: is no tokenizer's file ({first_line(error)[:80]}); give a tokenizer.json") from None

@@ -1,0 +1,128 @@
+"""GPT: a decoder-only transformer, normalised before each block (GPT-2: Radford et al., 2019). Its output layer is the embedding.
+
+124,439,808 parameters with 50,257 tokens, 12 layers, 12 heads, width 768 and a context of 1,024: GPT-2 small. Matrix products
+alone, so that a whole epoch can be one ``lax.scan`` on a CPU too.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+SPREAD = 0.02
+"""Standard deviation of the initial weights."""
+
+
+class Attention(nnx.Module):
+    """Causal self-attention of several heads.
+
+    Args:
+        width: Of the model; a multiple of the heads.
+        heads: How many.
+        spread: Standard deviation of the output's initial weights.
+        rngs: For the initial weights.
+    """
+
+    def __init__(self, width: int, heads: int, spread: float, rngs: nnx.Rngs):
+        self.heads = heads
+        self.qkv = linear(width, 3 * width, SPREAD, rngs)
+        self.out = linear(width, width, spread, rngs)
+
+    def __call__(self, x: Float[Array, "B T width"]) -> Float[Array, "B T width"]:
+        """What each place takes from itself and from those before."""
+        batch, length, width = x.shape
+        parts = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = parts.transpose(2, 0, 3, 1, 4)  # heads before places: the products are faster on a CPU
+        scores = query @ key.swapaxes(-1, -2) / math.sqrt(width // self.heads)
+        before = jnp.tri(length, dtype=bool)[None, None]
+        shares = jax.nn.softmax(jnp.where(before, scores, -jnp.inf), axis=-1)
+        return self.out((shares @ value).transpose(0, 2, 1, 3).reshape(x.shape))
+
+
+class Block(nnx.Module):
+    """Attention, then two fully connected layers; each is normalised first and added to what came in.
+
+    Args:
+        width: Of the model.
+        heads: Of the attention.
+        dropout: Share of each addition that is left out in training.
+        spread: Standard deviation of the initial weights of what is added.
+        rngs: For the initial weights.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, spread: float, rngs: nnx.Rngs):
+        self.dropout = dropout
+        self.attention_norm = norm(width, rngs)
+        self.attention = Attention(width, heads, spread, rngs)
+        self.mlp_norm = norm(width, rngs)
+        self.mlp_in = linear(width, 4 * width, SPREAD, rngs)
+        self.mlp_out = linear(4 * width, width, spread, rngs)
+
+    def __call__(self, x: Float[Array, "B T width"], key: Array | None) -> Float[Array, "B T width"]:
+        """The same shape; ``key`` is for dropout, and without one nothing is left out."""
+        first, second = (None, None) if key is None else jax.random.split(key)
+        x = x + dropped(self.attention(self.attention_norm(x)), self.dropout, first)
+        hidden = jax.nn.gelu(self.mlp_in(self.mlp_norm(x)), approximate=True)
+        return x + dropped(self.mlp_out(hidden), self.dropout, second)
+
+
+class GPT(nnx.Module):
+    """The model: embeddings, blocks, and the logits of each next token.
+
+    Args:
+        vocabulary: How many tokens there are.
+        layers: Blocks.
+        heads: Of each attention; they divide the width.
+        width: Of the model.
+        context: The longest text that it reads, in tokens.
+        dropout: Share of the embeddings and of each block's additions that is left out in training.
+        rngs: For the initial weights.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        layers: int,
+        heads: int,
+        width: int,
+        context: int,
+        dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
+        self.dropout = dropout
+        drawn = jax.nn.initializers.normal(SPREAD)
+        self.token_embedding = nnx.Embed(vocabulary, width, embedding_init=drawn, rngs=rngs)
+        self.position_embedding = nnx.Embed(context, width, embedding_init=drawn, rngs=rngs)
+        spread = SPREAD / math.sqrt(2 * layers)  # GPT-2's, so that the sum of all additions keeps its size
+        self.blocks = nnx.List([Block(width, heads, dropout, spread, rngs) for _ in range(layers)])
+        self.last_norm = norm(width, rngs)
+
+    def __call__(self, tokens: Int[Array, "B T"], key: Array | None = None) -> Float[Array, "B T vocabulary"]:
+        """Logits of the token after each; ``key`` is for dropout, in training."""
+        keys = [None] * (len(self.blocks) + 1) if key is None else [*jax.random.split(key, len(self.blocks) + 1)]
+        positions = self.position_embedding.embedding[...][None, : tokens.shape[1]]
+        x = dropped(self.token_embedding(tokens) + positions, self.dropout, keys[0])
+        for block, own in zip(self.blocks, keys[1:], strict=True):
+            x = block(x, own)
+        return self.token_embedding.attend(self.last_norm(x))
+
+
+def linear(inputs: int, outputs: int, spread: float, rngs: nnx.Rngs) -> nnx.Linear:
+    """A fully connected layer with a bias of zeros."""
+    return nnx.Linear(inputs, outputs, kernel_init=jax.nn.initializers.normal(spread), rngs=rngs)
+
+
+def norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """A normalisation with GPT-2's epsilon."""
+    return nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
+
+
+def dropped(x: Float[Array, "*shape"], share: float, key: Array | None) -> Float[Array, "*shape"]:
+    """``x`` with this share of it 0, and the rest scaled up to the same mean; without a key all of it."""
+    if key is None or share == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - share, x.shape)
+    return jnp.where(kept, x / (1 - share), 0)

@@ -1,0 +1,131 @@
+"""From a configuration to a task: the class that ``task._target_`` names is imported, called, and checked.
+
+A configuration here is anything with ``task``, ``model``, ``data``, ``augment`` and ``batch_size``, as the commands have them.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from collect.tasks import check
+from collect.tasks.classification import Classification
+from collect.tasks.failure import failure
+from collect.tasks.protocol import Task
+from nowcast.types import UserError
+
+PARTS = ("model", "data", "augment", "batch_size")
+"""Of a configuration: what a task may ask for, by the name of an argument."""
+
+
+def make(config: Any, batch_size: int | None = None) -> Task:
+    """The task of a configuration; ``batch_size`` stands in for the configuration's own.
+
+    Raises:
+        UserError: The class cannot be imported, does not take the keys that are given, or is no task.
+    """
+    kind = resolve(_target(config))
+    given = {name: getattr(config, name) for name in PARTS}
+    if batch_size is not None:
+        given["batch_size"] = batch_size
+    task = _call(_maker(kind), _target(config), _own(config), given)
+    if not kind.__module__.startswith("collect.tasks."):  # the tests check ours
+        check.check(task, _target(config))
+    return task
+
+
+def described(config: Any) -> dict[str, Any]:
+    """What a run depends on by its task: the task's own keys, and those of its parts that it takes.
+
+    Of a classification it is as it was before there were other tasks: corpora and reports made then go on.
+    """
+    own = {} if is_classification(config) else {"task_config": dict(config.task)}
+    takes = inspect.signature(_maker(resolve(_target(config)))).parameters
+    parts = {
+        "model": lambda: asdict(config.model),
+        "data": lambda: config.data.identity,
+        "augment": lambda: config.augment.name,
+    }
+    return own | {name: part() for name, part in parts.items() if name in takes and name not in _own(config)}
+
+
+def is_classification(config: Any) -> bool:
+    """Whether the task is the one where nothing else is said."""
+    return resolve(_target(config)) is Classification
+
+
+def said(config: Any) -> str:
+    """What is trained, in a few words: ``resnet20 on digits``."""
+    if is_classification(config):
+        return f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
+    name = _target(config).rpartition(".")[2]
+    takes = inspect.signature(_maker(resolve(_target(config)))).parameters
+    return f"{name} on {config.data.name}" if "data" in takes else name
+
+
+def resolve(target: str) -> type:
+    """The class that ``package.file.Class`` names, of what is installed or of a file in the current folder."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # last: a file of the user's hides no package
+    module, _, name = target.rpartition(".")
+    if not module:
+        raise UserError(f"task._target_={target}: names no class; give file.Class, or package.file.Class")
+    try:
+        importlib.invalidate_caches()  # the file may be younger than this process
+        found = getattr(importlib.import_module(module), name, None)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a file of one's own raises
+        raise UserError(
+            f"task._target_={target}: {module} cannot be imported ({failure(error)}); give package.file.Class, of a file "
+            f"in {here} or of an installed package"
+        ) from None
+    if not isinstance(found, type):
+        raise UserError(f"task._target_={target}: {module} has no class {name}")
+    return found
+
+
+def _target(config: Any) -> str:
+    return str(config.task["_target_"])
+
+
+def _own(config: Any) -> dict[str, Any]:
+    """The task's own keys."""
+    return {key: value for key, value in config.task.items() if key != "_target_"}
+
+
+def _maker(kind: type) -> Callable[..., Any]:
+    return getattr(kind, "configured", kind)
+
+
+def _call(maker: Callable[..., Any], target: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """The task, made from its own keys and from those parts of the configuration that it takes."""
+    parameters = inspect.signature(maker).parameters
+    named = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    keys = [name for name in named if name not in given]
+    takes = f"{target} takes {', '.join(keys) or 'no keys of its own'}"
+    anything = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in own:
+        if name not in named and not anything:
+            raise UserError(f"task.{name}: is unknown; {takes}")
+    for name, parameter in named.items():
+        if name not in own and name not in given and parameter.default is parameter.empty:
+            raise UserError(f"task.{name} is missing: give task.{name}=…; {takes}")
+    if "augment" not in {*named, *own} and given["augment"].name != "none":
+        raise UserError(f"augment={given['augment'].name}: {target} augments nothing; leave it out")
+    try:
+        return maker(**{name: value for name, value in given.items() if name in named} | dict(own))
+    except UserError:
+        raise
+    except Exception as error:
+        if maker.__module__.startswith("collect."):
+            raise
+        raise UserError(f"task._target_={target}: cannot be made ({failure(error)})") from None

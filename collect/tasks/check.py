@@ -1,0 +1,157 @@
+"""Whether an object is a task: what it lacks, or gives of the wrong kind, in one line that names the member."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from collect.tasks.failure import failure
+from collect.tasks.protocol import Metric, Task
+from nowcast.types import OPERATIONS, UserError
+
+KEY = 0xC4EC
+METHODS = {
+    "init": "init(seed)",
+    "order": "order(seed, epoch)",
+    "batch": "batch(arrays, indices, key)",
+    "loss": "loss(params, extra, batch, key)",
+    "gradients": "gradients(params, extra, batch, key)",
+    "evaluate": "evaluate(params, extra, split)",
+}
+
+
+def check(task: Any, target: str) -> None:
+    """Refuse what is no :class:`collect.tasks.Task`: every member is looked at, and every method is called once or traced.
+
+    Args:
+        task: What was made of the class.
+        target: How messages name the class.
+
+    Raises:
+        UserError: A member is missing or of the wrong kind, or a method fails.
+    """
+    say = _Teller(target)
+    own_gradients = hasattr(task, "gradients")
+    for name in [*Task.__annotations__, *METHODS]:
+        if not hasattr(task, name) and name != "gradients" and not (name == "loss" and own_gradients):
+            raise say(name, f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one")
+        if name in METHODS and hasattr(task, name) and not callable(getattr(task, name)):
+            raise say(name, f"must be a method, {METHODS[name]}")
+    _check_attributes(task, say)
+    params, extra = _start(task, say)
+    step = _check_steps(task, say)
+    call = "gradients" if own_gradients else "loss"
+    key = jax.random.key(KEY)
+    batch = say.calling("batch", lambda: jax.eval_shape(task.batch, task.arrays, step, key))
+    given = say.calling(call, lambda: jax.eval_shape(getattr(task, call), params, extra, batch, key))
+    parts = ("loss", "gradients", "new extra") if own_gradients else ("loss", "new extra")
+    if not isinstance(given, tuple) or len(given) != len(parts):
+        raise say(call, f"must give ({', '.join(parts)}), and gives {_kind(given)}")
+    if getattr(given[0], "shape", None) != () or not np.issubdtype(given[0].dtype, np.floating):
+        raise say(call, f"must give a loss that is one number, and gives {_kind(given[0])}")
+    if own_gradients and _shapes(given[1]) != _shapes(params):
+        raise say(call, "must give gradients of the structure and shapes of params")
+    if _shapes(given[-1]) != _shapes(extra):
+        raise say(call, "must give a new extra of the structure, shapes and dtypes of the one it takes")
+    for split in task.splits:
+        _check_evaluation(task, params, extra, split, say)
+
+
+class _Teller:
+    """Makes errors that name a member of the class."""
+
+    def __init__(self, target: str):
+        self._target = target
+
+    def __call__(self, member: str, what: str) -> UserError:
+        return UserError(f"{self._target}.{member}: {what}")
+
+    def calling(self, member: str, call: Callable[[], Any]) -> Any:
+        """What a method gives; a failure of it, in one line."""
+        try:
+            return call()
+        except UserError:
+            raise
+        except Exception as error:  # whatever somebody's code raises
+            raise self(member, f"failed when it was called as {METHODS[member]} ({failure(error)})") from None
+
+
+def _check_attributes(task: Any, say: _Teller) -> None:
+    if not isinstance(task.name, str) or not task.name or set(task.name) & set("/\\ \n"):
+        raise say("name", f"must be a text without spaces and slashes, such as 'mine-digits', and is {task.name!r}")
+    steps = task.steps_per_epoch
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise say("steps_per_epoch", f"must be a whole number, 1 or more, and is {steps!r}")
+    metrics, splits = task.metrics, task.splits
+    listed = isinstance(metrics, Sequence) and len(metrics) > 0
+    if not listed or not all(isinstance(metric, Metric) and isinstance(metric.name, str) for metric in metrics):
+        raise say("metrics", f"must be a sequence of collect.tasks.Metric, at least one, and is {metrics!r}")
+    for metric in metrics:
+        if metric.better not in ("lower", "higher") or metric.compare not in ("ratio", "difference"):
+            raise say("metrics", f"better is 'lower' or 'higher', compare 'ratio' or 'difference'; {metric} is not so")
+    texts = isinstance(splits, Sequence) and not isinstance(splits, str) and all(isinstance(s, str) for s in splits)
+    if not texts or not splits:
+        raise say("splits", f"must be a sequence of names, such as ('validation', 'test'), and is {splits!r}")
+
+
+def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
+    """``(params, extra)`` of seed 0, if they are what they must be."""
+    begun = say.calling("init", lambda: task.init(0))
+    if not isinstance(begun, tuple) or len(begun) != 2:
+        raise say("init", f"must give (params, extra), and gives {_kind(begun)}")
+    params, extra = begun
+    leaves = jax.tree.leaves(params)
+    if not leaves or not all(np.issubdtype(getattr(leaf, "dtype", object), np.floating) for leaf in leaves):
+        raise say("init", "must give params whose leaves are arrays of floats, at least one")
+    structure: Any = jax.tree.structure(params)
+    if jax.tree.structure(task.labels) != structure:
+        raise say("labels", "must have the structure of params: nowcast.label_ops(params) gives that")
+    for label in jax.tree.leaves(task.labels):
+        if label not in OPERATIONS:
+            raise say("labels", f"{label!r} is no operation: use one of {', '.join(OPERATIONS)}")
+    rates = getattr(task, "rates", None)
+    if rates is not None and jax.tree.structure(rates) != structure:
+        raise say("rates", "must have the structure of params, with a number for each leaf")
+    return params, extra
+
+
+def _check_steps(task: Any, say: _Teller) -> Any:
+    """The first row of an epoch's order."""
+    order = say.calling("order", lambda: task.order(0, 0))
+    shape = getattr(order, "shape", None)
+    if not isinstance(order, np.ndarray) or len(order) != task.steps_per_epoch:
+        expected = f"a NumPy array of steps_per_epoch={task.steps_per_epoch} rows"
+        raise say("order", f"must give {expected}, and gives {_kind(order)}{'' if shape is None else f' of {shape}'}")
+    if not np.array_equal(order, say.calling("order", lambda: task.order(0, 0))):
+        raise say("order", "must give the same twice: it follows from seed and epoch alone")
+    return order[0]
+
+
+def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Teller) -> None:
+    measured = say.calling("evaluate", lambda: task.evaluate(params, extra, split))
+    names = {metric.name for metric in task.metrics}
+    if not isinstance(measured, Mapping) or set(measured) != names:
+        expected = f"a dict with the metrics, {', '.join(sorted(names))}"
+        has = ", ".join(map(str, measured)) if isinstance(measured, Mapping) else _kind(measured)
+        raise say("evaluate", f"must give {expected}, and gives {has}")
+    for metric in task.metrics:
+        value = measured[metric.name]
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise say("evaluate", f"must give {metric.name} as a number, and gives {_kind(value)}")
+        if metric.compare == "ratio" and math.isfinite(value) and value < 0:
+            raise say("metrics", f"{metric.name} is compared by ratio and is {value:g}: give compare='difference'")
+
+
+def _shapes(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(np.shape(leaf), np.result_type(leaf) if np.isscalar(leaf) else leaf.dtype) for leaf in leaves]
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in a few words."""
+    shape = getattr(value, "shape", None)
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return type(value).__name__ if shape is None else f"an array of {shape}"

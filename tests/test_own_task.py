@@ -1,0 +1,203 @@
+"""Tasks of any kind: made from a configuration, refused where they are none, recorded with what they depend on."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from collect import corpus
+from collect.config import AugmentConfig, DataConfig, ModelConfig
+from collect.members import members
+from collect.population import Group, _run_id
+from collect.tasks import LOSS, Classification, Metric, Task, build, check
+from collect.tasks.failure import failure
+from meta_train.validate import architectures, check_keep_out
+from nowcast.types import UserError
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "own_task.md"
+
+
+class Line:
+    """A line through made-up points: the smallest task."""
+
+    name, steps_per_epoch, splits, metrics = "line-made_up", 2, ("validation",), (LOSS,)
+
+    def __init__(self):
+        self.arrays = jnp.arange(8.0)
+        self.labels = {"slope": "fc"}
+
+    def init(self, seed):
+        return {"slope": jnp.full((1, 1), float(seed))}, {}
+
+    def order(self, seed, epoch):
+        return np.arange(8).reshape(2, 4)
+
+    def batch(self, arrays, indices, key=None):
+        return arrays[indices]
+
+    def loss(self, params, extra, batch, key):
+        return jnp.mean((params["slope"][0] * batch - 1) ** 2), extra
+
+    def evaluate(self, params, extra, split):
+        return {"loss": 1.0}
+
+
+def test_the_smallest_task_passes():
+    check.check(Line(), "Line")
+    assert isinstance(Line(), Task)
+
+
+def test_a_classification_is_a_task():
+    check.check(Classification.configured(ModelConfig("mlp", width=0.1), DataConfig(), AugmentConfig(), 64), "C")
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "said"),
+    [
+        ("evaluate", None, "Line.evaluate: must be a method"),
+        ("name", "a b", "Line.name: must be a text without spaces"), ("steps_per_epoch", 0, "Line.steps_per_epoch: must be a whole number"),
+        ("metrics", ("loss",), "Line.metrics: must be a sequence of collect.tasks.Metric"), ("metrics", (Metric("loss", "less"),), "better is 'lower' or 'higher'"),
+        ("splits", "test", "Line.splits: must be a sequence of names"), ("labels", {"slop": "fc"}, "Line.labels: must have the structure of params"),
+        ("labels", {"slope": "gru"}, "'gru' is no operation"), ("rates", {"other": 1.0}, "Line.rates: must have the structure of params"),
+        ("init", lambda seed: {"slope": jnp.ones(1)}, "Line.init: must give (params, extra), and gives dict"),
+        ("init", lambda seed: ({"slope": 1}, {}), "arrays of floats"), ("order", lambda seed, epoch: [[1]], "Line.order: must give a NumPy array of steps_per_epoch=2 rows"),
+        ("order", lambda seed, epoch: np.random.default_rng().permutation(8).reshape(2, 4), "Line.order: must give the same twice"),
+        ("order", lambda seed: 1, "Line.order: failed when it was called as order(seed, epoch) (TypeError"),
+        ("batch", lambda arrays, indices: arrays, "Line.batch: failed when it was called as batch(arrays, indices, key)"),
+        ("loss", lambda p, e, b: (jnp.sum(b), e), "Line.loss: failed when it was called as loss(params, extra, batch, key)"),
+        ("loss", lambda p, e, b, k: jnp.sum(b), "Line.loss: must give (loss, new extra)"), ("loss", lambda p, e, b, k: (b, e), "a loss that is one number, and gives an array of (4,)"),
+        ("loss", lambda p, e, b, k: (jnp.sum(b), {"count": 1}), "a new extra of the structure"),
+        ("gradients", lambda p, e, b, k: (jnp.sum(b), e), "Line.gradients: must give (loss, gradients, new extra)"),
+        ("gradients", lambda p, e, b, k: (jnp.sum(b), {"slope": b}, e), "gradients of the structure and shapes of params"),
+        ("evaluate", lambda p, e, s: 1.0, "Line.evaluate: must give a dict with the metrics, loss, and gives float"),
+        ("evaluate", lambda p, e, s: {"los": 1.0}, "and gives los"), ("evaluate", lambda p, e, s: {"loss": "low"}, "loss as a number, and gives str"),
+        ("evaluate", lambda p, e, s: {"loss": -1.0}, "Line.metrics: loss is compared by ratio and is -1"),
+    ],
+)  # fmt: skip
+def test_what_is_of_the_wrong_kind_is_named_in_one_line(member, value, said):
+    task = Line()
+    setattr(task, member, value)
+    with pytest.raises(UserError) as caught:
+        check.check(task, "Line")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("member", ["name", "labels", "metrics", "splits", "arrays", "init", "loss"])
+def test_what_is_missing_is_named(member):
+    lacking = SimpleNamespace(
+        **{name: getattr(Line(), name) for name in dir(Line()) if name[0] != "_" and name != member}
+    )
+    with pytest.raises(UserError, match=f"Line.{member}: is missing: a task needs {member}"):
+        check.check(lacking, "Line")
+
+
+def test_a_task_with_its_own_gradients_needs_no_loss():
+    task = SimpleNamespace(**{name: getattr(Line(), name) for name in dir(Line()) if name[0] != "_" and name != "loss"})
+    task.gradients = lambda p, e, b, k: (jnp.sum(b), p, e)
+    task.rates = {"slope": 0.5}
+    check.check(task, "Line")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder to type commands in, on the import path as long as the test runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def configuration(target, **own):
+    return SimpleNamespace(
+        task={"_target_": target, **own},
+        model=ModelConfig("mlp"),
+        data=DataConfig(),
+        augment=AugmentConfig(),
+        batch_size=4,
+    )
+
+
+def test_a_class_gets_its_own_keys_and_the_parts_that_it_asks_for(here):
+    (here / "asking.py").write_text(
+        "class Asking:\n    def __init__(self, batch_size, data, *, model, width=1):\n        self.got = batch_size, data.name, model, width\n"
+    )
+    own = configuration("asking.Asking", model="lstm", width=3)
+    with pytest.raises(UserError, match=r"asking\.Asking\.name: is missing"):
+        build.make(own)
+    made = build._call(build.resolve("asking.Asking"), "T", {"model": "lstm"}, vars(own) | {"batch_size": 7})
+    assert made.got == (7, "digits", "lstm", 1)
+    assert build.described(own) == {"task_config": own.task, "data": {"name": "digits", "train_size": None}}
+
+
+def test_a_file_that_fails_is_told_by_its_line(here):
+    (here / "failing.py").write_text("import math\n\nmath.nothing\n")
+    with pytest.raises(
+        UserError, match=r"failing cannot be imported \(AttributeError: .*nothing.*, failing.py line 3\)"
+    ):
+        build.make(configuration("failing.Task"))
+    (here / "broken.py").write_text("class Task(\n")
+    with pytest.raises(UserError, match=r"broken cannot be imported \(SyntaxError"):
+        build.make(configuration("broken.Task"))
+    (here / "raising.py").write_text("class Task:\n    def __init__(self):\n        1 / 0\n")
+    with pytest.raises(UserError, match=r"cannot be made \(ZeroDivisionError: .*, raising.py line 3\)"):
+        build.make(configuration("raising.Task"))
+
+
+def test_a_missing_key_is_told_with_those_that_there_are(here):
+    (here / "needing.py").write_text("class Task:\n    def __init__(self, batch_size, width, depth=2):\n        pass\n")
+    with pytest.raises(UserError, match=r"task.width is missing: give task.width=…; needing.Task takes width, depth"):
+        build.make(configuration("needing.Task"))
+
+
+def test_a_failure_without_a_line_of_the_users_names_none():
+    assert failure(ValueError("odd")) == "ValueError: odd"
+
+
+def test_what_a_classification_records_is_what_it_recorded_before(corpus_config, tmp_path):
+    config = corpus_config(tmp_path, runs=1)
+    group = Group(config, list(members(config)), None)
+    described = group._describe(group.members[0])
+    assert list(described) == [
+        "task", "seed", "model", "data", "optimizer", "augment", "batch_size", "epochs", "record_every",
+    ]  # fmt: skip
+    assert _run_id(described) == "mlp-digits-adam-seed0-" + BEFORE
+
+
+BEFORE = "23555fa0"
+"""The digest that the collector gave this run before there were tasks of other kinds."""
+
+
+def run(task, **config):
+    return SimpleNamespace(config={"task": task, **config})
+
+
+def test_keep_out_knows_tasks_of_ones_own(unchecked):
+    assert architectures(run("gpt-tiny_shakespeare", task_config={"layers": 2})) == {"gpt", "gpt-tiny_shakespeare"}
+    assert {"mine", "resnet32", "resnet"} <= architectures(run("mine-data", task_config={"model": "resnet32"}))
+    assert "resnet20" in architectures(run("mine-data", task_config={"model": {"name": "resnet", "depth": 20}}))
+    check_keep_out([run("gpt-poem")], ["gpt", "shufflenet_v2", "resnet32"])
+    with pytest.raises(UserError, match=r"keep_out=gpd: no architecture, and no run .* in the corpus gpt, gpt-poem"):
+        check_keep_out([run("gpt-poem")], ["gpd"])
+
+
+def test_the_task_of_the_documents_goes_through_all_commands(script, tmp_path):
+    text = PAGE.read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    [lines] = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "my_tasks.py").write_text(code)
+    short = {"collect": [], "meta_train": ["steps=20"], "evaluate": ["seeds=2", "tuned.seeds=2", "workers=1"]}
+    for line in lines.splitlines():
+        name, *given = re.fullmatch(r"python scripts/(\w+)\.py (.*)", line).groups()
+        done = script(name, *given[0].replace("steps=200", "").split(), *short[name], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    one, *_ = corpus.open(tmp_path / "corpora/sine")
+    assert one.config["task"] == "sine16-made_up"
+    assert one.config["task_config"] == {"_target_": "my_tasks.Sine", "width": 16}
+    assert "data" not in one.config
+    assert one.metrics["loss"][-1] < one.metrics["loss"][0]
+    assert (tmp_path / "reports/sine/report.html").is_file()
+    assert jax.tree.leaves(list(tmp_path.glob("reports/sine/results.json")))
