@@ -11,6 +11,7 @@ import pytest
 from curves import validate
 
 import nowcast
+from collect.tasks import LOSS, Metric
 from collect.training import optimizers
 from collect.training.loop import Loop
 from evaluate import Arm
@@ -35,6 +36,7 @@ class Line:
     """A line through 64 points: no accuracy, and a second metric."""
 
     name, steps_per_epoch = "line", 4
+    metrics, splits = (LOSS, Metric("root")), ("validation", "test")
 
     def __init__(self):
         x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -50,12 +52,12 @@ class Line:
     def batch(self, arrays, indices, key=None):
         return jax.tree.map(lambda a: a[indices], arrays)
 
-    def loss(self, params, extra, batch):
+    def loss(self, params, extra, batch, key):
         x, y = batch
         return jnp.mean((x @ params["kernel"][:, 0] + params["bias"][0] - y) ** 2), extra
 
     def evaluate(self, params, extra, split):
-        loss = float(self.loss(params, extra, self.arrays)[0])
+        loss = float(self.loss(params, extra, self.arrays, None)[0])
         return {"loss": loss, "root": loss**0.5}
 
 
@@ -87,7 +89,7 @@ def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(mo
     state = tx.init(params)
     for step in range(6):  # nothing is compiled or donated here
         batch = task.batch(task.arrays, task.order(0, step // 4)[step % 4])
-        grads = jax.grad(lambda p, batch=batch: task.loss(p, extra, batch)[0])(params)
+        grads = jax.grad(lambda p, batch=batch: task.loss(p, extra, batch, None)[0])(params)
         updates, state = jax.jit(tx.update)(grads, state, params, learning_rate=rates[step])
         params = optax.apply_updates(params, updates)
     loop = Loop(task, tx, nowcast.POPULATION)

@@ -13,6 +13,7 @@ import nowcast
 from collect.data import Dataset
 from collect.data.augment import AUGMENTS
 from collect.models import MODELS
+from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError
 
 EVALUATION_BATCH = {"cpu": 256}
@@ -23,6 +24,8 @@ ESTIMATION_BATCH = 500
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
+    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation split.
+
     Args:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs.
@@ -31,6 +34,8 @@ class Classification:
         standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
+
+    metrics = (LOSS, Metric("accuracy", "higher", "difference"))
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
+        self.splits = tuple(split for split in ("validation", "test") if split in data.images)
         self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
@@ -80,8 +86,10 @@ class Classification:
         images = _as_float(images[indices])
         return self._standard(images if key is None else self._augment(key, images)), labels[indices]
 
-    def loss(self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy in training mode, and the new BatchNorm statistics."""
+    def loss(
+        self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics; no model of ours draws by the key."""
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
         logits = module(images)

@@ -15,6 +15,8 @@ from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
 """Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
+LOSS_KEYS = 0x1055
+"""Folded into a batch's key it gives the key of the loss, so that the two share no random numbers."""
 
 
 class State(NamedTuple):
@@ -197,16 +199,25 @@ class Loop:
 
     def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any) -> tuple[State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])
-        batch = self.task.batch(arrays, indices, key)
-        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(state.params, state.extra, batch)
+        batch, key = self.task.batch(arrays, indices, key), jax.random.fold_in(key, LOSS_KEYS)
+        loss, grads, extra = self._gradients(state.params, state.extra, batch, key)
+        factors = getattr(self.task, "rates", None)
         updates, optimizer = self.optimizer.update(
             grads,
             state.optimizer,
             state.params,
             learning_rate=rate,
-            value_fn=lambda p: self.task.loss(p, state.extra, batch)[0],
+            value_fn=lambda p: self.task.loss(p, state.extra, batch, key)[0],
+            **({} if factors is None else {"factors": factors}),
         )
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
+
+    def _gradients(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[jax.Array, PyTree, PyTree]:
+        """``(loss, gradients, new extra)`` of a step: the task's own where it gives them, otherwise those of its loss."""
+        if own := getattr(self.task, "gradients", None):
+            return own(params, extra, batch, key)
+        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(params, extra, batch, key)
+        return loss, grads, extra
 
 
 def _moment(seed: int, step: int) -> np.ndarray:

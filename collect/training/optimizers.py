@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
@@ -42,15 +43,24 @@ GRIDS = {
 
 
 def make(name: str) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``."""
+    """An optimizer whose ``update`` takes ``learning_rate=``, and ``factors=`` on the rates of single leaves.
+
+    ``factors``, a tree like the updates, is a task's ``rates``: each leaf's update is multiplied by its own. This is done here, inside of
+    all that may be around an optimizer, so that outer steps, averages and jumps see weights that moved at those rates.
+    """
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
 
     def update(
-        updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
+        updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, factors: PyTree = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
-        return now.update(updates, state, params, **extra)
+        updates, state = now.update(updates, state, params, **extra)
+        if factors is None:
+            return updates, state
+        if name == "schedule_free":  # its update is no multiple of the rate: the average of the weights is part of it
+            raise UserError(f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose another")
+        return jax.tree.map(lambda update, factor: update * jnp.asarray(factor, update.dtype), updates, factors), state
 
     return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)
 
