@@ -8,8 +8,8 @@ from typing import Any
 
 from collect.files import replace
 from evaluate import joint
+from evaluate.folder import write_json
 from evaluate.summary import SCHEMA
-from evaluate.trials import write_json
 from nowcast.paths import check_writable, dangling, expanded
 from nowcast.types import UserError
 

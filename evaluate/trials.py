@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import math
-import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,6 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from collect.files import lock, replace
 from collect.tasks.protocol import Task
 from collect.training import machine, optimizers
 from collect.training.loop import State
@@ -25,14 +21,13 @@ from collect.training.workers import workers as own_workers
 from evaluate import weight_samples
 from evaluate.arms import LAWA, ORACLE, Arm
 from evaluate.curve import Curve
+from evaluate.folder import with_nan, write_json
+from evaluate.metrics import measured
 from evaluate.protocol import PAPER
 from evaluate.training import Moment, Training
 from evaluate.weight_samples import Samples
 from nowcast.forecasters import Forecaster
 from nowcast.types import PyTree, UserError
-
-LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
-"""A list of numbers, as :mod:`json` indents it."""
 
 LATER = ("min_drift",)
 """Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs still count."""
@@ -95,7 +90,7 @@ class Trials:
                     )
 
     def train(self, arms: Iterable[Arm], seeds: Sequence[int], title: str, *, calibrate: bool = False) -> None:
-        """Train every arm with every seed; finished ones are not trained again. Calibration never reads the test set along the way."""
+        """Train every arm with every seed; finished ones are not trained again. Calibration never reads the last split of several."""
         arms = list(arms)
         for arm in arms:
             (self._folder / arm.name).mkdir(parents=True, exist_ok=True)
@@ -118,7 +113,7 @@ class Trials:
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
-        return _with_nan(json.loads(self._file(arm, seed).read_text(encoding="utf-8")))
+        return with_nan(json.loads(self._file(arm, seed).read_text(encoding="utf-8")))
 
     def forecast_errors(self, arm: Arm, base: Arm, seeds: Sequence[int]) -> list[dict[str, float]] | None:
         """By seed and operation how far an arm's forecasts are from what its base's run did, over staying where it was.
@@ -199,7 +194,8 @@ class Trials:
         try:
             curve = json.loads(file.read_text(encoding="utf-8"))
             kept, digest = file.with_suffix(".npz"), self._digest(arm)
-            whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "loss", "seconds"))
+            names = [metric.name for metric in self.task.metrics]
+            whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "seconds", *names))
             own = curve.get("settings_sha256", digest) == digest
             return (
                 own and whole and bool(curve["jumps"]) and (not kept.exists() or weight_samples.read(kept) is not None)
@@ -225,16 +221,16 @@ class _Record:
     def add(self, moment: Moment, lane: int) -> None:
         """A snapshot or a jump."""
         snapshot = moment.snapshots[lane]
-        split = "test" if self._paper else "validation"
+        split = self._task.splits[-1 if self._paper else 0]
         if moment.snapshot and self._last.maxlen != 1:
             self._last.append(jax.device_get(self._training.judged(snapshot.state)))
         now = self._measure(snapshot.state, split)
         if moment.before:
             before = self._measure(moment.before[lane], split)
-            damping = 1.0
+            damping, judged = 1.0, self._task.metrics[0].name
             if self._training.arm.forecaster != ORACLE:
                 damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
-            for key, value in zip(self._jumps, (snapshot.step, before["loss"], now["loss"], damping), strict=True):
+            for key, value in zip(self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True):
                 self._jumps[key].append(value)
             now = before if self._paper else now
         if not moment.snapshot:
@@ -246,21 +242,22 @@ class _Record:
         self._state = snapshot.state  # the last one stays valid
 
     def finished(self, *, test: bool) -> dict[str, Any]:
-        """Everything, after the last snapshot; the test set is read here, once (by the paper's protocol it was read all along)."""
-        measured = self._measure(self._state, "test") if test else {}
+        """Everything, after the last snapshot; with ``test`` what the last split says of it.
+
+        That split is read here, once; by the paper's protocol it was read all along. A task with one split alone has nothing more to say.
+        """
+        read = test and (self._paper or len(self._task.splits) > 1)
+        at_end = self._measure(self._state, self._task.splits[-1]) if read else {}
         curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
         return (
-            curve
-            | {f"test_{key}": [value] for key, value in measured.items()}
-            | {"jumps": self._jumps}
-            | self._at_end()
+            curve | {f"test_{key}": [value] for key, value in at_end.items()} | {"jumps": self._jumps} | self._at_end()
         )
 
     def _measure(self, state: State, split: str) -> dict[str, float]:
         params = self._training.judged(state)
         if self._last.maxlen != 1:
             params = jax.tree.map(lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last)
-        return self._task.evaluate(params, state.extra, split)
+        return measured(self._task, self._task.evaluate(params, state.extra, split), split)
 
     def _at_end(self) -> dict[str, Any]:
         own = self._training.nowcast(self._state.optimizer)
@@ -272,62 +269,3 @@ class _Record:
             "history_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(history)),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(self._state.params)),
         }
-
-
-def claim(folder: Path, described: dict[str, Any]) -> None:
-    """Make the report's folder one of this configuration, or refuse one that holds results of another."""
-    file = folder / "configuration.json"
-    described = json.loads(json.dumps(described))
-    if file.exists():
-        try:
-            before = dict(json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise UserError(
-                f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove this one"
-            ) from None
-        changed = sorted(key for key in described.keys() | before.keys() if described.get(key) != before.get(key))
-        if changed:
-            key = changed[0]
-            raise UserError(
-                f"report={str(folder)!r} holds results of another configuration ({key}: {before.get(key)!r} there, "
-                f"{described.get(key)!r} asked for); choose another folder"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(item.name[0] != "." for item in folder.iterdir())):
-        raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, described)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """No other command trains for this report meanwhile."""
-    name = f"report={str(folder)!r}"
-    taken = f"{name}: another command is at work there; wait for its end, or choose another folder"
-    with lock(folder / "runs", name, taken=taken, cure="choose a folder on another file system") as held:
-        try:
-            yield
-        finally:
-            Path(held.name).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite becomes null."""
-    text = json.dumps(_without_nan(content), indent=1, allow_nan=False)
-    replace(path, LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _with_nan(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _with_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [math.nan if value is None else value for value in content]
-    return content

@@ -19,8 +19,9 @@ from collect.training.loop import Loop
 from collect.training.stop import Stop
 from evaluate import weight_samples
 from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer, resolve
+from evaluate.folder import claim, write_json
 from evaluate.training import Training
-from evaluate.trials import Stopped, Trials, claim, write_json
+from evaluate.trials import Stopped, Trials
 from nowcast.forecasters import Forecaster
 
 RATE, EPOCHS, EACH = 3e-3, 11, 4

@@ -1,5 +1,6 @@
 """Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ class Classification:
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
-    metrics = (LOSS, Metric("accuracy", "higher", "difference"))
+    metrics: Sequence[Metric] = (LOSS, Metric("accuracy", "higher", "difference"))
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Classification:
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
         self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
         self.arrays = self._data["train"]
-        self.splits = tuple(split for split in ("validation", "test") if split in data.images)
+        self.splits: Sequence[str] = tuple(split for split in ("validation", "test") if split in data.images)
         self._moments = _moments(data.images["train"]) if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)

@@ -59,7 +59,9 @@ def make(name: str) -> optax.GradientTransformationExtraArgs:
         if factors is None:
             return updates, state
         if name == "schedule_free":  # its update is no multiple of the rate: the average of the weights is part of it
-            raise UserError(f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose another")
+            raise UserError(
+                f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose another"
+            )
         return jax.tree.map(lambda update, factor: update * jnp.asarray(factor, update.dtype), updates, factors), state
 
     return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)

@@ -30,8 +30,8 @@ from collect.tasks import Classification
 from collect.training import optimizers
 from collect.training.loop import Loop
 from collect.training.workers import side_by_side
+from evaluate.folder import write_json
 from evaluate.statistics import crossing, smooth, speed_up
-from evaluate.trials import write_json
 from nowcast import Guard
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError

@@ -1,0 +1,75 @@
+"""A report's folder: of one configuration, of one command at a time, and files that are whole."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from collect.files import lock, replace
+from nowcast.types import UserError
+
+LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
+"""A list of numbers, as :mod:`json` indents it."""
+
+
+def claim(folder: Path, described: dict[str, Any]) -> None:
+    """Make the report's folder one of this configuration, or refuse one that holds results of another."""
+    file = folder / "configuration.json"
+    described = json.loads(json.dumps(described))
+    if file.exists():
+        try:
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove this one"
+            ) from None
+        changed = sorted(key for key in described.keys() | before.keys() if described.get(key) != before.get(key))
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"report={str(folder)!r} holds results of another configuration ({key}: {before.get(key)!r} there, "
+                f"{described.get(key)!r} asked for); choose another folder"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(item.name[0] != "." for item in folder.iterdir())):
+        raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, described)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """No other command trains for this report meanwhile."""
+    name = f"report={str(folder)!r}"
+    taken = f"{name}: another command is at work there; wait for its end, or choose another folder"
+    with lock(folder / "runs", name, taken=taken, cure="choose a folder on another file system") as held:
+        try:
+            yield
+        finally:
+            Path(held.name).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite becomes null."""
+    text = json.dumps(_without_nan(content), indent=1, allow_nan=False)
+    replace(path, LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def with_nan(content: Any) -> Any:
+    """What a file holds with NaN for null in its lists."""
+    if isinstance(content, dict):
+        return {key: with_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [math.nan if value is None else value for value in content]
+    return content
