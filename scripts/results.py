@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
+from collect.figures import png
 from collect.files import replace
 from evaluate import joint, pictures, report, tables, words
 from evaluate.joining import is_joint, read
@@ -49,7 +50,7 @@ def block(folder: Path, name: str) -> list[str]:
         warnings = [line for line in results["verdicts"] if warns(line)]
         made_by = words.made_by(results["commands"][-1:])
     for kind, figure in drawn.items():
-        replace(place / f"{kind}.png", pictures.png(figure))
+        replace(place / f"{kind}.png", png(figure))
     replace(place / "report.md", text)
     shown, *others = (f"{folder.name}/{name}/{kind}.png" for kind in drawn)
     links = f"[All tables and words]({folder.name}/{name}/report.md)" + "".join(
