@@ -2,8 +2,8 @@
 
 The protocol: all arms of one seed share initial weights and data order; targets come from calibration seeds of the bases
 alone, fixed before any other arm runs, and learning rates from the same seeds; a target is crossed when the mean of three
-consecutive validation losses is at or below it; a run that never crosses counts as crossing at its end. The WNN paper's own
-protocol (first crossing of an accuracy, on the test set, before a jump) is there beside it.
+consecutive values of the task's first metric is at it or better; a run that never crosses counts as crossing at its end. The WNN paper's own
+protocol (first crossing of an accuracy, on the last split, before a jump) is there beside it.
 """
 
 from evaluate.arms import Arm, resolve

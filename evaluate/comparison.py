@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collect.figures import png
@@ -16,7 +17,7 @@ from collect.tasks import build
 from collect.tasks.protocol import Task
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
-from evaluate import cost, pictures, report
+from evaluate import cost, metrics, pictures, report
 from evaluate.arms import ORACLE, Arm, bases, resolve
 from evaluate.config import EvaluateConfig
 from evaluate.folder import claim, locked, write_json
@@ -78,7 +79,7 @@ def compare(
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
 
     Args:
-        task: Anything with the methods of :class:`collect.tasks.Task`; its metrics need a ``loss``, and may have an ``accuracy``.
+        task: Anything with the methods of :class:`collect.tasks.Task`; its first metric is what runs are judged by.
         arms: By name.
         folder: Where finished runs are kept; it goes on where it is.
         epochs: Length of every run.
@@ -88,8 +89,8 @@ def compare(
         seeds: What is compared.
         calibration_seeds: What rates and targets come from.
         record_every: Steps between two snapshots and evaluations; an epoch when None.
-        target_share: The headline's target: the loss that a base has reached after this share of its length.
-        target_accuracy: Instead, the paper's protocol: this accuracy on the test set.
+        target_share: The headline's target: what a base has reached after this share of its length.
+        target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task that has one.
         workers: Runs side by side; None: as many as cores.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
         about: What else all runs of the folder depend on, for its check and for the report.
@@ -107,26 +108,28 @@ def compare(
             whole(name, count, unit)
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
+    metrics.check(task)
     chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
-    loaded = {str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
+    forecasters = {str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
     plan = Plan(
         arms=tuple(chosen),
         grids={name: tuple(learning_rates or grid) for name, grid in GRIDS.items()},
         seeds=tuple(seeds),
         calibration_seeds=tuple(calibration_seeds),
+        metrics=tuple(task.metrics),
+        splits=tuple(task.splits),
         target_share=target_share,
         target_accuracy=target_accuracy,
     )
+    _check_splits(task, plan)
     trials = Trials(
         task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
-        forecasters={name: one.forecaster for name, one in loaded.items()},
-        identities={name: one.identity for name, one in loaded.items()},
+        forecasters={name: one.forecaster for name, one in forecasters.items()},
+        identities={name: one.identity for name, one in forecasters.items()},
         protocol=plan.protocol, workers=workers, together=together,
     )  # fmt: skip
     trials.check(chosen)
     plan.check_length(trials.evaluations)
-    if target_accuracy is not None and "accuracy" not in task.evaluate(*task.init(plan.seeds[0]), "test"):
-        raise UserError(f"target_accuracy={target_accuracy:g}: {task.name} has no accuracy; leave it out")
     content = fingerprint(task)
     own = {
         "task": task.name, "content": content, "epochs": epochs, "record_every": record_every,
@@ -142,7 +145,7 @@ def compare(
     errors = {
         name: trials.forecast_errors(arm, by_name[arm.over], plan.seeds) for name, arm in by_name.items() if arm.over
     }
-    known = {arm.name: loaded[str(arm.forecast_by)] for arm in chosen if str(arm.forecast_by) in loaded}
+    known = {arm.name: forecasters[str(arm.forecast_by)] for arm in chosen if str(arm.forecast_by) in forecasters}
     identities = {name: one.identity for name, one in known.items()}
     results = summarise(plan, rates, targets, trials.curve, errors, identities)
     _check_reached(plan, results)
@@ -158,6 +161,15 @@ def compare(
         "beside": {},
         "made_by": made_by(cards),
     }  # fmt: skip
+
+
+def _check_splits(task: Task, plan: Plan) -> None:
+    """Rates and honest targets are not chosen by what says how good they are in the end."""
+    chosen = plan.protocol == HONEST or any(arm.rate_of for arm in plan.arms)
+    if chosen and task.splits[0] == "test":
+        raise UserError(
+            f"{task.name} has a test split alone, and targets or rates are to be chosen; give it a validation split"
+        )
 
 
 def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -180,14 +192,15 @@ def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any]
 
 
 def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-    """A target that is not below the loss that runs begin with is one of runs that diverged: nobody could reach it, or all would at once."""
+    """A target that is no better than what runs begin with is one of runs that diverged: nobody could reach it, or all would at once."""
+    metric = plan.metric
     for base in bases(plan.arms):
         curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
-        begin = float(np.median([run["loss"][0] for run in curves]))
+        begin = float(np.median([run[metric.name][0] for run in curves]))
         for share, target in targets[base.name].items():
-            if not target < begin:
+            if not metrics.oriented(metric, target) < metrics.oriented(metric, begin):
                 raise UserError(
-                    f"arm.{base.name}: after {share} of their length its calibration runs have a loss of {target:.4g}, and began at {begin:.4g}: that is "
+                    f"arm.{base.name}: after {share} of their length its calibration runs have a {metric.name} of {target:.4g}, and began at {begin:.4g}: that is "
                     f"no target; lower its learning rate, or train longer"
                 )
 
@@ -212,17 +225,18 @@ def fingerprint(task: Task) -> str:
     """Of a task's initial weights, order and data: what another task of the same name has others of."""
     digest = hashlib.sha256(str((task.steps_per_epoch, task.order(0, 0).tolist())).encode())
     for leaf in jax.tree.leaves((task.init(0), task.arrays)):
-        digest.update(np.asarray(leaf).tobytes())
+        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
     return digest.hexdigest()
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
-    """An accuracy that nobody reaches is a mistake; a loss has been reached by the calibration runs."""
+    """An accuracy that nobody reaches is a mistake; an honest target has been reached by the calibration runs."""
     if plan.target_accuracy is None:
         return
     if any(own[plan.headline]["reached"] for row in results["arms"] for own in row["against"].values()):
         return
-    best = max(max(run["accuracy"]) for runs in results["curves"].values() for run in runs)
+    best = max(max(run[plan.target_metric.name]) for runs in results["curves"].values() for run in runs)
     raise UserError(
         f"target_accuracy={plan.target_accuracy:g}: no run of any arm reaches it, the best comes to {best:.4f}; "
         f"give a lower one, or more epochs: what is trained is kept"

@@ -83,7 +83,7 @@ class EvaluateConfig:
         )
         one_of("protocol", self.protocol, (HONEST, PAPER))
         needs = self.protocol == HONEST or any(arm.learning_rate == TUNED for arm in self.arm.values())
-        rule = "an honest target and a tuned rate need the validation images; must be true"
+        rule = "an honest target and a tuned rate need the validation split; must be true"
         require(self.data.validation or not needs, "data.validation", "false", rule)
         require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
         accuracy = "must be above 0 and below 1: 0.59, the paper's"

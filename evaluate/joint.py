@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 
 from collect.figures import Figure
-from evaluate import pictures, report, tables
-from evaluate.statistics import clear, over_tasks
+from collect.tasks.protocol import LOSS, Metric
+from evaluate import metrics, pictures, report, tables, words
+from evaluate.statistics import clear, clear_difference, mean_over_tasks, over_tasks
 from evaluate.tables import Table
 from evaluate.verdicts import warns
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
-RATIOS = {
-    "speed_up": "Steps to the target",
-    "seconds_speed_up": "Seconds to the target",
-    "final_loss_ratio": "Final loss, base / arm",
-}
+SPEED_UPS = {"speed_up": "Steps to the target", "seconds_speed_up": "Seconds to the target"}
 ENOUGH = 3
 """Tasks below which nothing is said of tasks in general."""
 
@@ -30,7 +27,8 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         ``schema``; ``tasks`` (name, setting, command); ``alone``, whether seconds can be compared on every task; ``arms``: name, over, and for
         ``speed_up`` (steps to the headline's target), ``seconds_speed_up`` and ``final_loss_ratio`` the interval over tasks, the one of
-        each, and whether the tasks show a difference.
+        each, and whether the tasks show a difference; ``metric``, what all tasks are judged by, which the last one is called after; None, and
+        no such key, where they are judged by metrics that differ.
 
     Raises:
         UserError: Protocols differ, arms of one name are not the same, or the same runs are there twice.
@@ -42,15 +40,18 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     _check_apart(all_results)
     pairs = dict.fromkeys((row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"])
     by_task = dict(zip(_names(all_results), all_results, strict=True))
+    firsts = {metrics.of(one)[0] for one in all_results}
+    metric = firsts.pop() if len(firsts) == 1 else None
     return {
         "schema": JOINT,
         "protocol": dict(zip(("name", "headline"), next(iter(protocols)), strict=True)),
         "tasks": [
-            {"name": name, "setting": report.setting(one), "command": (one["commands"] or [""])[-1]}
+            {"name": name, "setting": words.setting(one), "command": (one["commands"] or [""])[-1]}
             for name, one in by_task.items()
         ],
+        "metric": metric._asdict() if metric else None,
         "alone": all(one["alone"] for one in all_results),
-        "arms": [_arm(name, over, by_task) for name, over in pairs],
+        "arms": [_arm(name, over, by_task, metric) for name, over in pairs],
         "warnings": _warnings(by_task),
     }
 
@@ -65,7 +66,7 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
         report.figure(picture(joint), "all"),
         '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
         "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
-        *(part for kind, title in RATIOS.items() for part in (f"<h2>{title}</h2>", *_shared(joint, kind), report.table(speed_ups(joint, kind)))),
+        *(part for kind, title in kinds(joint).items() for part in (f"<h2>{title}</h2>", *_shared(joint, kind), report.table(speed_ups(joint, kind)))),
     ]  # fmt: skip
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
@@ -74,7 +75,7 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
             report.figure(pictures.curves(one), f"task{place}"),
         ]  # fmt: skip
         if len(tables.forecasts(one)) > 1:
-            parts += [f'<p class="quiet">{esc(report.FORECASTS)}</p>', report.table(tables.forecasts(one))]
+            parts += [f'<p class="quiet">{esc(words.FORECASTS)}</p>', report.table(tables.forecasts(one))]
     commands = dict.fromkeys(
         [*(line for one in all_results for line in one["commands"]), *([command] if command else [])]
     )
@@ -82,18 +83,30 @@ def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], com
 
 
 def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
-    return [] if joint["alone"] or kind != "seconds_speed_up" else [f"<p>{html.escape(report.SHARED)}</p>"]
+    return [] if joint["alone"] or kind != "seconds_speed_up" else [f"<p>{html.escape(words.SHARED)}</p>"]
 
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
-    lines = [f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [report.SHARED])]]
+    lines = [f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [words.SHARED])]]
     return "\n".join([*ratios(joint)[1:], "", *lines, ""])
 
 
-def ratios(joint: Mapping[str, Any], kinds: Sequence[str] = tuple(RATIOS)) -> list[str]:
-    """The tables of these ratios in Markdown, each under its title and after an empty line."""
-    return [line for kind in kinds for line in ("", f"**{RATIOS[kind]}**", "", tables.markdown(speed_ups(joint, kind)))]
+def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
+    """What arms are compared in over all tasks, by its key, and its title."""
+    if not (metric := _metric(joint)):
+        return SPEED_UPS
+    return SPEED_UPS | {_final(metric): f"Final {metric.name}, {metrics.pair(metric)}"}
+
+
+def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
+    """The tables of all kinds but these in Markdown, each under its title and after an empty line."""
+    shown = {kind: title for kind, title in kinds(joint).items() if kind not in without}
+    return [
+        line
+        for kind, title in shown.items()
+        for line in ("", f"**{title}**", "", tables.markdown(speed_ups(joint, kind)))
+    ]
 
 
 def picture(joint: Mapping[str, Any]) -> Figure:
@@ -109,11 +122,13 @@ def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
     """A row per arm, a column per task, and one for all."""
     names = [task["name"] for task in joint["tasks"]]
     mark = tables.SHARED if what == "seconds_speed_up" and not joint["alone"] else ""
+    metric = LOSS if what in SPEED_UPS else _metric(joint) or LOSS
     table: Table = [("arm", "over", "all tasks [95 %]", *names)]
     for row in joint["arms"]:
         each = row[what]["each"]
         table.append(
-            (row["name"], row["over"], mark + tables.ratio(row[what]["all"]), *(mark + tables.ratio(each[n]) if n in each else "–" for n in names))
+            (row["name"], row["over"], mark + metrics.shown(metric, row[what]["all"]),
+             *(mark + metrics.shown(metric, each[n]) if n in each else "–" for n in names))
         )  # fmt: skip
     return table
 
@@ -146,9 +161,18 @@ def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
-def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _metric(joint: Mapping[str, Any]) -> Metric | None:
+    """What all tasks are judged by; None: by metrics that differ."""
+    return Metric(**joint["metric"]) if joint["metric"] else None
+
+
+def _final(metric: Metric) -> str:
+    return f"final_{metric.name}_{metric.compare}"
+
+
+def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]], metric: Metric | None) -> dict[str, Any]:
     empty: dict[str, Any] = {"each": {}, "seeds": {}}
-    steps, seconds, loss = (deepcopy(empty) for _ in range(3))
+    steps, seconds, end = (deepcopy(empty) for _ in range(3))
     for task, one in by_task.items():
         rows = {row["name"]: row for row in one["arms"]}
         if name not in rows or rows[name]["over"] != over:
@@ -158,16 +182,26 @@ def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]]) -> dict
             against = [rows[each]["against"][over][headline][unit]["each"] for each in (over, name)]
             found["each"][task] = rows[name]["against"][over][headline][unit]["speed_up"]
             found["seeds"][task] = [base / arm for base, arm in zip(*against, strict=True)]
-        if rows[name]["final_loss_ratio"]["each"]:
-            loss["each"][task] = rows[name]["final_loss_ratio"]["ratio"]
-            loss["seeds"][task] = rows[name]["final_loss_ratio"]["each"]
-    for found in (steps, seconds, loss):
-        ratios = list(found["seeds"].values())
-        found["all"] = list(over_tasks(ratios)) if ratios else [float("nan")] * 3
-        means = [float(np.exp(np.mean(np.log(each)))) for each in ratios]
-        _, low, high = found["all"]
-        found["clear"] = len(ratios) >= ENOUGH and clear(means, [1.0] * len(means)) and (low > 1 or high < 1)
-    return {"name": name, "over": over, "speed_up": steps, "seconds_speed_up": seconds, "final_loss_ratio": loss}
+        if metric and rows[name][_final(metric)]["each"]:
+            end["each"][task] = rows[name][_final(metric)][metric.compare]
+            end["seeds"][task] = rows[name][_final(metric)]["each"]
+    for found in (steps, seconds, end):
+        _summed_up(found, by_ratio=found is not end or metric is None or metric.compare == "ratio")
+    row = {"name": name, "over": over, "speed_up": steps, "seconds_speed_up": seconds}
+    return row | ({_final(metric): end} if metric else {})
+
+
+def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
+    """Add what each task's seeds come to over all tasks."""
+    seeds = list(found["seeds"].values())
+    over_all = over_tasks if by_ratio else mean_over_tasks
+    found["all"] = list(over_all(seeds)) if seeds else [float("nan")] * 3
+    _, low, high = found["all"]
+    nothing = 1.0 if by_ratio else 0.0
+    means = [float(np.exp(np.mean(np.log(each))) if by_ratio else np.mean(each)) for each in seeds]
+    # An arm over a base that is 1 (or 0) everywhere has these means themselves as ratios (or differences).
+    shown = clear(means, [1.0] * len(means)) if by_ratio else clear_difference([0.0] * len(means), means)
+    found["clear"] = len(seeds) >= ENOUGH and shown and (low > nothing or high < nothing)
 
 
 def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from collect.figures import PLAIN, Axes, Axis, Figure, Line2D, LogLocator, matplotlib
+from collect.tasks.protocol import Metric
+from evaluate import metrics
+from evaluate.protocol import HONEST, target_metric
 from evaluate.tables import Ratio, panels, sweeps
 
 INK = "#010203"
@@ -35,7 +38,8 @@ def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
 def curves(results: Mapping[str, Any]) -> Figure:
     """How runs went, a panel per base: median and quartiles over seeds, the headline's target, crossings, jumps.
 
-    Validation loss, or by the paper's protocol accuracy. A loss above twice the initial one, or that is not finite, leaves the panel.
+    What targets are values of: the first metric, or by the paper's protocol another. Of what is compared by ratio and better when lower, like
+    a loss, the axis is logarithmic, and what lies above twice the initial value, or is not finite, leaves the panel.
     """
     shown = panels(results)
     crowded = any(len(rows) > MANY for rows in shown.values())
@@ -53,12 +57,13 @@ def curves(results: Mapping[str, Any]) -> Figure:
 
 def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Mapping[str, Any]]) -> None:
     protocol = results["protocol"]
-    honest = protocol["name"] == "honest"
-    key, target = "loss" if honest else "accuracy", results["targets"][base][protocol["headline"]]
+    metric = target_metric(metrics.of(results), protocol["name"])
+    target = results["targets"][base][protocol["headline"]]
+    like_a_loss = metric.better == "lower" and metric.compare == "ratio"
     for row, (dashes, colour) in zip(rows, cycle(product(DASHES, COLOURS)), strict=False):
         runs = results["curves"][row["name"]]
         epochs, steps = np.array(runs[0]["epoch"]), np.array(runs[0]["step"])
-        low, middle, high = np.quantile(_values(runs, key), [0.25, 0.5, 0.75], axis=0)
+        low, middle, high = np.quantile(_values(runs, metric), [0.25, 0.5, 0.75], axis=0)
         axes.plot(epochs, middle, dashes, color=colour, label=row["name"], lw=1.9, zorder=3)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, lw=0)
         jumps = np.isin(steps, runs[0]["jumps"]["step"])
@@ -70,18 +75,18 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Map
             )
     axes.axhline(target, color=INK, lw=1, ls="--", alpha=0.6)
     axes.annotate("target", (0.995, target), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
-    unit = "validation loss" if honest else "test accuracy"
-    axes.set(xlabel="epoch", ylabel=unit, title=f"over {base}", xlim=(0, epochs[-1]))
-    if honest:
-        start = np.median(_values(results["curves"][base], key)[:, 0])
+    split = metrics.splits(results)[0 if protocol["name"] == HONEST else -1]
+    axes.set(xlabel="epoch", ylabel=f"{split} {metric.name}", title=f"over {base}", xlim=(0, epochs[-1]))
+    if like_a_loss:
+        start = np.median(_values(results["curves"][base], metric)[:, 0])
         axes.set(yscale="log")
-        highest = max(np.max(_values(results["curves"][row["name"]], key)) for row in rows)
+        highest = max(np.max(_values(results["curves"][row["name"]], metric)) for row in rows)
         axes.set_ylim(top=min(2 * start, 1.1 * highest))  # what a jump throws beyond that is told by the table of dips
         _round_numbers(axes.yaxis, (1, 2, 5))
     if len(rows) > MANY:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     else:
-        axes.legend(loc="upper right" if honest else "lower right")
+        axes.legend(loc="upper right" if metric.better == "lower" else "lower right")
 
 
 def _round_numbers(axis: Axis, firsts: Sequence[float]) -> None:
@@ -91,12 +96,14 @@ def _round_numbers(axis: Axis, firsts: Sequence[float]) -> None:
     axis.set_minor_formatter("")
 
 
-def _values(runs: Sequence[Mapping[str, Any]], key: str) -> Float[np.ndarray, "runs evaluations"]:
-    """What runs measured; what is not finite is no accuracy, and a loss far above all others."""
-    values = np.array([run[key] for run in runs], float)
+def _values(runs: Sequence[Mapping[str, Any]], metric: Metric) -> Float[np.ndarray, "runs evaluations"]:
+    """What runs measured; what is not finite is as bad as the worst of the others, and like a loss far above all of them."""
+    values = np.array([run[metric.name] for run in runs], float)
     finite = np.isfinite(values)
-    worst = 0.0 if key == "accuracy" else 100 * np.max(values, where=finite, initial=1.0)
-    return np.where(finite, values, worst)
+    if metric.better == "lower" and metric.compare == "ratio":
+        return np.where(finite, values, 100 * np.max(values, where=finite, initial=1.0))
+    worst = metrics.oriented(metric, np.max(metrics.oriented(metric, values), where=finite, initial=-np.inf))
+    return np.where(finite, values, np.where(np.isfinite(worst), worst, 0.0))
 
 
 def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figure:
@@ -130,9 +137,10 @@ def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figur
 
 
 def sweep(results: Mapping[str, Any]) -> Figure | None:
-    """What each arm gains over bases of many learning rates, in steps above and in final loss below, with 95 % intervals; None where none differ in that alone."""
+    """What each arm gains over bases of many learning rates, in steps above and at the end below, with 95 % intervals; None where none differ in that alone."""
     if not (shown := sweeps(results)):
         return None
+    metric, *_ = metrics.of(results)
     names = dict.fromkeys(name for arms in shown.values() for name in arms)
     looks = dict(zip(names, cycle(product(DASHES, COLOURS[1:])), strict=False))
     with matplotlib.rc_context(STYLE):
@@ -146,13 +154,16 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
                     {name: [(rate, both[kind]) for rate, *both in points] for name, points in arms.items()},
                     looks,
                 )
-                place.axhline(1, color=INK, lw=1)
-                place.set(xscale="log", yscale="log", xlabel="learning rate", title=f"over {words}")
+                by_ratio = kind == 0 or metric.compare == "ratio"
+                place.axhline(1 if by_ratio else 0, color=INK, lw=1)
+                place.set(xscale="log", xlabel="learning rate", title=f"over {words}")
                 place.set_xticks(marked, [f"{rate:g}" for rate in marked])
                 place.set_xticks([], minor=True)
-                _round_numbers(place.yaxis, (1, 1.5, 2, 3, 5, 7))
+                if by_ratio:
+                    place.set(yscale="log")
+                    _round_numbers(place.yaxis, (1, 1.5, 2, 3, 5, 7))
         axes[0, 0].set_ylabel("steps to the target, base / arm")
-        axes[1, 0].set_ylabel("final loss, base / arm")
+        axes[1, 0].set_ylabel(f"final {metric.name}, {metrics.pair(metric)}")
         handles = [
             Line2D([], [], ls=dashes, marker="o", color=colour, label=name) for name, (dashes, colour) in looks.items()
         ]

@@ -77,20 +77,30 @@ def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
         >>> round(over_tasks([[2.0, 2.0], [8.0, 8.0]]).value, 6)
         4.0
     """
-    logs = [np.log(np.asarray(each, float)) for each in ratios]
-    value = float(np.exp(np.mean([each.mean() for each in logs])))
-    if len(logs) < 2:
+    return Interval(*map(float, np.exp(mean_over_tasks([np.log(each).tolist() for each in ratios], seed))))
+
+
+def mean_over_tasks(values: Sequence[Sequence[float]], seed: int = 0) -> Interval:
+    """:func:`over_tasks` of differences: arithmetic means, with the same bootstrap.
+
+    Example:
+        >>> from evaluate.statistics import mean_over_tasks
+        >>> mean_over_tasks([[1.0, 3.0], [4.0]]).value
+        3.0
+    """
+    tasks = [np.asarray(each, float) for each in values]
+    value = float(np.mean([each.mean() for each in tasks]))
+    if len(tasks) < 2:
         return Interval(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
     drawn = np.stack(
-        [each[rng.integers(len(each), size=(len(logs), RESAMPLES, len(each)))].mean(axis=2) for each in logs]
+        [each[rng.integers(len(each), size=(len(tasks), RESAMPLES, len(each)))].mean(axis=2) for each in tasks]
     )
-    tasks = rng.integers(
-        len(logs), size=(len(logs), RESAMPLES)
-    )  # by place in the draw, so that a task drawn twice draws its seeds anew
-    places, resamples = np.arange(len(logs))[:, None], np.arange(RESAMPLES)
-    low, high = np.quantile(drawn[tasks, places, resamples].mean(axis=0), [0.025, 0.975])
-    return Interval(value, float(np.exp(low)), float(np.exp(high)))
+    # By place in the draw, so that a task that is drawn twice draws its seeds anew.
+    picked = rng.integers(len(tasks), size=(len(tasks), RESAMPLES))
+    places, resamples = np.arange(len(tasks))[:, None], np.arange(RESAMPLES)
+    low, high = np.quantile(drawn[picked, places, resamples].mean(axis=0), [0.025, 0.975])
+    return Interval(value, float(low), float(high))
 
 
 def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) -> bool:
@@ -105,13 +115,28 @@ def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) 
         resolution: The distance of two values that can be told apart, such as the steps between two evaluations. Seeds that agree by
             chance of so coarse a grid have its scatter at least, 1/√12 of it each; with none, seeds that agree exactly show nothing.
     """
+    own, other = np.asarray(arm, float), np.asarray(base, float)
+    coarse = resolution / np.sqrt(12) * np.sqrt(np.mean(other**-2 + own**-2)) if resolution else 0.0
+    return _excludes_0(np.log(other) - np.log(own), float(coarse))
+
+
+def clear_difference(base: Sequence[float], arm: Sequence[float]) -> bool:
+    """:func:`clear` of paired differences: whether their 95 % t-interval excludes 0.
+
+    Example:
+        >>> from evaluate.statistics import clear_difference
+        >>> clear_difference([-5.0, -4.0, -6.0], [-2.0, -1.1, -2.9])
+        True
+    """
+    return _excludes_0(np.asarray(arm, float) - np.asarray(base, float), 0.0)
+
+
+def _excludes_0(paired: Float[np.ndarray, "n"], coarse: float) -> bool:
+    """Whether the 95 % t-interval of the mean excludes 0; ``coarse`` is the least scatter."""
     from scipy import stats  # takes longer to import than all else here together
 
-    own, other = np.asarray(arm, float), np.asarray(base, float)
-    ratios = np.log(other) - np.log(own)
-    if len(ratios) < 2 or not np.isfinite(ratios).all():
+    if len(paired) < 2 or not np.isfinite(paired).all():
         return False
-    coarse = resolution / np.sqrt(12) * np.sqrt(np.mean(other**-2 + own**-2))
-    scatter = max(float(ratios.std(ddof=1)), float(coarse))
-    half = stats.t.ppf(0.975, len(ratios) - 1) * scatter / np.sqrt(len(ratios))
-    return bool(scatter > 0 and abs(ratios.mean()) > half)
+    scatter = max(float(paired.std(ddof=1)), coarse)
+    half = stats.t.ppf(0.975, len(paired) - 1) * scatter / np.sqrt(len(paired))
+    return bool(scatter > 0 and abs(paired.mean()) > half)

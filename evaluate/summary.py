@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from collect.intervals import mean_interval
+from collect.tasks.protocol import Metric
 from evaluate.arms import Arm, bases
 from evaluate.curve import Curve
+from evaluate.metrics import compared, diverged, none, oriented, worst
 from evaluate.protocol import HONEST, Plan, settled
 from evaluate.statistics import SMOOTHING, Crossing, clear, smooth, speed_up
 from evaluate.verdicts import verdicts
@@ -57,6 +59,8 @@ def summarise(
         "alone": _alone([run for runs in curves.values() for run in runs]),
         "machines": sorted({str(run.get("machine")) for runs in curves.values() for run in runs}),
         "arms": rows,
+        "metrics": [metric._asdict() for metric in plan.metrics],
+        "splits": list(plan.splits),
         "verdicts": verdicts(plan, rows, rates, targets),
         "curves": curves,
     }  # fmt: skip
@@ -66,11 +70,14 @@ def _row(
     plan: Plan, arm: Arm, curves: Mapping[str, Sequence[Curve]], over: Sequence[str], targets: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:  # fmt: skip
     runs, base = curves[arm.name], curves[arm.over or arm.name]
-    ends, base_ends = [_last(run) for run in runs], [_last(run) for run in base]
+    metric, name, change = plan.metric, plan.metric.name, f"{plan.metric.name}_{plan.metric.compare}"
+    ends, base_ends = ([_last(metric, run) for run in each] for each in (runs, base))
+    bests, base_bests = ([_best(metric, run) for run in each] for each in (runs, base))
     seconds = [min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)]
 
-    def by_then(measure: Callable[[Curve, float], float]) -> dict[str, Any]:
-        return _paired(*([measure(run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs)))
+    def by_then(measure: Callable[[Metric, Curve, float], float]) -> dict[str, Any]:
+        then = ([measure(metric, run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs))
+        return compared(metric, *then)
 
     return {
         "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
@@ -78,23 +85,21 @@ def _row(
         "against": {
             name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
         },
-        "best_loss": _median(_best(run) for run in runs),
-        "best_loss_ratio": _paired([_best(run) for run in base], [_best(run) for run in runs]),
-        "final_loss": _median(ends),
-        "final_loss_ratio": _paired(base_ends, ends),
-        "equal_seconds_best_loss_ratio": by_then(_best),
-        "equal_seconds_loss_ratio": by_then(_at),
-        "test_accuracy": _median(run["test_accuracy"][-1] for run in runs) if "test_accuracy" in runs[0] else None,
-        "test_accuracy_gain": _gain(base, runs),
-        "test_loss": _median(run["test_loss"][-1] for run in runs),
+        f"best_{name}": _median(bests),
+        f"best_{change}": compared(metric, base_bests, bests),
+        f"final_{name}": _median(ends),
+        f"final_{change}": compared(metric, base_ends, ends),
+        f"equal_seconds_best_{change}": by_then(_best),
+        f"equal_seconds_{change}": by_then(_at),
+        **_at_the_end(plan.metrics, base, runs),
         "seconds": _median(run["seconds"][-1] for run in runs),
         "seconds_ratio": list(speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])),
         "compile_seconds": _median(run["compile_seconds"] for run in runs),
         "alone": _alone([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
-        "jumps": _jumps(runs),
-        "diverged": sum(not run["loss"][-1] <= run["loss"][0] for run in runs),
+        "jumps": _jumps(metric, runs),
+        "diverged": sum(diverged(metric, run[name]) for run in runs),
     }  # fmt: skip
 
 
@@ -137,35 +142,44 @@ def _between(runs: Sequence[Curve], unit: str) -> float:
     return float(np.median([np.median(np.diff(run[unit])) for run in runs]))
 
 
-def _jumps(runs: Sequence[Curve]) -> dict[str, Any] | None:
-    """Jumps taken and refused in a run, in the mean; how far the loss is thrown back, and for how long."""
+def _jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
+    """Jumps taken and refused in a run, in the mean; how far the metric is thrown back, and for how long."""
     if not any(run["jumps"]["step"] for run in runs):
         return None
-    rises, waits, never = [], [], 0
+    dips: list[float] = []
+    waits, never = [], 0
     for run in runs:
         for step, before, after, damping in zip(*(run["jumps"][key] for key in ("step", "before", "after", "damping")), strict=True):  # fmt: skip
             if not damping:
                 continue
-            rises.append(after / before if np.isfinite([before, after]).all() and before > 0 else np.inf)
-            wait = _recovery(run, step, before, after)
+            dips.append(_dip(metric, before, after))
+            wait = _recovery(metric, run, step, before, after)
             waits.append(wait if wait is not None else run["step"][-1] - step)
             never += wait is None
     return {
         "accepted": float(np.mean([run["accepted"] for run in runs])),
         "refused": float(np.mean([run["refused"] for run in runs])),
-        "dip": _median(rises) if rises else 1.0,
-        "worst_dip": float(max(rises, default=1.0)),
+        "dip": _median(dips) if dips else none(metric),
+        "worst_dip": float(oriented(metric, max(oriented(metric, dips)))) if dips else none(metric),
         "steps_to_recover": _median(waits) if waits else 0.0,
         "never_recovered": never,
-        "taken": len(rises),
+        "taken": len(dips),
     }
 
 
-def _recovery(run: Curve, step: float, before: float, after: float) -> float | None:
-    """Steps from a jump until the loss is back where it was before; None: not within the run."""
-    if after <= before:
+def _dip(metric: Metric, before: float, after: float) -> float:
+    """What a jump did at once: ``after / before``, or of a metric that is compared by difference ``after - before``."""
+    if not np.isfinite([before, after]).all() or (metric.compare == "ratio" and before <= 0):
+        return np.inf if metric.better == "lower" else 0.0 if metric.compare == "ratio" else -np.inf
+    return after / before if metric.compare == "ratio" else after - before
+
+
+def _recovery(metric: Metric, run: Curve, step: float, before: float, after: float) -> float | None:
+    """Steps from a jump until the metric is back where it was before; None: not within the run."""
+    if oriented(metric, after) <= oriented(metric, before):
         return 0.0
-    later = (s - step for s, loss in zip(run["step"], run["loss"], strict=True) if s > step and loss <= before)
+    back = oriented(metric, run[metric.name]) <= oriented(metric, before)
+    later = (s - step for s, there in zip(run["step"], back, strict=True) if s > step and there)
     return next(later, None)
 
 
@@ -176,27 +190,41 @@ def _errors(each: Sequence[Mapping[str, float]] | None) -> dict[str, Any] | None
     return {name: {"each": own, "ratio": list(speed_up(own, [1.0] * len(own)))} for name, own in found.items()} or None
 
 
-def _paired(base: Sequence[float], arm: Sequence[float]) -> dict[str, Any]:
-    """Ratio base / arm of paired losses, above 1 where the arm's are lower; with a run that diverged there is none."""
-    if not (np.isfinite([*base, *arm]).all() and min(*base, *arm) > 0):
-        return {"each": None, "ratio": [float("nan")] * 3, "clear": False}
-    each = [b / a for b, a in zip(base, arm, strict=True)]
-    return {"each": each, "ratio": list(speed_up(base, arm)), "clear": clear(base, arm)}
+def _at_the_end(metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence[Curve]) -> dict[str, Any]:
+    """The other metrics at the end, beside the base's: ``test_`` what was read once, there; ``final_`` of a task that has no such split."""
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        key = f"test_{metric.name}"
+        read = all(key in run for run in (*base, *runs))
+        if not read and metric is metrics[0]:
+            continue
+        key = key if read else f"final_{metric.name}"
+        own, other = ([run[key][-1] if read else _last(metric, run) for run in each] for each in (runs, base))
+        found[key] = _median(own)
+        if metric is metrics[0]:
+            continue
+        if metric.compare == "ratio":
+            found[f"{key}_ratio"] = compared(metric, other, own)["ratio"]
+        else:
+            found[f"{key}_gain"] = list(mean_interval(np.subtract(own, other)))
+    return found
 
 
-def _last(run: Curve) -> float:
-    """The loss at the end, smoothed as targets are."""
-    return _finite(smooth(run["loss"]))[-1] if len(run["loss"]) >= SMOOTHING else _finite(run["loss"])[-1]
+def _last(metric: Metric, run: Curve) -> float:
+    """The value at the end, smoothed as targets are."""
+    values = run[metric.name]
+    return float(_finite(metric, smooth(values) if len(values) >= SMOOTHING else values)[-1])
 
 
-def _best(run: Curve, seconds: float = np.inf) -> float:
-    """The lowest loss, of a whole run or until so many seconds have passed."""
-    return float(min(_finite(run["loss"][: _passed(run, seconds) + 1])))
+def _best(metric: Metric, run: Curve, seconds: float = np.inf) -> float:
+    """The best value, of a whole run or until so many seconds have passed."""
+    values = _finite(metric, run[metric.name][: _passed(run, seconds) + 1])
+    return float(min(values) if metric.better == "lower" else max(values))
 
 
-def _at(run: Curve, seconds: float) -> float:
-    """The smoothed loss when so many seconds have passed."""
-    return float(_finite(smooth(run["loss"]))[_passed(run, seconds)])
+def _at(metric: Metric, run: Curve, seconds: float) -> float:
+    """The smoothed value when so many seconds have passed."""
+    return float(_finite(metric, smooth(run[metric.name]))[_passed(run, seconds)])
 
 
 def _passed(run: Curve, seconds: float) -> int:
@@ -204,16 +232,8 @@ def _passed(run: Curve, seconds: float) -> int:
     return max(int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1, 0)
 
 
-def _gain(base: Sequence[Curve], runs: Sequence[Curve]) -> list[float] | None:
-    """By how much the test accuracy at the end is above the base's, in the mean over seeds, with its interval."""
-    if any("test_accuracy" not in run for run in (*base, *runs)):
-        return None
-    pairs = zip(base, runs, strict=True)
-    return list(mean_interval([run["test_accuracy"][-1] - other["test_accuracy"][-1] for other, run in pairs]))
-
-
-def _finite(losses: Any) -> Any:
-    return np.where(np.isfinite(losses), losses, np.inf)
+def _finite(metric: Metric, values: Any) -> Any:
+    return np.where(np.isfinite(values), values, worst(metric))
 
 
 def _median(values: Any) -> float:

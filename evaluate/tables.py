@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from collect.tasks.protocol import LOSS, Metric
+from evaluate.metrics import none, of, pair, shown, splits
+
 Table = list[tuple[str, ...]]
 SHARED = "≈"
 """Before seconds that were measured while something else ran."""
@@ -23,9 +26,10 @@ def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
 def main(results: Mapping[str, Any], base: str) -> Table:
     """How the arms over a base fare against it, at the headline's target."""
     beside, title = results["beside"], results["beside_title"]
+    metric, others = of(results)[0], _others(results)
     table: Table = [
         ("arm", "learning rate", "epochs to target", "steps", "reached", "speed-up, steps [95 %]", "speed-up, seconds [95 %]",
-         "best loss", "final loss", "base / arm [95 %]", "test accuracy", *([title] if beside else []))
+         f"best {metric.name}", f"final {metric.name}", f"{pair(metric)} [95 %]", *others, *([title] if beside else []))
     ]  # fmt: skip
     for row in panels(results)[base]:
         against = row["against"][base][results["protocol"]["headline"]]
@@ -35,8 +39,9 @@ def main(results: Mapping[str, Any], base: str) -> Table:
                 row["name"], f"{row['learning_rate']:g}", _place(results, against), f"{against['steps']['median']:g}",
                 _reached(results, against), "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
                 "1" if alone else _mark(row) + bound(against) + ratio(against["seconds"]["speed_up"]),
-                number(row["best_loss"]), number(row["final_loss"]), "1" if alone else ratio(row["final_loss_ratio"]["ratio"]),
-                number(row["test_accuracy"]), *([beside.get(row["name"], "")] if beside else []),
+                number(row[f"best_{metric.name}"]), number(row[f"final_{metric.name}"]),
+                f"{none(metric):g}" if alone else shown(metric, final(metric, row)[metric.compare]),
+                *(number(row.get(key)) for key, _ in others.values()), *([beside.get(row["name"], "")] if beside else []),
             )
         )  # fmt: skip
     return table
@@ -54,19 +59,20 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
 
 
 def digest(results: Mapping[str, Any]) -> Table:
-    """Every arm that is over another: epochs to the target, the ratio to its base, and that of final losses; bold where the report's test shows a difference."""
+    """Every arm that is over another: epochs to the target, the ratio to its base, and how it ends beside it; bold where the report's test shows a difference."""
+    metric = of(results)[0]
     table: Table = [
-        ("over", "arm", "epochs to target, base", "arm", "steps, base / arm [95 %]", "final loss, base / arm [95 %]")
-    ]
+        ("over", "arm", "epochs to target, base", "arm", "steps, base / arm [95 %]", f"final {metric.name}, {pair(metric)} [95 %]")
+    ]  # fmt: skip
     headline, rows = results["protocol"]["headline"], {row["name"]: row for row in results["arms"]}
     for row in rows.values():
         if base := row["over"]:
             alone, against = (one["against"][base][headline] for one in (rows[base], row))
-            steps, loss = against["steps"], row["final_loss_ratio"]
+            steps, end = against["steps"], final(metric, row)
             table.append(
                 (
                     base, row["name"], _place(results, alone), _place(results, against),
-                    _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]), _bold(ratio(loss["ratio"]), loss["clear"]),
+                    _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]), _bold(shown(metric, end[metric.compare]), end["clear"]),
                 )
             )  # fmt: skip
     return table
@@ -74,9 +80,9 @@ def digest(results: Mapping[str, Any]) -> Table:
 
 def ladder(results: Mapping[str, Any], base: str) -> Table:
     """Speed-ups over a base at each of its targets, and how many runs got there."""
-    targets = results["targets"][base]
+    targets, name = results["targets"][base], of(results)[0].name
     table: Table = [
-        ("speed-up, steps", *(f"loss {number(t)} ({float(s):.0%} of the base)" for s, t in targets.items()))
+        ("speed-up, steps", *(f"{name} {number(t)} ({float(s):.0%} of the base)" for s, t in targets.items()))
     ]
     for row in panels(results)[base][1:]:
         cells = (row["against"][base][share] for share in targets)
@@ -88,12 +94,12 @@ def ladder(results: Mapping[str, Any], base: str) -> Table:
 
 def jumps(results: Mapping[str, Any]) -> Table:
     """What became of the jumps."""
-    table: Table = [
-        ("arm", "jumps a run", "refused", "loss after / before", "at worst", "steps to recover", "never recovered")
-    ]
+    metric = of(results)[0]
+    dips = f"{metric.name} after {'/' if metric.compare == 'ratio' else '−'} before"
+    table: Table = [("arm", "jumps a run", "refused", dips, "at worst", "steps to recover", "never recovered")]
     for row in results["arms"]:
         if found := row["jumps"]:
-            dip, worst = (_times(found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip"))
+            dip, worst = (_dip(metric, found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip"))
             never = f"{found['never_recovered']} of {found['taken']}"
             table.append(
                 (row["name"], f"{found['accepted']:g}", f"{found['refused']:g}", dip, worst, f"{found['steps_to_recover']:g}", never)
@@ -115,17 +121,23 @@ def forecasts(results: Mapping[str, Any]) -> Table:
 
 
 def metrics(results: Mapping[str, Any]) -> Table:
-    """Losses and accuracies beside the base's, after as many steps and after as many seconds."""
+    """Every metric beside the base's, after as many steps and after as many seconds."""
+    metric, *_ = of(results)
+    others = {title: one for title, one in _others(results).items() if one[1] is not metric}
+    change = f"{metric.name}_{metric.compare}"
     table: Table = [
-        ("arm", "over", "best loss, base / arm", "final loss, base / arm", "best, equal seconds", "final, equal seconds", "test accuracy, points above the base")
+        ("arm", "over", f"best {metric.name}, {pair(metric)}", f"final {metric.name}, {pair(metric)}", "best, equal seconds",
+         "final, equal seconds", *(f"{title}, {pair(one)}" for title, (_, one) in others.items()))
     ]  # fmt: skip
     for row in results["arms"]:
         if row["over"]:
-            gain = row["test_accuracy_gain"]
-            steps = (ratio(row[key]["ratio"]) for key in ("best_loss_ratio", "final_loss_ratio"))
-            seconds = (ratio(row[f"equal_seconds_{key}"]["ratio"]) for key in ("best_loss_ratio", "loss_ratio"))
+            steps = (row[f"{key}_{change}"] for key in ("best", "final"))
+            seconds = (row[f"{key}_{change}"] for key in ("equal_seconds_best", "equal_seconds"))
+            gains = ((one, row.get(f"{key}_{'ratio' if one.compare == 'ratio' else 'gain'}")) for key, one in others.values())  # fmt: skip
             table.append(
-                (row["name"], row["over"], *steps, *(_mark(row) + one for one in seconds), _points(gain) if gain else "–")
+                (row["name"], row["over"], *(shown(metric, one[metric.compare]) for one in steps),
+                 *(_mark(row) + shown(metric, one[metric.compare]) for one in seconds),
+                 *(shown(one, gain) if gain else "–" for one, gain in gains))
             )  # fmt: skip
     return table
 
@@ -160,9 +172,8 @@ def described(results: Mapping[str, Any]) -> Table:
         chosen = results["rates"].get(row["name"])
         how = ""
         if chosen:
-            finals = ", ".join(
-                f"{rate}: {number(math.inf if loss is None else loss)}" for rate, loss in chosen["final_loss"].items()
-            )
+            found = chosen[f"final_{of(results)[0].name}"]
+            finals = ", ".join(f"{rate}: {number(value)}" for rate, value in found.items())
             edge = "; at the grid's edge" if chosen["at_edge"] else ""
             how = f" of {finals}{edge}"
         table.append((row["name"], row["over"] or "–", row["words"], f"{row['learning_rate']:g}{how}"))
@@ -183,8 +194,9 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, bool]]:
 
 def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]]:
     """Bases that differ in nothing but a learning rate, three or more: by their words, and by what an arm of the same settings over each
-    adds to the base's name, the base's rate, the arm's ratio of steps, and that of final losses, from the lowest rate up.
+    adds to the base's name, the base's rate, the arm's ratio of steps, and how it ends beside it, from the lowest rate up.
     """
+    metric = of(results)[0]
     alone = {row["name"]: row for row in results["arms"] if not row["over"]}
     found: dict[str, dict[tuple[str, str], dict[float, tuple[Ratio, Ratio]]]] = {}
     for row in results["arms"]:
@@ -193,7 +205,7 @@ def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, 
             steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"]
             same = (name, str(sorted(row["settings"].items())))
             arms = found.setdefault(base["words"], {})
-            arms.setdefault(same, {})[base["learning_rate"]] = (steps, row["final_loss_ratio"]["ratio"])
+            arms.setdefault(same, {})[base["learning_rate"]] = (steps, final(metric, row)[metric.compare])
     kept = {
         words: {
             name: [(rate, *arms[name, settings][rate]) for rate in sorted(arms[name, settings])]
@@ -214,20 +226,29 @@ def bound(against: Mapping[str, Any]) -> str:
 
 def ratio(found: Ratio) -> str:
     """``1.23× [1.20, 1.26]``; without an interval where there is none."""
-    value, low, high = (math.nan if one is None else one for one in found)
-    if math.isnan(value):
-        return "–"
-    return f"{value:.2f}×" if math.isnan(low) else f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+    return shown(LOSS, found)
 
 
 def _bold(text: str, clear: bool) -> str:
     return f"**{text}**" if clear else text
 
 
-def _points(found: Ratio) -> str:
-    """``+0.5 [+0.1, +0.9]``, of a hundred."""
-    value, low, high = (math.nan if one is None else 100 * one for one in found)
-    return f"{value:+.1f}" if math.isnan(low) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+def final(metric: Metric, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How an arm ends beside its base, by the metric that runs are judged by."""
+    return row[f"final_{metric.name}_{metric.compare}"]
+
+
+def _others(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
+    """What is shown beside the metric that runs are judged by: by title the key of an arm, and its metric.
+
+    The other metrics, on the split that is read at the end where there is one; without any, the first one there.
+    """
+    first, *others = of(results)
+    last = splits(results)[-1]
+    read = any(f"test_{first.name}" in row for row in results["arms"])
+    if not read:
+        return {f"final {one.name}": (f"final_{one.name}", one) for one in others}
+    return {f"{last} {one.name}": (f"test_{one.name}", one) for one in others or [first]}
 
 
 def number(value: float | None) -> str:
@@ -253,8 +274,8 @@ def _reached(results: Mapping[str, Any], against: Mapping[str, Any]) -> str:
     return f"{against['reached']}/{len(results['protocol']['seeds'])}"
 
 
-def _times(value: float | None) -> str:
-    return f"{value:.2f}×" if value is not None and math.isfinite(value) else "not finite"
+def _dip(metric: Metric, value: float | None) -> str:
+    return "not finite" if value is None or not math.isfinite(value) else shown(metric, [value, None, None])
 
 
 def _mark(row: Mapping[str, Any]) -> str:

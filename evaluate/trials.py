@@ -22,6 +22,7 @@ from evaluate import weight_samples
 from evaluate.arms import LAWA, ORACLE, Arm
 from evaluate.curve import Curve
 from evaluate.folder import with_nan, write_json
+from evaluate.metrics import measured
 from evaluate.protocol import PAPER
 from evaluate.training import Moment, Training
 from evaluate.weight_samples import Samples
@@ -89,7 +90,7 @@ class Trials:
                     )
 
     def train(self, arms: Iterable[Arm], seeds: Sequence[int], title: str, *, calibrate: bool = False) -> None:
-        """Train every arm with every seed; finished ones are not trained again. Calibration never reads the test set along the way."""
+        """Train every arm with every seed; finished ones are not trained again. Calibration never reads the last split of several."""
         arms = list(arms)
         for arm in arms:
             (self._folder / arm.name).mkdir(parents=True, exist_ok=True)
@@ -193,7 +194,8 @@ class Trials:
         try:
             curve = json.loads(file.read_text(encoding="utf-8"))
             kept, digest = file.with_suffix(".npz"), self._digest(arm)
-            whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "loss", "seconds"))
+            names = [metric.name for metric in self.task.metrics]
+            whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "seconds", *names))
             own = curve.get("settings_sha256", digest) == digest
             return (
                 own and whole and bool(curve["jumps"]) and (not kept.exists() or weight_samples.read(kept) is not None)
@@ -219,16 +221,16 @@ class _Record:
     def add(self, moment: Moment, lane: int) -> None:
         """A snapshot or a jump."""
         snapshot = moment.snapshots[lane]
-        split = "test" if self._paper else "validation"
+        split = self._task.splits[-1 if self._paper else 0]
         if moment.snapshot and self._last.maxlen != 1:
             self._last.append(jax.device_get(self._training.judged(snapshot.state)))
         now = self._measure(snapshot.state, split)
         if moment.before:
             before = self._measure(moment.before[lane], split)
-            damping = 1.0
+            damping, judged = 1.0, self._task.metrics[0].name
             if self._training.arm.forecaster != ORACLE:
                 damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
-            for key, value in zip(self._jumps, (snapshot.step, before["loss"], now["loss"], damping), strict=True):
+            for key, value in zip(self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True):
                 self._jumps[key].append(value)
             now = before if self._paper else now
         if not moment.snapshot:
@@ -240,21 +242,22 @@ class _Record:
         self._state = snapshot.state  # the last one stays valid
 
     def finished(self, *, test: bool) -> dict[str, Any]:
-        """Everything, after the last snapshot; the test set is read here, once (by the paper's protocol it was read all along)."""
-        measured = self._measure(self._state, "test") if test else {}
+        """Everything, after the last snapshot; with ``test`` what the last split says of it.
+
+        That split is read here, once; by the paper's protocol it was read all along. A task with one split alone has nothing more to say.
+        """
+        read = test and (self._paper or len(self._task.splits) > 1)
+        at_end = self._measure(self._state, self._task.splits[-1]) if read else {}
         curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
         return (
-            curve
-            | {f"test_{key}": [value] for key, value in measured.items()}
-            | {"jumps": self._jumps}
-            | self._at_end()
+            curve | {f"test_{key}": [value] for key, value in at_end.items()} | {"jumps": self._jumps} | self._at_end()
         )
 
     def _measure(self, state: State, split: str) -> dict[str, float]:
         params = self._training.judged(state)
         if self._last.maxlen != 1:
             params = jax.tree.map(lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last)
-        return self._task.evaluate(params, state.extra, split)
+        return measured(self._task, self._task.evaluate(params, state.extra, split), split)
 
     def _at_end(self) -> dict[str, Any]:
         own = self._training.nowcast(self._state.optimizer)

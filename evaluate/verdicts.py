@@ -5,7 +5,8 @@ from itertools import pairwise
 from typing import Any
 
 from evaluate.arms import NULLS
-from evaluate.protocol import HONEST, Plan
+from evaluate.metrics import is_better, oriented, pair, shown
+from evaluate.protocol import Plan
 from evaluate.tables import bound, ratio
 from nowcast.forecasters import Average, LastValue
 
@@ -31,7 +32,7 @@ def verdicts(
         *_few_seeds(len(plan.seeds)),
         *diverged,
         *_edges(rows, rates),
-        *_flat(targets),
+        *_flat(plan, targets),
         *_without_forecasts(plan, rows),
         *over,
     ]
@@ -64,13 +65,13 @@ def _edges(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, A
     return lines
 
 
-def _flat(targets: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Bases whose loss no longer falls from one target to the next."""
+def _flat(plan: Plan, targets: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Bases that are no better at one target than at the one before it."""
     lines = []
     for base, own in targets.items():
         shares = sorted(own, key=float)
         for early, late in pairwise(shares):
-            if not own[late] < own[early]:
+            if not oriented(plan.target_metric, own[late]) < oriented(plan.target_metric, own[early]):
                 lines.append(
                     f"{base} no longer improves from {float(early):.0%} to {float(late):.0%} of its length ({own[early]:.4g}, then {own[late]:.4g}): chance decides who "
                     f"reaches the later target, and when. Compare over fewer epochs, or by an earlier target (target_share={early})."
@@ -90,7 +91,7 @@ def tone(line: str) -> str:
     """``worse``, ``better``, or nothing: what a sentence says of its arm."""
     if "HURTS" in line or "DIVERGED" in line:
         return "worse"
-    return "better" if "in fewer steps" in line and not any(word in line for word in ("ENDS HIGHER", "SLOWER")) else ""
+    return "better" if "in fewer steps" in line and not any(word in line for word in ("ENDS ", "SLOWER")) else ""
 
 
 def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -124,20 +125,28 @@ def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     seconds = against["seconds"]
     if row["alone"] and seconds["clear"] and seconds["speed_up"][0] < 1 < against["steps"]["speed_up"][0]:
         said += f", and in seconds it is SLOWER: {ratio(seconds['speed_up'])}"
-    value, low, high = row["final_loss_ratio"]["ratio"]
-    loss = "validation" if plan.protocol == HONEST else "test"
-    if value == value:
-        clear = row["final_loss_ratio"]["clear"]
-        sure = "" if low != low else ", a difference that these seeds cannot show"
-        if clear:
-            sure = ": it ENDS HIGHER" if value < 1 else ": it ends lower"
-        interval = f" [{low:.2f}, {high:.2f}]" if low == low else ""
-        said += f". Final {loss} loss, {base['name']} / {row['name']}: {value:.2f}{interval}{sure}"
+    said += _final(plan, row, base)
     if row["diverged"]:
         said += f". {row['diverged']} of its {len(plan.seeds)} runs DIVERGED"
     if row["jumps"] and row["jumps"]["refused"]:
         said += f". Of its jumps {row['jumps']['accepted']:.3g} are taken and {row['jumps']['refused']:.3g} refused in a run"
     return f"{row['name']} over {base['name']} {said}."
+
+
+def _final(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """How the arm ends beside its base; nothing where there is no such number."""
+    metric = plan.metric
+    final = row[f"final_{metric.name}_{metric.compare}"]
+    value, low, _ = final[metric.compare]
+    if value != value:
+        return ""
+    sure = "" if low != low else ", a difference that these seeds cannot show"
+    if final["clear"]:
+        better = is_better(metric, value)
+        where = "lower" if better == (metric.better == "lower") else "higher"
+        sure = f": it {f'ends {where}' if better else f'ENDS {where.upper()}'}"
+    size = shown(metric, final[metric.compare]).replace("×", "")
+    return f". Final {plan.split} {metric.name}, {pair(metric, base['name'], row['name'])}: {size}{sure}"
 
 
 def _effect(against: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it
 
 from collect.figures import png
 from collect.files import replace
-from evaluate import joint, pictures, report, tables
+from evaluate import joint, pictures, report, tables, words
 from evaluate.joining import is_joint, read
 from evaluate.verdicts import warns
 from nowcast.types import UserError
@@ -40,15 +40,15 @@ def block(folder: Path, name: str) -> list[str]:
         joined = joint.join([read(task) for task in tasks])
         drawn, text = {"forest": joint.picture(joined)}, joint.markdown(joined)
         settings = [f"- {task['setting']}" for task in joined["tasks"]]
-        said = [*settings, *joint.ratios(joined, ("speed_up", "final_loss_ratio"))]
+        said = [*settings, *joint.ratios(joined, without=["seconds_speed_up"])]
         warnings = joined["warnings"]
-        made_by = report.made_by([task["command"] for task in joined["tasks"]])
+        made_by = words.made_by([task["command"] for task in joined["tasks"]])
     else:
         results = read(place)
         drawn, text = pictures.drawn(results), report.markdown(results)
-        said = [report.setting(results), "", tables.markdown(tables.digest(results))]
+        said = [words.setting(results), "", tables.markdown(tables.digest(results))]
         warnings = [line for line in results["verdicts"] if warns(line)]
-        made_by = report.made_by(results["commands"][-1:])
+        made_by = words.made_by(results["commands"][-1:])
     for kind, figure in drawn.items():
         replace(place / f"{kind}.png", png(figure))
     replace(place / "report.md", text)

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 
 from evaluate import Arm, Plan, resolve, summarise
 from evaluate.folder import write_json
+from evaluate.metrics import OLDER
 
 SCHEMAS = {
     name: json.loads((resources.files("evaluate") / f"{name}.schema.json").read_text()) for name in ("results", "joint")
@@ -55,7 +56,7 @@ def arms(**given):
 def plan(*, seeds=5, **given):
     """Of some arms; what is no arm is the plan's."""
     own = {key: given.pop(key) for key in list(given) if not isinstance(given[key], Arm)}
-    return Plan(tuple(arms(**given)), **{"grids": GRIDS, "seeds": tuple(range(seeds)), "calibration_seeds": (10, 11, 12)} | own)  # fmt: skip
+    return Plan(tuple(arms(**given)), **{"grids": GRIDS, "seeds": tuple(range(seeds)), "calibration_seeds": (10, 11, 12), "metrics": OLDER} | own)  # fmt: skip
 
 
 def results(plan, runs, targets=None, errors=None):

@@ -141,7 +141,7 @@ def test_batch_norm_statistics_change_in_training_and_not_in_evaluation():
     task = make_task(ModelConfig("resnet", width=0.25, depth=8), DataConfig(train_size=64), 32)
     params, extra = task.init(0)
     batch = task.batch(task.arrays, task.order(0, 0)[0])
-    _, after = jax.jit(task.loss)(params, extra, batch)
+    _, after = jax.jit(task.loss)(params, extra, batch, jax.random.key(0))
     assert jax.tree.structure(after) == jax.tree.structure(extra)
     assert np.abs(after["bn"]["mean"] - extra["bn"]["mean"]).max() > 1e-4
     first, second = (task.evaluate(params, e, "validation") for e in (extra, after))
@@ -155,7 +155,7 @@ def test_evaluation_uses_the_statistics_that_training_would_converge_to():
     everything = task.batch(task.arrays, task.order(0, 0)[0])
     loss = jax.jit(task.loss)
     for _ in range(200):  # the running averages of Flax, with weights and batch held still
-        _, extra = loss(params, extra, everything)
+        _, extra = loss(params, extra, everything, jax.random.key(0))
     digits = data.load("digits")
     images, labels = jnp.asarray(digits.images["validation"]), digits.labels["validation"]
     module = MODELS["resnet"]((8, 8, 1), 10, width=0.25, depth=8, rngs=nnx.Rngs(0))

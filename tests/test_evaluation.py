@@ -36,8 +36,8 @@ SETTINGS = {
 class Line:
     """A line through 64 points: no accuracy, and a second metric."""
 
-    name, steps_per_epoch, splits = "line", 4, ("validation", "test")
-    metrics = (LOSS, Metric("root"))
+    name, steps_per_epoch = "line", 4
+    metrics, splits = (LOSS, Metric("root")), ("validation", "test")
 
     def __init__(self):
         x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -109,7 +109,13 @@ def test_any_task_is_compared_and_reported(compared):
     assert [row["name"] for row in results["arms"]] == list(ARMS)
     assert results["targets"].keys() == {"constant", "tuned", "mean"}
     assert results["rates"]["tuned"]["learning_rate"] == 0.1
-    assert all(row["test_accuracy"] is None for row in results["arms"])
+    assert results["metrics"] == [
+        {"name": "loss", "better": "lower", "compare": "ratio"}, {"name": "root", "better": "lower", "compare": "ratio"}
+    ]  # fmt: skip
+    assert results["splits"] == ["validation", "test"]
+    for row in results["arms"]:
+        assert not any("accuracy" in key for key in row)
+        assert row["test_root"] == np.median([run["test_root"] for run in results["curves"][row["name"]]])
     for run in results["curves"]["constant"]:
         np.testing.assert_allclose(run["root"], np.sqrt(run["loss"]))
         assert run["test_root"] == run["root"][-1:]
@@ -137,7 +143,7 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
 
 
 def test_a_target_accuracy_needs_an_accuracy_before_anything_is_trained(tmp_path):
-    with pytest.raises(nowcast.UserError, match=r"target_accuracy=0\.9: line has no accuracy"):
+    with pytest.raises(nowcast.UserError, match=r"target_accuracy=0\.9: the task has no accuracy"):
         compare(Line(), ARMS, tmp_path / "report", **SETTINGS, target_accuracy=0.9)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,79 +1,136 @@
-"""What the loop does for a task: keys for its losses, gradients of its own, rates of its leaves."""
+"""What the loop asks a task for: keys of losses, gradients of its own, factors on the rates of its leaves."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 
-from collect.tasks import LOSS, Task
+import nowcast
+from collect.tasks import LOSS
 from collect.training import optimizers
-from collect.training.loop import Loop
+from collect.training.loop import BATCH_KEYS, LOSS_KEYS, Loop
+from collect.training.wrappers import outer
+from nowcast.types import UserError
 
-FACTORS = {"a": 1.0, "b": 0.5}
-RATES = np.full(6, 0.1, np.float32)
+STEPS, EACH = 6, 3
 
 
-class Noisy:
-    """Two numbers that go to 0, and noise that the key decides; ``extra`` counts it up."""
+class Dice:
+    """Its loss is a number drawn from its key, beside a square; its batch is another one."""
 
-    name, steps_per_epoch, splits, metrics = "noisy-nothing", 3, ("validation",), (LOSS,)
-    arrays, labels = jnp.arange(6.0), {"a": "other", "b": "other"}
+    name, steps_per_epoch = "dice", EACH
+    arrays, metrics, splits = jnp.zeros(1), (LOSS,), ("validation",)
 
     def init(self, seed):
-        return {"a": jnp.float32(1 + seed), "b": jnp.float32(2)}, jnp.zeros(3)
+        return {"bias": jnp.ones(2), "kernel": jnp.full((2, 1), 2.0)}, {"sum": jnp.zeros(())}
+
+    @property
+    def labels(self):
+        return nowcast.label_ops(self.init(0)[0])
 
     def order(self, seed, epoch):
-        return np.random.default_rng((seed, epoch)).permutation(6).reshape(3, 2)
+        return np.zeros((EACH, 1), np.int32)
 
     def batch(self, arrays, indices, key=None):
-        return arrays[indices]
+        return jax.random.uniform(key)
 
     def loss(self, params, extra, batch, key):
-        noise = jax.random.normal(key, (3,))
-        return params["a"] ** 2 + params["b"] ** 2 + 0 * jnp.sum(batch), extra + noise
+        square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        drawn = jax.random.uniform(key)
+        return drawn + 0.0 * square, {"sum": extra["sum"] + batch}
 
     def evaluate(self, params, extra, split):
-        return {"loss": float(params["a"] ** 2 + params["b"] ** 2)}
+        return {"loss": 0.0}
 
 
-class Ascending(Noisy):
-    """Its gradients are not those of its loss: they lead up for ``a``; and ``b`` learns at half the rate."""
+class Parts(Dice):
+    """Its gradients are no loss's, and its leaves have rates of their own."""
 
-    rates = FACTORS
+    rates = {"bias": 0.5, "kernel": np.float64(0.0)}  # noqa: RUF012
 
     def gradients(self, params, extra, batch, key):
-        return jnp.float32(7), {"a": jnp.float32(-1), "b": jnp.float32(1)}, extra
+        return jnp.float32(7), jax.tree.map(jnp.ones_like, params), {"sum": extra["sum"] + 1}
 
 
-def end(task, seed=0, **given):
-    *_, last = Loop(task, optimizers.make("sgd", task)).run(seed, RATES, **given)
-    return last
+def drawn(seed, step, what):
+    """What a batch or a loss draws, from seed and step alone."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), seed), step)
+    return float(jax.random.uniform(key if what == "batch" else jax.random.fold_in(key, LOSS_KEYS)))
 
 
-def test_our_tasks_and_others_are_tasks():
-    assert isinstance(Noisy(), Task)
+def run(task, tx=None, seed=3, rate=0.1, **more):
+    """The snapshots after every step."""
+    rates = np.full(STEPS, rate, np.float32)
+    snapshots = Loop(task, tx or optimizers.make("sgd", task)).run(seed, rates, record_every=1, **more)
+    return [one._replace(state=jax.tree.map(np.array, one.state)) for one in snapshots]
 
 
-def test_a_losss_key_depends_on_seed_and_step_alone():
-    whole = end(Noisy())
-    again, other = end(Noisy()), end(Noisy(), seed=1)
-    np.testing.assert_array_equal(whole.state.extra, again.state.extra)
-    assert np.abs(np.asarray(whole.state.extra) - np.asarray(other.state.extra)).min() > 1e-3
-    loop = Loop(Noisy(), optimizers.make("sgd"))
-    first, second = (s for s in loop.run(0, RATES, record_every=3) if s.step in (0, 3)), None
-    next(first)
-    second = next(first)
-    state = jax.tree.map(jnp.copy, second.state)
-    *_, resumed = loop.run(0, RATES, state=state, first_step=3)
-    np.testing.assert_array_equal(resumed.state.extra, whole.state.extra)
-    each = [s.state.extra.copy() for s in loop.run(0, RATES, record_every=1)]
-    steps = np.diff(np.stack(each), axis=0)
-    assert len(np.unique(steps.round(5), axis=0)) == 6  # noise of its own at every step
+def test_the_key_of_a_loss_follows_from_seed_and_step_and_is_not_that_of_the_batch():
+    expected = [drawn(3, step, "loss") for step in range(STEPS)]
+    assert [one.train_loss for one in run(Dice())[1:]] == pytest.approx(expected)
+    assert len(set(expected) | {drawn(3, step, "batch") for step in range(STEPS)}) == 2 * STEPS
+    *_, last = run(Dice())
+    assert float(last.state.extra["sum"]) == pytest.approx(sum(drawn(3, step, "batch") for step in range(STEPS)))
 
 
-def test_a_task_may_give_its_gradients_and_the_rates_of_its_leaves():
-    last = end(Ascending())
-    np.testing.assert_allclose(last.state.params["a"], 1 + 6 * 0.1, rtol=1e-6)
-    np.testing.assert_allclose(last.state.params["b"], 2 - 6 * 0.05, rtol=1e-6)
-    assert last.train_loss == 7
-    plain = end(Noisy())
-    np.testing.assert_allclose(plain.state.params["a"], 0.8**6, rtol=1e-6)  # the loss's: a ← a − 0.1 · 2a
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_it_is_the_same_with_another_optimizer_after_a_restart_and_together(name):
+    rates = np.full((2, STEPS), 0.2, np.float32)
+    loop = Loop(Dice(), optimizers.make(name))
+    apart = {seed: [drawn(seed, step, "loss") for step in range(STEPS)] for seed in (3, 4)}
+    together = list(loop.run_together([3, 4], rates, record_every=1))[1:]
+    for lane, seed in enumerate((3, 4)):
+        assert [each[lane].train_loss for each in together] == pytest.approx(apart[seed])
+    later = list(loop.run(3, rates[0], record_every=1, state=loop.start(3), first_step=4))[1:]
+    assert [one.train_loss for one in later] == pytest.approx(apart[3][4:])
+
+
+def test_a_guard_measures_by_the_loss_of_the_same_key():
+
+    def update(updates, state, params=None, *, value_fn, learning_rate, **extra):
+        return jax.tree.map(jnp.zeros_like, updates), value_fn(params)
+
+    measuring = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros(()), update)
+    seen = [float(one.state.optimizer) for one in run(Dice(), measuring)[1:]]
+    assert seen == pytest.approx([drawn(3, step, "loss") for step in range(STEPS)])
+
+
+def test_gradients_of_a_task_are_what_the_optimizer_gets_and_rates_multiply_its_updates():
+    *_, last = run(Parts())
+    np.testing.assert_allclose(last.state.params["bias"], 1 - 0.1 * 0.5 * STEPS, rtol=1e-6)
+    np.testing.assert_array_equal(last.state.params["kernel"], 2)
+    assert (last.train_loss, float(last.state.extra["sum"])) == (7, STEPS)
+
+
+def test_rates_are_inside_of_outer_steps_and_of_jumps():
+    task = Parts()
+    *_, last = run(task, outer(optimizers.make("sgd", task), every=STEPS, learning_rate=0.5, momentum=0.0))
+    np.testing.assert_allclose(last.state.params["bias"], 1 - 0.5 * 0.1 * 0.5 * STEPS, rtol=1e-6)
+    linear = nowcast.forecasters.Linear(window=3, horizon=2)
+    *_, last = run(task, nowcast.periodic(optimizers.make("sgd", task), linear, every=1, stop_after=3))
+    np.testing.assert_allclose(last.state.params["bias"], 1 - 0.1 * 0.5 * (STEPS + 2), rtol=1e-5)
+    np.testing.assert_array_equal(last.state.params["kernel"], 2)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "momentum", "muon"])
+def test_a_rate_of_1_changes_nothing_and_the_others_are_factors(name):
+    """Of the first step, in which all optimizers move a leaf by a multiple of the rate."""
+    whole, half = Parts(), Parts()
+    whole.rates, half.rates = {"bias": 1.0, "kernel": 1.0}, {"bias": 1.0, "kernel": 0.5}
+    plain = Parts()
+    plain.rates = None
+    start = plain.init(0)[0]
+    moved = [
+        jax.tree.map(jnp.subtract, run(task, optimizers.make(name, task))[1].state.params, start)
+        for task in (plain, whole, half)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, moved[0], moved[1])
+    np.testing.assert_allclose(moved[2]["bias"], moved[0]["bias"], rtol=1e-5)
+    np.testing.assert_allclose(moved[2]["kernel"], 0.5 * moved[0]["kernel"], rtol=1e-5)
+
+
+def test_an_optimizer_that_knows_no_rates_of_leaves_says_so_in_one_line():
+    with pytest.raises(UserError, match=r"optimizer\.name=schedule_free: knows no rates of single leaves") as caught:
+        optimizers.make("schedule_free", Parts())
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import warm
 from curves import validate
 from pages import Page
 
-from evaluate import joint, report
+from evaluate import joint, report, words
 from evaluate.statistics import speed_up
 
 ARMS = ["constant", "constant_linear", "constant_nowcast", "cosine", "cosine_linear", "cosine_nowcast"]
@@ -217,13 +217,13 @@ def test_runs_of_one_seed_on_machines_that_differ_are_named(page, results):
 
 
 def test_arms_whose_windows_skip_snapshots_are_named(results):
-    assert "apart" not in report.setting(results)
+    assert "apart" not in words.setting(results)
     changed = copy.deepcopy(results)
     for row in changed["arms"]:
         row["settings"]["jump"]["every"] = 3 if row["name"] == "cosine_linear" else 2
     jumping = [name for name in ARMS if name not in ("constant", "cosine", "cosine_linear")]
     said = f"Windows of snapshots 2 apart: {', '.join(jumping)}. Windows of snapshots 3 apart: cosine_linear."
-    assert said in report.setting(changed)
+    assert said in words.setting(changed)
 
 
 def test_the_page_says_how_to_make_it_again_and_what_was_seen(page, results, evaluated):

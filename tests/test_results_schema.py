@@ -11,8 +11,10 @@ import pytest
 from curves import SCHEMAS, plan, reaching, read_back, results, run, told, validate
 from jsonschema import Draft202012Validator, ValidationError
 
+from collect.tasks import LOSS, Metric
 from evaluate import cost, joint, report
 from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer
+from evaluate.joining import read
 
 NAN = math.nan
 ARMS = {
@@ -41,7 +43,7 @@ def made_up(tmp_path_factory):
 def inside(schema, path="#"):
     """Every schema within one, with its path."""
     yield path, schema
-    for key in ("properties", "$defs"):
+    for key in ("properties", "patternProperties", "$defs"):
         for name, one in schema.get(key, {}).items():
             yield from inside(one, f"{path}/{key}/{name}")
     for key in ("items", "additionalProperties"):
@@ -57,7 +59,7 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
     Draft202012Validator.check_schema(schema)
     keys = 0
     for path, one in inside(schema):
-        for key, value in one.get("properties", {}).items():
+        for key, value in (one.get("properties", {}) | one.get("patternProperties", {})).items():
             target = schema["$defs"][value["$ref"].removeprefix("#/$defs/")] if "$ref" in value else value
             said = value.get("description") or target.get("description")
             assert said, f"{path}: {key}"
@@ -66,7 +68,9 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
         if "properties" in one:
             assert "additionalProperties" in one, path
             missing = one["properties"].keys() - set(one["required"])
-            assert missing <= {"accuracy", "test_accuracy", "machine", "settings_sha256", "min_drift"}, path
+            assert missing <= {"metrics", "splits", "ratio", "difference", "machine", "settings_sha256", "min_drift"}, (
+                path
+            )
             assert set(one["required"]) <= one["properties"].keys(), path
         if isinstance(one.get("additionalProperties"), dict):
             assert one["additionalProperties"]["description"], path
@@ -98,10 +102,29 @@ def test_results_are_as_the_schema_says_with_all_that_may_be_missing(made_up):
 def test_a_task_may_have_other_metrics_and_no_accuracy(tmp_path):
     made = reaching(3, length=4, perplexity=[9.0, 8.0, 7.0, 6.0], test_perplexity=[6.5])
     made = {key: value for key, value in made.items() if "accuracy" not in key}
-    found = results(plan(seeds=1, constant=Arm()), {"constant": [made]})
+    given = (LOSS, Metric("perplexity"))
+    found = results(plan(seeds=1, metrics=given, constant=Arm()), {"constant": [made]})
     validate("results", read_back(told(found), tmp_path))
-    assert found["arms"][0]["test_accuracy"] is None
-    assert "perplexity" not in report.page(told(found))
+    assert found["arms"][0]["test_perplexity"] == 6.5
+    assert not any("accuracy" in key for key in found["arms"][0])
+    assert "test perplexity" in report.page(told(found))
+    assert "accuracy" not in report.page(told(found))
+
+
+def test_results_from_before_metrics_were_said_are_read_as_they_were_meant(made_up, tmp_path):
+    older = {key: value for key, value in made_up.items() if key not in ("metrics", "splits")}
+    validate("results", older)
+    assert report.page(older) == report.page(made_up)
+    assert report.markdown(older) == report.markdown(made_up)
+    again = older | {"about": older["about"] | {"content": "another"}}
+    assert joint.join([older, again])["metric"] == {"name": "loss", "better": "lower", "compare": "ratio"}
+    assert read(folder_of(older, tmp_path)) == older
+
+
+def folder_of(results, folder):
+    """A report's folder with these results."""
+    read_back(results, folder)
+    return folder
 
 
 def test_joint_results_are_as_their_schema_says_with_all_that_may_be_missing(made_up, tmp_path):
@@ -127,7 +150,9 @@ WRONG = {
     "a word for a number": lambda found: found["arms"][0].update(final_loss="low"),
     "another key of an arm": lambda found: found["arms"][0].update(extra=1),
     "another setting": lambda found: found["arms"][1]["settings"]["jump"].update(extra=1),
-    "a run without losses": lambda found: found["curves"]["constant"][0].pop("loss"),
+    "a run without steps": lambda found: found["curves"]["constant"][0].pop("step"),
+    "no way of comparing": lambda found: found["metrics"][0].update(compare="by eye"),
+    "a pair of nothing": lambda found: found["arms"][1]["final_loss_ratio"].pop("ratio"),
     "a run with words": lambda found: found["curves"]["constant"][0].update(comment="good"),
     "no protocol of ours": lambda found: found["protocol"].update(name="kind"),
 }

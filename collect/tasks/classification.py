@@ -26,6 +26,8 @@ ESTIMATION_BATCH = 500
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
+    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation split.
+
     Args:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs.
@@ -98,9 +100,9 @@ class Classification:
         return self._standard(images if key is None else self._augment(key, images)), labels[indices]
 
     def loss(
-        self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array | None = None
+        self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy in training mode, and the new BatchNorm statistics; nothing in it is random."""
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics; no model of ours draws by the key."""
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
         logits = module(images)

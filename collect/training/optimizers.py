@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
@@ -42,17 +43,24 @@ GRIDS = {
 
 
 def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``; the ``rates`` of a :class:`collect.tasks.Task` that has some multiply it leaf by leaf."""
-    rates = getattr(task, "rates", None)
+    """An optimizer whose ``update`` takes ``learning_rate=``; the ``rates`` of a :class:`collect.tasks.Task` that has some multiply it leaf by leaf.
+
+    This happens inside of all that may be around an optimizer, so that outer steps, averages and jumps see weights that moved at those rates.
+    """
+    factors = getattr(task, "rates", None)
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
+    if factors is not None and name == "schedule_free":  # its update is no multiple of the rate: it averages weights
+        raise UserError(f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose another")
 
     def update(
         updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
     ) -> tuple[PyTree, Any]:
         now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
         updates, state = now.update(updates, state, params, **extra)
-        return (updates if rates is None else jax.tree.map(lambda u, r: r * u, updates, rates)), state
+        if factors is not None:
+            updates = jax.tree.map(lambda update, factor: update * jnp.asarray(factor, update.dtype), updates, factors)
+        return updates, state
 
     return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)
 

@@ -1,0 +1,141 @@
+"""What a task's metrics mean for a comparison: which of two values is better, how two runs compare, and what that is called."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from collect.intervals import mean_interval
+from collect.tasks.protocol import LOSS, Metric, Task
+from evaluate.statistics import clear, clear_difference, speed_up
+from nowcast.types import UserError
+
+OLDER = (LOSS, Metric("accuracy", "higher", "difference"))
+"""The metrics of results that do not say theirs, each where a run has it."""
+OLDER_SPLITS = ("validation", "test")
+NAME = re.compile(r"[A-Za-z]\w*")
+TAKEN = {
+    "step", "epoch", "seconds", "train_loss", "jumps", "accepted", "refused", "history_bytes", "parameters", "alone",
+    "compile_seconds", "settings_sha256", "machine",
+}  # fmt: skip
+"""What a run says of itself beside its metrics."""
+
+
+def check(task: Task) -> None:
+    """Refuse metrics and splits that nothing can be compared by.
+
+    Raises:
+        UserError: There are none, one is there twice, or one has a name or a scale that is not known.
+    """
+    for key, given in (("metrics", task.metrics), ("splits", task.splits)):
+        if isinstance(given, str) or not given or len(set(given)) < len(given):
+            raise UserError(f"{task.name}: {key}={given!r} must be a sequence of one or more, none of them twice")
+    for metric in task.metrics:
+        name = str(metric.name)
+        if not NAME.fullmatch(name) or name in TAKEN or name.startswith("test_"):
+            raise UserError(f"{task.name}: a metric cannot be called {name!r}; give it a name of letters, digits and _")
+        if metric.better not in ("lower", "higher") or metric.compare not in ("ratio", "difference"):
+            raise UserError(
+                f"{task.name}: the metric {name} is {metric.better!r} and compared by {metric.compare!r}; must be lower or higher, and ratio or difference"
+            )
+
+
+def measured(task: Task, found: Mapping[str, Any], split: str) -> dict[str, float]:
+    """The declared metrics among what :meth:`collect.tasks.Task.evaluate` gave.
+
+    Raises:
+        UserError: One is missing.
+    """
+    if lacks := [metric.name for metric in task.metrics if metric.name not in found]:
+        raise UserError(f"{task.name}: evaluate gave no {lacks[0]} for {split}; its metrics say that it does")
+    return {metric.name: float(found[metric.name]) for metric in task.metrics}
+
+
+def of(results: Mapping[str, Any]) -> list[Metric]:
+    """The metrics of a comparison, the headline first; of older results that do not say, their loss and what else we had."""
+    if given := results.get("metrics"):
+        return [Metric(**one) for one in given]
+    runs = [run for each in results["curves"].values() for run in each]
+    return [metric for metric in OLDER if metric is LOSS or all(metric.name in run for run in runs)]
+
+
+def splits(results: Mapping[str, Any]) -> Sequence[str]:
+    """What runs were judged by as they went on, and what was read at the end."""
+    return results.get("splits") or OLDER_SPLITS
+
+
+def oriented(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
+    """Values of which a lower one is better, whichever way the metric's are; :func:`oriented` of them gives them back."""
+    values = np.asarray(values, float)
+    return values if metric.better == "lower" else np.asarray(-values)
+
+
+def worst(metric: Metric) -> float:
+    """What a value that is not finite counts as."""
+    return float(oriented(metric, np.inf))
+
+
+def diverged(metric: Metric, values: Sequence[float]) -> bool:
+    """Whether a run ends in what is not finite; or, by a metric like a loss, above where it began."""
+    if metric.better == "lower" and metric.compare == "ratio":
+        return not values[-1] <= values[0]
+    return not np.isfinite(values[-1])
+
+
+def compared(metric: Metric, base: Sequence[float], arm: Sequence[float]) -> dict[str, Any]:
+    """An arm's values beside its base's, paired by seed; with a value that is not finite, or a ratio to what is not above 0, nothing.
+
+    Returns:
+        ``each`` seed's; under the metric's ``compare`` their mean with its interval, of ratios (above 1: the arm is better) the geometric one,
+        of differences (the arm's less the base's) the arithmetic one; and whether the seeds show it, ``clear``.
+    """
+    values = [*base, *arm]
+    if not np.isfinite(values).all() or (metric.compare == "ratio" and min(values) <= 0):
+        return {"each": None, metric.compare: [float("nan")] * 3, "clear": False}
+    if metric.compare == "difference":
+        each = [a - b for b, a in zip(base, arm, strict=True)]
+        return {"each": each, "difference": list(mean_interval(each)), "clear": clear_difference(base, arm)}
+    over, under = (base, arm) if metric.better == "lower" else (arm, base)
+    each = [o / u for o, u in zip(over, under, strict=True)]
+    return {"each": each, "ratio": list(speed_up(over, under)), "clear": clear(over, under)}
+
+
+def is_better(metric: Metric, value: float) -> bool:
+    """Whether this ratio or difference is one of an arm that is better than its base."""
+    if metric.compare == "ratio":
+        return value > 1
+    return bool(oriented(metric, value) < 0)
+
+
+def none(metric: Metric) -> float:
+    """The ratio or difference of two runs that are equal."""
+    return 1.0 if metric.compare == "ratio" else 0.0
+
+
+def pair(metric: Metric, base: str = "base", arm: str = "arm") -> str:
+    """What :func:`compared` gives, in words: ``base / arm``, ``arm / base``, ``arm − base``."""
+    if metric.compare == "difference":
+        return f"{arm} − {base}"
+    return f"{base} / {arm}" if metric.better == "lower" else f"{arm} / {base}"
+
+
+def shown(metric: Metric, found: Sequence[float | None], digits: int | None = None) -> str:
+    """``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``; without an interval where there is none."""
+    value, low, high = (float("nan") if one is None else one for one in found)
+    if np.isnan(value):
+        return "–"
+    if metric.compare == "ratio":
+        text = [f"{one:.2f}" for one in (value, low, high)]
+        text[0] += "×"
+    else:
+        digits = places([value, low, high]) if digits is None else digits
+        text = [f"{one:+.{digits}f}" for one in (value, low, high)]
+    return text[0] if np.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
+
+
+def places(values: Sequence[float]) -> int:
+    """Decimals that show four digits of the largest of these, 4 at most."""
+    largest = max((abs(one) for one in values if np.isfinite(one)), default=0.0)
+    return 4 if largest < 1 else max(0, 3 - int(np.log10(largest)))
