@@ -141,6 +141,9 @@ class CollectConfig:
     dry_run: bool = False
     together: bool | None = None
     at_once: int = 16
+    sample: int | None = None
+    record: str = "weights"
+    band: int = 16
 
     def __post_init__(self) -> None:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
@@ -149,6 +152,7 @@ class CollectConfig:
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
+        check_record(self.sample, self.record, self.band)
 
 
 def check_rate(key: str, rate: float) -> None:
@@ -172,6 +176,16 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
         "must be 1 step or more; null: an epoch",
     )
     check_minutes(max_minutes)
+
+
+def check_record(sample: int | None, record: str, band: int) -> None:
+    """The keys about what is recorded of a run."""
+    one_of("record", record, ("weights", "gram"))
+    require(sample is None or sample >= 1, "sample", sample, "must be 1 scalar of each leaf or more; null: all")
+    require(
+        sample is None or record == "weights", "sample", sample, "record=gram takes leaves as a whole; leave one out"
+    )
+    require(1 <= band <= 10_000, "band", band, "must be 1 to 10000 snapshots")
 
 
 def check_minutes(max_minutes: float | None) -> None:

@@ -123,13 +123,13 @@ def read(config: MetaTrainConfig) -> Data:
             f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for validation, besides {len(parts.held_out)} "
             f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task, that differ in more than epochs and record_every"
         )
+    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
     longest = max(_ahead(run, config.rule) for run in parts.training)
     if config.kind.many and config.rule.horizon > longest > 0:
         raise UserError(
             f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
             f"give horizon={longest}, or collect longer runs"
         )
-    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
     networks = _networks(config, train, checked)
     watched = validate.draw(checked, networks, WATCHED, config.seed)
     each = {operation: operation for operation, network in config.served_by.items() if network in networks}

@@ -9,8 +9,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+import collect
 import nowcast
 from collect.config import CollectConfig, InspectCorpusConfig
+from collect.corpus.recording import Recording
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
 from evaluate.config import EvaluateConfig, ReportConfig
@@ -76,7 +78,7 @@ def unknown(folder, known):
 
 @pytest.mark.parametrize("folder", ["collect", "meta_train", "scripts"])
 def test_a_command_names_keys_that_it_has(folder):
-    assert unknown(folder, KEYS | parameters(evaluation.compare) | OTHERS) == set()
+    assert unknown(folder, KEYS | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS) == set()
 
 
 def test_the_library_names_arguments_that_it_has():

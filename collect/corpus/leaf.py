@@ -52,16 +52,17 @@ class Leaf:
 
 
 def chosen(path: str, size: int, count: int) -> Int[np.ndarray, "count"]:
-    """Which scalars of a leaf are recorded: one of each of ``count`` parts of equal length, in order.
+    """Which scalars of a leaf are recorded, in order: one of each of ``count`` parts of about equal length, all moved round by as much.
 
-    They are drawn by the leaf's path and :data:`SEED` from a bit generator whose stream NumPy promises to keep.
+    They are drawn by the leaf's path and :data:`SEED` from a bit generator whose stream NumPy promises to keep. Each scalar is as
+    likely as any other.
     """
     if count >= size:
         return np.arange(size)
     edges = [size * i // count for i in range(count + 1)]
-    draws = np.random.PCG64([SEED, zlib.crc32(path.encode()), size]).random_raw(count)
-    lengths = np.diff(edges)
-    return np.array(edges[:-1]) + (draws % lengths.astype(np.uint64)).astype(np.int64)
+    draws = np.random.PCG64([SEED, zlib.crc32(path.encode()), size]).random_raw(count + 1)
+    inside = (draws[1:] % np.diff(edges).astype(np.uint64)).astype(np.int64)
+    return np.sort((np.array(edges[:-1]) + inside + int(draws[0]) % size) % size)
 
 
 def laid_out(described: Iterable[Mapping[str, Any]]) -> list[Leaf]:

@@ -47,6 +47,13 @@ def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
     ]
 
 
+def holds(sample: int | None, record: str, band: int) -> dict[str, Any]:
+    """What a run's configuration says of what is recorded, where that is not all weights."""
+    return ({} if sample is None else {"sample": sample}) | (
+        {"record": "gram", "band": band} if record == "gram" else {}
+    )
+
+
 class Recorder:
     """Records one run; use as a context manager.
 
@@ -205,6 +212,14 @@ class Recorder:
             for old in (self.path / "recent" / "c").iterdir():
                 if int(old.name) < before:
                     shutil.rmtree(old)
+
+    def describe(self, **more: Any) -> None:
+        """Add to the configuration what was not known before."""
+        self._info["config"] |= more
+
+    def discard(self) -> None:
+        """Remove the run's folder."""
+        shutil.rmtree(self.path)
 
     def finish(self, status: str, seconds: float | None = None) -> None:
         """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now on readers see it."""

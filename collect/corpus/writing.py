@@ -88,6 +88,7 @@ def _spec(path: Path, shape: tuple[int, int], dtype: str) -> dict[str, Any]:
     return {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": str(path)},
+        "store_data_equal_to_fill_value": True,  # what is missing is damaged
         "metadata": {
             "shape": shape,
             "data_type": dtype,
