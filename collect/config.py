@@ -194,6 +194,30 @@ def check_minutes(max_minutes: float | None) -> None:
 
 
 @dataclass
+class ImportCheckpointsConfig:
+    """A series of checkpoints that becomes a run."""
+
+    checkpoints: str
+    corpus: str
+    run: str
+    task: str | None = None
+    operations: str | None = None
+    prefix: str | None = None
+    sample: int | None = None
+    record: str = "weights"
+    band: int = 16
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.checkpoints), "checkpoints", repr(self.checkpoints), "must be a folder, or a pattern of files"
+        )
+        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
+        for key in ("task", "operations", "prefix"):
+            require(getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual")
+        check_record(self.sample, self.record, self.band)
+
+
+@dataclass
 class InspectCorpusConfig:
     """A look at a corpus."""
 

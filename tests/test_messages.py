@@ -11,7 +11,7 @@ import pytest
 
 import collect
 import nowcast
-from collect.config import CollectConfig, InspectCorpusConfig
+from collect.config import CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from collect.corpus.recording import Recording
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
@@ -41,7 +41,14 @@ def parameters(*functions):
 
 KEYS = {
     key
-    for schema in (CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig, MetaTrainConfig)
+    for schema in (
+        CollectConfig,
+        EvaluateConfig,
+        ImportCheckpointsConfig,
+        InspectCorpusConfig,
+        ReportConfig,
+        MetaTrainConfig,
+    )
     for key in keys(schema)
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 LIBRARY = parameters(
