@@ -5,18 +5,18 @@ With dₛ the increment from snapshot s − 1 to s of one leaf, row s of the arr
     ⟨dₛ, dₛ⟩, ⟨dₛ, dₛ₋₁⟩, …, ⟨dₛ, dₛ₋band₊₁⟩                    float64; NaN where there is no such increment
 
 From them follow the inner products of all displacements between snapshots that are at most ``band`` apart. The last ``band``
-snapshots themselves stay in memory while the run is recorded, and in ``runs/ID/recent``, so that a run that was killed goes on.
+increments stay in memory while the run is recorded, and the snapshots in ``runs/ID/recent``, so that a run that was killed goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from collect.corpus.leaf import Leaf
 
-BLOCK = 1 << 16
-"""Scalars that are multiplied at once, so that their copies in float64 fit the cache."""
+BLOCK = 1 << 13
+"""Scalars that are multiplied in float32 at once; their sums are added in float64."""
 
 
 class Products:
@@ -29,26 +29,40 @@ class Products:
 
     def __init__(self, leaves: Sequence[Leaf], band: int):
         self.leaves, self.band = leaves, band
-        self._rows: list[Float[np.ndarray, N]] = []
+        self._moved: Float[np.ndarray, "band N"] = np.zeros((0, 0), np.float32)
+        self._last: np.ndarray | None = None
+        self._count = 0
+        """Increments so far; number ``i`` lies in row ``i % band``."""
 
-    def begin(self, rows: Float[np.ndarray, "some N"]) -> None:
+    def begin(self, rows: Iterable[Float[np.ndarray, "N"]]) -> None:
         """Forget what was, and go on from these snapshots, oldest first."""
-        self._rows = list(rows[-self.band :]) if len(rows) else []
+        self._last, self._count = None, 0
+        for row in rows:
+            self._push(row)
 
     def add(self, row: Float[np.ndarray, "N"]) -> Float[np.ndarray, "columns"]:
         """The inner products of the increment that ends with this snapshot."""
-        self._rows = [*self._rows[-self.band :], row]
+        self._push(row)
         found = np.full((len(self.leaves), self.band), np.nan)
-        moved = len(self._rows) - 1
-        if moved:
-            for leaf, products in zip(self.leaves, found, strict=True):
-                products[:moved] = 0
-                for first in range(leaf.start, leaf.scalars.stop, BLOCK):
-                    part = slice(first, min(first + BLOCK, leaf.scalars.stop))
-                    with np.errstate(invalid="ignore", over="ignore"):
-                        block = np.diff(np.stack([each[part] for each in self._rows]).astype(np.float64), axis=0)
-                        products[:moved] += (block @ block[-1])[::-1]
+        for back in range(min(self._count, self.band)):
+            now, then = (self._moved[(self._count - 1 - i) % self.band] for i in (0, back))
+            with np.errstate(invalid="ignore", over="ignore"):
+                found[:, back] = [_product(now[leaf.scalars], then[leaf.scalars]) for leaf in self.leaves]
         return found.ravel()
+
+    def _push(self, row: Float[np.ndarray, "N"]) -> None:
+        if self._last is not None:
+            if self._moved.shape[1] != len(row):
+                self._moved = np.zeros((self.band, len(row)), np.float32)
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.subtract(row, self._last, out=self._moved[self._count % self.band])
+            self._count += 1
+        self._last = row
+
+
+def _product(one: Float[np.ndarray, "n"], other: Float[np.ndarray, "n"]) -> float:
+    """In float32, and the sum over blocks in float64."""
+    return sum((float(one[i : i + BLOCK] @ other[i : i + BLOCK]) for i in range(0, len(one), BLOCK)), start=0.0)
 
 
 def displacements(rows: Float[np.ndarray, "S columns"], band: int) -> Float[np.ndarray, "L S S"]:
