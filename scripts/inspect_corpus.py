@@ -12,7 +12,7 @@ from nowcast.paths import check_writable
 from nowcast.text import align
 from nowcast.types import UserError
 from scripts.cli import command
-from scripts.typed import argument
+from scripts.typed import argument, fitting
 
 if TYPE_CHECKING:
     from collect.corpus.places import Place
@@ -46,9 +46,9 @@ def main(config: InspectCorpusConfig) -> None:
         for run in tqdm(chosen, unit="run", desc="draw"):
             inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
         print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
-    forecaster = "wnn" if drawable else "gram"
+    forecaster = fitting(None if drawable else min(run.band or 0 for run in opened.runs))
     corpus_is = argument("corpus", config.corpus)
-    print(f"next: python scripts/meta_train.py {corpus_is} forecaster={forecaster} bundle=bundles/mine")
+    print(f"next: python scripts/meta_train.py {corpus_is} {forecaster} bundle=bundles/mine")
 
 
 def where(given: str | None, place: "Place") -> Path | None:
