@@ -161,6 +161,9 @@ class CollectConfig:
     dry_run: bool = False
     together: bool | None = None
     at_once: int = 16
+    sample: int | None = None
+    record: str = "weights"
+    band: int = 16
 
     def __post_init__(self) -> None:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
@@ -170,6 +173,7 @@ class CollectConfig:
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
+        check_record(self.sample, self.record, self.band)
 
 
 def check_rate(key: str, rate: float) -> None:
@@ -195,9 +199,43 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
     check_minutes(max_minutes)
 
 
+def check_record(sample: int | None, record: str, band: int) -> None:
+    """The keys about what is recorded of a run."""
+    one_of("record", record, ("weights", "gram"))
+    require(sample is None or sample >= 1, "sample", sample, "must be 1 scalar of each leaf or more; null: all")
+    require(
+        sample is None or record == "weights", "sample", sample, "record=gram takes leaves as a whole; leave one out"
+    )
+    require(1 <= band <= 10_000, "band", band, "must be 1 to 10000 snapshots")
+
+
 def check_minutes(max_minutes: float | None) -> None:
     """A limit on a command's time."""
     require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")
+
+
+@dataclass
+class ImportCheckpointsConfig:
+    """A series of checkpoints that becomes a run."""
+
+    checkpoints: str
+    corpus: str
+    run: str
+    task: str | None = None
+    operations: str | None = None
+    prefix: str | None = None
+    sample: int | None = None
+    record: str = "weights"
+    band: int = 16
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.checkpoints), "checkpoints", repr(self.checkpoints), "must be a folder, or a pattern of files"
+        )
+        require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
+        for key in ("task", "operations", "prefix"):
+            require(getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual")
+        check_record(self.sample, self.record, self.band)
 
 
 @dataclass

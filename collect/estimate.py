@@ -60,6 +60,13 @@ def estimate(config: CollectConfig) -> Estimate:
     return total(each)
 
 
+def _values(size: int, config: CollectConfig) -> int:
+    """Float32 values that are written of a leaf of this size at each snapshot."""
+    if config.record == "gram":
+        return 2 * config.band  # in float64
+    return min(size, config.sample or size)
+
+
 _known: dict[str, Program] = {}
 
 
@@ -76,13 +83,15 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
             batch_size,
             together and lanes,
             config.batch_stats,
+            (config.sample, config.record, config.band),
         )
     )
     if key not in _known:
         with tqdm(total=2, desc=build.said(config), delay=2, leave=False) as bar:
             task = build.make(config, batch_size)
             params, extra = task.init(0)
-            scalars = sum(leaf.size for leaf in jax.tree.leaves((params, extra if config.batch_stats else ())))
+            scalars = sum(_values(leaf.size, config) for leaf in jax.tree.leaves(params))
+            scalars += sum(leaf.size for leaf in jax.tree.leaves(extra if config.batch_stats else ()))
             bar.update()
             loop = Loop(task, optimizers.make(config.optimizer.name, task))
             time = pace.together if together else pace.apart

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
 from collect.corpus import destination, places
 from collect.corpus.destination import Folder
-from collect.corpus.recorder import Recorder, describe_leaves
+from collect.corpus.recorder import Recorder, describe_leaves, holds
 from collect.members import Member, members
 from collect.tasks import Classification, build
 from collect.training import optimizers, pace
@@ -182,13 +182,15 @@ class Group:
             "task": self.task.name, "seed": member.seed, **parts,
             "optimizer": asdict(member.optimizer), **augment, "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
             **({"batch_stats": True} if self.statistics else {}),
+            **holds(self.config.sample, self.config.record, self.config.band),
         }  # fmt: skip
 
     def _recorder(self, member: Member) -> Recorder:
         described = self._describe(member)
         return self._into.recorder(
             _run_id(described), config=described, leaves=self.leaves, statistics=self.statistics,
-            snapshots=self.snapshots, command=self._command,
+            snapshots=self.snapshots, command=self._command, sample=self.config.sample,
+            band=self.config.band if self.config.record == "gram" else None,
         )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from meta_train.config import MetaTrainConfig
 from meta_train.leaves import Leaves
 from meta_train.limits import limits
 from meta_train.picture import picture
-from meta_train.source import Source
+from meta_train.source import Rule, Source
 from meta_train.trainer import Progress
 from meta_train.windows import Windows
 from nowcast import bundle
@@ -89,7 +89,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
     forecaster = assemble(config, data.networks, progress)
     still = [operation for operation in OPERATIONS if not forecaster.serves(operation)]
-    configs, longest = [run.config for run in data.training], max(run.weights.shape[0] for run in data.training)
+    configs, longest = [run.config for run in data.training], max(run.snapshots for run in data.training)
     validation, held_out = (validate.scores(forecaster, drawn) for drawn in (data.validation, data.held_out))
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
@@ -124,13 +124,13 @@ def read(config: MetaTrainConfig) -> Data:
             f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for validation, besides {len(parts.held_out)} "
             f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task, that differ in more than epochs and record_every"
         )
-    longest = max(run.weights.shape[0] for run in parts.training) - config.rule.shortest + 1
-    if config.kind.many and config.rule.horizon > longest:
+    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
+    longest = max(_ahead(run, config.rule) for run in parts.training)
+    if config.kind.many and config.rule.horizon > longest > 0:
         raise UserError(
             f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
             f"give horizon={longest}, or collect longer runs"
         )
-    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
     networks = _networks(config, train, checked)
     watched = validate.draw(checked, networks, WATCHED, config.seed)
     each = {operation: operation for operation, network in config.served_by.items() if network in networks}
@@ -197,6 +197,20 @@ def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, An
     return card
 
 
+def _ahead(run: Run, rule: Rule) -> int:
+    """How many snapshots there are at most behind a window of this run, so far as it was recorded."""
+    ahead = run.snapshots - rule.shortest + 1
+    return ahead if run.band is None else min(ahead, run.band - rule.window + 1)
+
+
+def _holds(run: Run) -> str:
+    """What a run holds, in words."""
+    if run.band is not None:
+        return f"inner products of {run.band} increments"
+    sampled = [leaf.columns for leaf in run.leaves if leaf.columns < leaf.size]
+    return f"a sample of {max(sampled)} weights a leaf" if sampled else "all weights"
+
+
 def _source(config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]) -> Source:
     """Where the forecaster's examples come from."""
     if config.kind.elementwise:
@@ -239,6 +253,7 @@ def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: valida
         "training_runs": len(parts.training),
         "validation_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.validation],
         "held_out_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.held_out],
+        "holds": sorted({_holds(run) for run in runs}),
         "snapshot_steps": sorted({run.config["record_every"] for run in runs}),
     }
 

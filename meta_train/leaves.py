@@ -17,8 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 from collect.corpus import CHUNK, Run
+from collect.corpus.gram import displacements
 from collect.corpus.places import Place
 from meta_train.source import FIRST, Rule, Source
+from nowcast.types import UserError
 
 STRIDES = (1, 2, 4)
 """Snapshots of the run from one of the window to the next."""
@@ -39,6 +41,18 @@ class Leaves(Source):
         self._served_by = served_by
         self._products: dict[Place, dict[str, Float[np.ndarray, "L S S"]]] = {}
 
+    def _check(self, run: Run) -> None:
+        if any(leaf.columns < leaf.size for leaf in run.leaves):
+            raise UserError(
+                f"corpus: run {run.id} holds a sample of each leaf (sample={max(leaf.columns for leaf in run.leaves)}), and this "
+                "forecaster takes leaves as a whole: give forecaster=wnn, or collect with record=gram in the place of sample"
+            )
+        if (band := reach(run)) < self.rule.window:
+            raise UserError(
+                f"corpus: run {run.id} holds inner products of snapshots up to {band} apart, and window={self.rule.window} needs "
+                f"{self.rule.window}; give a smaller window, or collect with band={self.rule.window} or more"
+            )
+
     @property
     def columns(self) -> int:
         """Numbers in a row."""
@@ -51,13 +65,14 @@ class Leaves(Source):
         products = self._of(run, network)
         window, horizon = self.rule.window, self.rule.horizon
         snapshots = products.shape[1]
-        fit = [stride for stride in STRIDES if stride * window <= snapshots - 1]
+        known = reach(run)
+        fit = [stride for stride in STRIDES if stride * window <= min(snapshots - 1, known)]
         stride = rng.choice(fit, size=size)
         first = (rng.random(size) * (snapshots - stride * window)).astype(int)
         leaf = rng.integers(len(products), size=size)[:, None]
         inside = first[:, None] + stride[:, None] * np.arange(window)
         after = inside[:, -1:] + stride[:, None] * np.arange(1, horizon + 1)
-        there, last = after < snapshots, inside[:, -1:]
+        there, last = (after < snapshots) & (after - inside[:, :1] <= known), inside[:, -1:]
         after = np.where(there, after, last)
 
         def between(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -98,8 +113,20 @@ def split(rows: Any, window: int) -> tuple[Any, Any, Any]:
     return rows[:, : ends[0]].reshape(-1, moved, moved), along, rows[:, ends[1] :]
 
 
+def reach(run: Run) -> int:
+    """How many snapshots apart two may be whose inner product is known."""
+    return run.snapshots if run.band is None else run.band
+
+
 def inner_products(run: Run) -> list[Float[np.ndarray, "S S"]]:
-    """Of each leaf, those of its displacements from snapshot ``FIRST``, per weight; what is not finite gives NaN."""
+    """Of each leaf, those of its displacements from snapshot ``FIRST``, per weight; what is not finite gives NaN.
+
+    Of a run that was recorded with ``record=gram`` only differences within its band mean something
+    (:func:`collect.corpus.gram.displacements`).
+    """
+    if run.band is not None:
+        found = displacements(run.gram[FIRST:], run.band)
+        return [products / leaf.size for leaf, products in zip(run.leaves, found, strict=True)]
     snapshots, end = run.weights.shape
     totals = [np.zeros((snapshots - FIRST, snapshots - FIRST)) for _ in run.leaves]
     for first in range(0, end, CHUNK):

@@ -43,7 +43,7 @@ class Rule(NamedTuple):
 
     def check(self, run: Run) -> None:
         """Refuse a run that is too short."""
-        if (snapshots := run.weights.shape[0]) < self.shortest:
+        if (snapshots := run.snapshots) < self.shortest:
             raise UserError(
                 f"corpus: run {run.id} has {snapshots} snapshots, and a window of {self.window} with horizon "
                 f"{self.horizon} needs {self.shortest}; collect with more epochs"
@@ -69,7 +69,7 @@ class Source:
         rule: What a window is.
 
     Raises:
-        UserError: A run that is too short.
+        UserError: A run that is too short, or that does not hold what the examples are made of.
     """
 
     what: ClassVar[str]
@@ -81,12 +81,17 @@ class Source:
         """By network and task."""
         for run in runs:
             rule.check(run)
+            self._check(run)
             for network in dict.fromkeys(filter(None, (served_by.get(leaf.op) for leaf in run.leaves))):
                 self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
 
     @property
     def columns(self) -> int:
         """Numbers in a row."""
+        raise NotImplementedError
+
+    def _check(self, run: Run) -> None:
+        """Refuse a run that does not hold what examples are made of."""
         raise NotImplementedError
 
     def handful(

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from collect.corpus import CHUNK, Run
 from meta_train.source import Rule, Source
+from nowcast.types import UserError
 
 MOMENTS = 2
 """Moments that a handful's windows are taken at; neighbours, as their windows share most of what must be read."""
@@ -61,12 +62,19 @@ class Windows(Source):
         """Numbers in a row: the window's, and its targets."""
         return len(self.rule.offsets)
 
+    def _check(self, run: Run) -> None:
+        if run.band is not None:
+            raise UserError(
+                f"corpus: run {run.id} holds inner products and no weights (record=gram): give forecaster=gram, "
+                "or collect without record=gram"
+            )
+
     def _draw(
         self, run: Run, network: str, size: int, place: np.random.Generator, rng: np.random.Generator
     ) -> Float[np.ndarray, "some columns"]:
         share, moment = place.random(2)
         part = next(part for part in self._parts[run.path][network] if share < part.share)
-        snapshots = run.weights.shape[0]
+        snapshots = run.snapshots
         count = self.rule.moments(snapshots)
         moments = (int(moment * count) + np.arange(min(MOMENTS, count))) % count
         rows, places = np.unique(self.rule.places(moments), return_inverse=True)
@@ -102,7 +110,7 @@ def _parts(run: Run, served_by: Mapping[str, str | None]) -> dict[str, list[Part
     """For each network, where its weights are."""
     found: dict[str, dict[int, list[tuple[int, int]]]] = {}
     for leaf in run.leaves:
-        network, end = served_by.get(leaf.op), leaf.start + leaf.size
+        network, end = served_by.get(leaf.op), leaf.scalars.stop
         if network:
             for chunk in range(leaf.start // CHUNK, -(-end // CHUNK)):
                 first = chunk * CHUNK

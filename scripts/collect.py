@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from collect.config import CollectConfig
 from nowcast.types import UserError
 from scripts.cli import command, command_line
-from scripts.typed import argument
+from scripts.typed import argument, fitting
 
 if TYPE_CHECKING:
     from collect.estimate import Estimate
@@ -26,6 +26,8 @@ class Collected(NamedTuple):
 
     corpus: str
     left: int
+    band: int | None
+    """Of runs that hold inner products."""
 
 
 def main(config: CollectConfig) -> "Estimate | Collected":
@@ -46,10 +48,11 @@ def main(config: CollectConfig) -> "Estimate | Collected":
     said = ", ".join(f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key])
     stopped = f"; stopped: {counts['stopped']}" if counts["stopped"] else ""
     print(f"{what}: {said}{stopped}", flush=True)
+    band = config.band if config.record == "gram" else None
     if counts["exit_code"]:  # a signal is meant for all jobs; max_minutes is each job's own
-        conclude([Collected(config.corpus, counts["left"])])
+        conclude([Collected(config.corpus, counts["left"], band)])
         sys.exit(counts["exit_code"])
-    return Collected(config.corpus, counts["left"])
+    return Collected(config.corpus, counts["left"], band)
 
 
 def conclude(jobs: "list[Estimate | Collected]") -> None:
@@ -68,7 +71,7 @@ def conclude(jobs: "list[Estimate | Collected]") -> None:
         print("next: the same command goes on where this one stopped")
     else:
         corpus = argument("corpus", jobs[0].corpus)
-        print(f"next: python scripts/meta_train.py {corpus} forecaster=wnn bundle=bundles/mine")
+        print(f"next: python scripts/meta_train.py {corpus} {fitting(jobs[0].band)} bundle=bundles/mine")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from nowcast.paths import check_writable
 from nowcast.text import align
 from nowcast.types import UserError
 from scripts.cli import command
-from scripts.typed import argument
+from scripts.typed import argument, fitting
 
 if TYPE_CHECKING:
     from collect.corpus.places import Place
@@ -35,15 +35,20 @@ def main(config: InspectCorpusConfig) -> None:
         for run in tqdm(opened.runs, unit="run", desc="verify"):
             inspection.verify(run)
         print(f"verified: every snapshot of {len(opened)} runs is what was recorded")
-    first = {run.config["task"]: run for run in reversed(opened.runs)}.values()
-    chosen = opened.runs if config.every_run else list(first)
-    if pictures is None:
+    drawable = [run for run in opened.runs if run.band is None]
+    first = {run.config["task"]: run for run in reversed(drawable)}.values()
+    chosen = drawable if config.every_run else list(first)
+    if not drawable:
+        print("pictures: none, for the runs hold inner products and no weights (record=gram)")
+    elif pictures is None:
         print("pictures: none, for they can be written neither beside the corpus nor here; give pictures=…")
     else:
         for run in tqdm(chosen, unit="run", desc="draw"):
             inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
         print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
-    print(f"next: python scripts/meta_train.py {argument('corpus', config.corpus)} forecaster=wnn bundle=bundles/mine")
+    forecaster = fitting(None if drawable else min(run.band or 0 for run in opened.runs))
+    corpus_is = argument("corpus", config.corpus)
+    print(f"next: python scripts/meta_train.py {corpus_is} {forecaster} bundle=bundles/mine")
 
 
 def where(given: str | None, place: "Place") -> Path | None:

@@ -28,6 +28,18 @@ def argument(key: str, value: str) -> str:
     return quoted(f"{key}={QuotedString(text, Quote.double).with_quotes()}")
 
 
+def fitting(band: int | None) -> str:
+    """What to type to fit a forecaster to a corpus: ``band`` is how far its inner products reach, None where it holds weights.
+
+    Example:
+        >>> print(fitting(16))
+        forecaster=gram horizon=12
+    """
+    if band is None:
+        return "forecaster=wnn"
+    return f"forecaster=gram horizon={max(1, min(40, band - 4))}"  # of a window of 5
+
+
 def quoted(text: str) -> str:
     """``text`` as one word of a shell; where the terminal is not UTF-8, with the bytes beyond ASCII as bash and zsh read them.
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from collect import corpus
-from collect.corpus import recorder
-from collect.corpus.recorder import Recorder, index
+from collect.corpus import manifest
+from collect.corpus.manifest import index
+from collect.corpus.recorder import Recorder
 
 SIZE = ["model=mlp", "model.width=0.1", "batch_size=256"]
 LEAVES = [{"path": "w", "shape": [3], "op": "bias"}]
@@ -69,7 +70,7 @@ def test_the_manifest_is_not_rewritten_at_every_run(tmp_path, monkeypatch):
     opened = []
     read = corpus.read_json
     monkeypatch.setattr(corpus, "read_json", lambda path: opened.append(path.name) or read(path))
-    monkeypatch.setattr(recorder, "INDEX_PACE", 1e9)  # as slow as with very many runs
+    monkeypatch.setattr(manifest, "INDEX_PACE", 1e9)  # as slow as with very many runs
     for seed in range(30):
         config = {"task": "t", "seed": seed, "record_every": 1}
         with Recorder(tmp_path / "corpus", f"run{seed:02}", config=config, leaves=LEAVES, snapshots=1) as one:
@@ -84,7 +85,7 @@ def test_the_manifest_is_not_rewritten_at_every_run(tmp_path, monkeypatch):
 
 
 def test_the_manifest_of_few_runs_is_always_up_to_date(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder, "INDEX_PACE", 0.0)
+    monkeypatch.setattr(manifest, "INDEX_PACE", 0.0)
     for seed in range(3):
         config = {"task": "t", "seed": seed, "record_every": 1}
         with Recorder(tmp_path / "corpus", f"run{seed}", config=config, leaves=LEAVES, snapshots=1):

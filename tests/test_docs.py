@@ -22,7 +22,7 @@ from networks import random_wnn, write_published
 from omegaconf import OmegaConf, open_dict
 
 import nowcast
-from collect.config import CollectConfig, InspectCorpusConfig
+from collect.config import CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from evaluate import resolve
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SCHEMAS = {
-    "collect": CollectConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
+    "collect": CollectConfig, "import_checkpoints": ImportCheckpointsConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
     "evaluate": EvaluateConfig, "report": ReportConfig,
 }  # fmt: skip
 EXPERIMENTS = {

@@ -27,6 +27,7 @@ class Walk:
         starts = np.cumsum([0, *SIZES.values()]).tolist()
         self.leaves = [corpus.Leaf(op, (n,), op, at) for (op, n), at in zip(SIZES.items(), starts, strict=False)]
         self.status = "complete"
+        self.snapshots, self.band = snapshots, None
         steps = np.random.default_rng(number).normal(size=(snapshots, starts[-1]))
         self.weights = np.cumsum(np.cumsum(steps, axis=0) * 0.1 + steps, axis=0).astype(np.float32)
 

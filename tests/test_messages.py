@@ -9,8 +9,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+import collect
 import nowcast
-from collect.config import CollectConfig, InspectCorpusConfig
+from collect.config import CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
+from collect.corpus.recording import Recording
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
 from evaluate.config import EvaluateConfig, ReportConfig
@@ -39,7 +41,14 @@ def parameters(*functions):
 
 KEYS = {
     key
-    for schema in (CollectConfig, EvaluateConfig, InspectCorpusConfig, ReportConfig, MetaTrainConfig)
+    for schema in (
+        CollectConfig,
+        EvaluateConfig,
+        ImportCheckpointsConfig,
+        InspectCorpusConfig,
+        ReportConfig,
+        MetaTrainConfig,
+    )
     for key in keys(schema)
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 LIBRARY = parameters(
@@ -76,7 +85,7 @@ def unknown(folder, known):
 
 @pytest.mark.parametrize("folder", ["collect", "meta_train", "scripts"])
 def test_a_command_names_keys_that_it_has(folder):
-    assert unknown(folder, KEYS | parameters(evaluation.compare) | OTHERS) == set()
+    assert unknown(folder, KEYS | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS) == set()
 
 
 def test_the_library_names_arguments_that_it_has():

@@ -24,6 +24,7 @@ class Made:
         self.status = "complete"
         place = 100.0 * np.arange(each * len(ops))[None] + np.arange(snapshots)[:, None]
         self.weights = (10000.0 * number + place).astype(np.float32)
+        self.snapshots, self.band = snapshots, None
 
 
 RULE = Rule(5, 3)

@@ -5,10 +5,12 @@ Layout (schema 1)::
     manifest.json              schema, versions, and an index of the runs: task, seed, status, size, configuration
     runs/ID/run.json           one run: its configuration, leaves, status, hash
     runs/ID/weights/           zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c per chunk
+    runs/ID/gram/              with record=gram, in the place of the weights: inner products, float64 (:mod:`collect.corpus.gram`)
     runs/ID/statistics/        where asked for: the same of what is no parameter, BatchNorm's running mean and variance
     runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights (and of the statistics)
 
-All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the ``scalars`` of one row.
+All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the ``scalars`` of one row; with
+``sample=N``, at most N scalars of each (:func:`collect.corpus.leaf.chosen`), and such a leaf says how many are ``stored``.
 A chunk holds up to 2¹⁸ scalars of one snapshot, so appending writes only new files, and all snapshots of some
 scalars are one small read per snapshot. ``run.json`` is the truth about a run; the manifest repeats it as an index.
 
@@ -18,84 +20,25 @@ In a store (:mod:`collect.corpus.places`) a run's arrays and metrics lie one fol
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorstore as ts
-from jaxtyping import Float
 
-from collect.corpus.places import CACHED, CONTEXT, Place, Remote, at, is_unreachable, kvstore, unreachable
+from collect.corpus.leaf import Leaf, laid_out, scalars, wrong
+from collect.corpus.places import Place, Remote, at
+from collect.corpus.trajectory import Trajectory
 from nowcast.paths import dangling
-from nowcast.types import OPERATIONS, UserError, first_line
+from nowcast.types import UserError, first_line
 
 SCHEMA = "weight-nowcaster/corpus/1"
 CHUNK = 1 << 18
 FINISHED = ("complete", "diverged")
-DIGESTS = {"weights": "sha256", "statistics": "sha256_statistics"}
+DIGESTS = {"weights": "sha256", "gram": "sha256", "statistics": "sha256_statistics"}
 """The arrays of a run, and what a line of ``metrics.jsonl`` calls their hashes."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One array of a model's parameters and its place among the scalars."""
-
-    path: str
-    shape: tuple[int, ...]
-    op: str
-    start: int
-
-    @property
-    def size(self) -> int:
-        """How many scalars it has."""
-        return math.prod(self.shape)
-
-    @property
-    def scalars(self) -> slice:
-        """Its columns in :attr:`Run.weights`."""
-        return slice(self.start, self.start + self.size)
-
-
-class Trajectory:
-    """An array over the snapshots of one run, ``(S, N)`` float32; indexing reads from disk: ``weights[:, 10:20]``."""
-
-    def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
-        self._path = path
-        spec = {"driver": "zarr3", "fill_missing_data_reads": False, "recheck_cached_data": "open"}
-        context = CACHED if isinstance(path, Remote) else CONTEXT
-        try:
-            self._store = ts.open(spec, kvstore=kvstore(path), read=True, context=context).result()
-        except ValueError as error:
-            raise self._refused("cannot open", error) from None
-        self.leaves = leaves
-        self.shape: tuple[int, int] = (snapshots, self._store.shape[1])
-        self.stored: int = self._store.shape[0]
-        self.dtype = np.dtype("float32")
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> Float[np.ndarray, "..."]:
-        try:
-            return self._store[_as_numpy(index, self.shape)].read().result()
-        except ValueError as error:
-            if "OUT_OF_RANGE" in str(error):
-                raise IndexError(first_line(error)) from None
-            raise self._refused("damaged chunk of", error) from None
-
-    def _refused(self, what: str, error: Exception) -> UserError:
-        if is_unreachable(error):
-            return unreachable(self._path, error)
-        return UserError(
-            f"corpus: {what} {self._path} ({first_line(error)}); remove this run's folder and collect it again"
-        )
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -128,12 +71,39 @@ class Run:
     @cached_property
     def leaves(self) -> list[Leaf]:
         """Path, shape, operation and place of every array of parameters."""
-        return _leaves(self.info["leaves"])
+        return laid_out(self.info["leaves"])
+
+    @property
+    def snapshots(self) -> int:
+        """How many it has."""
+        return self.info["snapshots"]
+
+    @property
+    def band(self) -> int | None:
+        """Of a run with ``record=gram``, how many snapshots back its inner products reach; None: it holds weights."""
+        return self.info["gram"]["band"] if "gram" in self.info else None
 
     @cached_property
     def weights(self) -> Trajectory:
         """``(S, N)``, read lazily."""
+        if self.band is not None:
+            raise UserError(
+                f"corpus: run {self.path} holds inner products and no weights; collect it without record=gram"
+            )
         return self._trajectory("weights", self.leaves)
+
+    @cached_property
+    def gram(self) -> Trajectory:
+        """``(S, leaves · band)``, of a run with ``record=gram``: see :mod:`collect.corpus.gram`."""
+        if self.band is None:
+            raise UserError(f"corpus: run {self.path} holds weights and no inner products; collect it with record=gram")
+        return self._trajectory("gram", self.leaves)
+
+    @property
+    def arrays(self) -> dict[str, Trajectory]:
+        """All that it holds, by name."""
+        names = ["weights" if self.band is None else "gram", *(["statistics"] if "statistics" in self.info else [])]
+        return {name: getattr(self, name) for name in names}
 
     @cached_property
     def statistics(self) -> Trajectory:
@@ -142,14 +112,12 @@ class Run:
             raise UserError(
                 f"corpus: run {self.path} was recorded without BatchNorm's statistics; collect it with batch_stats=true"
             )
-        return self._trajectory("statistics", _leaves(self.info["statistics"]["leaves"]))
+        return self._trajectory("statistics", laid_out(self.info["statistics"]["leaves"]))
 
     def _trajectory(self, name: str, leaves: list[Leaf]) -> Trajectory:
         """One of its arrays, which must fit what ``run.json`` says."""
         array = Trajectory(self.folder / name, self.info["snapshots"], leaves)
-        if self.status in FINISHED and (
-            array.shape[1] != sum(leaf.size for leaf in leaves) or len(array) > array.stored
-        ):
+        if self.status in FINISHED and (array.shape[1] != width(self.info, name) or len(array) > array.stored):
             raise UserError(
                 f"corpus: {self.path}/run.json does not fit its {name}; remove that folder and collect it again"
             )
@@ -167,9 +135,9 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics."""
-        keys = self.rows[0] if self.rows else {}
-        return {key: np.array([row[key] for row in self.rows]) for key in keys if not key.startswith("sha256")}
+        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics; NaN where a snapshot lacks one."""
+        keys = dict.fromkeys(key for row in self.rows for key in row if not key.startswith("sha256"))
+        return {key: np.array([row.get(key, np.nan) for row in self.rows]) for key in keys}
 
 
 @dataclass(frozen=True)
@@ -251,57 +219,17 @@ def check_description(run: Run) -> None:
         raise UserError(
             f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again"
         )
-    said, statistics = run.info["config"], run.info.get("statistics", {"leaves": [], "sha256": None})
-    wrong = [
-        name
-        for name, right in {
-            "config": isinstance(said, dict)
-            and isinstance(said.get("task"), str)
-            and _is_count(said.get("record_every")),
-            "status": isinstance(run.info["status"], str),
-            "snapshots": _is_count(run.info["snapshots"]),
-            "leaves": _are_leaves(run.info["leaves"]),
-            "folder": isinstance(run.info.get("folder", ""), str),
-            "statistics": isinstance(statistics, dict)
-            and "sha256" in statistics
-            and _are_leaves(statistics.get("leaves")),
-        }.items()
-        if not right
-    ]
-    if wrong:
-        raise UserError(f"corpus: {run.path}/run.json is damaged ({wrong[0]}); remove that folder and collect it again")
+    if damaged := wrong(run.info):
+        raise UserError(
+            f"corpus: {run.path}/run.json is damaged ({damaged[0]}); remove that folder and collect it again"
+        )
 
 
-def _leaves(described: Iterable[Mapping[str, Any]]) -> list[Leaf]:
-    """Leaves laid end to end."""
-    leaves, start = [], 0
-    for leaf in described:
-        leaves.append(Leaf(leaf["path"], tuple(leaf["shape"]), leaf["op"], start))
-        start += leaves[-1].size
-    return leaves
-
-
-def _are_leaves(leaves: Any) -> bool:
-    return isinstance(leaves, list) and all(_is_leaf(leaf) for leaf in leaves)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_leaf(leaf: Any) -> bool:
-    return (
-        isinstance(leaf, dict)
-        and isinstance(leaf.get("path"), str)
-        and leaf.get("op") in OPERATIONS
-        and isinstance(leaf.get("shape"), list)
-        and all(_is_count(size) for size in leaf["shape"])
-    )
-
-
-def scalars(leaves: Iterable[Mapping[str, Any]]) -> int:
-    """How many scalars the described leaves have together."""
-    return sum(math.prod(leaf["shape"]) for leaf in leaves)
+def width(info: Mapping[str, Any], name: str) -> int:
+    """How many columns an array of the described run has."""
+    if name == "gram":
+        return len(info["leaves"]) * info["gram"]["band"]
+    return scalars(info["leaves"] if name == "weights" else info["statistics"]["leaves"])
 
 
 def hashes(info: Mapping[str, Any]) -> list[str]:
@@ -366,20 +294,3 @@ def read_metrics(run: Place) -> list[dict[str, Any]]:
             break
         rows.append(row)
     return rows
-
-
-def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """An index with NumPy's meaning (ends clipped, negatives from the end) for tensorstore, which is stricter."""
-    index = index if isinstance(index, tuple) else (index,)
-    if any(part is Ellipsis for part in index):
-        place = [part is Ellipsis for part in index].index(True)
-        index = index[:place] + (slice(None),) * (len(shape) - len(index) + 1) + index[place + 1 :]
-    index += (slice(None),) * (len(shape) - len(index))
-    return tuple(
-        slice(*part.indices(size)) if isinstance(part, slice)
-        else part + size * (part < 0) if isinstance(part, int)
-        else np.flatnonzero(part)
-        if np.asarray(part).dtype == bool
-        else np.where(np.asarray(part) < 0, np.asarray(part) + size, part)
-        for part, size in zip(index, shape, strict=True)
-    )  # fmt: skip

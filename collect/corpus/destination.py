@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from collect import corpus
+from collect.corpus.manifest import INDEX_PACE, check_destination, entry, index, is_finished, manifest_text
 from collect.corpus.places import Place, Remote
-from collect.corpus.recorder import INDEX_PACE, Recorder, check_destination, entry, index, is_finished, manifest_text
+from collect.corpus.recorder import Recorder
 from collect.data.cache import cache_root, check_cache
 
 MOST_OFTEN = 1.0
@@ -104,7 +105,7 @@ class Store(Folder):
         info = corpus.read_json(run / "run.json")
         folder = hashlib.sha256("".join(corpus.hashes(info)).encode()).hexdigest()[:16]
         there = self.corpus / "runs" / run.name
-        files = [file for name in ("weights", "statistics") for file in (run / name).rglob("*") if file.is_file()]
+        files = [file for name in corpus.DIGESTS for file in (run / name).rglob("*") if file.is_file()]
         files.append(run / "metrics.jsonl")
         (there / folder).write_all({str(file.relative_to(run)): file for file in files})
         ours = info | {"folder": folder, "bytes": sum(file.stat().st_size for file in files)}

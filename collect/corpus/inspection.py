@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.corpus import DIGESTS, Corpus, Run, scalars
+from collect.corpus import DIGESTS, Corpus, Run, scalars, width
 from collect.figures import PLAIN, Figure, matplotlib, png
 from collect.files import replace
 from nowcast.types import OPERATIONS, UserError
@@ -29,7 +29,7 @@ def table(corpus: Corpus) -> list[tuple[str, ...]]:
         snapshots = [run.info["snapshots"] for run in runs]
         widths = [scalars(run.info["leaves"]) for run in runs]
         different = sorted(set(widths))
-        values = sum(height * width for height, width in zip(snapshots, widths, strict=True))
+        values = sum(run.snapshots * width(run.info, "weights" if run.band is None else "gram") for run in runs)
         numbers = [
             len(runs),
             sum(run.status == "diverged" for run in runs),
@@ -61,10 +61,9 @@ def verify(run: Run) -> None:
     Raises:
         UserError: A chunk is damaged or missing, or a snapshot is not what was recorded.
     """
-    arrays = [run.weights, *([run.statistics] if "statistics" in run.info else [])]
-    for (name, key), array in zip(DIGESTS.items(), arrays, strict=False):
+    for name, array in run.arrays.items():
         for snapshot, row in enumerate(run.rows):
-            if hashlib.sha256(array[snapshot].tobytes()).hexdigest() != row.get(key):
+            if hashlib.sha256(array[snapshot].tobytes()).hexdigest() != row.get(DIGESTS[name]):
                 raise UserError(
                     f"corpus: snapshot {snapshot} of {run.path} is not what was recorded ({name}); "
                     "remove that folder and collect it again"
@@ -79,9 +78,10 @@ def evolution(run: Run, *, per_operation: int = 12, seed: int = 0) -> Figure:
         place = np.sort(rng.permutation(columns)[:per_operation])
         chosen[operation] = run.weights[:, place]
     figure = _panels(run, len(chosen), "weight")
+    time = next(name for name in ("epoch", "step", "snapshot") if name in run.metrics)
     for axes, (operation, values) in zip(figure.axes, chosen.items(), strict=True):
-        axes.plot(run.metrics["epoch"], values, lw=1)
-        axes.set(title=operation, xlabel="epoch")
+        axes.plot(run.metrics[time], values, lw=1)
+        axes.set(title=operation, xlabel=time)
     return figure
 
 
@@ -118,7 +118,8 @@ def _panels(run: Run, count: int, label: str, what: str = "") -> Figure:
         figure = Figure(figsize=(3.6 * count, 3.2), layout="constrained")
         figure.subplots(1, count)
         figure.axes[0].set_ylabel(label)
-        figure.suptitle(f"{run.config['task']}, seed {run.config['seed']}{what}")
+        who = f"seed {run.config['seed']}" if "seed" in run.config else run.id
+        figure.suptitle(f"{run.config['task']}, {who}{what}")
     return figure
 
 

@@ -6,28 +6,27 @@ is finished. A run that was killed goes on from its newest checkpoint; what it h
 with the same numbers.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
 import threading
-import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import tensorstore as ts
 from orbax.checkpoint import v1 as ocp
 
 from collect import corpus as store
 from collect.corpus import DIGESTS
 from collect.corpus.checkpoint_pace import CheckpointPace
-from collect.corpus.places import CONTEXT
+from collect.corpus.gram import Products
+from collect.corpus.leaf import laid_out, sampled
+from collect.corpus.manifest import index
+from collect.corpus.writing import Rows, picks, row
 from collect.files import lock, replace
 from nowcast.ops import path_name
-from nowcast.paths import check_utf8, check_writable
+from nowcast.paths import check_utf8
 from nowcast.types import PyTree, UserError, first_line
 
 CHECKPOINT_SHARE = 0.05
@@ -36,9 +35,6 @@ CHECKPOINT_SHARE = 0.05
 
 ORBAX = threading.Lock()
 """Orbax numbers its operations per process: two at a time, from two threads, mix up their folders."""
-
-INDEX_PACE = 1e-5
-"""Seconds to wait, per byte of the manifest, until it is written anew: some 50 times what writing it takes."""
 
 
 def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
@@ -51,6 +47,13 @@ def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
     ]
 
 
+def holds(sample: int | None, record: str, band: int) -> dict[str, Any]:
+    """What a run's configuration says of what is recorded, where that is not all weights."""
+    return ({} if sample is None else {"sample": sample}) | (
+        {"record": "gram", "band": band} if record == "gram" else {}
+    )
+
+
 class Recorder:
     """Records one run; use as a context manager.
 
@@ -59,9 +62,11 @@ class Recorder:
         run_id: Name of the run in it.
         config: What determines the run, as JSON: ``task``, ``record_every`` (steps) and whatever else there is to say.
         leaves: From :func:`describe_leaves`.
-        snapshots: How many the finished run will have.
+        snapshots: How many the finished run will have; None: that is not known.
         statistics: What the run carries beside its weights, described like the leaves; None: it is not recorded.
         command: The command that makes it, for those who want to make it again.
+        sample: Record at most so many scalars of each leaf (:func:`collect.corpus.leaf.chosen`); None: all of them.
+        band: Record, in the place of the weights, the inner products of so many increments (:mod:`collect.corpus.gram`).
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class Recorder:
         *,
         config: dict[str, Any],
         leaves: list[dict[str, Any]],
-        snapshots: int,
+        snapshots: int | None,
         statistics: list[dict[str, Any]] | None = None,
         command: str | None = None,
+        sample: int | None = None,
+        band: int | None = None,
     ):
         self.corpus, self.path = corpus, corpus / "runs" / run_id
         check_utf8(f"corpus={str(corpus)!r}", self.path)
@@ -81,12 +88,19 @@ class Recorder:
         self._info: dict[str, Any] = {
             "config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves, "command": command,
         }  # fmt: skip
-        self._widths = {"weights": store.scalars(leaves)}
+        self._info["leaves"] = leaves = sampled(leaves, sample)
+        self._products = None if band is None else Products(laid_out(leaves), band)
+        self._picks = {"weights": picks(leaves)}
+        if band is not None:
+            self._info["gram"] = {"band": band}
         if statistics is not None:
             self._info["statistics"] = {"leaves": statistics, "sha256": None}
-            self._widths["statistics"] = store.scalars(statistics)
-        self._digests: dict[str, list[str]] = {name: [] for name in self._widths}
+            self._picks["statistics"] = picks(statistics)
+        self._names = ["weights" if band is None else "gram", *(["statistics"] if statistics is not None else [])]
+        self._digests: dict[str, list[str]] = {name: [] for name in self._names}
         self._pace = CheckpointPace(CHECKPOINT_SHARE, cost=0.1)
+        self.sound = True
+        """Whether all weights of the last snapshot are finite."""
 
     def __enter__(self) -> "Recorder":
         self._lock = lock(
@@ -110,7 +124,9 @@ class Recorder:
         else:
             self._write_info()
         if not self.finished:
-            self._arrays = {name: self._open(name, width) for name, width in self._widths.items()}
+            self._arrays = {name: self._open(name, store.width(self._info, name)) for name in self._names}
+            if self._products:
+                self._recent = self._open("recent", store.scalars(self._info["leaves"]))
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
@@ -126,13 +142,7 @@ class Recorder:
         if not found:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
-        rows = store.read_metrics(self.path)[: found[0] + 1]
-        if len(rows) < found[0] + 1 or any(DIGESTS[name] not in row for row in rows for name in self._digests):
-            raise UserError(
-                f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
-            )
-        replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        self._digests = {name: [row[DIGESTS[name]] for row in rows] for name in self._digests}
+        self.rewind(found[0] + 1)
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         try:
             abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
@@ -144,6 +154,24 @@ class Recorder:
             reason = first_line(error)
             raise UserError(f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}") from None
         return found[0], state
+
+    def rewind(self, snapshots: int) -> None:
+        """Go on after so many snapshots of those that are there; what comes behind them is recorded again."""
+        rows = store.read_metrics(self.path)[:snapshots]
+        if len(rows) < snapshots or any(DIGESTS[name] not in row for row in rows for name in self._names):
+            raise UserError(
+                f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
+            )
+        if self._products:
+            first = max(0, snapshots - self._products.band)
+            if snapshots and not (self.path / "recent" / "c" / str(first)).is_dir():
+                raise UserError(
+                    f"corpus: run {self.path} holds inner products and no longer the weights of snapshot {first}, which "
+                    "going on from there takes; remove that folder and begin the run anew"
+                )
+            self._products.begin(self._recent.read(first, snapshots))
+        replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        self._digests = {name: [row[DIGESTS[name]] for row in rows] for name in self._names}
 
     def append(
         self,
@@ -157,16 +185,10 @@ class Recorder:
     ) -> None:
         """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold."""
         digests = {}
-        for name, tree in zip(self._arrays, (params, statistics), strict=False):
-            row = np.concatenate([np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(tree)])
-            try:
-                self._arrays[name][snapshot].write(row).result()
-            except ValueError as error:
-                reason = first_line(error)
-                raise UserError(
-                    f"corpus: cannot write to {self.path} ({reason}); make room and give the command again"
-                ) from None
-            digests[DIGESTS[name]] = hashlib.sha256(row.tobytes()).hexdigest()
+        for name in self._names:
+            values = self._values(name, snapshot, statistics if name == "statistics" else params)
+            self._arrays[name].write(snapshot, values)
+            digests[DIGESTS[name]] = hashlib.sha256(values.tobytes()).hexdigest()
             self._digests[name].append(digests[DIGESTS[name]])
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
@@ -174,18 +196,50 @@ class Recorder:
             with self._pace.timed():
                 self._checkpoint(snapshot, state)
 
+    def _values(self, name: str, snapshot: int, tree: PyTree) -> np.ndarray:
+        """The row of an array for this snapshot."""
+        values = row(tree, self._picks["weights" if name == "gram" else name])
+        if name != "statistics":
+            self.sound = bool(np.isfinite(values).all())
+        if name != "gram" or self._products is None:
+            return values
+        self._recent.write(snapshot, values)
+        return self._products.add(values)
+
+    def forget(self, before: int) -> None:
+        """Of a run that records inner products: remove snapshots before this one, from which it will not go on."""
+        if self._products and (self.path / "recent" / "c").is_dir():
+            for old in (self.path / "recent" / "c").iterdir():
+                if int(old.name) < before:
+                    shutil.rmtree(old)
+
+    def describe(self, **more: Any) -> None:
+        """Add to the configuration what was not known before."""
+        self._info["config"] |= more
+
+    def discard(self) -> None:
+        """Remove the run's folder."""
+        shutil.rmtree(self.path)
+
     def finish(self, status: str, seconds: float | None = None) -> None:
         """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now on readers see it."""
         whole = {
             name: hashlib.sha256("\n".join(digests).encode()).hexdigest() for name, digests in self._digests.items()
         }
-        self._info |= {"status": status, "snapshots": len(self._digests["weights"]), "sha256": whole["weights"]}
+        self._info |= {
+            "status": status,
+            "snapshots": len(self._digests[self._names[0]]),
+            "sha256": whole[self._names[0]],
+        }
+        for array in self._arrays.values():
+            array.cut(self._info["snapshots"])
         if seconds is not None:
             self._info["seconds"] = round(seconds, 3)
         if "statistics" in whole:
             self._info["statistics"] |= {"sha256": whole["statistics"]}
         self._write_info()
-        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
+        for folder in ("checkpoint", "recent"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def _checkpoint(self, snapshot: int, state: PyTree) -> None:
         folder = self.path.resolve() / "checkpoint"
@@ -200,17 +254,15 @@ class Recorder:
         for old in folder.glob("*"):
             if old.stem != str(snapshot):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
+        if self._products:
+            self.forget(snapshot + 1 - self._products.band)
 
     def _write_info(self) -> None:
         replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
         index(self.corpus, wait=True)
 
-    def _open(self, name: str, width: int) -> Any:
-        try:
-            return _open_array(self.path / name, (self._planned, width))
-        except ValueError as error:
-            reason = first_line(error)
-            raise UserError(f"corpus: cannot open {self.path}/{name} ({reason}); remove that run's folder") from None
+    def _open(self, name: str, width: int) -> Rows:
+        return Rows(self.path / name, width, self._planned, "float64" if name == "gram" else "float32")
 
 
 def _digest(state: PyTree) -> str:
@@ -219,82 +271,3 @@ def _digest(state: PyTree) -> str:
     for leaf in jax.tree.leaves(jax.device_get(state)):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
-
-
-def is_finished(corpus: Path, run_id: str) -> bool:
-    """Whether a corpus holds this run, whole."""
-    info = corpus / "runs" / run_id / "run.json"
-    return info.exists() and store.read_run(info.parent).status in store.FINISHED
-
-
-def check_destination(corpus: Path) -> None:
-    """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
-    check_writable(f"corpus={str(corpus)!r}", corpus)
-    if (corpus / "manifest.json").exists():
-        store.open(corpus)
-    elif corpus.exists() and any(item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()):
-        raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
-
-
-def index(corpus: Path, *, wait: bool = False) -> None:
-    """Bring the manifest up to what every ``run.json`` says; one process at a time.
-
-    Args:
-        corpus: The corpus's folder.
-        wait: Leave a manifest as it is that was written a short while ago, measured by its length: with many runs,
-            reading them all at the end of each would take longer than training them.
-    """
-    manifest = corpus / "manifest.json"
-    if wait and manifest.exists():
-        stat = manifest.stat()
-        if time.time() - stat.st_mtime < INDEX_PACE * stat.st_size:
-            return
-    with (corpus / "runs" / ".lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = {run.id: entry(run.info) for run in store.read_runs(corpus)}
-        if not manifest.exists() or store.read_json(manifest).get("runs") != runs:
-            replace(manifest, manifest_text(runs))
-
-
-def entry(info: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest says about a run."""
-    config = info["config"]
-    return {
-        "task": config["task"], "seed": config.get("seed"), "status": info["status"],
-        "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
-    }  # fmt: skip
-
-
-def manifest_text(runs: dict[str, Any]) -> str:
-    """A manifest that lists these runs."""
-    versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
-    return json.dumps({"schema": store.SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"
-
-
-def _open_array(path: Path, shape: tuple[int, int]) -> Any:
-    return ts.open(
-        {
-            "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": str(path)},
-            "metadata": {
-                "shape": shape,
-                "data_type": "float32",
-                "chunk_grid": {
-                    "name": "regular",
-                    "configuration": {"chunk_shape": [1, min(shape[1], store.CHUNK)]},
-                },
-                "codecs": [
-                    {"name": "bytes", "configuration": {"endian": "little"}},
-                    {
-                        "name": "blosc",
-                        "configuration": {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": 4},
-                    },
-                    {"name": "crc32c"},
-                ],
-                "fill_value": "NaN",
-            },
-        },
-        open=True,
-        create=True,
-        context=CONTEXT,
-    ).result()
