@@ -10,6 +10,7 @@ from tqdm import tqdm
 from collect.config import CollectConfig
 from collect.members import members
 from collect.tasks import build
+from collect.tasks.protocol import spacing
 from collect.training import optimizers, pace
 from collect.training.loop import Loop
 
@@ -38,6 +39,8 @@ class Program(NamedTuple):
     """What all runs that are compiled alike have in common."""
 
     steps_per_epoch: int
+    record_every: int
+    """Where the configuration says nothing."""
     scalars: int
     pace: float
     """Steps per second, over all runs."""
@@ -54,7 +57,7 @@ def estimate(config: CollectConfig) -> Estimate:
     for batch_size, runs in Counter(member.batch_size for member in members(config)).items():
         program = _program(config, batch_size, min(runs, config.at_once))
         steps = config.epochs * program.steps_per_epoch
-        snapshots = runs * (-(-steps // (config.record_every or program.steps_per_epoch)) + 1)
+        snapshots = runs * (-(-steps // (config.record_every or program.record_every)) + 1)
         hours = runs * steps / program.pace / 3600
         each.append(Estimate(runs, runs * config.epochs, snapshots, 4 * snapshots * program.scalars, hours))
     return total(each)
@@ -95,5 +98,5 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
             bar.update()
             loop = Loop(task, optimizers.make(config.optimizer.name, task))
             time = pace.together if together else pace.apart
-            _known[key] = Program(task.steps_per_epoch, scalars, time(loop, range(lanes), STEPS))
+            _known[key] = Program(task.steps_per_epoch, spacing(task), scalars, time(loop, range(lanes), STEPS))
     return _known[key]

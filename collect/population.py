@@ -19,6 +19,7 @@ from collect.corpus.destination import Folder
 from collect.corpus.recorder import Recorder, describe_leaves, holds
 from collect.members import Member, members
 from collect.tasks import Classification, build
+from collect.tasks.protocol import spacing
 from collect.training import optimizers, pace
 from collect.training.loop import Loop, Snapshot, State
 from collect.training.stop import Stop
@@ -68,7 +69,7 @@ class Group:
         self.task = build.make(config, members[0].batch_size)
         self.loop = Loop(self.task, optimizers.make(config.optimizer.name, self.task))
         self.steps = config.epochs * self.task.steps_per_epoch
-        self.every = config.record_every or self.task.steps_per_epoch
+        self.every = spacing(self.task, config.record_every)
         self.snapshots = -(-self.steps // self.every) + 1
         params, extra = self.task.init(0)
         self.leaves = describe_leaves(params, self.task.labels)

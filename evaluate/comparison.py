@@ -14,7 +14,7 @@ import numpy as np
 from collect.figures import png
 from collect.files import replace
 from collect.tasks import build
-from collect.tasks.protocol import Task
+from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
 from evaluate import cost, metrics, pictures, report
@@ -88,7 +88,7 @@ def compare(
         learning_rates: What tuned arms try; None: the optimizer's own grid.
         seeds: What is compared.
         calibration_seeds: What rates and targets come from.
-        record_every: Steps between two snapshots and evaluations; an epoch when None.
+        record_every: Steps between two snapshots and evaluations; what the task says when None.
         target_share: The headline's target: what a base has reached after this share of its length.
         target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task that has one.
         workers: Runs side by side; None: as many as cores.
@@ -153,7 +153,7 @@ def compare(
     return results | {
         "about": {
             "task": task.name, "content": content, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
-            "record_every": record_every or task.steps_per_epoch, "left_out": left_out, "seen": seen(cards, task.name),
+            "record_every": spacing(task, record_every), "left_out": left_out, "seen": seen(cards, task.name),
             "more": dict(about or {}),
         },
         "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from collect.tasks.protocol import Task
+from collect.tasks.protocol import Task, spacing
 from collect.training import machine, optimizers
 from collect.training.loop import State
 from collect.training.machine import Company
@@ -45,7 +45,7 @@ class Trials:
     Args:
         task: What to train.
         epochs: Length of every run.
-        record_every: Steps between two snapshots and evaluations; an epoch when None.
+        record_every: Steps between two snapshots and evaluations; what the task says when None.
         forecasters: By the names that arms use.
         identities: By the same names what each is, whatever lies under that name tomorrow.
         folder: Where finished runs are kept.
@@ -61,7 +61,7 @@ class Trials:
     ):  # fmt: skip
         self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
         self._identities = identities or {}
-        self._every = record_every or task.steps_per_epoch
+        self._every = spacing(task, record_every)
         self._steps = epochs * task.steps_per_epoch
         self.evaluations = -(-self._steps // self._every) + 1
         self._paper = protocol == PAPER

@@ -60,6 +60,7 @@ def test_a_classification_is_a_task():
     [
         ("evaluate", None, "Line.evaluate: must be a method"),
         ("name", "a b", "Line.name: must be a text without spaces"), ("steps_per_epoch", 0, "Line.steps_per_epoch: must be a whole number"),
+        ("record_every", 0, "Line.record_every: must be a whole number of steps"),
         ("metrics", ("loss",), "Line.metrics: must be a sequence of collect.tasks.Metric"), ("metrics", (Metric("loss", "less"),), "better is 'lower' or 'higher'"),
         ("splits", "test", "Line.splits: must be a sequence of names"), ("labels", {"slop": "fc"}, "Line.labels: must have the structure of params"),
         ("labels", {"slope": "gru"}, "'gru' is no operation"), ("rates", {"other": 1.0}, "Line.rates: must have the structure of params"),

@@ -17,6 +17,8 @@ from collect.models.gpt import GPT
 from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError, real, whole
 
+RECORD_EVERY = 10
+"""Steps between snapshots: a text is so long that a pass would give a forecaster nothing to read."""
 EVALUATED = 8192
 """Tokens that are evaluated at once, at most; at least one context."""
 
@@ -73,6 +75,7 @@ class Language:
         if steps_per_epoch is not None:
             whole("task.steps_per_epoch", steps_per_epoch, "steps")
         self.steps_per_epoch = steps_per_epoch or self._steps_per_pass
+        self.record_every = min(RECORD_EVERY, self.steps_per_epoch)
         self.splits = tuple(split for split in text.splits if split != "train")
         self._data = {split: jnp.asarray(numbers) for split, numbers in text.splits.items()}
         self.arrays = self._data["train"]

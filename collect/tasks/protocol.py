@@ -30,8 +30,9 @@ class Task(Protocol):
     never nowcast. All methods are pure; those that take arrays are jittable. A step's inputs follow from seed and step alone, so that
     arms are paired and a run that was killed goes on.
 
-    Two members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
+    Three members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
     one loss; without it they are those of ``loss``. ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
+    ``record_every`` says how many steps apart snapshots are where nobody else says it (:func:`spacing`).
     """
 
     name: str
@@ -42,7 +43,7 @@ class Task(Protocol):
     arrays: PyTree
     """The training data, on the device."""
     metrics: Sequence[Metric]
-    """What :meth:`evaluate` gives, the headline first. A comparison takes the ``loss``, and an ``accuracy`` where there is one."""
+    """What :meth:`evaluate` gives, the headline first: targets and verdicts are about it."""
     splits: Sequence[str]
     """What can be evaluated: ``validation``, by which runs are judged as they go on, and ``test``, which is read once, at the end."""
 
@@ -60,3 +61,8 @@ class Task(Protocol):
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Every metric, on a whole split, in evaluation mode."""
+
+
+def spacing(task: Task, asked: int | None = None) -> int:
+    """Steps between two snapshots: what was asked for, else the task's own ``record_every``, else an epoch."""
+    return asked or getattr(task, "record_every", None) or task.steps_per_epoch
