@@ -13,6 +13,7 @@ import collect
 import nowcast
 from collect import corpus
 from collect.corpus import inspection
+from collect.corpus.checkpoint_pace import CheckpointPace
 from collect.corpus.leaf import chosen
 from collect.estimate import _values
 from collect.population import collect_population, make_task
@@ -192,6 +193,13 @@ def test_a_run_that_was_killed_goes_on(tmp_path, options, again):
     assert got.info == whole.info
     assert got.status == "complete"
     assert record(tmp_path / "c", range(12), **options).info == whole.info  # finished: left as it is
+
+
+@pytest.mark.parametrize("options", [{}, {"record": "gram", "band": 2}])
+def test_a_loop_that_takes_long_is_recorded(tmp_path, monkeypatch, options):
+    """Our own loop would make a checkpoint by now; another loop has its own."""
+    monkeypatch.setattr(CheckpointPace, "due", lambda pace: True)
+    assert record(tmp_path / "c", range(6), **options).snapshots == 6
 
 
 def test_a_run_says_where_it_goes_on(tmp_path):

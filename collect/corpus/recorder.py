@@ -183,7 +183,7 @@ class Recorder:
         checkpoint: bool,
         statistics: PyTree = None,
     ) -> None:
-        """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold."""
+        """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold; None: the caller makes its own."""
         digests = {}
         for name in self._names:
             values = self._values(name, snapshot, statistics if name == "statistics" else params)
@@ -192,7 +192,7 @@ class Recorder:
             self._digests[name].append(digests[DIGESTS[name]])
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
-        if checkpoint or self._pace.due():
+        if state is not None and (checkpoint or self._pace.due()):
             with self._pace.timed():
                 self._checkpoint(snapshot, state)
 
