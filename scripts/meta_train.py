@@ -56,9 +56,9 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
     names = {*bundle.shipped(), *SIMPLE}  # a folder of such a name is told apart by its path
     forecaster = argument("forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle)
-    print(
-        f"next: python scripts/evaluate.py {forecaster} model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine"
-    )
+    of_texts = card["corpus"]["tasks"] == ["gpt-tiny_shakespeare"]
+    task = "task=gpt data=tiny_shakespeare" if of_texts else "model=resnet20 data=digits"
+    print(f"next: python scripts/evaluate.py {forecaster} {task} seeds=5 epochs=20 report=reports/mine")
 
 
 if __name__ == "__main__":
