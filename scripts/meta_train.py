@@ -56,7 +56,7 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
     names = {*bundle.shipped(), *SIMPLE}  # a folder of such a name is told apart by its path
     forecaster = argument("forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle)
-    of_texts = card["corpus"]["tasks"] == ["gpt-tiny_shakespeare"]
+    of_texts = card["corpus"].get("tasks") == ["gpt-tiny_shakespeare"]
     task = "task=gpt data=tiny_shakespeare" if of_texts else "model=resnet20 data=digits"
     print(f"next: python scripts/evaluate.py {forecaster} {task} seeds=5 epochs=20 report=reports/mine")
 

@@ -13,6 +13,7 @@ import collect
 import nowcast
 from collect.config import CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from collect.corpus.recording import Recording
+from collect.tasks import Language
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
 from evaluate.config import EvaluateConfig, ReportConfig
@@ -51,6 +52,7 @@ KEYS = {
     )
     for key in keys(schema)
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
+TASK = {f"task.{name}" for name in ("_target_", *inspect.signature(Language.configured).parameters)}
 LIBRARY = parameters(
     nowcast.periodic, nowcast.Jumps, nowcast.Guard, nowcast.Guard.backtracking, nowcast.forecast, nowcast.decaying_horizon,
     nowcast.import_published_wnn, nowcast.label_ops, evaluation.compare, nowcast.forecasters.Forecaster, *LEARNED.values(), *SIMPLE.values(),
@@ -85,7 +87,7 @@ def unknown(folder, known):
 
 @pytest.mark.parametrize("folder", ["collect", "meta_train", "scripts"])
 def test_a_command_names_keys_that_it_has(folder):
-    assert unknown(folder, KEYS | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS) == set()
+    assert unknown(folder, KEYS | TASK | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS) == set()
 
 
 def test_the_library_names_arguments_that_it_has():
