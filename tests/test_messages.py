@@ -87,7 +87,10 @@ def unknown(folder, known):
 
 @pytest.mark.parametrize("folder", ["collect", "meta_train", "scripts"])
 def test_a_command_names_keys_that_it_has(folder):
-    assert unknown(folder, KEYS | TASK | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS) == set()
+    assert (
+        unknown(folder, KEYS | TASK | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS)
+        == set()
+    )
 
 
 def test_the_library_names_arguments_that_it_has():
