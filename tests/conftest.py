@@ -1,6 +1,7 @@
 # ruff: noqa: E402
 """Strictness for every test, simulated devices, and the small corpus and bundle that several tests read."""
 
+import collections
 import fcntl
 import gc
 import os
@@ -27,6 +28,7 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).
 import jax
 import jaxtyping
 import pytest
+import slow
 import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
 
@@ -47,6 +49,15 @@ from meta_train.fitting import meta_train
 fitting.SCORED, fitting.WATCHED, loader.DEPTH = 4_000, 1_024, 2
 loader.devices = lambda: jax.devices()[:2]
 fitting.png = lambda figure: b"a picture"
+
+
+def pytest_collection_modifyitems(items):
+    rows = collections.Counter()
+    for item in items:
+        name = f"{item.path.name}::{item.originalname}"
+        if slow.is_slow(name, rows[name]):
+            item.add_marker(pytest.mark.slow)
+        rows[name] += 1
 
 
 @pytest.fixture
