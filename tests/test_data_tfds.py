@@ -16,7 +16,8 @@ import pytest
 import nowcast
 from collect import data
 from collect.config import DataConfig, ModelConfig
-from collect.data import cache, prepared
+from collect.data import cache
+from collect.data.images import Images
 from collect.population import make_task
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -185,7 +186,7 @@ def test_a_set_without_a_test_split_gives_two_tenths_of_its_training_images(made
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sized", "all of one size; these are uint8 .None, None, 3"),
+        ("sized", "its images have several sizes; add data.size=224"),
         ("unlabelled", "the t[a-z]+ split has images without a label"),
         ("untrained", "no training split, only test"),
         ("counted", r"takes image \(Image\) and label \(ClassLabel.*it has image \(Image\), label \(Scalar\)"),
@@ -341,9 +342,9 @@ def test_a_cache_without_a_home_or_the_right_to_write_is_named(made, monkeypatch
 
 def test_two_at_once_are_safe(made, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    builder = prepared.builder("made", made, cache.KIND)
+    images = Images("made", str(made))
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: cache._decode(builder, tmp_path / "weight-nowcaster" / "here", "made"), range(4)))
+        list(pool.map(lambda _: cache._decode(images, tmp_path / "weight-nowcaster" / "here"), range(4)))
     assert [path.name for path in (tmp_path / "weight-nowcaster").iterdir()] == ["here"]
     assert len(np.load(tmp_path / "weight-nowcaster" / "here" / "train-images.npy")) == 32
 

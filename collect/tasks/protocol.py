@@ -30,8 +30,11 @@ class Task(Protocol):
     never nowcast. All methods are pure; those that take arrays are jittable. A step's inputs follow from seed and step alone, so that
     arms are paired and a run that was killed goes on.
 
-    Two members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
+    Three members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
     one loss; without it they are those of ``loss``. ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
+    ``stream(seed, steps)`` serves data that are not in memory: an iterator over what ``batch`` gets in the place of ``indices`` at each
+    step of a ``range``, as NumPy arrays of the same shapes at every step. It reads the examples that ``order`` names, so a run that goes
+    on in the middle of an epoch sees what it would have seen. ``arrays`` is ``()`` then.
     """
 
     name: str
@@ -40,7 +43,7 @@ class Task(Protocol):
     labels: PyTree
     """The operation of every leaf of ``params``."""
     arrays: PyTree
-    """The training data, on the device."""
+    """The training data, on the device; ``()`` where they are streamed."""
     metrics: Sequence[Metric]
     """What :meth:`evaluate` gives, the headline first. A comparison takes the ``loss``, and an ``accuracy`` where there is one."""
     splits: Sequence[str]
