@@ -12,6 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_sets import ROOT, SETS, needs_sets
 
 import nowcast
 from collect import data
@@ -20,95 +21,20 @@ from collect.data import cache
 from collect.data.images import Images
 from collect.population import make_task
 
-ROOT = Path(__file__).resolve().parent.parent
-SETS = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared" / "datasets" / "tfds"))
-needs_sets = pytest.mark.skipif(
-    not all((SETS / name).is_dir() for name in ("mnist", "cifar10", "tiny_shakespeare")),
-    reason=f"no prepared mnist, cifar10 and tiny_shakespeare in {SETS}; set TFDS_DATA_DIR",
-)
 KNOWN = {  # labels per class of the whole training split, as published
     "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
     "cifar10": [5000] * 10,
 }
-MADE = """
-import io
-import sys
-import numpy as np
-import PIL.Image
-import tensorflow_datasets as tfds
-
-class Made(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
-    SHAPE, SPLITS, LABEL = (8, 6, 3), ("train",), 0
-    KIND = tfds.features.ClassLabel(num_classes=4)
-
-    def _info(self):
-        image = tfds.features.Image(shape=self.SHAPE, encoding_format="png")
-        features = {"image": image, "label": self.KIND}
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, manager):
-        return {split: self._generate_examples() for split in self.SPLITS}
-
-    def _generate_examples(self):
-        for i in range(40):
-            file = io.BytesIO()  # encoded here: TFDS would take TensorFlow
-            PIL.Image.fromarray(np.full((8, 6, 3), i, np.uint8)).save(file, "png")
-            yield i, {"image": io.BytesIO(self.spoilt(i, file.getvalue())), "label": i % 4 or self.LABEL}
-
-    def spoilt(self, i, image):
-        return image
-
-class Sized(Made):
-    SHAPE = (None, None, 3)
-
-class Unlabelled(Made):
-    SPLITS, LABEL = ("train", "test"), -1
-
-class Untrained(Made):
-    SPLITS = ("test",)
-
-class Counted(Made):
-    KIND = tfds.features.Scalar(np.int64)
-
-class Torn(Made):
-    def spoilt(self, i, image):
-        return image[: len(image) // 2] if i == 7 else image
-
-class Odd(Made):
-    def spoilt(self, i, image):
-        file = io.BytesIO()
-        PIL.Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(file, "png")
-        return file.getvalue() if i == 7 else image
-
-class Several(Made):
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("first", "second")]
-
-Several(config="second", data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
-for made in (Several, Made, Sized, Unlabelled, Untrained, Counted, Torn, Odd):
-    made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory):
-    """A cache of these tests' own."""
-    folder = tmp_path_factory.mktemp("cache")
+def cache_folder(once):
+    """A cache of the tests' own."""
+    folder, _ = once("cache", lambda folder: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setenv("TFDS_DATA_DIR", str(SETS))
         yield folder / "weight-nowcaster"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder of small sets that TFDS prepared without TensorFlow."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "made.py").write_text(MADE)
-    command = [sys.executable, folder / "made.py", folder / "sets"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder / "sets"
 
 
 @needs_sets

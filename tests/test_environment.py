@@ -16,7 +16,7 @@ import nowcast
 from collect import corpus
 from collect.config import CollectConfig, InspectCorpusConfig
 from collect.corpus import destination, places
-from collect.data import cache
+from collect.data.images import Images
 from evaluate import Arm
 from evaluate import joining as joint_report
 from evaluate.config import EvaluateConfig, ReportConfig

@@ -46,7 +46,8 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of each image."""
-        return self._declared if self.size is None else (self.size, self.size, self._declared[-1])
+        height, width, channels = self._declared
+        return (height, width, channels) if self.size is None else (self.size, self.size, channels)
 
     def places(self) -> dict[str, Int[np.ndarray, "_"]]:
         """The numbers of each split's examples.
@@ -139,7 +140,7 @@ class Images:
         return f"{list(self._sources)[source]} image {number - (ends[source - 1] if source else 0)}"
 
 
-def _declared(features: Any, name: str, size: int | None) -> tuple[tuple[int, int, int], int]:
+def _declared(features: Any, name: str, size: int | None) -> tuple[tuple[Any, ...], int]:
     """``(image shape, classes)`` as the set describes itself, or a refusal of what is no image classification set."""
     tfds = importlib.import_module("tensorflow_datasets")
     held = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}

@@ -113,7 +113,7 @@ class Classification:
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """``(images, labels)``, which a stream has read already; the images are augmented when there is a key."""
-        images, labels = (array[indices] for array in arrays) if arrays else indices
+        images, labels = (array[indices] for array in arrays) if arrays else map(jnp.asarray, indices)
         images = _as_float(images)
         return self._standard(images if key is None else self._augment(key, images)), labels
 

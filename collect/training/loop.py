@@ -140,7 +140,7 @@ class Loop:
         )
         each = [self._inputs(seeds[i], rates[i], first_step) for i in lanes]
 
-        def inputs(step: int) -> tuple[jax.Array, ...]:
+        def inputs(step: int) -> tuple[Any, ...]:
             return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *(one(step) for one in each)), split)
 
         def snapshots(done: int, state: State, losses: np.ndarray) -> list[Snapshot]:
