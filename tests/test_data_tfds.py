@@ -179,14 +179,15 @@ DAMAGES = {
 }
 
 
+@pytest.mark.parametrize("in_memory", [4, 0])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, tmp_path, damage):
+def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, tmp_path, damage, in_memory):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(made / "made", tmp_path / "my sets" / "made")
     folder = tmp_path / "my sets" / "made" / "1.0.0"
     DAMAGES[damage](folder)
     with pytest.raises(nowcast.UserError) as caught:
-        data.load("made", directory=str(tmp_path / "my sets"))
+        data.load("made", directory=str(tmp_path / "my sets"), in_memory=in_memory)
     said = str(caught.value)
     assert said.startswith(f"data.name='made': the prepared set in '{folder}' is damaged (")
     cure = f"tfds build made --file_format=array_record --data_dir='{tmp_path / 'my sets'}'"
@@ -302,7 +303,7 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
 def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
     with pytest.raises(
         nowcast.UserError,
-        match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, several/first, several/second, sized",
+        match=r"'mnits' is unknown; available: digits, .* holds counted, hidden, made, odd, several/first, several/second, sized",
     ):
         data.load("mnits", directory=str(made))
 

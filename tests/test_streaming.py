@@ -156,6 +156,7 @@ def test_a_streamed_task_is_told_from_another_of_its_name():
     assert fingerprint(one) != fingerprint(other)
 
 
+@pytest.mark.slow
 def test_a_comparison_ends_in_the_numbers_of_images_in_memory(script, tmp_path):
     given = [
         "model=mlp", "model.width=0.1", "data=mnist", "data.train_size=256", "batch_size=64", "seeds=2", "epochs=6",

@@ -77,7 +77,7 @@ class Images:
         for i, record in enumerate(records):
             image, labels[i] = self._read(partial(self._decoded, record))
             if image.shape != self.shape:
-                odd = f"{self._source(numbers[i])} is {image.shape}, and {self.shape} is declared"
+                odd = f"{self._source(int(numbers[i]))} is {image.shape}, and {self.shape} is declared"
                 raise prepared.damaged(self.name, self.builder.data_dir, odd)
             images[i] = image
         self._check_labels(numbers, labels)
@@ -123,10 +123,10 @@ class Images:
 
     def _check_labels(self, numbers: np.ndarray, labels: np.ndarray) -> None:
         if (labels < 0).any():
-            split = self._source(numbers[np.argmin(labels)]).split()[0]
+            split = self._source(int(numbers[np.argmin(labels)])).split()[0]
             raise UserError(f"data.name={self.name!r}: the {split} split has images without a label")
         if (labels >= self.classes).any():
-            split = self._source(numbers[np.argmax(labels)]).split()[0]
+            split = self._source(int(numbers[np.argmax(labels)])).split()[0]
             said = f"a {split} label is {labels.max()}, and there are {self.classes} classes"
             raise prepared.damaged(self.name, self.builder.data_dir, said)
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import jax
@@ -134,8 +133,8 @@ def _check_steps(task: Any, say: _Teller) -> Any:
 
 def _check_stream(task: Any, say: _Teller) -> Any:
     """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
-    first, second = say.calling("stream", lambda: tuple(islice(task.stream(0, range(2)), 2)))
-    again = say.calling("stream", lambda: next(task.stream(0, range(1, 2))))
+    both, alone = (say.calling("stream", lambda first=first: task.stream(0, range(first, 2))) for first in (0, 1))
+    first, second, again = (say.calling("stream", lambda stream=stream: next(stream)) for stream in (both, both, alone))
     before, after = (jax.tree.leaves(given) for given in (second, again))
     if len(before) != len(after) or not all(map(np.array_equal, before, after)):
         raise say("stream", "must give the same for a step wherever it begins: it follows from seed and step alone")
