@@ -133,12 +133,17 @@ def _check_steps(task: Any, say: _Teller) -> Any:
 
 def _check_stream(task: Any, say: _Teller) -> Any:
     """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
-    both, alone = (say.calling("stream", lambda first=first: task.stream(0, range(first, 2))) for first in (0, 1))
-    first, second, again = (say.calling("stream", lambda stream=stream: next(stream)) for stream in (both, both, alone))
+    (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
     before, after = (jax.tree.leaves(given) for given in (second, again))
     if len(before) != len(after) or not all(map(np.array_equal, before, after)):
         raise say("stream", "must give the same for a step wherever it begins: it follows from seed and step alone")
     return first
+
+
+def _ahead(task: Any, steps: range, say: _Teller) -> list[Any]:
+    """What a stream gives for these steps."""
+    stream = say.calling("stream", lambda: task.stream(0, steps))
+    return [say.calling("stream", lambda: next(stream)) for _ in steps]
 
 
 def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Teller) -> None:
