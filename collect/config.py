@@ -73,6 +73,8 @@ class DataConfig:
     dir: str | None = None
     validation: bool = True
     standardize: bool = False
+    size: int | None = None
+    in_memory: float = collect.data.IN_MEMORY
 
     def __post_init__(self) -> None:
         require(
@@ -82,11 +84,15 @@ class DataConfig:
             f"must be {', '.join(collect.data.DATASETS)}, a set's name in TensorFlow Datasets, such as cifar10, or for texts a folder's path",
         )
         require(self.dir != "", "data.dir", "''", "must be the folder of the prepared sets; null: TFDS_DATA_DIR")
+        rule = "must be 8 to 2048 pixels, such as 224; null: as the images are"
+        require(self.size is None or 8 <= self.size <= 2048, "data.size", self.size, rule)
+        rule = "must be 0 GB or more; 0: images are read from the prepared files as they are needed"
+        require(self.in_memory >= 0, "data.in_memory", self.in_memory, rule)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run depends on: not where the data lies."""
-        usual = {"validation": True, "standardize": False}
+        """What a run depends on: not where the data lies, nor whether it is in memory."""
+        usual = {"validation": True, "standardize": False, "size": None}
         more = {key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value}
         name = Path(self.name).name if text.is_path(self.name) else self.name
         return {"name": name, "train_size": self.train_size} | more

@@ -222,9 +222,11 @@ def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:
 
 
 def fingerprint(task: Task) -> str:
-    """Of a task's initial weights, order and data: what another task of the same name has others of."""
+    """Of a task's initial weights, order and data (of a stream its first batch): what another task of the same name has others of."""
     digest = hashlib.sha256(str((task.steps_per_epoch, task.order(0, 0).tolist())).encode())
-    for leaf in jax.tree.leaves((task.init(0), task.arrays)):
+    stream = getattr(task, "stream", None)
+    first = () if stream is None else next(stream(0, range(1)))
+    for leaf in jax.tree.leaves((task.init(0), task.arrays, first)):
         is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
     return digest.hexdigest()

@@ -31,6 +31,7 @@ import pytest
 import slow
 import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
+from made_sets import MADE
 
 gc.set_threshold(200_000, 20, 50)  # tracing makes millions of small objects: by default a third of the time went there
 jax.config.update("jax_num_cpu_devices", 8)
@@ -85,6 +86,19 @@ def once(tmp_path_factory):
         return folder, pickle.loads(gave.read_bytes())
 
     return find
+
+
+@pytest.fixture(scope="session")
+def made(once):
+    """A folder of small sets that TFDS prepared without TensorFlow. Read them, do not change them."""
+
+    def prepare(folder):
+        (folder / "made.py").write_text(MADE)
+        command = [sys.executable, folder / "made.py", folder / "sets"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    return once("made_sets", prepare)[0] / "sets"
 
 
 @pytest.fixture(scope="session")

@@ -12,102 +12,29 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_sets import ROOT, SETS, needs_sets
 
 import nowcast
 from collect import data
 from collect.config import DataConfig, ModelConfig
-from collect.data import cache, prepared
+from collect.data import cache
+from collect.data.images import Images
 from collect.population import make_task
 
-ROOT = Path(__file__).resolve().parent.parent
-SETS = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared" / "datasets" / "tfds"))
-needs_sets = pytest.mark.skipif(
-    not all((SETS / name).is_dir() for name in ("mnist", "cifar10", "tiny_shakespeare")),
-    reason=f"no prepared mnist, cifar10 and tiny_shakespeare in {SETS}; set TFDS_DATA_DIR",
-)
 KNOWN = {  # labels per class of the whole training split, as published
     "mnist": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
     "cifar10": [5000] * 10,
 }
-MADE = """
-import io
-import sys
-import numpy as np
-import PIL.Image
-import tensorflow_datasets as tfds
-
-class Made(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
-    SHAPE, SPLITS, LABEL = (8, 6, 3), ("train",), 0
-    KIND = tfds.features.ClassLabel(num_classes=4)
-
-    def _info(self):
-        image = tfds.features.Image(shape=self.SHAPE, encoding_format="png")
-        features = {"image": image, "label": self.KIND}
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, manager):
-        return {split: self._generate_examples() for split in self.SPLITS}
-
-    def _generate_examples(self):
-        for i in range(40):
-            file = io.BytesIO()  # encoded here: TFDS would take TensorFlow
-            PIL.Image.fromarray(np.full((8, 6, 3), i, np.uint8)).save(file, "png")
-            yield i, {"image": io.BytesIO(self.spoilt(i, file.getvalue())), "label": i % 4 or self.LABEL}
-
-    def spoilt(self, i, image):
-        return image
-
-class Sized(Made):
-    SHAPE = (None, None, 3)
-
-class Unlabelled(Made):
-    SPLITS, LABEL = ("train", "test"), -1
-
-class Untrained(Made):
-    SPLITS = ("test",)
-
-class Counted(Made):
-    KIND = tfds.features.Scalar(np.int64)
-
-class Torn(Made):
-    def spoilt(self, i, image):
-        return image[: len(image) // 2] if i == 7 else image
-
-class Odd(Made):
-    def spoilt(self, i, image):
-        file = io.BytesIO()
-        PIL.Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(file, "png")
-        return file.getvalue() if i == 7 else image
-
-class Several(Made):
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("first", "second")]
-
-Several(config="second", data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
-for made in (Several, Made, Sized, Unlabelled, Untrained, Counted, Torn, Odd):
-    made(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory):
-    """A cache of these tests' own."""
-    folder = tmp_path_factory.mktemp("cache")
+def cache_folder(once):
+    """A cache of the tests' own."""
+    folder, _ = once("cache", lambda folder: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setenv("TFDS_DATA_DIR", str(SETS))
         yield folder / "weight-nowcaster"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder of small sets that TFDS prepared without TensorFlow."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "made.py").write_text(MADE)
-    command = [sys.executable, folder / "made.py", folder / "sets"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder / "sets"
 
 
 @needs_sets
@@ -185,7 +112,7 @@ def test_a_set_without_a_test_split_gives_two_tenths_of_its_training_images(made
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sized", "all of one size; these are uint8 .None, None, 3"),
+        ("sized", "its images have several sizes; add data.size=224"),
         ("unlabelled", "the t[a-z]+ split has images without a label"),
         ("untrained", "no training split, only test"),
         ("counted", r"takes image \(Image\) and label \(ClassLabel.*it has image \(Image\), label \(Scalar\)"),
@@ -252,14 +179,15 @@ DAMAGES = {
 }
 
 
+@pytest.mark.parametrize("in_memory", [4, 0])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, tmp_path, damage):
+def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, tmp_path, damage, in_memory):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(made / "made", tmp_path / "my sets" / "made")
     folder = tmp_path / "my sets" / "made" / "1.0.0"
     DAMAGES[damage](folder)
     with pytest.raises(nowcast.UserError) as caught:
-        data.load("made", directory=str(tmp_path / "my sets"))
+        data.load("made", directory=str(tmp_path / "my sets"), in_memory=in_memory)
     said = str(caught.value)
     assert said.startswith(f"data.name='made': the prepared set in '{folder}' is damaged (")
     cure = f"tfds build made --file_format=array_record --data_dir='{tmp_path / 'my sets'}'"
@@ -341,9 +269,9 @@ def test_a_cache_without_a_home_or_the_right_to_write_is_named(made, monkeypatch
 
 def test_two_at_once_are_safe(made, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    builder = prepared.builder("made", made, cache.KIND)
+    images = Images("made", str(made))
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: cache._decode(builder, tmp_path / "weight-nowcaster" / "here", "made"), range(4)))
+        list(pool.map(lambda _: cache._decode(images, tmp_path / "weight-nowcaster" / "here"), range(4)))
     assert [path.name for path in (tmp_path / "weight-nowcaster").iterdir()] == ["here"]
     assert len(np.load(tmp_path / "weight-nowcaster" / "here" / "train-images.npy")) == 32
 
@@ -375,7 +303,7 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
 def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
     with pytest.raises(
         nowcast.UserError,
-        match=r"'mnits' is unknown; available: digits, .* holds counted, made, odd, several/first, several/second, sized",
+        match=r"'mnits' is unknown; available: digits, .* holds counted, hidden, made, odd, several/first, several/second, sized",
     ):
         data.load("mnits", directory=str(made))
 

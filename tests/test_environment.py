@@ -16,7 +16,7 @@ import nowcast
 from collect import corpus
 from collect.config import CollectConfig, InspectCorpusConfig
 from collect.corpus import destination, places
-from collect.data import cache
+from collect.data.images import Images
 from evaluate import Arm
 from evaluate import joining as joint_report
 from evaluate.config import EvaluateConfig, ReportConfig
@@ -155,7 +155,7 @@ def test_an_argument_that_is_not_utf_8_is_refused(scripts, monkeypatch):
 
 def test_a_path_that_tensorstore_would_read_otherwise_is_refused(monkeypatch, tmp_path):
     assert places.at(str(tmp_path / "cé")) == tmp_path / "cé"
-    for read in (places.at, lambda path: Checkpoint(path, {}), lambda path: cache.load("mnist", path)):
+    for read in (places.at, lambda path: Checkpoint(path, {}), lambda path: Images("mnist", path)):
         with pytest.raises(UserError, match="the path is not UTF-8; choose another path"):
             read(str(tmp_path / "c\udce9"))
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")

@@ -1,21 +1,23 @@
-"""Data sets. Texts are in :mod:`collect.data.text`; here are images, as arrays: images, NHWC, uint8 or float32 in [0, 1], and int32 labels.
+"""Data sets. Texts are in :mod:`collect.data.text`; here are images: NHWC, uint8 or float32 in [0, 1], and int32 labels.
 
-:class:`collect.tasks.Classification` keeps all of a set in the device's memory (CIFAR-10 as uint8: 184 MB); sets that
-do not fit there cannot be trained on.
+:class:`collect.tasks.Classification` keeps a set in the device's memory (CIFAR-10 as uint8: 184 MB) if it is smaller than a
+budget; a larger one is :class:`collect.data.streaming.Streamed` from the prepared files.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from collect.data import cache
+from collect.data import cache, resize
+from collect.data.images import SPLITS as SPLITS
+from collect.data.images import Images
+from collect.data.moments import Moments, moments, shaped
+from collect.data.streaming import PART, Streamed
 from nowcast.types import UserError
 
-SPLITS = ("train", "validation", "test")
-RESIZE_BATCH = 1000
+IN_MEMORY = 4.0
+"""GB of images that are kept in memory where nothing else is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,22 @@ class Dataset:
         """Height, width, channels."""
         return self.images["train"].shape[1:]
 
+    @property
+    def examples(self) -> dict[str, int]:
+        """How many each split has."""
+        return {split: len(labels) for split, labels in self.labels.items()}
+
+    def first(self, count: int) -> np.ndarray:
+        """The first training images."""
+        return self.images["train"][:count]
+
+    def moments(self) -> Moments:
+        """Mean and standard deviation of each channel of the training images, as numbers in [0, 1]."""
+        images = self.images["train"]
+        if images.dtype == np.uint8:
+            return moments(images[start : start + PART] for start in range(0, len(images), PART))
+        return shaped(*(f((0, 1, 2), np.float64) for f in (images.mean, images.std)))
+
 
 def load(
     name: str,
@@ -40,51 +58,63 @@ def load(
     train_size: int | None = None,
     min_size: int = 1,
     validation: bool = True,
-) -> Dataset:
+    size: int | None = None,
+    in_memory: float = IN_MEMORY,
+) -> Dataset | Streamed:
     """A data set by name.
 
     Args:
-        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets (:func:`collect.data.cache.load`).
+        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets (:class:`collect.data.images.Images`).
         directory: Where the prepared sets of TensorFlow Datasets lie, if not in the usual place.
         train_size: Use the first so many training examples only.
         min_size: Images smaller than this are resized to it (bilinear; uint8 stays uint8, rounded).
         validation: Whether there is a validation split; if not, its images are for training too.
+        size: The shorter side of each image is resized to this, and the centre cut out; None: as the images are.
+        in_memory: GB; a prepared set whose images take more is streamed from its files, to the same numbers.
     """
-    data = DATASETS[name]() if name in DATASETS else _prepared(name, directory)
+    if name not in DATASETS:
+        return _prepared(Images(name, directory, size), train_size, min_size, validation, in_memory)
+    if size is not None:
+        raise UserError(f"data.size={size}: {name} has images of one size and keeps it; leave this key out")
+    data = DATASETS[name]()
+    return _trimmed(data, name, train_size, min_size, validation)
+
+
+def _trimmed(data: Dataset, name: str, train_size: int | None, min_size: int, validation: bool) -> Dataset:
+    """What is used of a set in memory, in the size that is asked for."""
     if not validation:
         for arrays in (data.images, data.labels):
             arrays["train"] = np.concatenate([arrays["train"], arrays.pop("validation")])
-    available = len(data.labels["train"])
-    if train_size is not None:
-        if not 1 <= train_size <= available:
-            raise UserError(f"data.train_size={train_size}: {name} has 1 to {available} training examples to give")
-        data.images["train"], data.labels["train"] = (
-            data.images["train"][:train_size],
-            data.labels["train"][:train_size],
-        )
+    _check_size(name, train_size, len(data.labels["train"]))
+    for arrays in (data.images, data.labels):
+        arrays["train"] = arrays["train"][:train_size]
     if min(data.image_shape[:2]) < min_size:
         for split, images in data.images.items():
-            data.images[split] = _resized(images, min_size)
+            data.images[split] = resize.enlarged(images, min_size)
     return data
 
 
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
-    shape = (size, size, images.shape[-1])
-    if images.dtype != np.uint8:
-        return np.asarray(jax.image.resize(jnp.asarray(images), (len(images), *shape), "bilinear"))
-    resize = jax.jit(
-        lambda part: jnp.round(jax.image.resize(part.astype(jnp.float32), (len(part), *shape), "bilinear"))
-    )
-    resized = np.empty((len(images), *shape), np.uint8)
-    for start in range(0, len(images), RESIZE_BATCH):
-        part = slice(start, start + RESIZE_BATCH)
-        resized[part] = resize(images[part])
-    return resized
+def _prepared(
+    images: Images, train_size: int | None, min_size: int, validation: bool, in_memory: float
+) -> Dataset | Streamed:
+    """A prepared set, in memory if what is used of it fits there."""
+    places = images.places()
+    if not validation:
+        places["train"] = np.concatenate([places["train"], places.pop("validation")])
+    _check_size(images.name, train_size, len(places["train"]))
+    places["train"] = places["train"][:train_size]
+    height, width, channels = images.shape
+    shape = (min_size, min_size, channels) if min(height, width) < min_size else images.shape
+    name = images.name.replace("/", "-").replace(":", "-")
+    if sum(map(len, places.values())) * int(np.prod(shape)) > in_memory * 1e9:
+        return Streamed(images, name, places, shape)
+    data = Dataset(name, images.classes, *cache.load(images))
+    return _trimmed(data, images.name, train_size, min_size, validation)
 
 
-def _prepared(name: str, directory: str | None) -> Dataset:
-    classes, images, labels = cache.load(name, directory)
-    return Dataset(name.replace("/", "-").replace(":", "-"), classes, images, labels)
+def _check_size(name: str, train_size: int | None, available: int) -> None:
+    if train_size is not None and not 1 <= train_size <= available:
+        raise UserError(f"data.train_size={train_size}: {name} has 1 to {available} training examples to give")
 
 
 def _digits() -> Dataset:

@@ -15,11 +15,13 @@ KEY = 0xC4EC
 METHODS = {
     "init": "init(seed)",
     "order": "order(seed, epoch)",
+    "stream": "stream(seed, steps)",
     "batch": "batch(arrays, indices, key)",
     "loss": "loss(params, extra, batch, key)",
     "gradients": "gradients(params, extra, batch, key)",
     "evaluate": "evaluate(params, extra, split)",
 }
+OPTIONAL = ("gradients", "stream")
 
 
 def check(task: Any, target: str) -> None:
@@ -35,7 +37,7 @@ def check(task: Any, target: str) -> None:
     say = _Teller(target)
     own_gradients = hasattr(task, "gradients")
     for name in [*Task.__annotations__, *METHODS]:
-        if not hasattr(task, name) and name != "gradients" and not (name == "loss" and own_gradients):
+        if not hasattr(task, name) and name not in OPTIONAL and not (name == "loss" and own_gradients):
             raise say(name, f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one")
         if name in METHODS and hasattr(task, name) and not callable(getattr(task, name)):
             raise say(name, f"must be a method, {METHODS[name]}")
@@ -121,7 +123,7 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
 
 
 def _check_steps(task: Any, say: _Teller) -> Any:
-    """The first row of an epoch's order."""
+    """What ``batch`` gets at the first step: the first row of an epoch's order, or what a stream gives for it."""
     order = say.calling("order", lambda: task.order(0, 0))
     shape = getattr(order, "shape", None)
     if not isinstance(order, np.ndarray) or len(order) != task.steps_per_epoch:
@@ -129,7 +131,22 @@ def _check_steps(task: Any, say: _Teller) -> Any:
         raise say("order", f"must give {expected}, and gives {_kind(order)}{'' if shape is None else f' of {shape}'}")
     if not np.array_equal(order, say.calling("order", lambda: task.order(0, 0))):
         raise say("order", "must give the same twice: it follows from seed and epoch alone")
-    return order[0]
+    return _check_stream(task, say) if hasattr(task, "stream") else order[0]
+
+
+def _check_stream(task: Any, say: _Teller) -> Any:
+    """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
+    (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
+    before, after = (jax.tree.leaves(given) for given in (second, again))
+    if len(before) != len(after) or not all(map(np.array_equal, before, after)):
+        raise say("stream", "must give the same for a step wherever it begins: it follows from seed and step alone")
+    return first
+
+
+def _ahead(task: Any, steps: range, say: _Teller) -> list[Any]:
+    """What a stream gives for these steps."""
+    stream = say.calling("stream", lambda: task.stream(0, steps))
+    return [say.calling("stream", lambda: next(stream)) for _ in steps]
 
 
 def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Teller) -> None:

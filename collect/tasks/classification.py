@@ -1,6 +1,7 @@
 """Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -8,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Float
 
 import collect.data
 import nowcast
 from collect.data import Dataset
 from collect.data.augment import AUGMENTS
+from collect.data.streaming import Streamed
 from collect.models import MODELS
 from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError
@@ -30,7 +31,7 @@ class Classification:
 
     Args:
         model: A name of :data:`collect.models.MODELS`.
-        data: The images, already of the size the model needs.
+        data: The images, already of the size the model needs; in memory, or streamed.
         batch_size: Examples a step; the remainder of an epoch is dropped (another one each epoch).
         augment: What happens to training images: a name of :data:`collect.data.augment.AUGMENTS`.
         standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
@@ -42,14 +43,14 @@ class Classification:
     def __init__(
         self,
         model: str,
-        data: Dataset,
+        data: Dataset | Streamed,
         *,
         batch_size: int,
         augment: str = "none",
         standardize: bool = False,
         **sizes: Any,
     ):
-        examples = len(data.labels["train"])
+        examples = data.examples["train"]
         if not 1 <= batch_size <= examples:
             raise UserError(f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples")
         self.name = f"{model}{sizes.get('depth', '')}-{data.name}"
@@ -57,10 +58,16 @@ class Classification:
         self.steps_per_epoch = examples // batch_size
         self._examples, self._augment = examples, AUGMENTS[augment]
         self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
-        self._data = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
-        self.arrays = self._data["train"]
-        self.splits: Sequence[str] = tuple(split for split in ("validation", "test") if split in self._data)
-        self._moments = _moments(data.images["train"]) if standardize else None
+        self.arrays: PyTree = ()
+        self._parts: Callable[[str, int], Iterator[Any]]
+        if isinstance(data, Streamed):
+            self.stream, self._parts = partial(self._stream, data), data.parts
+        else:
+            held = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
+            self.arrays, self._parts = held["train"], partial(_parts, held)
+        self._sizes = data.examples
+        self.splits: Sequence[str] = tuple(split for split in ("validation", "test") if split in data.examples)
+        self._moments = data.moments() if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
         norms = [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, nnx.BatchNorm)]
@@ -70,6 +77,7 @@ class Classification:
             norm.momentum = 0.0  # what it then keeps is the batch's own statistics, and no average
         self._estimating = _definition(module, training=True)
         self._estimate = jax.jit(self._statistics) if norms else None
+        self._first = jnp.asarray(data.first(ESTIMATION_BATCH)) if norms else None
         self._metrics = jax.jit(self._batch_metrics)
 
     @classmethod
@@ -77,7 +85,7 @@ class Classification:
         """The task that a configuration's ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
         images = collect.data.load(
             data.name, directory=data.dir, train_size=data.train_size, min_size=MODELS[model.name].min_size,
-            validation=data.validation,
+            validation=data.validation, size=data.size, in_memory=data.in_memory,
         )  # fmt: skip
         return cls(
             model.name, images, batch_size=batch_size, augment=augment.name, standardize=data.standardize, **model.sizes
@@ -93,11 +101,21 @@ class Classification:
         shuffled = np.random.default_rng((seed, epoch)).permutation(self._examples)
         return shuffled[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, -1).astype(np.int32)
 
+    def _stream(self, data: Streamed, seed: int, steps: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The examples of each step, where they are not in memory: those that :meth:`order` names."""
+        order = lru_cache(maxsize=2)(partial(self.order, seed))
+
+        def row(step: int) -> np.ndarray:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            return order(epoch)[within]
+
+        return data.batches("train", row, steps)
+
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-        """``(images, labels)``; the images are augmented when there is a key."""
-        images, labels = arrays
-        images = _as_float(images[indices])
-        return self._standard(images if key is None else self._augment(key, images)), labels[indices]
+        """``(images, labels)``, which a stream has read already; the images are augmented when there is a key."""
+        images, labels = (array[indices] for array in arrays) if arrays else map(jnp.asarray, indices)
+        images = _as_float(images)
+        return self._standard(images if key is None else self._augment(key, images)), labels
 
     def loss(
         self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array
@@ -119,15 +137,13 @@ class Classification:
         and after a jump they belong to another network. Training does not use them, so only the measure would suffer.
         """
         if self._estimate:
-            extra = self._estimate(params, extra, self.arrays[0][:ESTIMATION_BATCH])
-        images, labels = self._data[split]
-        sums = np.zeros(2)
+            extra = self._estimate(params, extra, self._first)
+        sums, count = np.zeros(2), self._sizes[split]
         most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
-        size = -(-len(labels) // -(-len(labels) // most))  # so that parts are equal, and one program serves them all
-        for start in range(0, len(labels), size):
-            part = slice(start, start + size)
-            sums += np.asarray(self._metrics(params, extra, images[part], labels[part]))
-        loss, accuracy = sums / len(labels)
+        size = -(-count // -(-count // most))  # so that parts are equal, and one program serves them all
+        for images, labels in self._parts(split, size):
+            sums += np.asarray(self._metrics(params, extra, images, labels))
+        loss, accuracy = sums / count
         return {"loss": float(loss), "accuracy": float(accuracy)}
 
     def _statistics(self, params: PyTree, extra: PyTree, images: jax.Array) -> PyTree:
@@ -148,11 +164,13 @@ class Classification:
         return (images - mean) / spread
 
 
-def _moments(images: np.ndarray) -> tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]:
-    """Mean and standard deviation of each channel, of images in [0, 1]; of a channel that is the same everywhere, 1."""
-    scale = 255 if images.dtype == np.uint8 else 1
-    mean, spread = (f((0, 1, 2), np.float64, keepdims=True) / scale for f in (images.mean, images.std))
-    return mean.astype(np.float32), np.where(spread > 0, spread, 1).astype(np.float32)
+def _parts(
+    held: dict[str, tuple[jax.Array, jax.Array]], split: str, size: int
+) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """A split's images and labels on the device, so many at a time."""
+    images, labels = held[split]
+    for start in range(0, len(labels), size):
+        yield images[start : start + size], labels[start : start + size]
 
 
 def _as_float(images: jax.Array) -> jax.Array:

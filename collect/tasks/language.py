@@ -105,6 +105,8 @@ class Language:
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         if data.standardize:
             raise UserError("data.standardize=true: is for images; leave it out")
+        if data.size is not None:
+            raise UserError(f"data.size={data.size}: is for images; leave it out")
         _check(layers, heads, width, dropout)
         encoded = _encoded(data, str(tokens))
         return cls(

@@ -30,9 +30,17 @@ class Task(Protocol):
     never nowcast. All methods are pure; those that take arrays are jittable. A step's inputs follow from seed and step alone, so that
     arms are paired and a run that was killed goes on.
 
-    Three members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
-    one loss; without it they are those of ``loss``. ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
-    ``record_every`` says how many steps apart snapshots are where nobody else says it (:func:`spacing`).
+    Some members are optional:
+
+    - ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than one loss; without it they
+      are those of ``loss``.
+    - ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
+    - ``record_every`` says how many steps apart snapshots are where nobody else says it (:func:`spacing`).
+    - ``stream(seed, steps)`` serves data that are not in memory: an iterator over what ``batch`` gets in the place of ``indices`` at each
+      step of a ``range``, as NumPy arrays of the same shapes at every step. It reads the examples that ``order`` names, so a run that goes
+      on in the middle of an epoch sees what it would have seen. ``arrays`` is ``()`` then.
+    - ``loops``, False where it is left out, says whether many steps may run as a loop inside one compiled program, which saves the way
+      from Python for each. On a CPU the gradients of convolutions are many times slower in there.
     """
 
     name: str
@@ -41,7 +49,7 @@ class Task(Protocol):
     labels: PyTree
     """The operation of every leaf of ``params``."""
     arrays: PyTree
-    """The training data, on the device."""
+    """The training data, on the device; ``()`` where they are streamed."""
     metrics: Sequence[Metric]
     """What :meth:`evaluate` gives, the headline first: targets and verdicts are about it."""
     splits: Sequence[str]

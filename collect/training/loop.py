@@ -90,7 +90,7 @@ class Loop:
         """
         state = self.start(seed) if state is None else state
         yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
-        inputs = self._inputs(seed, rates)
+        inputs = self._inputs(seed, rates, first_step)
         for done, reached, loss in self._drive(
             self._step, state, self.task.arrays, inputs, len(rates), record_every, also, first_step
         ):
@@ -138,11 +138,10 @@ class Loop:
             *(states[i] for i in lanes),
             is_leaf=_is_none,
         )
-        each = [self._inputs(seeds[i], rates[i]) for i in lanes]
+        each = [self._inputs(seeds[i], rates[i], first_step) for i in lanes]
 
-        def inputs(step: int) -> tuple[jax.Array, ...]:
-            parts = zip(*(one(step) for one in each), strict=True)
-            return jax.device_put(tuple(np.stack(part) for part in parts), split)
+        def inputs(step: int) -> tuple[Any, ...]:
+            return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *(one(step) for one in each)), split)
 
         def snapshots(done: int, state: State, losses: np.ndarray) -> list[Snapshot]:
             host, epoch = jax.device_get(state), done / self.task.steps_per_epoch
@@ -166,7 +165,7 @@ class Loop:
 
     def once(self, state: State, seed: int, rates: np.ndarray, step: int) -> State:
         """The state after one more step, number ``step`` (from 0) of its run; the given one is used up."""
-        return self._step(state, self.task.arrays, *self._inputs(seed, rates)(step))[0]
+        return self._step(state, self.task.arrays, *self._inputs(seed, rates[: step + 1], step)(step))[0]
 
     def _drive(
         self, step: Callable[..., Any], state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]],
@@ -185,8 +184,14 @@ class Loop:
             if snapshot:
                 losses.clear()
 
-    def _inputs(self, seed: int, rates: np.ndarray) -> Callable[[int], tuple[Any, ...]]:
-        """A function from a step to what differs between runs there: example indices, learning rate, moment."""
+    def _inputs(self, seed: int, rates: np.ndarray, first_step: int = 0) -> Callable[[int], tuple[Any, ...]]:
+        """A function from a step to what differs between runs there: what the task's ``batch`` takes, learning rate, moment.
+
+        It is called for each step from ``first_step`` on, in order.
+        """
+        if stream := getattr(self.task, "stream", None):
+            examples = stream(seed, range(first_step, len(rates)))
+            return lambda step: (next(examples), rates[step], _moment(seed, step))
 
         @lru_cache(maxsize=1)
         def order(epoch: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How fast a population trains, what recording it costs, and whether memory grows: side by side, in one run.
+"""How fast a population trains, what recording and streaming cost, and whether memory grows: side by side, in one run.
 
 The peer is an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after another) over the same
 architectures, in whichever memory format it is faster. Images are made up: uint8, 32×32, in memory on both sides.
@@ -28,8 +28,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collect.config import DataConfig, ModelConfig
 from collect.corpus.recorder import Recorder, describe_leaves
 from collect.data import Dataset
+from collect.population import make_task
 from collect.tasks import Classification
 from collect.training import optimizers, pace
 from collect.training.loop import Loop, Snapshot, State
@@ -43,7 +45,9 @@ MODELS = {  # channels of the images, steps a round, how many times as fast as P
     "mobilenet_v2": (3, 3, 1.0),
     "shufflenet_v2": (3, 6, 1.0),
 }
-PARTS = ("speed", "recording", "memory")
+PARTS = ("speed", "recording", "memory", "streaming")
+STREAMED = 0.9
+"""How fast streamed images train, of those in memory, at least."""
 SIZE, CLASSES, RATE = 32, 10, 1e-3
 EPOCH = 100  # steps
 
@@ -263,6 +267,31 @@ def memory(args: argparse.Namespace) -> None:
     )
 
 
+def streaming(args: argparse.Namespace) -> None:
+    """Prepared sets, MNIST for networks of one channel and CIFAR-10 for the others; both ways in turns."""
+    print(
+        f"\nImages/s of training {args.runs} runs, batch {args.batch}, on images that are streamed and on those in memory"
+    )
+    print(
+        f"{'model':>14} {'data':>8} {'way':>9} {'streamed':>9} {'in memory':>9} {'ratio':>18} {'goal':>5}", flush=True
+    )
+    for model in args.streamed:
+        name, depth = ("resnet", 20) if model == "resnet20" else (model, None)
+        data = "mnist" if MODELS[model][0] == 1 else "cifar10"
+        streamed, held = (
+            Population(Loop(make_task(ModelConfig(name, depth=depth), own, args.batch), optimizers.make("adam")), args.runs, args.way)
+            for own in (DataConfig(data, in_memory=0.0), DataConfig(data))
+        )  # fmt: skip
+        steps = args.steps or MODELS[model][1]
+        for population in (streamed, held):
+            population.seconds(1)
+        times = [(streamed.seconds(steps), held.seconds(steps)) for _ in range(args.rounds)]
+        images = steps * args.runs * args.batch
+        mine, theirs = (images / median(t) for t in zip(*times, strict=True))
+        ratio = spread([b / a for a, b in times])
+        print(f"{model:>14} {data:>8} {held.way:>9} {mine:>9.0f} {theirs:>9.0f} {ratio:>18} {STREAMED:>4}×", flush=True)
+
+
 def resident() -> float:
     """MiB."""
     return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -282,6 +311,9 @@ def main() -> None:
         help="runs as one program or one per thread; both are tried, as in collecting, when left out",
     )  # fmt: skip
     parser.add_argument("--recorded", nargs="+", choices=MODELS, default=["lenet"], help="for recording (lenet)")
+    parser.add_argument(
+        "--streamed", nargs="+", choices=MODELS, default=["lenet", "resnet20"], help="for streaming (lenet, resnet20)"
+    )
     parser.add_argument("--epochs", type=int, default=10, help=f"of {EPOCH} steps, for recording (%(default)s)")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     args = parser.parse_args()
@@ -296,7 +328,7 @@ def main() -> None:
         f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores, load {load:.1f} at the start"
     )
     for part in args.parts:
-        {"speed": speed, "recording": recording, "memory": memory}[part](args)
+        {"speed": speed, "recording": recording, "memory": memory, "streaming": streaming}[part](args)
 
 
 if __name__ == "__main__":

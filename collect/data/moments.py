@@ -1,0 +1,30 @@
+"""Mean and standard deviation of each channel of many images, which need not be in memory together."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float
+
+Moments = tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]
+
+
+def moments(parts: Iterable[np.ndarray]) -> Moments:
+    """``(mean, deviation)`` of each channel, of uint8 images as numbers in [0, 1].
+
+    Each value is counted, so the result is the same however the images are divided into parts.
+    """
+    counts: np.ndarray | None = None
+    for images in parts:
+        own = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+        counts = np.array(own) if counts is None else counts + own
+    assert counts is not None
+    values, total = np.arange(256), counts.sum(axis=1)
+    mean = counts @ values / total
+    spread = np.sqrt(np.sum(counts * (values - mean[:, None]) ** 2, axis=1) / total)
+    return shaped(mean / 255, spread / 255)
+
+
+def shaped(mean: np.ndarray, spread: np.ndarray) -> Moments:
+    """As float32 that go with a batch; the deviation of a channel that is the same everywhere is taken as 1."""
+    mean, spread = (np.float32(value).reshape(1, 1, 1, -1) for value in (mean, spread))
+    return mean, np.where(spread > 0, spread, np.float32(1))

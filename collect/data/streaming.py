@@ -1,0 +1,90 @@
+"""Images that are read from the prepared files while a network trains on them, for sets that are larger than memory.
+
+Grain reads and decodes some batches ahead, in threads; the order of the examples is its caller's.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from collect.data import resize
+from collect.data.images import Images
+from collect.data.moments import Moments, moments
+
+AHEAD = 2
+"""Batches that each thread has ready or under way."""
+PART = 256
+"""Images that are decoded at once where nobody asks for batches."""
+
+Batch = tuple[np.ndarray, np.ndarray]
+"""Images and labels."""
+
+
+def threads() -> int:
+    """That decode: one on a CPU, whose cores train several runs at a time; as many as there are cores beside an accelerator."""
+    return 1 if jax.default_backend() == "cpu" else os.cpu_count() or 1
+
+
+class Streamed:
+    """What :class:`collect.data.Dataset` is, with nothing in memory.
+
+    Args:
+        images: The prepared set.
+        name: Of the data set.
+        places: The numbers of each split's examples.
+        image_shape: Of the images that are given; smaller ones are enlarged to it.
+    """
+
+    def __init__(self, images: Images, name: str, places: dict[str, np.ndarray], image_shape: tuple[int, int, int]):
+        self.name, self.classes, self.image_shape = name, images.classes, image_shape
+        self.examples = {split: len(numbers) for split, numbers in places.items()}
+        self._images, self._places = images, places
+        images.check()
+
+    def batches(self, split: str, rows: Callable[[int], np.ndarray], steps: range) -> Iterator[Batch]:
+        """The examples ``rows(step)`` of a split, for each step in turn.
+
+        Args:
+            split: Which one.
+            rows: From a step to positions in the split; called in several threads.
+            steps: One after another; nothing is read for any other step.
+        """
+        import grain
+
+        places = self._places[split]
+        if not steps:
+            return iter(())
+        wanted = grain.MapDataset.range(steps.start, steps.stop).map(lambda step: self._read(places[rows(step)]))
+        options = grain.ReadOptions(num_threads=threads(), prefetch_buffer_size=AHEAD * threads())
+        return iter(wanted.to_iter_dataset(options))
+
+    def parts(self, split: str, size: int = PART) -> Iterator[Batch]:
+        """A whole split in order, so many examples at a time."""
+        everything = np.arange(self.examples[split])
+        steps = range(-(-len(everything) // size))
+        return self.batches(split, lambda part: everything[part * size : (part + 1) * size], steps)
+
+    def first(self, count: int) -> np.ndarray:
+        """The first training images."""
+        return self._read(self._places["train"][:count])[0]
+
+    def moments(self) -> Moments:
+        """Of the training images, all of which are read for it."""
+        with tqdm(total=self.examples["train"], unit="image", desc="mean and deviation", delay=2, leave=False) as bar:
+
+            def counted() -> Iterator[np.ndarray]:
+                for images, _ in self.parts("train"):
+                    yield images
+                    bar.update(len(images))
+
+            return moments(counted())
+
+    def _read(self, numbers: np.ndarray) -> Any:
+        images, labels = self._images.read(numbers)
+        if images.shape[1:] != self.image_shape:
+            images = resize.enlarged(images, self.image_shape[0])
+        return images, labels
