@@ -84,6 +84,9 @@ def _check_attributes(task: Any, say: _Teller) -> None:
     steps = task.steps_per_epoch
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise say("steps_per_epoch", f"must be a whole number, 1 or more, and is {steps!r}")
+    loops = getattr(task, "loops", False)
+    if not isinstance(loops, bool):
+        raise say("loops", f"must be True or False, and is {loops!r}")
     metrics, splits = task.metrics, task.splits
     listed = isinstance(metrics, Sequence) and len(metrics) > 0
     if not listed or not all(isinstance(metric, Metric) and isinstance(metric.name, str) for metric in metrics):

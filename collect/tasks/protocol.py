@@ -30,8 +30,10 @@ class Task(Protocol):
     never nowcast. All methods are pure; those that take arrays are jittable. A step's inputs follow from seed and step alone, so that
     arms are paired and a run that was killed goes on.
 
-    Two members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
+    Three members are optional. ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than
     one loss; without it they are those of ``loss``. ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
+    ``loops``, False where it is left out, says whether many steps may run as a loop inside one compiled program, which saves the way
+    from Python for each. On a CPU the gradients of convolutions are many times slower in there.
     """
 
     name: str
