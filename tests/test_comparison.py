@@ -361,7 +361,7 @@ def test_seconds_begin_at_0_and_never_fall(curve, name):
 def test_nothing_is_compiled_while_seconds_are_counted(task, seeds, together):
     training = Training(task, ARMS["linear"], FORECASTERS["linear"], EACH, STEPS)
     training.ready(seeds, together=together)
-    program = training.loop._steps if together else training.loop._step
+    program = (training.loop.together if together else training.loop.alone).program
     assert program._cache_size() == 1
     assert len(list(training.moments(training.arm, seeds, together=together))) == EPOCHS + 1
     assert program._cache_size() == 1

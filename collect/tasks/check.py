@@ -89,6 +89,9 @@ def _check_attributes(task: Any, say: _Teller) -> None:
     every = getattr(task, "record_every", None)
     if every is not None and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
         raise say("record_every", f"must be a whole number of steps, 1 or more, and is {every!r}")
+    loops = getattr(task, "loops", False)
+    if not isinstance(loops, bool):
+        raise say("loops", f"must be True or False, and is {loops!r}")
     metrics, splits = task.metrics, task.splits
     listed = isinstance(metrics, Sequence) and len(metrics) > 0
     if not listed or not all(isinstance(metric, Metric) and isinstance(metric.name, str) for metric in metrics):

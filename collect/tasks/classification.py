@@ -70,6 +70,7 @@ class Classification:
         self._moments = data.moments() if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
+        self.loops = not {"conv", "depthwise_conv"} & set(jax.tree.leaves(self.labels))
         norms = [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, nnx.BatchNorm)]
         self._training = _definition(module, training=True)
         self._evaluating = _definition(module, training=False)

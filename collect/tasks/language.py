@@ -42,6 +42,7 @@ class Language:
     """
 
     metrics = (LOSS, Metric("perplexity"))
+    loops = True
 
     def __init__(
         self,

@@ -1,16 +1,17 @@
 """The loop: it trains every task, whether the run is recorded, nowcast or only timed."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 
-from collect.models.convolution import compiler_options
 from collect.tasks.protocol import Task
+from collect.training.stepper import Stepper
 from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
@@ -50,10 +51,13 @@ class Loop:
 
     def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs, axes: PyTree = 0):
         self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
-        compile_ = partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
         self._gradients = getattr(task, "gradients", None) or self._gradients_of_the_loss
-        self._step = compile_(self._one_step)
-        self._steps = compile_(jax.vmap(self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)))
+        loops = getattr(task, "loops", False)
+        self.alone = Stepper(self._one_step, loops=loops)
+        """Takes the steps of one run."""
+        every_lane = jax.vmap(self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0))
+        self.together = Stepper(every_lane, loops=loops)
+        """Takes those of several runs."""
 
     def start(self, seed: int) -> State:
         """The state before the first step, in buffers of its own.
@@ -92,7 +96,7 @@ class Loop:
         yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
         inputs = self._inputs(seed, rates, first_step)
         for done, reached, loss in self._drive(
-            self._step, state, self.task.arrays, inputs, len(rates), record_every, also, first_step
+            self.alone, state, self.task.arrays, inputs, len(rates), record_every, also, first_step
         ):
             yield Snapshot(done, done / self.task.steps_per_epoch, reached, float(loss))
 
@@ -126,9 +130,7 @@ class Loop:
         spare = -len(seeds) % len(devices)  # lanes left over when all devices hold equally many: the first run again
         lanes = [*range(len(seeds)), *[0] * spare]
         mesh = jax.sharding.Mesh(np.array(devices), ("runs",))
-        split, everywhere = (
-            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], [])
-        )
+        split, everywhere = (NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], []))
         axes = jax.tree.broadcast(self._axes, states[0], is_leaf=_is_none)
         state = jax.tree.map(
             lambda axis, *leaves: jax.device_put(
@@ -141,7 +143,7 @@ class Loop:
         each = [self._inputs(seeds[i], rates[i], first_step) for i in lanes]
 
         def inputs(step: int) -> tuple[Any, ...]:
-            return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *(one(step) for one in each)), split)
+            return jax.tree.map(lambda *lanes: np.stack(lanes), *(one(step) for one in each))
 
         def snapshots(done: int, state: State, losses: np.ndarray) -> list[Snapshot]:
             host, epoch = jax.device_get(state), done / self.task.steps_per_epoch
@@ -160,26 +162,33 @@ class Loop:
 
         yield snapshots(first_step, state, np.full(len(lanes), np.nan))
         arrays = jax.device_put(self.task.arrays, everywhere)
-        for reached in self._drive(self._steps, state, arrays, inputs, rates.shape[1], record_every, also, first_step):
+        for reached in self._drive(
+            self.together, state, arrays, inputs, rates.shape[1], record_every, also, first_step, split
+        ):
             yield snapshots(*reached)
 
     def once(self, state: State, seed: int, rates: np.ndarray, step: int) -> State:
         """The state after one more step, number ``step`` (from 0) of its run; the given one is used up."""
-        return self._step(state, self.task.arrays, *self._inputs(seed, rates[: step + 1], step)(step))[0]
+        return self.alone.take(state, self.task.arrays, [self._inputs(seed, rates[: step + 1], step)(step)])[0]
 
     def _drive(
-        self, step: Callable[..., Any], state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]],
-        steps: int, record_every: int | None, also: Container[int], first_step: int,
+        self, stepper: Stepper, state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]], steps: int,
+        record_every: int | None, also: Container[int], first_step: int, spread: NamedSharding | None = None,
     ) -> Iterator[tuple[int, State, np.ndarray]]:  # fmt: skip
         """``(steps taken, state, mean loss since the last one)`` at every snapshot but the first."""
         record_every = record_every or self.task.steps_per_epoch
-        losses: list[jax.Array] = []
+        losses: list[tuple[jax.Array, int]] = []
+        ahead: list[tuple[Any, ...]] = []
         for done in range(first_step + 1, steps + 1):
-            state, loss = step(state, arrays, *inputs(done - 1))
-            losses.append(loss)
+            ahead.append(inputs(done - 1))
             snapshot = done % record_every == 0 or done == steps
-            if snapshot or done in also:
-                mean = np.mean(jax.device_get(losses), axis=0)
+            pause = snapshot or done in also
+            if pause or len(ahead) == stepper.at_once(ahead[0]):
+                state, each = stepper.take(state, arrays, ahead, spread)
+                losses.append((each, len(ahead)))
+                ahead.clear()
+            if pause:
+                mean = np.mean(np.concatenate([each[:count] for each, count in jax.device_get(losses)]), axis=0)
                 yield done, state, mean
             if snapshot:
                 losses.clear()

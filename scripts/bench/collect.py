@@ -160,14 +160,14 @@ def device_share(population: Population, steps: int) -> float:
         state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *population.starts)
         work = [
             (
-                loop._steps,
+                loop.together.program,
                 state,
                 [tuple(map(np.stack, zip(*(i(s) for i in inputs), strict=True))) for s in range(steps)],
             )
         ]
     else:
         work = [
-            (loop._step, start, [i(s) for s in range(steps)])
+            (loop.alone.program, start, [i(s) for s in range(steps)])
             for start, i in zip(population.starts, inputs, strict=True)
         ]
     queued = 0.0
