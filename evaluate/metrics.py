@@ -1,6 +1,5 @@
 """What a task's metrics mean for a comparison: which of two values is better, how two runs compare, and what that is called."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,19 +7,13 @@ import numpy as np
 from jaxtyping import Float
 
 from collect.intervals import mean_interval
-from collect.tasks.protocol import LOSS, Metric, Task
+from collect.tasks.protocol import LOSS, Metric, Task, names_a_metric
 from evaluate.statistics import clear, clear_difference, speed_up
 from nowcast.types import UserError
 
 OLDER = (LOSS, Metric("accuracy", "higher", "difference"))
 """The metrics of results that do not say theirs, each where a run has it."""
 OLDER_SPLITS = ("validation", "test")
-NAME = re.compile(r"[A-Za-z]\w*")
-TAKEN = {
-    "step", "epoch", "seconds", "train_loss", "jumps", "accepted", "refused", "history_bytes", "parameters", "alone",
-    "compile_seconds", "settings_sha256", "machine",
-}  # fmt: skip
-"""What a run says of itself beside its metrics."""
 
 
 def check(task: Task) -> None:
@@ -34,7 +27,7 @@ def check(task: Task) -> None:
             raise UserError(f"{task.name}: {key}={given!r} must be a sequence of one or more, none of them twice")
     for metric in task.metrics:
         name = str(metric.name)
-        if not NAME.fullmatch(name) or name in TAKEN or name.startswith("test_"):
+        if not names_a_metric(name):
             raise UserError(f"{task.name}: a metric cannot be called {name!r}; give it a name of letters, digits and _")
         if metric.better not in ("lower", "higher") or metric.compare not in ("ratio", "difference"):
             raise UserError(

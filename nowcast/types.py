@@ -53,6 +53,6 @@ def real(key: str, value: Any, rule: str) -> float:
     return number
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says first, without the library's inner details."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].split(" [")[0]

@@ -200,6 +200,7 @@ def test_a_folder_is_read_in_the_order_of_its_paths_and_other_files_are_another_
     (tmp_path / "b" / "1.txt").write_text("z" * 199)
     (tmp_path / "a.txt").write_text("y" * 200)
     (tmp_path / "c.md").write_text("no")
+    (tmp_path / ".hidden.txt").write_text("no")
     found = text.load(str(tmp_path))
     assert found.splits == {"train": "y" * 200 + "\n" + "z" * 159, "validation": "z" * 20, "test": "z" * 20}
     assert text.load(str(tmp_path), validation=False).splits.keys() == {"train", "test"}

@@ -134,3 +134,27 @@ def test_an_optimizer_that_knows_no_rates_of_leaves_says_so_in_one_line():
     with pytest.raises(UserError, match=r"optimizer\.name=schedule_free: knows no rates of single leaves") as caught:
         optimizers.make("schedule_free", Parts())
     assert "\n" not in str(caught.value)
+
+
+def test_a_guard_asks_a_task_without_a_loss_for_that_of_its_gradients(unchecked):
+
+    class NoLoss(Parts):
+        @property
+        def loss(self):
+            raise AttributeError
+
+    assert not hasattr(NoLoss(), "loss")
+    linear = nowcast.forecasters.Linear(window=3, horizon=2)
+    tx = nowcast.periodic(optimizers.make("sgd", NoLoss()), linear, every=1, guard=nowcast.Guard())
+    *_, last = run(NoLoss(), tx)
+    assert last.state.optimizer.accepted + last.state.optimizer.refused == 2
+
+
+def test_an_epoch_with_fewer_rows_than_steps_is_refused():
+
+    class Short(Dice):
+        def order(self, seed, epoch):
+            return np.zeros((EACH - (epoch > 0), 1), np.int32)
+
+    with pytest.raises(UserError, match=r"dice: order\(3, 1\) gives 2 rows, and an epoch has steps_per_epoch=3"):
+        run(Short())

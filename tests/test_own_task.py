@@ -60,6 +60,11 @@ def test_a_classification_is_a_task():
     [
         ("evaluate", None, "Line.evaluate: must be a method"),
         ("name", "a b", "Line.name: must be a text without spaces"), ("steps_per_epoch", 0, "Line.steps_per_epoch: must be a whole number"),
+        ("name", "a\tb", "Line.name: must be a text without spaces"), ("name", "a" * 200, "at most 100"),
+        ("metrics", (Metric("step"),), "a metric cannot be called 'step'"), ("metrics", (LOSS, LOSS), "Line.metrics: 'loss' is there twice"),
+        ("splits", ("validation", "validation"), "Line.splits: 'validation' is there twice"),
+        ("rates", {"slope": "half"}, "Line.rates: must hold a finite number for each leaf"), ("rates", {"slope": np.ones(7)}, "must hold a finite number"),
+        ("rates", {"slope": float("nan")}, "must hold a finite number"),
         ("record_every", 0, "Line.record_every: must be a whole number of steps"),
         ("metrics", ("loss",), "Line.metrics: must be a sequence of collect.tasks.Metric"), ("metrics", (Metric("loss", "less"),), "better is 'lower' or 'higher'"),
         ("splits", "test", "Line.splits: must be a sequence of names"), ("labels", {"slop": "fc"}, "Line.labels: must have the structure of params"),
@@ -204,3 +209,41 @@ def test_the_task_of_the_documents_goes_through_all_commands(script, tmp_path):
     assert one.metrics["loss"][-1] < one.metrics["loss"][0]
     assert (tmp_path / "reports/sine/report.html").is_file()
     assert jax.tree.leaves(list(tmp_path.glob("reports/sine/results.json")))
+
+
+def test_a_member_that_fails_when_it_is_read_is_named():
+
+    class Late(Line):
+        @property
+        def rates(self):
+            raise RuntimeError("not yet")
+
+    class Ends(Line):
+        def evaluate(self, params, extra, split):
+            raise SystemExit(3)
+
+    class Shifting(Line):
+        arrays = ()
+
+        def stream(self, seed, steps):
+            return (np.arange(4.0 + step) for step in steps)
+
+        def batch(self, arrays, indices, key=None):
+            return indices
+
+    for kind, said in (
+        (Late, "Late.rates: failed when it was read (RuntimeError: not yet"),
+        (Ends, "Ends.evaluate: failed when it was called as evaluate(params, extra, split) (SystemExit: 3"),
+        (Shifting, "Shifting.stream: must give arrays of the same shapes at every step"),
+    ):
+        task = kind()
+        if kind is Shifting:
+            task.arrays = ()
+        with pytest.raises(UserError, match=re.escape(said)):
+            check.check(task, kind.__name__)
+
+
+@pytest.mark.parametrize("target", ["builtins.int", "collect.tasks.protocol.Task"])
+def test_a_class_that_is_no_task_is_refused_in_one_line(target):
+    with pytest.raises(UserError, match=f"task._target_={target}: is no task; give a class of your own"):
+        build.resolve(target)

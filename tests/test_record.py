@@ -427,3 +427,24 @@ def test_a_band_that_is_too_short_is_refused_and_a_horizon_that_fits_is_named(tm
     with pytest.raises(nowcast.UserError, match="give horizon=4"):
         fit(tmp_path / "fits", tmp_path / "b", "gram")
     fit(tmp_path / "fits", tmp_path / "b", "gram", horizon=4)
+
+
+@pytest.mark.parametrize("name", ["step", "snapshot", "sha256"])
+def test_a_metric_that_a_snapshot_says_itself_is_refused(tmp_path, name):
+    with (
+        pytest.raises(nowcast.UserError, match=f"metrics: '{name}' is what a snapshot says of itself"),
+        collect.record(tmp_path / "c", run="a-0", params=params(0)) as recording,
+    ):
+        recording.snapshot(params(0), step=0, metrics={name: 7})
+
+
+def test_a_corpus_may_be_named_by_a_path_that_goes_up(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    run = record("../c", range(3))
+    np.testing.assert_array_equal(run.weights[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params(2))]))  # fmt: skip
+    assert (tmp_path / "c").is_dir()
+
+
+def test_the_arguments_say_what_a_run_is_and_not_its_config(tmp_path):
+    assert record(tmp_path / "c", range(3), task="walk", config={"task": "other", "seed": 3}).config["task"] == "walk"

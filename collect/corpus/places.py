@@ -117,7 +117,7 @@ def kvstore(place: Place) -> Any:
     """Tensorstore's view of a folder."""
     if isinstance(place, Remote):
         return _store(place) / f"{place.key}/"
-    return ask(place, ts.KvStore.open({"driver": "file", "path": f"{place}/"}, context=CONTEXT))
+    return ask(place, ts.KvStore.open({"driver": "file", "path": f"{place.resolve()}/"}, context=CONTEXT))
 
 
 def ask(place: Place, future: Any) -> Any:

@@ -78,7 +78,7 @@ def record(
     tree = _pure(params)
     arrays = _arrays(tree)
     described: dict[str, Any] = {
-        "task": task or re.sub(r"[-_.]?\d+$", "", run) or run, "run": run, "record_every": every, **_plain(config or {}),
+        **_plain(config or {}), "task": task or re.sub(r"[-_.]?\d+$", "", run) or run, "run": run, "record_every": every,
         **holds(sample, record, band),
     }  # fmt: skip
     leaves = sampled(describe_leaves(arrays, _labels(tree, arrays, labels)), sample)
@@ -146,7 +146,7 @@ class Recording:
             raise UserError(f"step={step}: must be a whole number of steps, 0 or more")
         arrays = _arrays(_pure(params))
         self._check_leaves(arrays)
-        row = {"step": step, **{name: _number(name, value) for name, value in (metrics or {}).items()}}
+        row = {"step": step, **{_free(name): _number(name, value) for name, value in (metrics or {}).items()}}
         if self.finished:
             return
         if self._fresh:
@@ -265,6 +265,13 @@ def operation_of(name: str, array: Any) -> str:
         tree = {part: tree}
     [operation] = jax.tree.leaves(nowcast.label_ops(tree))
     return operation
+
+
+def _free(name: str) -> str:
+    """A metric's name, if it is none that a snapshot has already."""
+    if name in ("snapshot", "step", *store.DIGESTS.values()):
+        raise UserError(f"metrics: {name!r} is what a snapshot says of itself; choose another name")
+    return name
 
 
 def _number(name: str, value: Any) -> float | int:

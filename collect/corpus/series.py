@@ -38,6 +38,9 @@ def find(checkpoints: str) -> Series:
     steps = _steps(paths)
     order = sorted(range(len(paths)), key=lambda i: steps[i])
     ordered = [steps[i] for i in order]
+    twice = next((one for one, other in pairwise(ordered) if one == other), None)
+    if twice is not None:
+        raise UserError(f"checkpoints: two are of step {twice}; give a pattern that names one of them")
     return Series(ordered, [paths[i] for i in order], _every(ordered))
 
 

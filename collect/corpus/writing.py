@@ -87,7 +87,7 @@ def _spec(path: Path, shape: tuple[int, int], dtype: str) -> dict[str, Any]:
     size = np.dtype(dtype).itemsize
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(path)},
+        "kvstore": {"driver": "file", "path": str(path.resolve())},
         "store_data_equal_to_fill_value": True,  # what is missing is damaged
         "metadata": {
             "shape": shape,

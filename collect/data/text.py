@@ -73,7 +73,7 @@ def _files(name: str) -> str:
     if not folder.is_dir():
         why = dangling(folder) or ("is a file" if folder.exists() else "is not there")
         raise UserError(f"data.name={name!r}: {why}; give the path of a folder that holds .txt files")
-    files = sorted(path for path in folder.rglob("*.txt") if path.is_file())
+    files = sorted(path for path in folder.rglob("*.txt") if path.is_file() and not _is_hidden(path, folder))
     if not files:
         raise UserError(f"data.name={name!r}: holds no .txt file; give the path of a folder that does")
     texts = []
@@ -129,3 +129,7 @@ def _check_feature(builder: Any, name: str) -> None:
             f"data.name={name!r}: no text; that takes a feature text (Text), and it has {', '.join(kinds) or type(held).__name__}; "
             f"give data=tiny_shakespeare, another set, or a folder's path"
         )
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -79,13 +79,17 @@ def resolve(target: str) -> type:
         found = getattr(importlib.import_module(module), name, None)
     except UserError:
         raise
-    except Exception as error:  # whatever a file of one's own raises
+    except (Exception, SystemExit) as error:  # whatever a file of one's own raises
         raise UserError(
             f"task._target_={target}: {module} cannot be imported ({failure(error)}); give package.file.Class, of a file "
             f"in {here} or of an installed package"
         ) from None
     if not isinstance(found, type):
         raise UserError(f"task._target_={target}: {module} has no class {name}")
+    if found.__module__ in sys.builtin_module_names or found is Task:
+        raise UserError(
+            f"task._target_={target}: is no task; give a class of your own, with the members of {Task.__name__}"
+        )
     return found
 
 
@@ -125,7 +129,7 @@ def _call(maker: Callable[..., Any], target: str, own: Mapping[str, Any], given:
         return maker(**{name: value for name, value in given.items() if name in named} | dict(own))
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if maker.__module__.startswith("collect."):
             raise
         raise UserError(f"task._target_={target}: cannot be made ({failure(error)})") from None

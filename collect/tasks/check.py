@@ -1,17 +1,20 @@
 """Whether an object is a task: what it lacks, or gives of the wrong kind, in one line that names the member."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from collect.tasks.failure import failure
-from collect.tasks.protocol import Metric, Task
+from collect.tasks.protocol import Metric, Task, names_a_metric
 from nowcast.types import OPERATIONS, UserError
 
 KEY = 0xC4EC
+NAME = re.compile(r"[\w.+=-]{1,100}")
 METHODS = {
     "init": "init(seed)",
     "order": "order(seed, epoch)",
@@ -21,7 +24,7 @@ METHODS = {
     "gradients": "gradients(params, extra, batch, key)",
     "evaluate": "evaluate(params, extra, split)",
 }
-OPTIONAL = ("gradients", "stream")
+OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops")
 
 
 def check(task: Any, target: str) -> None:
@@ -35,11 +38,13 @@ def check(task: Any, target: str) -> None:
         UserError: A member is missing or of the wrong kind, or a method fails.
     """
     say = _Teller(target)
-    own_gradients = hasattr(task, "gradients")
-    for name in [*Task.__annotations__, *METHODS]:
-        if not hasattr(task, name) and name not in OPTIONAL and not (name == "loss" and own_gradients):
+    names = dict.fromkeys([*Task.__annotations__, *METHODS, *OPTIONAL])
+    has = {name for name in names if say.calling(name, partial(hasattr, task, name))}
+    own_gradients = "gradients" in has
+    for name in names:
+        if name not in has and name not in OPTIONAL and not (name == "loss" and own_gradients):
             raise say(name, f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one")
-        if name in METHODS and hasattr(task, name) and not callable(getattr(task, name)):
+        if name in METHODS and name in has and not callable(getattr(task, name)):
             raise say(name, f"must be a method, {METHODS[name]}")
     _check_attributes(task, say)
     params, extra = _start(task, say)
@@ -76,13 +81,15 @@ class _Teller:
             return call()
         except UserError:
             raise
-        except Exception as error:  # whatever somebody's code raises
-            raise self(member, f"failed when it was called as {METHODS[member]} ({failure(error)})") from None
+        except (Exception, SystemExit) as error:  # whatever somebody's code raises
+            how = f"was called as {METHODS[member]}" if member in METHODS else "was read"
+            raise self(member, f"failed when it {how} ({failure(error)})") from None
 
 
 def _check_attributes(task: Any, say: _Teller) -> None:
-    if not isinstance(task.name, str) or not task.name or set(task.name) & set("/\\ \n"):
-        raise say("name", f"must be a text without spaces and slashes, such as 'mine-digits', and is {task.name!r}")
+    if not isinstance(task.name, str) or not NAME.fullmatch(task.name):
+        rule = "must be a text without spaces and slashes, of letters, digits and -_.+=, at most 100 of them"
+        raise say("name", f"{rule}, such as 'mine-digits', and is {task.name!r:.120}")
     steps = task.steps_per_epoch
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise say("steps_per_epoch", f"must be a whole number, 1 or more, and is {steps!r}")
@@ -96,12 +103,21 @@ def _check_attributes(task: Any, say: _Teller) -> None:
     listed = isinstance(metrics, Sequence) and len(metrics) > 0
     if not listed or not all(isinstance(metric, Metric) and isinstance(metric.name, str) for metric in metrics):
         raise say("metrics", f"must be a sequence of collect.tasks.Metric, at least one, and is {metrics!r}")
+    _check_once("metrics", [metric.name for metric in metrics], say)
     for metric in metrics:
+        if not names_a_metric(metric.name):
+            raise say("metrics", f"a metric cannot be called {metric.name!r}; give it a name of letters, digits and _")
         if metric.better not in ("lower", "higher") or metric.compare not in ("ratio", "difference"):
             raise say("metrics", f"better is 'lower' or 'higher', compare 'ratio' or 'difference'; {metric} is not so")
     texts = isinstance(splits, Sequence) and not isinstance(splits, str) and all(isinstance(s, str) for s in splits)
     if not texts or not splits:
         raise say("splits", f"must be a sequence of names, such as ('validation', 'test'), and is {splits!r}")
+    _check_once("splits", splits, say)
+
+
+def _check_once(member: str, names: Sequence[str], say: _Teller) -> None:
+    if twice := next((name for name in names if list(names).count(name) > 1), None):
+        raise say(member, f"{twice!r} is there twice")
 
 
 def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
@@ -122,6 +138,9 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
     rates = getattr(task, "rates", None)
     if rates is not None and jax.tree.structure(rates) != structure:
         raise say("rates", "must have the structure of params, with a number for each leaf")
+    for rate in jax.tree.leaves(rates):
+        if np.shape(rate) or not isinstance(rate, int | float | np.number | jax.Array) or not np.isfinite(rate):
+            raise say("rates", f"must hold a finite number for each leaf, and holds {_kind(rate)} {rate!r:.60}")
     return params, extra
 
 
@@ -140,6 +159,8 @@ def _check_steps(task: Any, say: _Teller) -> Any:
 def _check_stream(task: Any, say: _Teller) -> Any:
     """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
     (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
+    if _shapes(first) != _shapes(second):
+        raise say("stream", "must give arrays of the same shapes at every step: a program is compiled for them once")
     before, after = (jax.tree.leaves(given) for given in (second, again))
     if len(before) != len(after) or not all(map(np.array_equal, before, after)):
         raise say("stream", "must give the same for a step wherever it begins: it follows from seed and step alone")
@@ -162,7 +183,7 @@ def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Tell
     for metric in task.metrics:
         value = measured[metric.name]
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise say("evaluate", f"must give {metric.name} as a number, and gives {_kind(value)}")
+            raise say("evaluate", f"must give {metric.name} as a number, and gives {_kind(value)}: float(…) makes one")
         if metric.compare == "ratio" and math.isfinite(value) and value < 0:
             raise say("metrics", f"{metric.name} is compared by ratio and is {value:g}: give compare='difference'")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from nowcast.types import first_line
 
 
-def failure(error: Exception) -> str:
+def failure(error: BaseException) -> str:
     """What went wrong in somebody's code, and where, in one line."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _theirs(frame.filename)]
     where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""

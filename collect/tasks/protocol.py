@@ -1,5 +1,6 @@
 """What every task gives, whatever kind of training it is."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -20,6 +21,16 @@ class Metric(NamedTuple):
 
 LOSS = Metric("loss")
 """Of most tasks the first metric."""
+TAKEN = {
+    "snapshot", "step", "epoch", "seconds", "train_loss", "jumps", "accepted", "refused", "history_bytes", "parameters",
+    "alone", "compile_seconds", "settings_sha256", "sha256", "gram_sha256", "statistics_sha256", "machine",
+}  # fmt: skip
+"""What a run says of itself beside its metrics."""
+
+
+def names_a_metric(name: str) -> bool:
+    """Whether a metric can be called so: letters, digits and _, and nothing that a run says of itself."""
+    return bool(re.fullmatch(r"[A-Za-z]\w*", name)) and name not in TAKEN and not name.startswith("test_")
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 
 from collect.tasks.protocol import Task
 from collect.training.stepper import Stepper
-from nowcast.types import PyTree
+from nowcast.types import PyTree, UserError
 
 BATCH_KEYS = 0xBA7C4
 """Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
@@ -204,7 +204,13 @@ class Loop:
 
         @lru_cache(maxsize=1)
         def order(epoch: int) -> np.ndarray:
-            return self.task.order(seed, epoch)
+            rows = self.task.order(seed, epoch)
+            if len(rows) != self.task.steps_per_epoch:
+                raise UserError(
+                    f"{self.task.name}: order({seed}, {epoch}) gives {len(rows)} rows, and an epoch has "
+                    f"steps_per_epoch={self.task.steps_per_epoch}; give as many in every epoch"
+                )
+            return rows
 
         def inputs(step: int) -> tuple[Any, ...]:
             epoch, within = divmod(step, self.task.steps_per_epoch)
@@ -216,6 +222,12 @@ class Loop:
         (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(params, extra, batch, key)
         return loss, grads, extra
 
+    def _value(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> jax.Array:
+        """The loss, as a guard asks for it."""
+        if hasattr(self.task, "loss"):
+            return self.task.loss(params, extra, batch, key)[0]
+        return self._gradients(params, extra, batch, key)[0]
+
     def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any) -> tuple[State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])
         batch = self.task.batch(arrays, indices, key)
@@ -226,7 +238,7 @@ class Loop:
             state.optimizer,
             state.params,
             learning_rate=rate,
-            value_fn=lambda p: self.task.loss(p, state.extra, batch, noise)[0],
+            value_fn=lambda p: self._value(p, state.extra, batch, noise),
         )
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
 
