@@ -33,12 +33,16 @@ class Attention(nnx.Module):
     def __call__(self, x: Float[Array, "B T width"]) -> Float[Array, "B T width"]:
         """What each place takes from itself and from those before."""
         batch, length, width = x.shape
-        parts = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = parts.transpose(2, 0, 3, 1, 4)  # heads before places: the products are faster on a CPU
-        scores = query @ key.swapaxes(-1, -2) / math.sqrt(width // self.heads)
-        before = jnp.tri(length, dtype=bool)[None, None]
-        shares = jax.nn.softmax(jnp.where(before, scores, -jnp.inf), axis=-1)
-        return self.out((shares @ value).transpose(0, 2, 1, 3).reshape(x.shape))
+        query, key, value = (  # heads before places: the products are faster on a CPU
+            part.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
+            for part in jnp.split(at_each(self.qkv, x), 3, axis=-1)
+        )
+        scores = (query / math.sqrt(width // self.heads)) @ key.swapaxes(-1, -2)
+        scores += jnp.where(jnp.tri(length, dtype=bool), 0, -jnp.inf)[None, None]
+        largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+        shares = jnp.exp(scores - largest)
+        mixed = (shares @ value) / jnp.sum(shares, axis=-1, keepdims=True)  # a softmax, divided where it is smallest
+        return at_each(self.out, mixed.swapaxes(1, 2).reshape(x.shape))
 
 
 class Block(nnx.Module):
@@ -64,8 +68,8 @@ class Block(nnx.Module):
         """The same shape; ``key`` is for dropout, and without one nothing is left out."""
         first, second = (None, None) if key is None else jax.random.split(key)
         x = x + dropped(self.attention(self.attention_norm(x)), self.dropout, first)
-        hidden = jax.nn.gelu(self.mlp_in(self.mlp_norm(x)), approximate=True)
-        return x + dropped(self.mlp_out(hidden), self.dropout, second)
+        hidden = jax.nn.gelu(at_each(self.mlp_in, self.mlp_norm(x)), approximate=True)
+        return x + dropped(at_each(self.mlp_out, hidden), self.dropout, second)
 
 
 class GPT(nnx.Module):
@@ -113,6 +117,11 @@ class GPT(nnx.Module):
 def linear(inputs: int, outputs: int, spread: float, rngs: nnx.Rngs) -> nnx.Linear:
     """A fully connected layer with a bias of zeros."""
     return nnx.Linear(inputs, outputs, kernel_init=jax.nn.initializers.normal(spread), rngs=rngs)
+
+
+def at_each(layer: nnx.Linear, x: Float[Array, "B T inputs"]) -> Float[Array, "B T outputs"]:
+    """The layer at every place, as one product of matrices: of three axes XLA transposes the gradients before it multiplies them."""
+    return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:

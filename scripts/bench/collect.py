@@ -1,21 +1,18 @@
 """How fast a population trains, what recording and streaming cost, and whether memory grows: side by side, in one run.
 
 The peer is an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after another) over the same
-architectures, in whichever memory format it is faster. Images are made up: uint8, 32×32, in memory on both sides.
+architectures, in whichever memory format it is faster. Images are made up: uint8, 32×32, in memory on both sides; so are
+the tokens of language models.
 """
 
 import argparse
 import importlib.util
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
@@ -29,13 +26,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from collect.config import DataConfig, ModelConfig
-from collect.corpus.recorder import Recorder, describe_leaves
 from collect.data import Dataset
 from collect.population import make_task
 from collect.tasks import Classification
-from collect.training import optimizers, pace
-from collect.training.loop import Loop, Snapshot, State
-from collect.training.workers import side_by_side
+from collect.training import optimizers
+from collect.training.loop import Loop
+from scripts.bench.language import language
+from scripts.bench.population import RATE, Population, spread
+from scripts.bench.recording import EPOCH, recording
 from scripts.output import print_anything
 
 MODELS = {  # channels of the images, steps a round, how many times as fast as PyTorch we want to be
@@ -45,11 +43,17 @@ MODELS = {  # channels of the images, steps a round, how many times as fast as P
     "mobilenet_v2": (3, 3, 1.0),
     "shufflenet_v2": (3, 6, 1.0),
 }
-PARTS = ("speed", "recording", "memory", "streaming")
+PARTS = {
+    "speed": lambda args: speed(args),
+    "language": language,
+    "recording": lambda args: recording(args, make_loop, "weights", goal=5),
+    "gram": lambda args: recording(args, make_loop, "gram", goal=10),
+    "memory": lambda args: memory(args),
+    "streaming": lambda args: streaming(args),
+}
 STREAMED = 0.9
 """How fast streamed images train, of those in memory, at least."""
-SIZE, CLASSES, RATE = 32, 10, 1e-3
-EPOCH = 100  # steps
+SIZE, CLASSES = 32, 10
 
 
 def made_up(channels: int, examples: int) -> Dataset:
@@ -63,45 +67,6 @@ def make_loop(model: str, batch: int) -> Loop:
     name, sizes = ("resnet", {"depth": 20}) if model == "resnet20" else (model, {})
     task = Classification(name, made_up(MODELS[model][0], EPOCH * batch), batch_size=batch, **sizes)
     return Loop(task, optimizers.make("adam"))
-
-
-class Population:
-    """Runs that train together or apart, as `collect.population` has them; only their steps are timed."""
-
-    def __init__(self, loop: Loop, runs: int, way: str):
-        self.loop, self.seeds = loop, range(runs)
-        if way == "measure":
-            way = pace.measure(loop, self.seeds, 10**9).best
-        self.way, self.starts = way, [jax.device_get(loop.start(seed)) for seed in self.seeds]
-
-    def seconds(self, steps: int, every: int | None = None, record: Callable[..., None] | None = None) -> float:
-        """Of training all runs by so many steps; ``record(snapshots, lanes)`` gets what ``every`` so many steps yield."""
-        rates = np.full((len(self.seeds), steps), RATE, np.float32)
-        states = [State(*jax.tree.map(jnp.array, start)) for start in self.starts]
-        parts: list[tuple[Iterator[Any], list[int]]]
-        if self.way == "together":
-            parts = [
-                (self.loop.run_together(self.seeds, rates, states=states, record_every=every or steps), [*self.seeds])
-            ]
-        else:
-            parts = [
-                (one(self.loop.run(s, rates[s], state=states[s], record_every=every or steps)), [s]) for s in self.seeds
-            ]
-        for snapshots, _ in parts:
-            next(snapshots)  # everything is in place: it comes before the first step
-
-        def work(part: tuple[Iterator[Any], list[int]]) -> None:
-            for snapshots in part[0]:
-                if record:
-                    record(snapshots, part[1])
-
-        begun = time.perf_counter()
-        side_by_side(work, parts)
-        return time.perf_counter() - begun
-
-
-def one(snapshots: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:
-    return ([snapshot] for snapshot in snapshots)
 
 
 class Peer:
@@ -183,10 +148,6 @@ def device_share(population: Population, steps: int) -> float:
     return min(1.0, queued / wall)
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
-
-
 def speed(args: argparse.Namespace) -> None:
     accelerator = jax.default_backend() != "cpu"
     print(
@@ -210,48 +171,6 @@ def speed(args: argparse.Namespace) -> None:
             f"{model:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {form:>13} {ratio:>18} {goal:>4}×{on_device}",
             flush=True,
         )
-
-
-def recording(args: argparse.Namespace) -> None:
-    """Opening, snapshots, checkpoints and finishing; the evaluation that goes with a snapshot is not counted."""
-    print(f"\nWhat recording costs: {args.epochs} epochs of {EPOCH} steps, a snapshot each, evaluation not counted")
-    for model in args.recorded:
-        loop = make_loop(model, args.batch)
-        ours = Population(loop, args.runs, args.way)
-        ours.seconds(1)
-        leaves = describe_leaves(loop.task.init(0)[0], loop.task.labels)
-        costs = []
-        for _ in range(args.rounds):
-            plain = ours.seconds(args.epochs * EPOCH, EPOCH)
-            with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-                begun = time.perf_counter()
-                config = {"task": loop.task.name, "seed": 0, "record_every": EPOCH}
-                recorders = [
-                    stack.enter_context(
-                        Recorder(
-                            Path(folder) / "corpus", str(i), config=config, leaves=leaves, snapshots=args.epochs + 1
-                        )
-                    )
-                    for i in ours.seeds
-                ]
-                for recorder, start in zip(recorders, ours.starts, strict=True):
-                    recorder.append(0, start.params, {"step": 0}, start, checkpoint=False)
-                around = time.perf_counter() - begun
-
-                def record(snapshots: list[Snapshot], lanes: list[int], recorders: list[Recorder] = recorders) -> None:
-                    for snapshot, lane in zip(snapshots, lanes, strict=True):
-                        row = {"step": snapshot.step, "train_loss": snapshot.train_loss}
-                        recorders[lane].append(
-                            -(-snapshot.step // EPOCH), snapshot.state.params, row, snapshot.state, checkpoint=False
-                        )
-
-                with_it = ours.seconds(args.epochs * EPOCH, EPOCH, record)
-                begun = time.perf_counter()
-                for recorder in recorders:
-                    recorder.finish("complete")
-                around += time.perf_counter() - begun
-            costs.append(100 * ((with_it + around) / plain - 1))
-        print(f"{model:>14}: {spread(costs, '.1f')} % (goal: 5 %)", flush=True)
 
 
 def memory(args: argparse.Namespace) -> None:
@@ -300,9 +219,11 @@ def resident() -> float:
 def main() -> None:
     print_anything()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (all)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (all)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="architectures (all)")
-    parser.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
+    parser.add_argument(
+        "--batch", type=int, default=128, help="images a step; language models read 64 windows (%(default)s)"
+    )
     parser.add_argument("--steps", type=int, help="steps a run and round (200 for lenet down to 3 for mobilenet_v2)")
     parser.add_argument("--runs", type=int, default=2, help="members of the population (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="ours and PyTorch's in turns (%(default)s)")
@@ -310,16 +231,20 @@ def main() -> None:
         "--way", choices=("measure", "together", "apart"), default="measure",
         help="runs as one program or one per thread; both are tried, as in collecting, when left out",
     )  # fmt: skip
-    parser.add_argument("--recorded", nargs="+", choices=MODELS, default=["lenet"], help="for recording (lenet)")
+    parser.add_argument(
+        "--recorded", nargs="+", choices=MODELS, default=["lenet"], help="for recording and gram (lenet)"
+    )
     parser.add_argument(
         "--streamed", nargs="+", choices=MODELS, default=["lenet", "resnet20"], help="for streaming (lenet, resnet20)"
     )
-    parser.add_argument("--epochs", type=int, default=10, help=f"of {EPOCH} steps, for recording (%(default)s)")
+    parser.add_argument(
+        "--epochs", type=int, default=10, help=f"of {EPOCH} steps, for recording and gram (%(default)s)"
+    )
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     args = parser.parse_args()
     if min(args.batch, args.runs, args.rounds, args.epochs, args.steps or 1) < 1:
         parser.error("--batch, --steps, --runs, --rounds and --epochs must be at least 1")
-    if "speed" in args.parts and not args.alone and importlib.util.find_spec("torch") is None:
+    if {"speed", "language"} & {*args.parts} and not args.alone and importlib.util.find_spec("torch") is None:
         print("PyTorch, the peer, is missing: pip install -e '.[bench]' (or give --alone)", file=sys.stderr)
         sys.exit(2)
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
@@ -328,7 +253,7 @@ def main() -> None:
         f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores, load {load:.1f} at the start"
     )
     for part in args.parts:
-        {"speed": speed, "recording": recording, "memory": memory, "streaming": streaming}[part](args)
+        PARTS[part](args)
 
 
 if __name__ == "__main__":
