@@ -12,9 +12,11 @@ NAME = re.compile(r"[\w-]+")
 GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 EMA, LAWA = "ema", "lawa"
-INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "outer", "average")
+INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
 """What an arm has from the one it is over, where it says nothing itself."""
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of")
+YOUNGER = ("auto",)
+"""Settings that older runs know nothing of: unused, they leave no trace, and those runs still count."""
 
 
 @dataclass
@@ -46,6 +48,22 @@ class GuardOptions:
     after: float = 0.0
     give_up: int | None = None
     longest: bool = False
+
+
+@dataclass
+class Auto:
+    """A rate that follows the run's drift: the options of :func:`nowcast.auto_rate`."""
+
+    every: int = 20
+    """Steps."""
+    target: float = 0.02
+    until: float = 0.5
+    """The share of the run after which the multiplier stays."""
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "auto.every", self.every, "must be 1 step or more")
+        _require(-1 < self.target < 1, "auto.target", self.target, "must be a drift, such as 0.02")
+        _require(0 < self.until <= 1, "auto.until", self.until, "must be a share of the run, above 0, at most 1")
 
 
 @dataclass
@@ -86,7 +104,7 @@ class Arm:
     """One way to train.
 
     ``over`` names the arm that this one is compared with; it takes from there what it does not say itself: optimizer, schedule,
-    learning rate, outer step and average. An arm without ``over`` is a base.
+    learning rate and what changes it, outer step and average. An arm without ``over`` is a base.
     """
 
     over: str | None = None
@@ -95,6 +113,7 @@ class Arm:
     warmup: float | None = None
     learning_rate: Any = None
     """A number; ``given``, the command's; ``tuned``, the best of the grid on the calibration seeds."""
+    auto: Auto | None = None
     outer: Outer | None = None
     average: Average | None = None
     forecaster: str | None = None
@@ -123,13 +142,17 @@ class Arm:
     @property
     def settings(self) -> dict[str, Any]:
         """What its runs depend on beside the learning rate, as plain values."""
-        return {key: value for key, value in asdict(self).items() if key not in NO_SETTINGS}
+        settings = {key: value for key, value in asdict(self).items() if key not in NO_SETTINGS}
+        return {key: value for key, value in settings.items() if key not in YOUNGER or value is not None}
 
     @property
     def words(self) -> str:
         """What it is, for a reader: ``adam, cosine; jumps to linear's forecast, damping 0.5``."""
         warm = f"warm-up {self.warmup:g}" if self.warmup else None
         parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
+        if self.auto:
+            of = f"every {self.auto.every} steps, target {self.auto.target:g}, until {self.auto.until:g} of the run"
+            parts.append(f"its rate follows the drift ({of})")
         if self.outer:
             kind = "SNOO" if self.outer.momentum else "Lookahead"
             parts.append(
@@ -209,6 +232,10 @@ def _check(arm: Arm) -> None:
     _require(
         not (arm.outer and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
         "keeps an average of its own, which an outer step would not see; leave outer out",
+    )  # fmt: skip
+    _require(
+        not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
+        "has no rate that a factor could change: it averages weights; leave auto out",
     )  # fmt: skip
     null = arm.forecaster in NULLS
     _require(

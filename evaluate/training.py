@@ -51,6 +51,9 @@ class Training:
         self.jumps = self._jumps(forecaster or Linear())
         """The steps after which it jumps."""
         inner = optimizers.make(_of(arm.optimizer), task)
+        if arm.auto:
+            stop = max(1, round(arm.auto.until * steps))
+            inner = nowcast.auto_rate(inner, every=arm.auto.every, target=arm.auto.target, stop_after=stop)
         if arm.outer:
             inner = wrappers.outer(
                 inner, every=arm.outer.every, learning_rate=arm.outer.learning_rate, momentum=arm.outer.momentum
@@ -134,7 +137,9 @@ class Training:
         if self._decay is not None:
             return wrappers.mean_of(optimizer, params, self._decay)
         inner = self.nowcast(optimizer).inner
-        return inner.slow if self.arm.outer else optimizers.judged(_of(self.arm.optimizer), params, inner)
+        if self.arm.outer:
+            return inner.slow
+        return optimizers.judged(_of(self.arm.optimizer), params, inner.inner if self.arm.auto else inner)
 
     def nowcast(self, optimizer: optax.OptState) -> nowcast.NowcastState:
         """What :func:`nowcast.periodic` carries, within an optimizer's state."""

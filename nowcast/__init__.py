@@ -4,6 +4,7 @@
 >>> tx = nowcast.periodic(optax.adam(1e-3), nowcast.load("linear"), every=100)
 """
 
+from nowcast.auto_rate import RATE_POPULATION, RateState, auto_rate
 from nowcast.batch_norm import reestimate
 from nowcast.bundle import load, save
 from nowcast.explanation import explain
@@ -20,11 +21,14 @@ from nowcast.types import OPERATIONS, UserError
 __all__ = [
     "OPERATIONS",
     "POPULATION",
+    "RATE_POPULATION",
     "Forecaster",
     "Guard",
     "Jumps",
     "NowcastState",
+    "RateState",
     "UserError",
+    "auto_rate",
     "decaying_horizon",
     "explain",
     "forecast",

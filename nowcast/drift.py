@@ -48,6 +48,12 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
     # From ways since the first snapshot to increments, which are so never in memory.
     apart = jnp.eye(count) - jnp.eye(count, k=-1)
     products = jnp.matmul(jnp.matmul(apart, ways, precision="highest"), apart.T, precision="highest")
+    return mean_cosine(products)
+
+
+def mean_cosine(products: Float[Array, "D D"]) -> Float[Array, ""]:
+    """The mean cosine of increments that are :data:`APART` or more, from their inner products; one of length 0 is at a right angle to all."""
+    count = len(products)
     lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(products), 0))
     lengths = jnp.where(lengths == 0, 1, lengths)
     cosines = products / jnp.outer(lengths, lengths)

@@ -13,6 +13,7 @@ import jax
 import optax
 
 from nowcast.arrays import own_buffers
+from nowcast.auto_rate import forgets
 from nowcast.checks import check_gradients, check_unchanged, check_weights
 from nowcast.forecasters.base import Forecaster
 from nowcast.guard import Guard
@@ -125,7 +126,7 @@ def periodic(
         check_unchanged(params, state)
         check_gradients(inner, updates, state, params, **extra_args)
         updates, carry = inner.update(updates, state.inner, params, **extra_args)
-        return jumps.advance(
+        updates, after = jumps.advance(
             updates,
             carry,
             state,
@@ -133,5 +134,6 @@ def periodic(
             base=params,
             renew=None if moments == "keep" else partial(renewed, inner, moments),
         )
+        return updates, after._replace(inner=forgets(after.inner, after.clock.windows != state.clock.windows))
 
     return optax.GradientTransformationExtraArgs(init, update)

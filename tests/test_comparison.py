@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import time
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -18,7 +19,7 @@ from collect.training import optimizers, wrappers
 from collect.training.loop import Loop
 from collect.training.stop import Stop
 from evaluate import weight_samples
-from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer, resolve
+from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, resolve
 from evaluate.folder import claim, write_json
 from evaluate.training import Training
 from evaluate.trials import Stopped, Trials
@@ -267,6 +268,21 @@ def test_an_outer_arm_is_judged_by_its_slow_weights(curve, path, loss):
     run = path(wrappers.outer(optimizers.make("adam"), every=3, learning_rate=0.5, momentum=0.0))
     slow = [run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)]  # where both are the same
     np.testing.assert_allclose(curve("lookahead")["loss"], [loss(params) for params in slow], rtol=1e-3)
+
+
+def test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer(task):
+    arms = {"plain": Arm(learning_rate=1e-4), "auto": Arm(over="plain", auto=Auto(every=2, until=0.75))}
+    _, arm = resolve(arms, optimizer="adam", learning_rate=RATE)[0]
+    training, rates = Training(task, arm, None, EACH, STEPS), np.full(STEPS, 1e-4, np.float32)
+    *_, last = training.moments(arm, [0], together=False)
+    tx = nowcast.auto_rate(optimizers.make("adam"), every=2, stop_after=round(0.75 * STEPS))
+    *_, alone = Loop(task, tx).run(0, rates)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), last.snapshots[0].state.params, alone.state.params
+    )
+    assert alone.state.optimizer.multiplier > 2
+    assert "its rate follows the drift (every 2 steps, target 0.02, until 0.75 of the run)" in arm.words
+    assert arms["plain"].settings.keys() == arms["auto"].settings.keys() - {"auto"}
 
 
 def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):

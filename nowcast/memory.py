@@ -1,0 +1,36 @@
+"""How many steps an optimizer remembers: its momentum is in all that it moves within them."""
+
+import inspect
+from typing import Any
+
+NAMES = ("b1", "beta1", "momentum", "decay", "beta")
+"""What optax calls the factor of a first moment, in the functions that hold it."""
+
+
+def memory(optimizer: Any) -> int | None:
+    """Steps, ``2 / (1 − β₁)``: of Adam with β₁ = 0.9 they are 20. None: the optimizer has no momentum that can be found.
+
+    >>> import optax
+    >>> from nowcast.memory import memory
+    >>> memory(optax.adam(1e-3, b1=0.95))
+    40
+    """
+    factors = [factor for factor in _factors(optimizer.update, set()) if 0 < factor < 1]
+    return round(2 / (1 - max(factors))) if factors else None
+
+
+def _factors(function: Any, seen: set[int]) -> list[float]:
+    """The factors that a function, and the functions that it calls from its closure, hold."""
+    if id(function) in seen:
+        return []
+    seen.add(id(function))
+    if isinstance(function, dict):
+        function = list(function.values())
+    if isinstance(function, tuple | list):
+        return [factor for part in function for factor in _factors(part, seen)]
+    function = inspect.unwrap(getattr(function, "func", function)) if callable(function) else None
+    if not inspect.isfunction(function):
+        return []
+    held = inspect.getclosurevars(function).nonlocals
+    own = [float(value) for name, value in held.items() if name in NAMES and isinstance(value, float | int)]
+    return own + [factor for value in held.values() for factor in _factors(value, seen)]
