@@ -32,6 +32,8 @@ def _more(more: Mapping[str, Any]) -> str:
     """The settings of a task of ours, in words; what another one says of itself."""
     words = []
     for key, value in more.items():
+        if key == "task_config":
+            key, value = "task", {k: v for k, v in value.items() if k != "_target_"}
         inside = (
             ", ".join(f"{k} {v}" for k, v in value.items() if v is not None) if isinstance(value, Mapping) else value
         )
