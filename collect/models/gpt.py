@@ -1,7 +1,7 @@
 """GPT: a decoder-only transformer, normalised before each block (GPT-2: Radford et al., 2019). Its output layer is the embedding.
 
 124,439,808 parameters with 50,257 tokens, 12 layers, 12 heads, width 768 and a context of 1,024: GPT-2 small. Matrix products
-alone, so that a whole epoch can be one ``lax.scan`` on a CPU too.
+alone, so that many steps can run in one compiled program on a CPU too.
 """
 
 import math
