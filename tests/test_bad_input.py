@@ -113,7 +113,7 @@ EVALUATE = [
     ("data.in_memory=-1", "data.in_memory=-1"), ("data.size=0", "data.size=0"),
     ("data.train_size=99999", "99999"), ("seedz=3", "seedz"), ("+extra=3", "extra"),
     ("epochs=${nope}", "nope"), ("workers=0", "workers=0"), ("together=maybe", "maybe"), ("optimizer=schedule_free", "moments=keep"),
-    ("arm=[]", "arm=[]"), ("arm=[constant,constnt_linear]", "but constant, constant_autoregressive"), ("arm=constnt", "but constant, constant_autoregressive"),
+    ("arm=[]", "arm=[]"), ("arm=[constant,constnt_linear]", "but constant, constant_auto"), ("arm=constnt", "but constant, constant_auto"),
     ("arm=[constant_linear]", "add it to arm=[constant_linear]"), ("arm=[constant,constant_linear,constant_nowcast] forecaster=", "arm.constant_nowcast has no forecaster"),
     ("arm=[constant,constant_published] forecaster= published={folder}", "{folder}"), ("arm=[constant,constant_introspection] forecaster= introspection={damaged_bundle}", "params.npz"),
     ("arm.constant.learning_rate=fast", "arm.constant.learning_rate=fast"), ("arm.constant.learning_rate=-1", "-1"), ("arm.constant.optimizer=addam", "addam"),

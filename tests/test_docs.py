@@ -262,7 +262,9 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
     assert len(results["protocol"]["seeds"]) == config.seeds
     recorded = config.record_every or about["steps_per_epoch"]
     assert (about["epochs"], about["record_every"]) == (config.epochs, recorded)
-    assert (about["more"]["batch_size"], about["more"]["model"]["name"]) == (config.batch_size, config.model.name)
+    more = about["more"]
+    assert more["batch_size"] == config.batch_size
+    assert more.get("task_config", more.get("model", {}).get("name")) in (dict(config.task), config.model.name)
     for name, arm in shown.items():
         for part, now in json.loads(json.dumps(resolved[name].settings)).items():
             said = arm["settings"][part]

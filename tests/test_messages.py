@@ -22,8 +22,8 @@ from nowcast.forecasters import LEARNED, SIMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"(?<![\w.{}/-])([a-z][a-z_]*(?:\.[a-z_]+)*)=")
-OTHERS = {"file_format", "data_dir", "value_fn", "dtype", "trainable"}
-"""Options of other programs, of ``update``, and of a layer of Keras."""
+OTHERS = {"file_format", "data_dir", "value_fn", "value", "dtype", "trainable", "steps_per_epoch"}
+"""Options of other programs, of ``update``, and of a layer of Keras; a member of a task."""
 
 
 def keys(schema, prefix=""):
@@ -54,7 +54,7 @@ KEYS = {
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 TASK = {f"task.{name}" for name in ("_target_", *inspect.signature(Language.configured).parameters)}
 LIBRARY = parameters(
-    nowcast.periodic, nowcast.Jumps, nowcast.Guard, nowcast.Guard.backtracking, nowcast.forecast, nowcast.decaying_horizon,
+    nowcast.periodic, nowcast.auto_rate, nowcast.Jumps, nowcast.Guard, nowcast.Guard.backtracking, nowcast.forecast, nowcast.decaying_horizon,
     nowcast.import_published_wnn, nowcast.label_ops, evaluation.compare, nowcast.forecasters.Forecaster, *LEARNED.values(), *SIMPLE.values(),
 )  # fmt: skip
 

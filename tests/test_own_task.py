@@ -80,7 +80,7 @@ def test_a_classification_is_a_task():
         ("gradients", lambda p, e, b, k: (jnp.sum(b), e), "Line.gradients: must give (loss, gradients, new extra)"),
         ("gradients", lambda p, e, b, k: (jnp.sum(b), {"slope": b}, e), "gradients of the structure and shapes of params"),
         ("stream", lambda seed: 1, "Line.stream: failed when it was called as stream(seed, steps) (TypeError"),
-        ("stream", lambda seed, steps: iter(np.random.default_rng().permutation(9)[:2]), "must give the same for a step wherever it begins"),
+        ("stream", lambda seed, steps: iter([len(steps), 7][: len(steps)]), "must give the same for a step wherever it begins"),
         ("evaluate", lambda p, e, s: 1.0, "Line.evaluate: must give a dict with the metrics, loss, and gives float"),
         ("evaluate", lambda p, e, s: {"los": 1.0}, "and gives los"), ("evaluate", lambda p, e, s: {"loss": "low"}, "loss as a number, and gives str"),
         ("evaluate", lambda p, e, s: {"loss": -1.0}, "Line.metrics: loss is compared by ratio and is -1"),
