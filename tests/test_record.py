@@ -448,3 +448,13 @@ def test_a_corpus_may_be_named_by_a_path_that_goes_up(tmp_path, monkeypatch):
 
 def test_the_arguments_say_what_a_run_is_and_not_its_config(tmp_path):
     assert record(tmp_path / "c", range(3), task="walk", config={"task": "other", "seed": 3}).config["task"] == "walk"
+
+
+def test_a_run_that_is_being_recorded_is_refused_to_another(tmp_path):
+    with collect.record(tmp_path / "c", run="a-0", params=params(0)) as recording:
+        recording.snapshot(params(0), step=0)
+        with (
+            pytest.raises(nowcast.UserError, match="is being recorded by another process; wait for it or stop it"),
+            collect.record(tmp_path / "c", run="a-0", params=params(0)),
+        ):
+            pass
