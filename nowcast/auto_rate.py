@@ -196,7 +196,7 @@ def _looker(target: float, stop_after: int | None, loss: Callable[[PyTree], Any]
         gradient = _gradients(state, grads, now)
         losses = _losses(state.loss, loss(now) if loss else None)
         lost = full & (_runs_away(losses, state.loss[3]) if loss else _leaps(products))
-        grows = (gradient[0] >= ALIVE * gradient[1]) & (state.total > 0)
+        grows = gradient[0] >= ALIVE * gradient[1]
         change = jnp.clip(drift - target, -MOST, MOST)
         change = jnp.where(jnp.isfinite(change) & (grows | (change < 0)), change, 0)
         if stop_after is not None:

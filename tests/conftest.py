@@ -31,7 +31,7 @@ import pytest
 import slow
 import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
-from made_sets import MADE
+from made_sets import MADE, SETS
 
 gc.set_threshold(200_000, 20, 50)  # tracing makes millions of small objects: by default a third of the time went there
 jax.config.update("jax_num_cpu_devices", 8)
@@ -86,6 +86,16 @@ def once(tmp_path_factory):
         return folder, pickle.loads(gave.read_bytes())
 
     return find
+
+
+@pytest.fixture(scope="module")
+def cache_folder(once):
+    """A cache of the tests' own, and the sets beside the project."""
+    folder, _ = once("cache", lambda folder: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("TFDS_DATA_DIR", str(SETS))
+        yield folder / "weight-nowcaster"
 
 
 @pytest.fixture(scope="session")

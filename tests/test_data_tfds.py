@@ -27,14 +27,7 @@ KNOWN = {  # labels per class of the whole training split, as published
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(once):
-    """A cache of the tests' own."""
-    folder, _ = once("cache", lambda folder: None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        patch.setenv("TFDS_DATA_DIR", str(SETS))
-        yield folder / "weight-nowcaster"
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 @needs_sets

@@ -7,7 +7,7 @@ from itertools import islice
 import jax
 import numpy as np
 import pytest
-from made_sets import SETS, needs_sets
+from made_sets import needs_sets
 from PIL import Image
 
 import nowcast
@@ -21,17 +21,7 @@ from collect.training import optimizers
 from collect.training.loop import Loop
 from evaluate.comparison import fingerprint
 
-pytestmark = needs_sets
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(once):
-    """A cache of the tests' own."""
-    folder, _ = once("cache", lambda folder: None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        patch.setenv("TFDS_DATA_DIR", str(SETS))
-        yield folder
+pytestmark = [needs_sets, pytest.mark.usefixtures("cache_folder")]
 
 
 def both(model="mlp", batch_size=32, augment="none", width=0.1, depth=None, **config):

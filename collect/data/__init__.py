@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collect.data import cache, resize
+from collect.data import cache, prepared, resize
 from collect.data.images import SPLITS as SPLITS
 from collect.data.images import Images
 from collect.data.moments import Moments, moments, shaped
@@ -105,7 +105,7 @@ def _prepared(
     places["train"] = places["train"][:train_size]
     height, width, channels = images.shape
     shape = (min_size, min_size, channels) if min(height, width) < min_size else images.shape
-    name = images.name.replace("/", "-").replace(":", "-")
+    name = prepared.short(images.name)
     if sum(map(len, places.values())) * int(np.prod(shape)) > in_memory * 1e9:
         return Streamed(images, name, places, shape)
     data = Dataset(name, images.classes, *cache.load(images))

@@ -33,6 +33,11 @@ def located(directory: str | None) -> Path:
     return folder
 
 
+def short(name: str) -> str:
+    """A set's name as a part of a task's: without the signs before its configuration and version."""
+    return name.replace("/", "-").replace(":", "-")
+
+
 def builder(name: str, folder: Path, kind: str) -> Any:
     """The reader of a prepared set; prepares it first where it is missing and TFDS can do so without TensorFlow.
 

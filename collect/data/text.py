@@ -63,7 +63,7 @@ def _short(name: str) -> str:
     """A name without what a path or a version has before and behind it."""
     if is_path(name):
         return "".join(letter if letter.isalnum() or letter in "_." else "_" for letter in Path(name).resolve().name)
-    return name.replace("/", "-").replace(":", "-")
+    return prepared.short(name)
 
 
 def _files(name: str) -> str:

@@ -1,7 +1,7 @@
 """Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from collect.data import Dataset
 from collect.data.augment import AUGMENTS
 from collect.data.streaming import Streamed
 from collect.models import MODELS
-from collect.tasks.protocol import LOSS, Metric
+from collect.tasks.protocol import LOSS, Metric, rows
 from nowcast.types import PyTree, UserError
 
 EVALUATION_BATCH = {"cpu": 256}
@@ -104,13 +104,7 @@ class Classification:
 
     def _stream(self, data: Streamed, seed: int, steps: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The examples of each step, where they are not in memory: those that :meth:`order` names."""
-        order = lru_cache(maxsize=2)(partial(self.order, seed))
-
-        def row(step: int) -> np.ndarray:
-            epoch, within = divmod(step, self.steps_per_epoch)
-            return order(epoch)[within]
-
-        return data.batches("train", row, steps)
+        return data.batches("train", rows(self, seed), steps)
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         """``(images, labels)``, which a stream has read already; the images are augmented when there is a key."""

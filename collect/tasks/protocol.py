@@ -1,13 +1,14 @@
 """What every task gives, whatever kind of training it is."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
-from nowcast.types import PyTree
+from nowcast.types import PyTree, UserError
 
 
 class Metric(NamedTuple):
@@ -64,7 +65,7 @@ class Task(Protocol):
     metrics: Sequence[Metric]
     """What :meth:`evaluate` gives, the headline first: targets and verdicts are about it."""
     splits: Sequence[str]
-    """What can be evaluated: ``validation``, by which runs are judged as they go on, and ``test``, which is read once, at the end."""
+    """What can be evaluated: the first is what runs are judged by as they go on; the last, where there are two, is read once, at the end."""
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, extra)`` at the start of the run with this seed."""
@@ -80,6 +81,30 @@ class Task(Protocol):
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Every metric, on a whole split, in evaluation mode."""
+
+
+def rows(task: Task, seed: int) -> Callable[[int], Any]:
+    """A function from a step, of the whole run, to its row of :meth:`Task.order`.
+
+    Raises:
+        UserError: When it is called: an epoch has fewer or more rows than steps.
+    """
+
+    @lru_cache(maxsize=2)  # a stream reads ahead into the next epoch
+    def order(epoch: int) -> np.ndarray:
+        each = task.order(seed, epoch)
+        if len(each) != task.steps_per_epoch:
+            raise UserError(
+                f"{task.name}: order({seed}, {epoch}) gives {len(each)} rows, and an epoch has "
+                f"steps_per_epoch={task.steps_per_epoch}; give as many in every epoch"
+            )
+        return each
+
+    def row(step: int) -> Any:
+        epoch, within = divmod(step, task.steps_per_epoch)
+        return order(epoch)[within]
+
+    return row
 
 
 def spacing(task: Task, asked: int | None = None) -> int:

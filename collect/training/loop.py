@@ -1,7 +1,6 @@
 """The loop: it trains every task, whether the run is recorded, nowcast or only timed."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +9,9 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding
 
-from collect.tasks.protocol import Task
+from collect.tasks.protocol import Task, rows
 from collect.training.stepper import Stepper
-from nowcast.types import PyTree, UserError
+from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
 """Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
@@ -179,11 +178,13 @@ class Loop:
         record_every = record_every or self.task.steps_per_epoch
         losses: list[tuple[jax.Array, int]] = []
         ahead: list[tuple[Any, ...]] = []
+        most = 0
         for done in range(first_step + 1, steps + 1):
             ahead.append(inputs(done - 1))
             snapshot = done % record_every == 0 or done == steps
             pause = snapshot or done in also
-            if pause or len(ahead) == stepper.at_once(ahead[0]):
+            most = most or stepper.at_once(ahead[0])
+            if pause or len(ahead) == most:
                 state, each = stepper.take(state, arrays, ahead, spread)
                 losses.append((each, len(ahead)))
                 ahead.clear()
@@ -202,21 +203,8 @@ class Loop:
             examples = stream(seed, range(first_step, len(rates)))
             return lambda step: (next(examples), rates[step], _moment(seed, step))
 
-        @lru_cache(maxsize=1)
-        def order(epoch: int) -> np.ndarray:
-            rows = self.task.order(seed, epoch)
-            if len(rows) != self.task.steps_per_epoch:
-                raise UserError(
-                    f"{self.task.name}: order({seed}, {epoch}) gives {len(rows)} rows, and an epoch has "
-                    f"steps_per_epoch={self.task.steps_per_epoch}; give as many in every epoch"
-                )
-            return rows
-
-        def inputs(step: int) -> tuple[Any, ...]:
-            epoch, within = divmod(step, self.task.steps_per_epoch)
-            return order(epoch)[within], rates[step], _moment(seed, step)
-
-        return inputs
+        row = rows(self.task, seed)
+        return lambda step: (row(step), rates[step], _moment(seed, step))
 
     def _gradients_of_the_loss(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[Any, ...]:
         (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(params, extra, batch, key)

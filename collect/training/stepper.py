@@ -37,8 +37,10 @@ class Stepper:
 
     def at_once(self, inputs: tuple[Any, ...]) -> int:
         """How many steps it takes at a time, at most, whose inputs are as large as these."""
+        if not self._loops:
+            return 1
         size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(inputs))
-        return min(MOST, max(1, ROOM // size)) if self._loops else 1
+        return min(MOST, max(1, ROOM // size))
 
     def take(
         self, state: PyTree, arrays: PyTree, inputs: Sequence[tuple[Any, ...]], spread: NamedSharding | None = None

@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
@@ -32,7 +33,7 @@ from collect.tasks import Classification
 from collect.training import optimizers
 from collect.training.loop import Loop
 from scripts.bench.language import language
-from scripts.bench.population import RATE, Population, spread
+from scripts.bench.population import RATE, Population, eager_seconds, spread
 from scripts.bench.recording import EPOCH, recording
 from scripts.output import print_anything
 
@@ -99,20 +100,15 @@ class Peer:
     def _train(self, steps: int) -> float:
         torch = self.torch
         net = self.make().to(self.device, memory_format=self.format).train()
-        optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
         order = torch.randperm(len(self.images), device=self.device)
-        begun, total = time.perf_counter(), 0.0
-        for step in range(steps):
+
+        def loss(step: int) -> Any:
             at = step * self.batch % len(order)
             indices = order[at : at + self.batch]
             images = self.images[indices].float().div_(255).contiguous(memory_format=self.format)
-            loss = torch.nn.functional.cross_entropy(net(images), self.labels[indices])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach()
-        float(total)  # waits for the device
-        return time.perf_counter() - begun
+            return torch.nn.functional.cross_entropy(net(images), self.labels[indices])
+
+        return eager_seconds(torch.optim.Adam(net.parameters(), lr=RATE), loss, steps)
 
 
 def device_share(population: Population, steps: int) -> float:

@@ -1,7 +1,6 @@
 """How fast language models train beside an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after another)."""
 
 import argparse
-import time
 from statistics import median
 from typing import Any
 
@@ -12,7 +11,7 @@ from collect.data.tokens import Tokens
 from collect.tasks import Language
 from collect.training import optimizers
 from collect.training.loop import Loop
-from scripts.bench.population import RATE, Population, spread
+from scripts.bench.population import RATE, Population, eager_seconds, spread
 
 BATCH = 64
 VOCABULARY, TOKENS = 65, 200_000  # characters, as many as tiny_shakespeare's
@@ -65,18 +64,13 @@ class Peer:
 
     def _train(self, steps: int) -> float:
         torch, net = self.torch, self.make().to(self.device).train()
-        optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
         context = len(self.window) - 1
         order = context * torch.randperm((len(self.numbers) - 1) // context, device=self.device)
-        begun, total = time.perf_counter(), 0.0
-        for step in range(steps):
+
+        def loss(step: int) -> Any:
             at = step * BATCH % (len(order) - BATCH)
             windows = self.numbers[order[at : at + BATCH, None] + self.window]
             logits: Any = net(windows[:, :-1])
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach()
-        float(total)  # waits for the device
-        return time.perf_counter() - begun
+            return torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+
+        return eager_seconds(torch.optim.Adam(net.parameters(), lr=RATE), loss, steps)

@@ -57,3 +57,16 @@ def one(snapshots: Iterable[Snapshot]) -> Iterator[list[Snapshot]]:
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
     return f"{median(values):{form}} [{min(values):{form}}, {max(values):{form}}]"
+
+
+def eager_seconds(optimizer: Any, loss: Callable[[int], Any], steps: int) -> float:
+    """Of so many steps of an ordinary eager PyTorch loop: ``loss(step)`` runs the network on the step's batch."""
+    begun, total = time.perf_counter(), 0.0
+    for step in range(steps):
+        value = loss(step)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        total += value.detach()
+    float(total)  # waits for the device
+    return time.perf_counter() - begun
