@@ -6,8 +6,23 @@ consecutive values of the task's first metric is at it or better; a run that nev
 protocol (first crossing of an accuracy, on the last split, before a jump) is there beside it.
 """
 
-from evaluate.arms import Arm, resolve
-from evaluate.protocol import Plan
-from evaluate.summary import summarise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluate.arms import Arm, resolve
+    from evaluate.protocol import Plan
+    from evaluate.summary import summarise
 
 __all__ = ["Arm", "Plan", "resolve", "summarise"]
+
+HOME = {"Arm": "arms", "resolve": "arms", "Plan": "protocol", "summarise": "summary"}
+"""The module that each name is defined in."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: a command's ``--help`` needs none of it."""
+    import importlib
+
+    if name in HOME:
+        return getattr(importlib.import_module(f"evaluate.{HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from collect.files import replace
 from evaluate import joint
 from evaluate.folder import write_json
 from evaluate.summary import SCHEMA
+from nowcast import text
 from nowcast.paths import check_writable, dangling, expanded
 from nowcast.types import UserError
 
@@ -28,7 +29,9 @@ def read(folder: Path) -> dict[str, Any]:
     except OSError:
         if lost := dangling(folder):
             raise UserError(f"reports: {lost}; give a report's folder") from None
-        raise UserError(f"reports: {str(folder)!r} has no results.json; scripts/evaluate.py writes one") from None
+        raise UserError(
+            f"reports: {str(folder)!r} has no results.json; {text.command('evaluate')} writes one"
+        ) from None
     except (ValueError, TypeError, KeyError):
         raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
     if schema != SCHEMA:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from scripts import jobs
+from collect.commands import jobs
 
 
 class Sweeper(BasicSweeper):

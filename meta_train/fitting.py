@@ -30,7 +30,7 @@ from meta_train.picture import picture
 from meta_train.source import Rule, Source
 from meta_train.trainer import Progress
 from meta_train.windows import Windows
-from nowcast import bundle
+from nowcast import bundle, text
 from nowcast.forecasters import Learned
 from nowcast.types import OPERATIONS, UserError
 
@@ -116,7 +116,7 @@ def read(config: MetaTrainConfig) -> Data:
     corpora = [corpus.open(path) for path in config.corpus]
     runs = distinct(corpora)
     if not runs:
-        raise UserError(f"{named} holds no finished run; let scripts/collect.py finish one")
+        raise UserError(f"{named} holds no finished run; let {text.command('collect')} finish one")
     validate.check_keep_out(runs, config.keep_out)
     parts = validate.split(runs, config.validation_share, config.keep_out, config.seed)
     if not parts.training or not parts.validation:

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nowcast import text
 from nowcast.forecasters import LEARNED, SIMPLE, Forecaster
 from nowcast.paths import check_writable, dangling, expanded
 from nowcast.types import PyTree, UserError
@@ -182,7 +183,7 @@ def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
             raise UserError(f"forecaster {str(name_or_path)!r}: {lost}; give the folder of a bundle")
         kind = f"forecaster={name_or_path} " if str(name_or_path) in LEARNED else ""
         raise UserError(
-            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; scripts/meta_train.py {kind}makes one"
+            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; {text.command('meta_train')} {kind}makes one"
         )
     return expanded(name_or_path)
 

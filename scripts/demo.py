@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
-from scripts.output import print_anything
+from collect.commands.output import print_anything
 
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTED = ("mlp", "lenet model.width=0.5", "vanilla_cnn")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
 
+from collect.commands.output import print_anything
 from collect.figures import png
 from collect.files import replace
 from evaluate import joint, pictures, report, tables, words
 from evaluate.joining import is_joint, read
 from evaluate.verdicts import warns
 from nowcast.types import UserError
-from scripts.output import print_anything
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 BEGINNING, END = r"<!-- results: (\S+) -->\n", r"<!-- end -->"

@@ -17,6 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from collect import corpus
+from collect.commands import cli as shared
+from collect.commands import inspect_corpus as command
 from collect.config import CollectConfig, InspectCorpusConfig
 from collect.corpus import places as store
 from collect.population import collect_population
@@ -183,9 +185,7 @@ OUTPUT = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "re
 
 
 def inspect_corpus(config):
-    from scripts.inspect_corpus import main
-
-    main(config)
+    command.main(config)
 
 
 BODIES = {
@@ -277,14 +277,11 @@ def line(corpus_path, bundle_path, places, tmp_path):
 
 
 @pytest.fixture
-def cli(monkeypatch):
-    """The module that all commands share."""
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
-    from scripts import cli
-
+def cli():
+    """The module that all commands share, which knows their schemas."""
     for name, (schema, _) in BODIES.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    return cli
+    return shared
 
 
 @cache

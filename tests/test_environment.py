@@ -14,6 +14,10 @@ from networks import random_wnn
 
 import nowcast
 from collect import corpus
+from collect.commands.cli import command
+from collect.commands.inspect_corpus import main
+from collect.commands.output import print_anything
+from collect.commands.utf8 import in_utf8
 from collect.config import CollectConfig, InspectCorpusConfig
 from collect.corpus import destination, places
 from collect.data.images import Images
@@ -31,15 +35,6 @@ OURS = [
     for folder in ("nowcast", "collect", "meta_train", "evaluate", "scripts", "hydra_plugins")
     for file in (ROOT / folder).rglob("*.py")
 ]
-
-
-@pytest.fixture
-def scripts(monkeypatch):
-    """The package of the commands."""
-    monkeypatch.syspath_prepend(ROOT)
-    import scripts
-
-    return scripts
 
 
 def names_no_encoding(call):
@@ -66,7 +61,9 @@ def test_every_script_prints_on_any_terminal(file):
     if 'if __name__ == "__main__":\n    main()' in text:
         assert "def main() -> None:\n    print_anything()\n" in text
     elif "__main__" in text:
-        assert "    command(" in text  # which calls it
+        assert re.search(
+            r"^from \w+\.commands import (\w+)$[^$]*^    \1\(\)$", text, re.MULTILINE
+        )  # it is called there
 
 
 @pytest.mark.parametrize(
@@ -77,9 +74,7 @@ def test_every_script_prints_on_any_terminal(file):
         ("ascii", b"1.2x -> a-b >= 3 ... e 2 ? naive\xff"),
     ],
 )
-def test_what_a_terminal_cannot_show_is_printed_as_something_like_it(scripts, monkeypatch, encoding, printed):
-    from scripts.output import print_anything
-
+def test_what_a_terminal_cannot_show_is_printed_as_something_like_it(monkeypatch, encoding, printed):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(f"sys.{name}", io.TextIOWrapper(io.BytesIO(), encoding))
     print_anything()
@@ -122,10 +117,8 @@ def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(comman
     ],
 )  # fmt: skip
 def test_a_command_starts_anew_in_utf_8_where_names_are_not_read_as_that(
-    scripts, monkeypatch, tmp_path, encoding, argument, switch, anew
+    monkeypatch, tmp_path, encoding, argument, switch, anew
 ):
-    from scripts.utf8 import in_utf8
-
     begun = []
     for name in [name for name, value in os.environ.items() if not value.isascii()]:
         monkeypatch.delenv(name)
@@ -141,9 +134,7 @@ def test_a_command_starts_anew_in_utf_8_where_names_are_not_read_as_that(
     assert begun == ([(["-u", "collect.py", argument], "1")] if anew else [])
 
 
-def test_an_argument_that_is_not_utf_8_is_refused(scripts, monkeypatch):
-    from scripts.cli import command
-
+def test_an_argument_that_is_not_utf_8_is_refused(monkeypatch):
     monkeypatch.setattr("sys.argv", ["collect.py", "corpus=c\udce9"])
     monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BytesIO(), "utf-8"))
     with pytest.raises(SystemExit) as ended:
@@ -239,10 +230,8 @@ def test_a_cache_that_cannot_be_written_is_not_called_the_corpus(monkeypatch, tm
 
 
 @pytest.fixture
-def inspect(scripts, monkeypatch, tmp_path, corpus_path, capsys):
+def inspect(monkeypatch, tmp_path, corpus_path, capsys):
     """Verifies a corpus beside which nothing can be written, and gives what is printed."""
-    from scripts.inspect_corpus import main
-
     (tmp_path / "kept").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "kept" / "mine").symlink_to(corpus_path)

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from collect.corpus import checkpoint_pace
 from meta_train import checkpoint as checkpoints
 from meta_train import fitting, trainer
 from meta_train.checkpoint import Checkpoint
+from meta_train.commands.meta_train import main
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import Outcome, meta_train
 from meta_train.trainer import Progress
@@ -208,18 +208,15 @@ def test_two_commands_cannot_fit_one_bundle(config, tmp_path):
 
 
 def test_two_jobs_of_a_sweep_cannot_write_one_bundle(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
-    from scripts import meta_train as command
-
     fitted = []
     monkeypatch.setattr(
         fitting, "meta_train", lambda config, line: fitted.append(config.horizon) or Outcome(None, "enough")
     )
-    command.main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=2))
+    main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=2))
     with pytest.raises(
         nowcast.UserError, match=r"bundle=bundles/mine: another job of this -m writes it; give each its own"
     ):
-        command.main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=3))
+        main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=3))
     assert fitted == [2]
 
 

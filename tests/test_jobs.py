@@ -175,7 +175,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
 
 
 BLIND = """
-from scripts import jobs
+from collect.commands import jobs
 found = jobs.find_spec
 jobs.find_spec = lambda name: None if name.startswith("hydra_plugins.hydra_") else found(name)
 import runpy
@@ -192,7 +192,7 @@ def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(command_line
     done = warm.run([python, str(tmp_path / "blind.py"), *arguments], cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: hydra/launcher: ")
-    assert done.stderr.endswith(f"pip install -e '.[{extra}]'\n")
+    assert done.stderr.endswith(f"pip install 'weight-nowcaster[{extra}]'\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "corpus").exists()
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scripts import memory
+from collect.commands import memory
 
 SAY = "import json, os, sys; print(json.dumps([os.getpid(), os.environ.get('GLIBC_TUNABLES'), sys.argv[1:]]))"
 
@@ -19,7 +19,7 @@ def test_large_pages_are_asked_for_where_the_system_gives_them(tmp_path, switch,
         (tmp_path / "enabled").write_text(switch)
     code = f"""
 import pathlib
-from scripts import memory
+from collect.commands import memory
 memory.SWITCH = pathlib.Path({str(tmp_path / "enabled")!r})
 memory.platform.libc_ver = lambda: ("glibc", "2.36")
 memory.large_pages()

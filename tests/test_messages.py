@@ -85,7 +85,7 @@ def unknown(folder, known):
     return {(key, said) for key, said in named if key not in known}
 
 
-@pytest.mark.parametrize("folder", ["collect", "meta_train", "scripts"])
+@pytest.mark.parametrize("folder", ["collect", "meta_train", "evaluate"])
 def test_a_command_names_keys_that_it_has(folder):
     assert (
         unknown(folder, KEYS | TASK | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS)

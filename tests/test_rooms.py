@@ -19,6 +19,7 @@ CORE = {"jax", "optax", "numpy", "jaxtyping"}
 """What the library needs of others; those below only where the user has them."""
 OPTIONAL = {"flax", "keras", "h5py", "equinox"}
 PARTS = {
+    "collect/commands": {"collect"},
     "collect/corpus": {"collect.corpus", "collect.files", "collect.figures", "collect.data.cache"},
     "collect/data": {"collect.data"},
     "collect/models": {"collect.models"},

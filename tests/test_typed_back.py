@@ -3,8 +3,6 @@
 import io
 import shlex
 import subprocess
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,7 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import nowcast
+from collect.commands import typed as typed_back
 from collect.config import CollectConfig
+from meta_train.commands.meta_train import show
 from meta_train.config import MetaTrainConfig
 
 VALUES = [
@@ -21,33 +21,24 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def scripts(monkeypatch):
-    """The commands' modules."""
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parent.parent)
-    from scripts import meta_train, typed
-
-    return SimpleNamespace(typed=typed, meta_train=meta_train)
-
-
 @pytest.mark.parametrize("value", VALUES)
-def test_an_argument_that_is_printed_is_read_as_it_was(scripts, value):
-    [typed] = shlex.split(scripts.typed.argument("corpus", value))
+def test_an_argument_that_is_printed_is_read_as_it_was(value):
+    [typed] = shlex.split(typed_back.argument("corpus", value))
     override = OverridesParser.create().parse_override(typed)
     assert not override.is_sweep_override()
     assert override.key_or_group == "corpus"
     assert OmegaConf.create({"corpus": override.value()}).corpus == value
 
 
-def test_what_needs_no_quotes_has_none(scripts):
-    assert scripts.typed.argument("corpus", "corpora/mine-2.v3") == "corpus=corpora/mine-2.v3"
+def test_what_needs_no_quotes_has_none():
+    assert typed_back.argument("corpus", "corpora/mine-2.v3") == "corpus=corpora/mine-2.v3"
 
 
 @pytest.mark.parametrize("value", ["é实", "naïve's\\a", 'a "é" b', "é1", "corpora/mine", "$é`!"])
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(scripts, monkeypatch, encoding, value):
+def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(monkeypatch, encoding, value):
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
-    typed = scripts.typed.argument("corpus", value)
+    typed = typed_back.argument("corpus", value)
     assert typed.isascii()
     read = subprocess.run(["bash", "-c", f"printf %s {typed}"], env={"LC_ALL": "C"}, capture_output=True, check=True)
     assert OverridesParser.create().parse_override(read.stdout.decode("utf-8")).value() == value
@@ -62,8 +53,8 @@ def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(scripts, mon
         (CollectConfig, "model.width=1_0", 10), (CollectConfig, "corpus=mine", "mine"), (CollectConfig, "nothing=1_0", 10),
     ],
 )  # fmt: skip
-def test_a_number_is_a_text_where_a_text_is_meant(scripts, schema, typed, read):
-    assert OverridesParser.create().parse_override(scripts.typed.as_text(typed, schema)).value() == read
+def test_a_number_is_a_text_where_a_text_is_meant(schema, typed, read):
+    assert OverridesParser.create().parse_override(typed_back.as_text(typed, schema)).value() == read
 
 
 @pytest.mark.parametrize("name", ["lr=0.1/y", "naïve"])
@@ -84,10 +75,10 @@ def test_the_next_command_reads_the_corpus_that_this_one_read(script, corpus_pat
     ("bundle", "typed"),
     [("bundles/mine", "forecaster=bundles/mine"), ("wnn", "forecaster=./wnn"), ("linear", "forecaster=./linear")],
 )
-def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(scripts, capsys, bundle, typed):
+def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(capsys, bundle, typed):
     card = {"corpus": {"validation_runs": []}, "validation": {}, "held_out": {}, "served_by": {}}
-    config = SimpleNamespace(bundle=bundle, keep_out=[], served_by={})
-    scripts.meta_train.show(config, card)
+    config = MetaTrainConfig("corpora/mine", bundle, keep_out=[], served_by={})
+    show(config, card)
     assert f"evaluate.py {typed} " in capsys.readouterr().out
     if bundle != "bundles/mine":
         nowcast.load(bundle)  # without its path it is the library's own

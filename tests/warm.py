@@ -30,7 +30,6 @@ def _import_all():
             if not module.name.startswith(("scripts.", "nowcast.integrations.")):
                 importlib.import_module(module.name)
     for name in (
-        "scripts.cli",
         "matplotlib.backends.backend_agg",
         "matplotlib.backends.backend_svg",
         "sklearn.datasets",

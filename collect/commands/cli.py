@@ -9,6 +9,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,13 +22,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from collect.commands import output
+from collect.commands.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
+from collect.commands.typed import argument, as_text, unreadable
+from collect.commands.utf8 import in_utf8
+from nowcast import text
 from nowcast.types import UserError
-from scripts import output
-from scripts.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
-from scripts.typed import argument, as_text, unreadable
-from scripts.utf8 import in_utf8
 
-CONFIGS = str(Path(ROOT, "configs"))
+INSTALLED = Path(ROOT, "weight_nowcaster_configs")
+"""Where the configurations lie when the project is installed; in a clone they are in ``configs``."""
+CONFIGS = str(INSTALLED if INSTALLED.is_dir() else Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
 
@@ -45,13 +49,14 @@ def command(
     for typed in sys.argv[1:]:
         if any("\udc80" <= letter <= "\udcff" for letter in typed):  # bytes that Python could not read
             _fail(UserError(f"{typed}: is not UTF-8; names and values are given in UTF-8"))
-        if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in schema.__dataclass_fields__:
+        if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in [one.name for one in fields(schema)]:
             _fail(
                 UserError(f"{typed}: keys have no hyphens before them: give {typed[2:]}{'' if '=' in typed else '=…'}")
             )
     sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    OmegaConf.register_new_resolver("command", text.command, replace=True)  # in the configurations' help
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
@@ -103,12 +108,13 @@ def _quieten() -> None:
     for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of tasks that it left
-    threading.excepthook = sys.unraisablehook = lambda _: None  # and its threads print it once more
+    threading.excepthook = lambda _: None  # and its threads print it once more
+    sys.unraisablehook = lambda _: None
 
 
 def command_line(name: str) -> str:
     """This very command, as one would type it again."""
-    return shlex.join(["python", f"scripts/{name}.py", *sys.argv[1:]])
+    return " ".join([text.command(name), *map(shlex.quote, sys.argv[1:])])
 
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:

@@ -1,21 +1,13 @@
 """Train several networks and record every weight's trajectory: task → corpus."""
 
 import sys
-from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would hide the package
-
-from scripts.memory import large_pages
-
-if __name__ == "__main__":
-    large_pages()
-
 from typing import TYPE_CHECKING, NamedTuple
 
+from collect.commands.cli import command, command_line
+from collect.commands.typed import argument, fitting
 from collect.config import CollectConfig
+from nowcast import text
 from nowcast.types import UserError
-from scripts.cli import command, command_line
-from scripts.typed import argument, fitting
 
 if TYPE_CHECKING:
     from collect.estimate import Estimate
@@ -31,6 +23,7 @@ class Collected(NamedTuple):
 
 
 def main(config: CollectConfig) -> "Estimate | Collected":
+    """One job: train the runs that the corpus lacks, or estimate what that would take."""
     from collect.estimate import estimate  # here: --help needs none of what these import
     from collect.population import collect_population
     from collect.tasks import build
@@ -59,20 +52,22 @@ def conclude(jobs: "list[Estimate | Collected]") -> None:
     """Once, after all jobs."""
     from collect.estimate import Estimate, total
 
-    if isinstance(jobs[0], Estimate):
+    collected = [job for job in jobs if isinstance(job, Collected)]
+    if not collected:
         if len(jobs) > 1:
-            print(f"{len(jobs)} jobs: {total(jobs)}")
+            print(f"{len(jobs)} jobs: {total([job for job in jobs if isinstance(job, Estimate)])}")
         print("the time is this machine's, for training alone: evaluating and writing are not counted")
         print("next: the same command without dry_run=true")
         return
-    for path in dict.fromkeys(job.corpus for job in jobs):
+    for path in dict.fromkeys(job.corpus for job in collected):
         print(f"corpus: {path}")
-    if any(job.left for job in jobs):
+    if any(job.left for job in collected):
         print("next: the same command goes on where this one stopped")
     else:
-        corpus = argument("corpus", jobs[0].corpus)
-        print(f"next: python scripts/meta_train.py {corpus} {fitting(jobs[0].band)} bundle=bundles/mine")
+        corpus = argument("corpus", collected[0].corpus)
+        print(f"next: {text.command('meta_train')} {corpus} {fitting(collected[0].band)} bundle=bundles/mine")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     command("collect", CollectConfig, main, conclude)

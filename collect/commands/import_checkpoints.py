@@ -1,17 +1,14 @@
 """Make a run of a corpus from a series of checkpoints: checkpoints → corpus."""
 
-import sys
-from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
-
+from collect.commands.cli import command, command_line
+from collect.commands.typed import argument
 from collect.config import ImportCheckpointsConfig
+from nowcast import text
 from nowcast.types import UserError
-from scripts.cli import command, command_line
-from scripts.typed import argument
 
 
 def main(config: ImportCheckpointsConfig) -> None:
+    """Write the run, and print what it holds."""
     from collect.corpus.importing import import_checkpoints  # here: --help needs none of what this imports
 
     if config.corpus.startswith("memory://"):
@@ -27,8 +24,9 @@ def main(config: ImportCheckpointsConfig) -> None:
     for note in done.notes:
         print(note)
     print(f"corpus: {config.corpus}")
-    print(f"next: python scripts/inspect_corpus.py {argument('corpus', config.corpus)}")
+    print(f"next: {text.command('inspect_corpus')} {argument('corpus', config.corpus)}")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     command("import_checkpoints", ImportCheckpointsConfig, main)

@@ -1,24 +1,22 @@
 """Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
-
+from collect.commands.cli import command
+from collect.commands.typed import argument, fitting
 from collect.config import InspectCorpusConfig
+from nowcast import text
 from nowcast.paths import check_writable
-from nowcast.text import align
 from nowcast.types import UserError
-from scripts.cli import command
-from scripts.typed import argument, fitting
 
 if TYPE_CHECKING:
     from collect.corpus.places import Place
 
 
 def main(config: InspectCorpusConfig) -> None:
+    """Print what the corpus holds, verify it where that is asked for, and draw pictures."""
     from tqdm import tqdm  # here: --help needs none of what these import
 
     from collect import corpus
@@ -28,8 +26,8 @@ def main(config: InspectCorpusConfig) -> None:
     pictures = where(config.pictures, place)
     opened = corpus.open(place)
     if not opened.runs:
-        raise UserError(f"corpus={config.corpus!r} holds no finished run; let scripts/collect.py finish one")
-    print(*align(inspection.table(opened)), sep="\n")
+        raise UserError(f"corpus={config.corpus!r} holds no finished run; let {text.command('collect')} finish one")
+    print(*text.align(inspection.table(opened)), sep="\n")
     print(f"hash: {opened.hash}")
     if config.verify:
         for run in tqdm(opened.runs, unit="run", desc="verify"):
@@ -48,7 +46,7 @@ def main(config: InspectCorpusConfig) -> None:
         print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
     forecaster = fitting(None if drawable else min(run.band or 0 for run in opened.runs))
     corpus_is = argument("corpus", config.corpus)
-    print(f"next: python scripts/meta_train.py {corpus_is} {forecaster} bundle=bundles/mine")
+    print(f"next: {text.command('meta_train')} {corpus_is} {forecaster} bundle=bundles/mine")
 
 
 def where(given: str | None, place: "Place") -> Path | None:
@@ -64,5 +62,6 @@ def where(given: str | None, place: "Place") -> Path | None:
     return None
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     command("inspect_corpus", InspectCorpusConfig, main)

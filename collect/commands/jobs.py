@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nowcast.types import UserError
 
-ROOT = str(Path(__file__).resolve().parent.parent)
+ROOT = str(Path(__file__).resolve().parents[2])
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a job that stopped in good order."""
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
@@ -37,7 +37,7 @@ def require_extra(launcher: Any) -> None:
     plugin = launcher._target_.split(".")[1]
     if plugin in EXTRAS and find_spec(f"hydra_plugins.{plugin}") is None:
         extra = EXTRAS[plugin]
-        raise UserError(f"hydra/launcher: {plugin} is not installed; pip install -e '.[{extra}]'")
+        raise UserError(f"hydra/launcher: {plugin} is not installed; pip install 'weight-nowcaster[{extra}]'")
     if launcher._target_.endswith(".SlurmLauncher") and not which("srun"):
         raise UserError("hydra/launcher: this machine has no Slurm (no srun); here joblib and submitit_local work")
 

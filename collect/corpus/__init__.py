@@ -31,6 +31,7 @@ import numpy as np
 from collect.corpus.leaf import Leaf, laid_out, scalars, wrong
 from collect.corpus.places import Place, Remote, at
 from collect.corpus.trajectory import Trajectory
+from nowcast import text
 from nowcast.paths import dangling
 from nowcast.types import UserError, first_line
 
@@ -178,7 +179,9 @@ def open(path: str | Place) -> Corpus:
     if not (path / "manifest.json").is_file():
         if isinstance(path, Path) and (lost := dangling(path)):
             raise UserError(f"corpus={str(path)!r}: {lost}; give a corpus's folder")
-        raise UserError(f"corpus={str(path)!r}: no corpus there (no manifest.json); scripts/collect.py makes one")
+        raise UserError(
+            f"corpus={str(path)!r}: no corpus there (no manifest.json); {text.command('collect')} makes one"
+        )
     manifest = read_manifest(path)
     if isinstance(path, Remote):
         runs = [Run(*described) for described in read_descriptions(path, sorted(manifest["runs"])).values()]
@@ -274,7 +277,9 @@ def parse(path: Place, content: bytes) -> dict[str, Any]:
 
 def _cure(path: Place) -> str:
     if path.name == "manifest.json":
-        return "remove this file alone: scripts/collect.py, given its command again, writes it anew from the runs"
+        return (
+            f"remove this file alone: {text.command('collect')}, given its command again, writes it anew from the runs"
+        )
     return "remove its folder and collect it again"
 
 

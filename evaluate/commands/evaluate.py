@@ -1,33 +1,26 @@
 """Compare ways to train, paired and on a tuned base too: bundle → report."""
 
-import sys
-from pathlib import Path
-from typing import Any
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
-
-from scripts.memory import large_pages
-
-if __name__ == "__main__":
-    large_pages()
-
 import hashlib
 import json
 import re
+import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from collect.commands.cli import command, command_line
 from evaluate.config import EvaluateConfig
 from nowcast.types import UserError
-from scripts.cli import command, command_line
 
 GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_title")
 """What does not tell one report from another."""
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
+    """One job: one comparison, and its report."""
     from collect.training.stop import Stop
     from evaluate import joining as joint_report  # here: --help needs none of what these import
     from evaluate import report
@@ -77,5 +70,6 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
     print(f"next: open {last / 'report.html'} in a browser")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     command("evaluate", EvaluateConfig, main, conclude)

@@ -1,15 +1,13 @@
 """Join the reports of several tasks into one: geometric means over tasks, with intervals."""
 
-import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
-
+from collect.commands.cli import command, command_line
 from evaluate.config import ReportConfig
-from scripts.cli import command, command_line
 
 
 def main(config: ReportConfig) -> None:
+    """Write the joint report, and print its tables."""
     from evaluate.joining import write  # here: --help needs none of what it imports
 
     folder = Path(config.report)
@@ -19,5 +17,6 @@ def main(config: ReportConfig) -> None:
     print(f"next: open {folder / 'report.html'} in a browser")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     command("report", ReportConfig, main)

@@ -3,23 +3,18 @@
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: this file would hide the package
-
-from scripts.memory import large_pages
-
-if __name__ == "__main__":
-    large_pages()
-
+from collect.commands.cli import command, command_line
+from collect.commands.typed import argument
 from meta_train.config import MetaTrainConfig
+from nowcast import text
 from nowcast.types import UserError
-from scripts.cli import command, command_line
-from scripts.typed import argument
 
 BUNDLES: set[str] = set()
 """Of the jobs of one ``-m``, which follow one another in one process."""
 
 
 def main(config: MetaTrainConfig) -> None:
+    """One job: fit one bundle, and print its scores."""
     from meta_train import processes  # here: --help needs none of what these import
     from meta_train.fitting import meta_train
 
@@ -39,6 +34,7 @@ def main(config: MetaTrainConfig) -> None:
 
 
 def show(config: MetaTrainConfig, card: dict) -> None:
+    """Print a bundle's scores, where it lies, and the command to run next."""
     from meta_train import validate
     from nowcast import bundle
     from nowcast.forecasters import SIMPLE
@@ -58,8 +54,9 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     forecaster = argument("forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle)
     of_texts = card["corpus"].get("tasks") == ["gpt-tiny_shakespeare"]
     task = "task=gpt data=tiny_shakespeare" if of_texts else "model=resnet20 data=digits"
-    print(f"next: python scripts/evaluate.py {forecaster} {task} seeds=5 epochs=20 report=reports/mine")
+    print(f"next: {text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20 report=reports/mine")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command."""
     command("meta_train", MetaTrainConfig, main)

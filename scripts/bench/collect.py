@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
-from scripts.memory import large_pages
+from collect.commands.memory import large_pages
 
 if __name__ == "__main__":
     large_pages()
@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collect.commands.output import print_anything
 from collect.config import DataConfig, ModelConfig
 from collect.data import Dataset
 from collect.population import make_task
@@ -35,7 +36,6 @@ from collect.training.loop import Loop
 from scripts.bench.language import language
 from scripts.bench.population import RATE, Population, eager_seconds, spread
 from scripts.bench.recording import EPOCH, recording
-from scripts.output import print_anything
 
 MODELS = {  # channels of the images, steps a round, how many times as fast as PyTorch we want to be
     "lenet": (1, 200, 2.0),

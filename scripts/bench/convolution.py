@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from collect.commands.output import print_anything
 from collect.models.convolution import compiler_options, convolve
-from scripts.output import print_anything
 
 SIZES = [  # image size, channels in, channels out, kernel, stride, depthwise
     *((size, 128, 128, 3, 1, False) for size in (16, 4, 3, 2)),

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float
 
 import nowcast
+from collect.commands.output import print_anything
 from evaluate import weight_samples
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
-from scripts.output import print_anything
 
 HINDSIGHT = "in hindsight"
 OPERATIONS = "conv", "fc"

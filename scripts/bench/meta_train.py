@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
-from scripts.memory import large_pages
+from collect.commands.memory import large_pages
 
 if __name__ == "__main__":
     large_pages()
@@ -34,13 +34,13 @@ import jax
 import numpy as np
 
 from collect import corpus
+from collect.commands.output import print_anything
 from collect.corpus.recorder import Recorder, describe_leaves
 from meta_train import fitting, loader, objective, trainer
 from meta_train.config import MetaTrainConfig
 from meta_train.windows import Windows
 from nowcast.forecasters.wnn import HIDDEN, NARROW, SLOPE, UNITS
 from scripts.bench.collect import spread
-from scripts.output import print_anything
 
 Row = tuple[str, str, str, str, str]  # what, ours, peer, ratio, goal
 NETWORKS = ("bias", "conv", "fc")

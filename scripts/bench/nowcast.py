@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder: its nowcast.py
 
-from scripts.memory import large_pages
+from collect.commands.memory import large_pages
 
 if __name__ == "__main__":
     large_pages()
@@ -30,6 +30,7 @@ import numpy as np
 import optax
 
 import nowcast
+from collect.commands.output import print_anything
 from collect.config import DataConfig, ModelConfig
 from collect.population import make_task
 from collect.training import optimizers
@@ -38,7 +39,6 @@ from nowcast.forecasters import WNN, wnn
 from nowcast.types import PyTree
 from scripts.bench.collect import spread
 from scripts.bench.meta_train import keras_network
-from scripts.output import print_anything
 
 WIDTHS = (784, 2048, 2048, 1024, 10)
 """Of the layers of a network of so many million parameters: 7.9; and one convolution of 2.4."""

@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
-from scripts.memory import large_pages
+from collect.commands.memory import large_pages
 
 if __name__ == "__main__":
     large_pages()
@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 import nowcast
+from collect.commands.output import print_anything
 from collect.config import DataConfig, ModelConfig
 from collect.intervals import Interval
 from collect.population import make_task
@@ -35,7 +36,6 @@ from evaluate.statistics import crossing, smooth, speed_up
 from nowcast import Guard
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
-from scripts.output import print_anything
 
 BASES = {"constant 1e-3": ("constant", 1e-3), "cosine 1e-2": ("cosine", 1e-2)}
 TASKS = {

@@ -1,0 +1,18 @@
+"""What begins ``nowcast-collect``, ``nowcast-inspect`` and ``nowcast-import``, and what all commands share."""
+
+from collect.commands.begin import begin
+
+
+def start_collect() -> None:
+    """Train several networks and record every weight's trajectory: task → corpus."""
+    begin("collect.commands.collect")
+
+
+def start_inspect_corpus() -> None:
+    """Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
+    begin("collect.commands.inspect_corpus")
+
+
+def start_import_checkpoints() -> None:
+    """Make a run of a corpus from a series of checkpoints: checkpoints → corpus."""
+    begin("collect.commands.import_checkpoints")

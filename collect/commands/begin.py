@@ -1,0 +1,31 @@
+"""How a command begins, by its installed name or by ``python scripts/NAME.py``."""
+
+import importlib
+import os
+import sys
+
+from collect.commands.memory import large_pages
+
+PIPELINE = "weight-nowcaster[pipeline]"
+
+
+def begin(module: str) -> None:
+    """Import the module of a command and run its ``start``.
+
+    Whoever installed the library alone lacks what the commands need, and is told so in one line.
+
+    Args:
+        module: Such as ``collect.commands.collect``.
+    """
+    large_pages()  # before the heavy imports
+    try:
+        command = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == module.split(".")[0]:
+            raise
+        print(
+            f"error: {os.path.basename(sys.argv[0])} needs {error.name}: pip install '{PIPELINE}'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    command.start()

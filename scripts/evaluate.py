@@ -1,0 +1,11 @@
+"""Compare ways to train, paired and on a tuned base too: bundle → report."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has files named as packages
+
+from evaluate.commands import start_evaluate
+
+if __name__ == "__main__":
+    start_evaluate()

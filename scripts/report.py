@@ -1,0 +1,11 @@
+"""Join the reports of several tasks into one: geometric means over tasks, with intervals."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has files named as packages
+
+from evaluate.commands import start_report
+
+if __name__ == "__main__":
+    start_report()
