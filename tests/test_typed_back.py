@@ -76,8 +76,8 @@ def test_the_next_command_reads_the_corpus_that_this_one_read(script, corpus_pat
     [("bundles/mine", "forecaster=bundles/mine"), ("wnn", "forecaster=./wnn"), ("linear", "forecaster=./linear")],
 )
 def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(capsys, bundle, typed):
-    card = {"corpus": {"validation_runs": []}, "validation": {}, "held_out": {}, "served_by": {}}
-    config = MetaTrainConfig("corpora/mine", bundle, keep_out=[], served_by={})
+    config = MetaTrainConfig("corpora/mine", bundle, keep_out=[])
+    card = {"corpus": {"validation_runs": []}, "validation": {}, "held_out": {}, "served_by": config.served_by}
     show(config, card)
     assert f"evaluate.py {typed} " in capsys.readouterr().out
     if bundle != "bundles/mine":

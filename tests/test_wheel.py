@@ -126,6 +126,6 @@ def test_the_installed_commands_run_from_any_folder(python, wheel, tmp_path):
         said = command("nowcast-evaluate", *small, *short, f"seed={seed}", f"report=reports/{seed}")
     assert "next: open reports/10/report.html" in said
     command("nowcast-report", "reports=[reports/0,reports/10]", "report=reports/both")
-    assert "nowcast-report reports=" in (tmp_path / "reports" / "both" / "report.md").read_text(encoding="utf-8")
+    assert "nowcast-report reports=" in (tmp_path / "reports" / "both" / "report.html").read_text(encoding="utf-8")
     assert "nowcast-import 'checkpoints=" in command("nowcast-import", "--help")
     assert (tmp_path / "corpora" / "mine" / "manifest.json").exists()
