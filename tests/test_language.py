@@ -154,6 +154,24 @@ def test_dropout_follows_from_the_key_and_only_training_has_it():
     assert float(task.loss(params, extra, batch)[0]) == pytest.approx(float(made().loss(params, extra, batch)[0]))
 
 
+@pytest.mark.parametrize(("batch_size", "parts"), [(8, 4), (9, 3), (7, 1), (2, 1)])
+def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(monkeypatch, batch_size, parts):
+    monkeypatch.setattr("collect.tasks.language.CACHED", {"cpu": 18})  # three windows of six tokens
+    task = made(batch_size)
+    assert task.batch_size // task._part == parts
+    params, extra = task.init(3)
+    batch = task.batch(task.arrays, jnp.asarray(task.order(0, 0)[0]))
+
+    def whole(params):
+        return jnp.mean(task._errors(params, batch, None))
+
+    found = jax.jit(jax.value_and_grad(lambda params: 2 * task.loss(params, extra, batch)[0]))(params)
+    value, grads = jax.value_and_grad(whole)(params)
+    np.testing.assert_allclose(found[0], 2 * value, rtol=1e-6)
+    np.testing.assert_allclose(task.loss(params, extra, batch)[0], value, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-4, atol=1e-6), found[1], grads)
+
+
 def test_characters_and_bytes_decode_back_and_unknown_ones_are_one_more():
     texts = text.Texts("words", {"train": "naïve 实 words", "validation": "naïve z", "test": "wz?"}, False)
     encoded = tokens.encode(texts, "characters")

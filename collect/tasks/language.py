@@ -14,6 +14,7 @@ import nowcast
 from collect.data import text, tokens
 from collect.data.tokens import Tokens
 from collect.models.gpt import GPT
+from collect.tasks.parts import mean_by_parts
 from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError, real, whole
 
@@ -21,6 +22,8 @@ RECORD_EVERY = 10
 """Steps between snapshots: a text is so long that a pass would give a forecaster nothing to read."""
 EVALUATED = 8192
 """Tokens that are evaluated at once, at most; at least one context."""
+CACHED = {"cpu": 1024}
+"""Tokens of a part of a batch: what their step makes lies in a core's cache, which makes steps a fifth faster."""
 
 
 class Language:
@@ -73,6 +76,7 @@ class Language:
         self.name = f"gpt-{text.name}"
         self.batch_size = batch_size
         self._windows, self._steps_per_pass = windows, windows // batch_size
+        self._part = _part(batch_size, CACHED.get(jax.default_backend(), batch_size * context) // context)
         if steps_per_epoch is not None:
             whole("task.steps_per_epoch", steps_per_epoch, "steps")
         self.steps_per_epoch = steps_per_epoch or self._steps_per_pass
@@ -149,7 +153,11 @@ class Language:
         self, params: PyTree, extra: PyTree, batch: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, PyTree]:
         """Mean cross-entropy of each next token; ``key`` decides what dropout leaves out, and without one it leaves out nothing."""
-        return jnp.mean(self._errors(params, batch, key)), extra
+        parts, rest = divmod(len(batch), self._part)
+        if parts == 1 or rest:
+            return jnp.mean(self._errors(params, batch, key)), extra
+        each = batch.reshape(parts, self._part, -1), None if key is None else jax.random.split(key, parts)
+        return mean_by_parts(lambda params, part: jnp.mean(self._errors(params, *part)), params, each), extra
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Mean cross-entropy of a split's tokens, in windows that do not overlap, and its exponential, the perplexity."""
@@ -178,6 +186,12 @@ class Language:
 def _encoded(data: Any, kind: str) -> Tokens:
     found = text.load(data.name, directory=data.dir, validation=data.validation)
     return tokens.encode(found, kind, data.train_size)
+
+
+def _part(batch_size: int, most: int) -> int:
+    """Windows of a part, all parts equal: at most so many, or the whole batch where less than half as many would be."""
+    part = max((size for size in range(1, most + 1) if batch_size % size == 0), default=batch_size)
+    return part if 2 * part >= most else batch_size
 
 
 def _check(layers: int, heads: int, width: int, dropout: float) -> None:
