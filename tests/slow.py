@@ -19,7 +19,7 @@ EVERY = {
     "test_docs.py::test_every_python_example_of_a_page_runs": 4,
     "test_docs.py::test_the_arms_of_an_experiment_go_together": 3,
     "test_docs.py::test_the_command_of_a_result_is_that_of_its_arms": 6,
-    "test_docs.py::test_the_readme_says_how_many_runs_and_epochs_an_experiment_is": 6,
+    "test_docs.py::test_the_page_says_how_many_runs_and_epochs_an_experiment_is": 6,
     "test_eager.py::test_after_the_first_jump_nothing_compiles_either": 2,
     "test_eager.py::test_an_eager_run_is_the_jitted_one": 2,
     "test_forecasters.py::test_every_simple_forecaster_leaves_weights_that_stand_still_and_is_finite": 3,
