@@ -1,10 +1,10 @@
-# make setup | demo | test | test-all | lint. Needs Python >= 3.11 and a network to PyPI; nothing else.
+# make setup | demo | test | test-all | docs | lint. Needs Python >= 3.11 and a network to PyPI; nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
-.PHONY: setup setup-all demo test test-slow test-all lint
+.PHONY: setup setup-all demo test test-slow test-all docs lint
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready
@@ -32,6 +32,11 @@ test-slow: setup-all
 	$(PYTEST) -m slow
 
 test-all: test test-slow
+
+# The documents as a site, in site/index.html; a link that leads nowhere ends it.
+docs: setup-all
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'docs: site/index.html'
 
 lint: setup-all
 	$(BIN)/ruff check .

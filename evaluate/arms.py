@@ -183,7 +183,7 @@ def resolve(arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float) ->
     Raises:
         UserError: An arm is over one that is not there, or over itself; it lacks its forecaster, or has options that don't go together.
 
-    Example:
+    Examples:
         >>> from evaluate import Arm, resolve
         >>> arms = {"cosine": Arm(schedule="cosine"), "linear": Arm(over="cosine", forecaster="linear")}
         >>> [arm.words for arm in resolve(arms, optimizer="adam", learning_rate=1e-3)[0]]

@@ -23,7 +23,7 @@ class Crossing(NamedTuple):
 def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray, "S"]:
     """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not finite.
 
-    Example:
+    Examples:
         >>> from evaluate.statistics import smooth
         >>> smooth([4.0, 1.0, 1.0, 1.0])[2:].tolist()
         [2.0, 1.0]
@@ -38,7 +38,7 @@ def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray,
 def crossing(places: Sequence[float], losses: Sequence[float], target: float, width: int = SMOOTHING) -> Crossing:
     """The first place at which the smoothed loss is at or below the target; the last place if there is none.
 
-    Example:
+    Examples:
         >>> from evaluate.statistics import crossing
         >>> crossing([0, 10, 20, 30], [4.0, 1.0, 1.0, 1.0], target=2.0)
         Crossing(place=20.0, reached=True)
@@ -53,7 +53,7 @@ def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Inte
     The geometric mean of ``base/arm`` over seeds, with a 95 % percentile bootstrap over seeds. One seed has no
     interval (NaN).
 
-    Example:
+    Examples:
         >>> from evaluate.statistics import speed_up
         >>> round(speed_up([100, 400], [50, 50]).value, 6)
         4.0
@@ -72,7 +72,7 @@ def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
         ratios: For every task the paired ratios of its seeds.
         seed: Of the draws.
 
-    Example:
+    Examples:
         >>> from evaluate.statistics import over_tasks
         >>> round(over_tasks([[2.0, 2.0], [8.0, 8.0]]).value, 6)
         4.0
@@ -83,7 +83,7 @@ def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
 def mean_over_tasks(values: Sequence[Sequence[float]], seed: int = 0) -> Interval:
     """:func:`over_tasks` of differences: arithmetic means, with the same bootstrap.
 
-    Example:
+    Examples:
         >>> from evaluate.statistics import mean_over_tasks
         >>> mean_over_tasks([[1.0, 3.0], [4.0]]).value
         3.0
@@ -123,7 +123,7 @@ def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) 
 def clear_difference(base: Sequence[float], arm: Sequence[float]) -> bool:
     """:func:`clear` of paired differences: whether their 95 % t-interval excludes 0.
 
-    Example:
+    Examples:
         >>> from evaluate.statistics import clear_difference
         >>> clear_difference([-5.0, -4.0, -6.0], [-2.0, -1.1, -2.9])
         True

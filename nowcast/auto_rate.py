@@ -107,7 +107,7 @@ def auto_rate(
     Raises:
         UserError: An option is out of range; ``update`` called without ``params``.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, nowcast, optax
         >>> tx = nowcast.auto_rate(optax.sgd(1e-3), every=1)
         >>> params = {"kernel": jnp.zeros((2, 2))}

@@ -26,7 +26,7 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
     Raises:
         UserError: No batch was given; a statistic does not move (its layer is in evaluation mode, or ``m`` is 1).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, nowcast
         >>> forward = lambda old, batch: {"mean": 0.99 * old["mean"] + 0.01 * batch.mean(axis=0)}
         >>> batches = [jnp.array([[1.0], [3.0]]), jnp.array([[5.0], [7.0]])]

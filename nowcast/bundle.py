@@ -47,7 +47,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     Raises:
         UserError: No such name or folder; a bundle of another schema, damaged, or changed since it was written.
 
-    Example:
+    Examples:
         >>> import nowcast
         >>> nowcast.load("wnn").window
         5

@@ -45,7 +45,7 @@ def explain(
     Raises:
         UserError: What :func:`nowcast.periodic` would refuse.
 
-    Example:
+    Examples:
         >>> import nowcast, numpy as np
         >>> nowcast.explain({"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}}, nowcast.load("linear"))
         leaf          shape  operation  network  history

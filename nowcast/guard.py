@@ -39,7 +39,7 @@ class Guard:
     Raises:
         UserError: A value is out of range.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, nowcast, optax
         >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1, guard=nowcast.Guard())
         >>> params, loss = {"kernel": jnp.ones((2, 2))}, lambda p: jnp.sum(p["kernel"] ** 2)
@@ -66,7 +66,7 @@ class Guard:
         ``tolerance`` the loss may rise by that share, and by no more than the window gained: that bounds what each jump costs, and not what all of them do, as
         a forecaster that always errs can then take back the greater part of each window. Costs 7 forward passes a jump, 8 with a tolerance.
 
-        Example:
+        Examples:
             >>> import nowcast
             >>> nowcast.Guard.backtracking().dampings
             (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)

@@ -14,7 +14,7 @@ def decaying_horizon(jumps: int, first: int = 40, last: int = 1, power: float = 
 
     The roots of that power are evenly spaced. NiNo (Knyazev et al., ICLR 2025) takes 40 down to 1 with power 2:
 
-    Example:
+    Examples:
         >>> import nowcast, optax
         >>> horizon = nowcast.decaying_horizon(10)
         >>> [int(horizon(jump)) for jump in range(10)]

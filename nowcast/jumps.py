@@ -48,7 +48,7 @@ class Jumps:
     Its options are those of :func:`nowcast.periodic`, which says what each does; ``moments`` are the optimizer's and not here.
     Weights are set to the forecast itself, with no rounding in between.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, nowcast
         >>> jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
         >>> params = {"kernel": jnp.zeros((2, 2))}
@@ -102,7 +102,7 @@ class Jumps:
     def steps(self, length: int) -> range:
         """The steps (the first is 1) after which a run of this length jumps, or refuses to.
 
-        Example:
+        Examples:
             >>> import nowcast
             >>> list(nowcast.Jumps(forecaster=nowcast.load("linear"), every=10).steps(200))
             [50, 100, 150, 200]
@@ -192,7 +192,7 @@ class Jumps:
         Raises:
             UserError: The state was made with another ``start_after``, or has a snapshot of a step past ``stop_after``.
 
-        Example:
+        Examples:
             >>> import jax.numpy as jnp, nowcast
             >>> jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
             >>> jumps.check_resumed(jumps.init({"kernel": jnp.zeros((2, 2))}))

@@ -49,7 +49,7 @@ def label_ops(model_or_params: PyTree) -> PyTree:
     The shape alone cannot tell a depthwise kernel ``(3, 3, 1, 32)`` from a first layer on grey images, which is why
     rule 4 goes by the name. Pass labels of your own where that matters.
 
-    Example:
+    Examples:
         >>> import nowcast, numpy as np
         >>> nowcast.label_ops({"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}})
         {'dense': {'bias': 'bias', 'kernel': 'fc'}}

@@ -14,7 +14,7 @@ def expanded(path: str | os.PathLike[str], cure: str = "write the path in full")
     Raises:
         UserError: No home folder is known, of this user or of the one that is named.
 
-    Example:
+    Examples:
         >>> expanded("bundles/mine").as_posix()
         'bundles/mine'
     """
@@ -35,7 +35,7 @@ def check_utf8(what: str, path: Path) -> None:
     Raises:
         UserError: The name is not UTF-8, or Python reads names in another encoding; with the cure.
 
-    Example:
+    Examples:
         >>> check_utf8("corpus='naïve'", Path("naïve"))
     """
     name, encoding = os.fsencode(path.absolute()), sys.getfilesystemencoding()

@@ -37,7 +37,7 @@ def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0])
     Raises:
         UserError: A file is missing or holds other layers; h5py is not installed.
 
-    Example:
+    Examples:
         >>> import nowcast
         >>> forecaster = nowcast.import_published_wnn("downloads/WNN")  # doctest: +SKIP
         >>> tx = nowcast.periodic(optax.adam(1e-3), forecaster, every=steps_per_epoch)  # doctest: +SKIP

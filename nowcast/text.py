@@ -48,7 +48,7 @@ def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 def printable(text: str) -> str:
     """``text`` with ``x``, ``-`` and ``?`` in the place of characters that the terminal's encoding lacks.
 
-    Example:
+    Examples:
         >>> printable("4x3")
         '4x3'
     """

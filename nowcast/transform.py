@@ -89,7 +89,7 @@ def periodic(
     :func:`nowcast.forecast` returns the forecast itself, and :class:`nowcast.Jumps` sets it. Weights that did not move within the window do not
     jump. Under ``jax.vmap`` use :data:`nowcast.POPULATION`, or every step pays for a jump.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, nowcast, optax
         >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1)
         >>> params = {"kernel": jnp.zeros((2, 2))}

@@ -4,9 +4,12 @@ import doctest
 import importlib
 import itertools
 import json
+import os
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -260,3 +263,35 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
             assert said == now, (name, part)
         if isinstance(resolved[name].learning_rate, float):
             assert arm["learning_rate"] == resolved[name].learning_rate, name
+
+
+def slug(heading):
+    """The anchor that GitHub and the site make of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_every_link_of_a_page_leads_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in {slug(line) for line in re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)}, target
+
+
+def test_the_reference_has_every_function_and_class_of_the_library():
+    shown = set(re.findall(r"^::: nowcast\.(\w+)$", (DOCS / "reference.md").read_text(), re.MULTILINE))
+    assert shown == {name for name in nowcast.__all__ if callable(getattr(nowcast, name))}
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "periodic" in (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ LISTED = ("corpus",)
 def argument(key: str, value: str) -> str:
     """``key=value`` as one would type it in a shell, so that Hydra reads this very text.
 
-    Example:
+    Examples:
         >>> print(argument("corpus", "corpora/mine"), argument("corpus", "lr=0.1/x"))
         corpus=corpora/mine 'corpus="lr=0.1/x"'
     """
@@ -31,7 +31,7 @@ def argument(key: str, value: str) -> str:
 def fitting(band: int | None) -> str:
     """What to type to fit a forecaster to a corpus: ``band`` is how far its inner products reach, None where it holds weights.
 
-    Example:
+    Examples:
         >>> print(fitting(16))
         forecaster=gram horizon=12
     """
@@ -43,7 +43,7 @@ def fitting(band: int | None) -> str:
 def quoted(text: str) -> str:
     """``text`` as one word of a shell; where the terminal is not UTF-8, with the bytes beyond ASCII as bash and zsh read them.
 
-    Example:
+    Examples:
         >>> print(quoted("a b"))
         'a b'
     """

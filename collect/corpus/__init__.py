@@ -170,7 +170,7 @@ def open(path: str | Place) -> Corpus:
     Raises:
         UserError: No corpus there, one of another schema, or a run whose description is damaged.
 
-    Example:
+    Examples:
         >>> from collect import corpus
         >>> for run in corpus.open("corpora/mine"):  # doctest: +SKIP
         ...     print(run.id, run.weights.shape, run.metrics["loss"][-1])

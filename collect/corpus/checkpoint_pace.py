@@ -12,7 +12,7 @@ class CheckpointPace:
         share: Of the time, that checkpoints may take.
         cost: Seconds that the first one is taken to need.
 
-    Example:
+    Examples:
         >>> from collect.corpus.checkpoint_pace import CheckpointPace
         >>> CheckpointPace(0.05, cost=60).due()
         False

@@ -59,7 +59,7 @@ def record(
     A clean exit declares the run finished; after an exception it stays as it is, readers do not see it, and the same call goes on:
     ``last_step`` says where. A snapshot at a step that it has already is recorded again, and all behind it are given up.
 
-    Example:
+    Examples:
         >>> from collect import record
         >>> with record("corpora/mine", run="ppo-3", params=params) as run:  # doctest: +SKIP
         ...     run.snapshot(params, step=0, metrics={"reward": 1.5})

@@ -28,7 +28,7 @@ class Texts:
 def is_path(name: str) -> bool:
     """Whether a name of data is the path of a folder: it begins with ``/``, ``.`` or ``~``.
 
-    Example:
+    Examples:
         >>> is_path("./my_texts"), is_path("lm1b/subwords8k")
         (True, False)
     """

@@ -45,7 +45,7 @@ MODELS: Mapping[str, Any] = _Architectures()
 def own_depth(name: str) -> int | None:
     """The depth that an architecture has where none is given; None where it comes in one depth.
 
-    Example:
+    Examples:
         >>> own_depth("resnet"), own_depth("lenet")
         (20, None)
     """

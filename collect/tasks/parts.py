@@ -23,7 +23,7 @@ def mean_by_parts(loss: Loss, params: PyTree, parts: PyTree) -> Float[Array, ""]
         params: What gradients are taken of.
         parts: A pytree of arrays whose first axis counts the parts.
 
-    Example:
+    Examples:
         >>> rows = jnp.arange(6.0).reshape(3, 2)
         >>> print(mean_by_parts(lambda slope, row: jnp.mean(slope * row), jnp.ones(()), rows))
         2.5

@@ -18,7 +18,7 @@ QUIET = 0.05
 class Company:
     """How busy other programs kept this machine since it was made.
 
-    Example:
+    Examples:
         >>> company = Company()
         >>> others = company.others()  # cores they took on average; None where the system does not say
     """

@@ -100,7 +100,7 @@ def forecast(
         UserError: A window of another length than the forecaster's, a leaf that is not floating point,
             labels that do not match, a horizon the forecaster does not have.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp, nowcast
         >>> history = {"kernel": jnp.arange(5.0)[:, None, None] * jnp.ones((5, 2, 3))}
         >>> nowcast.forecast(nowcast.load("linear"), history)["kernel"][0, 0].item()

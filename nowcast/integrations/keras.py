@@ -146,7 +146,7 @@ class WeightNowcasting(keras.callbacks.Callback):
     The window survives: the next ``fit`` of the same model goes on where the last one stopped. Another model, or the same one with
     other trainable variables, begins anew, counters too.
 
-    Example:
+    Examples:
         >>> import nowcast, nowcast.integrations.keras
         >>> callback = nowcast.integrations.keras.WeightNowcasting(nowcast.load("linear"))
         >>> model.fit(x, y, epochs=20, callbacks=[callback])  # doctest: +SKIP
