@@ -217,7 +217,12 @@ def test_a_file_that_is_damaged_within_ends_a_run_with_that_line(script, made, t
 def test_a_stream_reads_no_step_that_nobody_asked_for(monkeypatch):
     _, task = both()
     read = []
-    monkeypatch.setattr(Streamed, "_read", lambda self, numbers: read.append(len(numbers)) or (numbers, numbers))
+
+    def note(self, batches):
+        read.extend(map(len, batches))
+        return [(numbers, numbers) for numbers in batches]
+
+    monkeypatch.setattr(Streamed, "_read", note)
     assert len(list(task.stream(0, range(9, 12)))) == 3
     assert read == [32] * 3
     assert list(task.stream(0, range(9, 9))) == []

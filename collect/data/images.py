@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Integer, UInt8
 
-from collect.data import prepared, resize
+from collect.data import png, prepared, resize
 from nowcast.types import UserError
 
 KIND = "digits, and the image classification sets"
@@ -41,7 +41,6 @@ class Images:
             self._example = importlib.import_module("tensorflow_datasets.proto").tf_example_pb2.Example
             self._sources = self._read(self._labelled)
             self._records = self._read(partial(self._open, "+".join(self._sources)))
-            self._read(lambda: self._decoded(self._records[0]))  # what the decoder has to say, it says once
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,13 +72,7 @@ class Images:
         """``(images, labels)`` of the examples with these numbers, in this order."""
         images = np.empty((len(numbers), *self.shape), np.uint8)
         labels = np.empty(len(numbers), np.int32)
-        records = self._read(partial(self._records.__getitems__, numbers.tolist()))
-        for i, record in enumerate(records):
-            image, labels[i] = self._read(partial(self._decoded, record))
-            if image.shape != self.shape:
-                odd = f"{self._source(int(numbers[i]))} is {image.shape}, and {self.shape} is declared"
-                raise prepared.damaged(self.name, self.builder.data_dir, odd)
-            images[i] = image
+        self._read(partial(self._fill, images, labels, numbers))
         self._check_labels(numbers, labels)
         return images, labels
 
@@ -113,13 +106,24 @@ class Images:
     def _label(self, record: bytes) -> int:
         return self._example.FromString(record).features.feature["label"].int64_list.value[0]
 
-    def _decoded(self, record: bytes) -> tuple[np.ndarray, int]:
-        """An image and its label. TFDS's reader of whole examples takes three times as long as its parts."""
-        held = self._example.FromString(record).features.feature
-        image = self._image.decode_example_np(held["image"].bytes_list.value[0])
-        if self.size is not None:
-            image = resize.cut(image, self.size, self._declared[-1])
-        return image, held["label"].int64_list.value[0]
+    def _fill(self, images: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> None:
+        """Read examples into arrays; TFDS's reader of whole examples takes much longer."""
+        records = self._records.__getitems__(numbers.tolist())
+        held = [self._example.FromString(record).features.feature for record in records]
+        labels[:] = [features["label"].int64_list.value[0] for features in held]
+        files = [features["image"].bytes_list.value[0] for features in held]
+        for i in png.fill(images, files) if self.size is None else range(len(files)):
+            image = self._decoded(files[i])
+            if image.shape != self.shape:
+                source = self._source(int(numbers[i]))
+                odd = f"{source} is {image.shape}, and {self.shape} is declared"
+                raise prepared.damaged(self.name, self.builder.data_dir, odd)
+            images[i] = image
+
+    def _decoded(self, file: bytes) -> np.ndarray:
+        """An image, by Pillow: TFDS's own choice depends on what is installed, and takes longer."""
+        image = self._image.decode_example_np_with_pil(file, self._declared[-1])
+        return image if self.size is None else resize.cut(image, self.size, self._declared[-1])
 
     def _check_labels(self, numbers: np.ndarray, labels: np.ndarray) -> None:
         if (labels < 0).any():

@@ -1,11 +1,12 @@
 """Images that are read from the prepared files while a network trains on them, for sets that are larger than memory.
 
-Grain reads and decodes some batches ahead, in threads; the order of the examples is its caller's.
+Grain reads and decodes ahead, in threads, small batches several at once; the order of the examples
+is its caller's.
 """
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import chain
 
 import jax
 import numpy as np
@@ -16,7 +17,9 @@ from collect.data.images import Images
 from collect.data.moments import Moments, moments
 
 AHEAD = 2
-"""Batches that each thread has ready or under way."""
+"""Reads that each thread has ready or under way."""
+READ = 2**20
+"""Bytes of images that are read at once, or one batch: for few records, too, a read takes 1 ms."""
 PART = 256
 """Images that are decoded at once where nobody asks for batches."""
 
@@ -46,11 +49,12 @@ class Streamed:
         images.check()
 
     def batches(self, split: str, rows: Callable[[int], np.ndarray], steps: range) -> Iterator[Batch]:
-        """The examples ``rows(step)`` of a split, for each step in turn.
+        """The examples ``rows(step)`` of a split, for each step in turn. Small batches are read together.
 
         Args:
             split: Which one.
-            rows: From a step to positions in the split; called in several threads.
+            rows: From a step to positions in the split; called in several threads. Only the last
+                step's may be fewer.
             steps: One after another; nothing is read for any other step.
         """
         import grain
@@ -58,9 +62,16 @@ class Streamed:
         places = self._places[split]
         if not steps:
             return iter(())
-        wanted = grain.MapDataset.range(steps.start, steps.stop).map(lambda step: self._read(places[rows(step)]))
+        bytes_each = len(rows(steps.start)) * int(np.prod(self.image_shape))
+        together = max(1, READ // bytes_each)
+
+        def read(first: int) -> list[Batch]:
+            wanted = range(first, min(first + together, steps.stop))
+            return self._read([places[rows(step)] for step in wanted])
+
+        reads = grain.MapDataset.range(steps.start, steps.stop, together).map(read)
         options = grain.ReadOptions(num_threads=threads(), prefetch_buffer_size=AHEAD * threads())
-        return iter(wanted.to_iter_dataset(options))
+        return chain.from_iterable(reads.to_iter_dataset(options))
 
     def parts(self, split: str, size: int = PART) -> Iterator[Batch]:
         """A whole split in order, so many examples at a time."""
@@ -70,7 +81,8 @@ class Streamed:
 
     def first(self, count: int) -> np.ndarray:
         """The first training images."""
-        return self._read(self._places["train"][:count])[0]
+        [(images, _)] = self._read([self._places["train"][:count]])
+        return images
 
     def moments(self) -> Moments:
         """Of the training images, all of which are read for it."""
@@ -83,8 +95,11 @@ class Streamed:
 
             return moments(counted())
 
-    def _read(self, numbers: np.ndarray) -> Any:
-        images, labels = self._images.read(numbers)
-        if images.shape[1:] != self.image_shape:
-            images = resize.enlarged(images, self.image_shape[0])
-        return images, labels
+    def _read(self, batches: list[np.ndarray]) -> list[Batch]:
+        """Batches of examples with these numbers, all in one read."""
+        ends = np.cumsum([len(numbers) for numbers in batches])[:-1]
+        read = self._images.read(np.concatenate(batches))
+        images, labels = (np.split(arrays, ends) for arrays in read)
+        if self._images.shape != self.image_shape:
+            images = [resize.enlarged(batch, self.image_shape[0]) for batch in images]
+        return list(zip(images, labels, strict=True))
