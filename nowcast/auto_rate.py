@@ -32,8 +32,6 @@ WINDOW = 5
 """Looks that the drift is of."""
 MOST = 0.6931472
 """The logarithm of 2: a look changes the multiplier by this factor at most."""
-ALIVE = 0.03
-"""Gradients below this share of the largest are those of a run that fits its examples: it may drift, and no rate makes it better."""
 LOST = 0.3
 """A loss that has lost this share of all that it had gained runs away."""
 LONGER = 8.0
@@ -101,8 +99,8 @@ def auto_rate(
         :class:`nowcast.Guard`, which is then called at looks alone. Its state is a :class:`RateState`.
 
     The multiplier steps back, to less than half, where the loss loses a good part of what it had gained, or (where no loss is given) where a
-    run suddenly moves many times as far; it never passes half of that place again. It does not grow where gradients have become small: a run
-    that fits all of its examples drifts too. Inside :func:`nowcast.periodic` the window begins anew at a jump.
+    run suddenly moves many times as far; it never passes half of that place again. It grows by the square of the gradients' size over their
+    largest: a run that fits all of its examples drifts too, and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
 
     Raises:
         UserError: An option is out of range; ``update`` called without ``params``.
@@ -128,30 +126,12 @@ def auto_rate(
             f"give every={remembers} or more, or leave it out",
             stacklevel=2,
         )
-    rule = "must be a drift, above -1 and below 1, such as 0.02"
-    if not -1 < real("target", target, rule) < 1:
-        raise UserError(f"target={target} {rule}")
-    if stop_after is not None:
-        whole("stop_after", stop_after, "optimizer steps")
-    whole("scalars", scalars, "weights")
+    check_rule(target, stop_after, scalars)
     names, inner = axis_names(axis_name), optax.with_extra_args_support(inner)
 
     def init(params: PyTree) -> RateState:
         check_weights(params)
-        params = jax.tree.map(as_array, params)
-        rows = [jnp.zeros((WINDOW, count), jnp.float32) for count in sample.sizes(params, scalars)]
-        return RateState(
-            inner=own_buffers(inner.init(params), params),
-            step=jnp.zeros([], jnp.int32),
-            total=jnp.zeros([], jnp.int32),
-            filled=jnp.zeros([], jnp.int32),
-            window=jax.tree.unflatten(jax.tree.structure(params), rows),
-            log_multiplier=jnp.zeros([], jnp.float32),
-            ceiling=jnp.full([], jnp.inf, jnp.float32),
-            drift=jnp.full([], jnp.nan, jnp.float32),
-            gradient=jnp.zeros(2, jnp.float32),
-            loss=jnp.full(4, jnp.nan, jnp.float32),
-        )
+        return start(params, own_buffers(inner.init(params), params), scalars)
 
     def update(grads: PyTree, state: RateState, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, RateState]:
         if params is None:
@@ -161,11 +141,45 @@ def auto_rate(
         updates = jax.tree.map(lambda u: (multiplier * u.astype(jnp.float32)).astype(u.dtype), updates)
         state = state._replace(inner=(), step=state.step + 1, total=state.total + 1)
         with split_over(names):
-            look = _looker(target, stop_after, _loss_of(extra))
-            state = branch(state.step >= every, look, lambda state, *_: state, state, params, updates, grads)
+            loss = _loss_of(extra)
+
+            def due(state: RateState, params: PyTree, updates: PyTree, grads: PyTree) -> RateState:
+                now = optax.apply_updates(params, updates)
+                value = loss(now) if loss else None
+                return look(state, now, _size(state, grads, now), value, target=target, stop_after=stop_after)
+
+            state = branch(state.step >= every, due, lambda state, *_: state, state, params, updates, grads)
         return updates, state._replace(inner=inside)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def check_rule(target: float, stop_after: int | None, scalars: int) -> None:
+    """Refuse options that are out of range."""
+    rule = "must be a drift, above -1 and below 1, such as 0.02"
+    if not -1 < real("target", target, rule) < 1:
+        raise UserError(f"target={target} {rule}")
+    if stop_after is not None:
+        whole("stop_after", stop_after, "optimizer steps")
+    whole("scalars", scalars, "weights")
+
+
+def start(params: PyTree, inner: optax.OptState, scalars: int) -> RateState:
+    """The state of a run that nobody has looked at, with so many of its weights in the sample."""
+    params = jax.tree.map(as_array, params)
+    rows = [jnp.zeros((WINDOW, count), jnp.float32) for count in sample.sizes(params, scalars)]
+    return RateState(
+        inner=inner,
+        step=jnp.zeros([], jnp.int32),
+        total=jnp.zeros([], jnp.int32),
+        filled=jnp.zeros([], jnp.int32),
+        window=jax.tree.unflatten(jax.tree.structure(params), rows),
+        log_multiplier=jnp.zeros([], jnp.float32),
+        ceiling=jnp.full([], jnp.inf, jnp.float32),
+        drift=jnp.full([], jnp.nan, jnp.float32),
+        gradient=jnp.zeros(2, jnp.float32),
+        loss=jnp.full(4, jnp.nan, jnp.float32),
+    )
 
 
 def _loss_of(extra: dict[str, Any]) -> Callable[[PyTree], Any] | None:
@@ -181,41 +195,55 @@ def forgets(state: Any, jumped: Any) -> Any:
     return state._replace(filled=jnp.where(jumped, 0, state.filled), step=jnp.where(jumped, 0, state.step))
 
 
-def _looker(target: float, stop_after: int | None, loss: Callable[[PyTree], Any] | None) -> Callable[..., RateState]:
-    """A function that takes a look and settles the multiplier."""
+def look(
+    state: RateState,
+    now: PyTree,
+    size: Float[Array, ""],
+    value: Any,
+    *,
+    target: float,
+    stop_after: int | None,
+) -> RateState:
+    """The state after a look at the weights: the window moves on, and the multiplier follows the drift.
 
-    def look(state: RateState, params: PyTree, updates: PyTree, grads: PyTree) -> RateState:
-        now = optax.apply_updates(params, updates)
-        window = jax.tree.map(
-            lambda rows, leaf: jnp.concatenate([rows[1:], sample.take(leaf, rows.shape[1])[None]]), state.window, now
-        )
-        filled = jnp.minimum(state.filled + 1, WINDOW)
-        full = filled == WINDOW
-        products = _products(window, now)
-        drift = jnp.where(full, mean_cosine(products), jnp.nan)
-        gradient = _gradients(state, grads, now)
-        losses = _losses(state.loss, loss(now) if loss else None)
-        lost = full & (_runs_away(losses, state.loss[3]) if loss else _leaps(products))
-        grows = gradient[0] >= ALIVE * gradient[1]
-        change = jnp.clip(drift - target, -MOST, MOST)
-        change = jnp.where(jnp.isfinite(change) & (grows | (change < 0)), change, 0)
-        if stop_after is not None:
-            change = jnp.where(state.total <= stop_after, change, 0)
-        ceiling = jnp.where(lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling)
-        log_multiplier = jnp.where(lost, state.log_multiplier - 2 * MOST, state.log_multiplier + change)
-        losses = jnp.where(lost, losses.at[2].set(losses[1]), losses)  # from here on it is judged by where it is
-        return state._replace(
-            step=jnp.zeros_like(state.step),
-            filled=filled,
-            window=window,
-            log_multiplier=jnp.minimum(log_multiplier, ceiling),
-            ceiling=ceiling,
-            drift=drift,
-            gradient=gradient,
-            loss=losses,
-        )
-
-    return look
+    Args:
+        state: Before the look.
+        now: The weights.
+        size: Of the gradients: what is left to learn. The multiplier grows by the square of its share of the largest.
+        value: The loss, or None.
+        target: The drift at which the multiplier stays.
+        stop_after: Steps after which it stays.
+    """
+    window = jax.tree.map(
+        lambda rows, leaf: jnp.concatenate([rows[1:], sample.take(leaf, rows.shape[1])[None]]), state.window, now
+    )
+    filled = jnp.minimum(state.filled + 1, WINDOW)
+    full = filled == WINDOW
+    products = _products(window, now)
+    drift = jnp.where(full, mean_cosine(products), jnp.nan)
+    mean = jnp.where(state.gradient[1] > 0, SMOOTH * size + (1 - SMOOTH) * state.gradient[0], size)
+    gradient = jnp.array([mean, jnp.fmax(mean, state.gradient[1])])
+    losses = _losses(state.loss, value)
+    lost = full & (_leaps(products) if value is None else _runs_away(losses, state.loss[3]))
+    share = gradient[0] / jnp.maximum(gradient[1], jnp.finfo(jnp.float32).tiny)
+    change = jnp.clip(drift - target, -MOST, MOST)
+    change = jnp.where(change > 0, change * share**2, change)
+    change = jnp.where(jnp.isfinite(change), change, 0)
+    if stop_after is not None:
+        change = jnp.where(state.total <= stop_after, change, 0)
+    ceiling = jnp.where(lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling)
+    log_multiplier = jnp.where(lost, state.log_multiplier - 2 * MOST, state.log_multiplier + change)
+    losses = jnp.where(lost, losses.at[2].set(losses[1]), losses)  # from here on it is judged by where it is
+    return state._replace(
+        step=jnp.zeros_like(state.step),
+        filled=filled,
+        window=window,
+        log_multiplier=jnp.minimum(log_multiplier, ceiling),
+        ceiling=ceiling,
+        drift=drift,
+        gradient=gradient,
+        loss=losses,
+    )
 
 
 def _products(window: PyTree, params: PyTree) -> Float[Array, "D D"]:
@@ -229,17 +257,15 @@ def _products(window: PyTree, params: PyTree) -> Float[Array, "D D"]:
     return sum(jax.tree.leaves(jax.tree.map(of, window, params)), start=jnp.zeros((count, count)))
 
 
-def _gradients(state: RateState, grads: PyTree, params: PyTree) -> Float[Array, "2"]:
-    """The running mean of the gradients' size, and the largest of them; where they are not like the parameters, they count as alive."""
+def _size(state: RateState, grads: PyTree, params: PyTree) -> Float[Array, ""]:
+    """The gradients' size; 1 where they are not like the parameters, so that they count as alive."""
     if not _alike(grads, params):
-        return jnp.ones(2, jnp.float32)
+        return jnp.ones([], jnp.float32)
 
     def squares(rows: Float[Array, "W N"], grad: Array, leaf: Array) -> Float[Array, ""]:
         return total(jnp.sum(sample.take(grad, rows.shape[1]) ** 2), leaf, "auto_rate")
 
-    size = jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(squares, state.window, grads, params)), start=jnp.zeros([])))
-    mean = jnp.where(state.gradient[1] > 0, SMOOTH * size + (1 - SMOOTH) * state.gradient[0], size)
-    return jnp.array([mean, jnp.maximum(mean, state.gradient[1])])
+    return jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(squares, state.window, grads, params)), start=jnp.zeros([])))
 
 
 def _alike(grads: PyTree, params: PyTree) -> bool:

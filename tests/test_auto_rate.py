@@ -59,15 +59,19 @@ def same(one, other, **tolerance):
 @pytest.mark.parametrize("stop_after", [None, 24])
 def test_the_multiplier_is_the_rules(target, stop_after):
     path = run(make(target=target, stop_after=stop_after), start())
-    looks, expected = [], 0.0
+    looks, expected, size, largest = [], 0.0, None, 0.0
     for number, (params, state) in enumerate(path, start=1):
         if number % EVERY == 0:
             looks.append(flat(params))
+            length = np.linalg.norm(flat(gradients(number - 1)))
+            size = length if size is None else (size + length) / 2
+            largest = max(largest, size)
             if len(looks) >= 5 and number <= (stop_after or STEPS):
                 moved = np.diff(looks[-5:], axis=0)
                 unit = moved / np.linalg.norm(moved, axis=1, keepdims=True)
                 drift = np.mean([unit[i] @ unit[j] for i in range(4) for j in range(i + 2, 4)])
-                expected += np.clip(drift - target, -np.log(2), np.log(2))
+                change = np.clip(drift - target, -np.log(2), np.log(2))
+                expected += change * (size / largest) ** 2 if change > 0 else change
                 np.testing.assert_allclose(state.drift, drift, atol=1e-4)
         np.testing.assert_allclose(state.log_multiplier, expected, atol=1e-3)
     assert abs(expected) > 0.3
@@ -91,10 +95,11 @@ def test_a_straight_run_doubles_at_every_look_and_one_to_and_fro_sinks():
     assert pair[-1][1].multiplier < 0.5
 
 
-def test_it_does_not_grow_where_gradients_have_gone_to_zero():
+def test_it_hardly_grows_where_gradients_have_gone_to_zero():
     small = lambda n: jax.tree.map(lambda p: p + (1.0 if n < 4 else 1e-3), start())  # noqa: E731
     seen = [state.multiplier.item() for _, state in run(make(every=1), start(), steps=range(30), grads=small)]
-    assert 1 < seen[10] == seen[-1] < 100
+    assert 1 < seen[10] < 100
+    assert seen[-1] < 1.001 * seen[10]
 
 
 @pytest.mark.parametrize("given", ["value", "value_fn"])

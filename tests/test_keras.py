@@ -296,7 +296,8 @@ def test_a_state_of_another_model_is_refused(data):
 
 def test_without_keras_or_with_another_back_end_the_cure_is_said(monkeypatch):
     def imported(words):
-        monkeypatch.delitem(sys.modules, "nowcast.integrations.keras", raising=False)
+        for name in ("keras", "keras_ops", "keras_rate"):
+            monkeypatch.delitem(sys.modules, f"nowcast.integrations.{name}", raising=False)
         with pytest.raises(nowcast.UserError, match=re.escape(words)) as caught:
             importlib.import_module("nowcast.integrations.keras")
         assert "\n" not in str(caught.value)

@@ -1,0 +1,118 @@
+"""``nowcast.auto_rate`` in ``model.fit``: a callback that sets the optimizer's learning rate."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nowcast.auto_rate import USUAL, RateState, check_rule, look, start
+from nowcast.integrations.keras_ops import keras, leaves
+from nowcast.types import PyTree, UserError, whole
+
+
+class AutoRate(keras.callbacks.Callback):
+    """Multiplies the learning rate as the run's drift says, as :func:`nowcast.auto_rate` does.
+
+    A callback sees no gradients, and so the multiplier grows by the square of the loss over its
+    largest value, where the optax wrapper takes the gradients' size.
+
+    Args:
+        every: Batches between two looks. Left out: the optimizer's memory, ``2 / (1 − β₁)``, or 20.
+        target: The drift at which the multiplier stays. A number between −1 and 1.
+        stop_after: Batches after which the multiplier stays as it is; None: never.
+        scalars: So many of the weights are looked at, spread over all variables.
+        schedule: A function from the number of a batch to a learning rate, such as one of
+            ``keras.optimizers.schedules``. The rate is set at each look. Left out: the rate that
+            the model was compiled with.
+
+    Raises:
+        UserError: An option is out of range; the model was compiled with a schedule.
+
+    Examples:
+        >>> from nowcast.integrations.keras import AutoRate
+        >>> callback = AutoRate(every=20)
+        >>> model.fit(x, y, epochs=20, callbacks=[callback])  # doctest: +SKIP
+        >>> callback.multiplier
+        1.0
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int | None = None,
+        target: float = 0.02,
+        stop_after: int | None = None,
+        scalars: int = 16_384,
+        schedule: Callable[[int], Any] | None = None,
+    ):
+        super().__init__()
+        check_rule(target, stop_after, scalars)
+        self._every = None if every is None else whole("every", every, "batches")
+        self._scalars, self._schedule, self._base = scalars, schedule, 0.0
+        self._look = jax.jit(partial(_look, target=target, stop_after=stop_after))
+        self._batch, self._since, self._total = -1, 0, 0
+        self.state: RateState | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def multiplier(self) -> float:
+        """What the rate is multiplied with."""
+        return 1.0 if self.state is None else float(self.state.multiplier)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Begin the first fit of a model; a later one goes on."""
+        optimizer = self.model.optimizer
+        if self._every is None:
+            self._every = _memory(optimizer)
+        weights = self._weights()
+        if self.state is None or self._shapes != {name: leaf.shape for name, leaf in weights.items()}:
+            self.state, self._since, self._total = start(weights, (), self._scalars), 0, 0
+            self._shapes = {name: leaf.shape for name, leaf in weights.items()}
+            self._base = _rate(optimizer) if self._schedule is None else 0.0
+        self._set()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Batches are numbered anew."""
+        self._batch = -1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Count the batches of an execution, and look where that is due."""
+        assert self._every is not None
+        done, self._batch = batch - self._batch, batch
+        self._since, self._total = self._since + done, self._total + done
+        if self._since >= self._every:
+            self._since = 0
+            value = jnp.asarray(float((logs or {}).get("loss", jnp.nan)))
+            self.state = self._look(self.state, self._weights(), value, self._total)
+            self._set()
+
+    def _weights(self) -> PyTree:
+        return {name: variable.value for name, (variable, _) in leaves(self.model).items()}
+
+    def _set(self) -> None:
+        base = self._base if self._schedule is None else float(self._schedule(self._total))
+        self.model.optimizer.learning_rate.assign(base * self.multiplier)
+
+
+def _look(
+    state: RateState, weights: PyTree, value: Any, total: Any, *, target: float, stop_after: int | None
+) -> RateState:
+    """A look whose measure of what is left to learn is the loss."""
+    state = state._replace(total=jnp.asarray(total, jnp.int32))
+    return look(state, weights, value, value, target=target, stop_after=stop_after)
+
+
+def _memory(optimizer: Any) -> int:
+    """Batches that the optimizer remembers."""
+    factor = getattr(optimizer, "beta_1", None) or getattr(optimizer, "momentum", None) or 0.0
+    return round(2 / (1 - float(factor))) if factor else USUAL
+
+
+def _rate(optimizer: Any) -> float:
+    if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        raise UserError(
+            "the model was compiled with a schedule; compile it with a number, and give AutoRate(schedule=…)"
+        )
+    return float(optimizer.learning_rate.value)
