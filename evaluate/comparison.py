@@ -25,12 +25,14 @@ from evaluate.forecasters import load, made_by, of, seen
 from evaluate.protocol import (
     HONEST,
     PAPER,
+    WARMUPS,
     Plan,
     calibration_arms,
     choose_rates,
     choose_targets,
     followers,
     settled,
+    warmed,
 )
 from evaluate.summary import summarise
 from evaluate.trials import Trials
@@ -47,6 +49,7 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
     return compare(
         task, config.arm, folder, epochs=config.epochs, optimizer=config.optimizer.name,
         learning_rate=config.optimizer.learning_rate, learning_rates=config.tuned.learning_rates,
+        warmups=config.tuned.warmups,
         seeds=range(config.seed, config.seed + config.seeds),
         calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
         record_every=config.record_every, target_share=config.target_share,
@@ -71,7 +74,8 @@ def _check_forecasters(config: EvaluateConfig) -> None:
 
 def compare(
     task: Task, arms: Mapping[str, Arm], folder: str | Path, *, epochs: int, optimizer: str = "adam",
-    learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None, seeds: Sequence[int] = range(5),
+    learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None,
+    warmups: Sequence[float] = WARMUPS, seeds: Sequence[int] = range(5),
     calibration_seeds: Sequence[int] = range(1000, 1003), record_every: int | None = None, target_share: float = 0.75,
     target_accuracy: float | None = None, workers: int | None = None, together: bool | None = None,
     about: Mapping[str, Any] | None = None, stop: Stop | None = None,
@@ -86,6 +90,7 @@ def compare(
         optimizer: Of arms that say nothing else: a name of :data:`collect.training.optimizers.OPTIMIZERS`.
         learning_rate: Of arms with the given one.
         learning_rates: What tuned arms try; None: the optimizer's own grid.
+        warmups: What tuned arms that say no warm-up try with each rate, as shares of a run.
         seeds: What is compared.
         calibration_seeds: What rates and targets come from.
         record_every: Steps between two snapshots and evaluations; what the task says when None.
@@ -116,6 +121,7 @@ def compare(
         grids={name: tuple(learning_rates or grid) for name, grid in GRIDS.items()},
         seeds=tuple(seeds),
         calibration_seeds=tuple(calibration_seeds),
+        warmups=tuple(warmups),
         metrics=tuple(task.metrics),
         splits=tuple(task.splits),
         target_share=target_share,
@@ -134,7 +140,7 @@ def compare(
     own = {
         "task": task.name, "content": content, "epochs": epochs, "record_every": record_every,
         "protocol": plan.protocol, "target_share": target_share, "learning_rate": learning_rate,
-        "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates},
+        "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan),
     }  # fmt: skip
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
     with locked(folder):

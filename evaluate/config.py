@@ -18,7 +18,7 @@ from collect.config import (
     require,
 )
 from evaluate.arms import NAME, TUNED, Arm
-from evaluate.protocol import HONEST, PAPER
+from evaluate.protocol import HONEST, PAPER, WARMUPS
 from nowcast.paths import at_home
 
 
@@ -27,6 +27,7 @@ class TunedConfig:
     """How the tuned base is found."""
 
     learning_rates: list[float] | None = None
+    warmups: list[float] = field(default_factory=lambda: list(WARMUPS))
     seeds: int = 3
     seed: int = 1000
 
@@ -34,6 +35,12 @@ class TunedConfig:
         require(self.learning_rates != [], "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
         for rate in self.learning_rates or ():
             check_rate("tuned.learning_rates", rate)
+        require(
+            self.warmups != [], "tuned.warmups", self.warmups, "must hold at least one share of the run, such as 0.1"
+        )
+        for warmup in self.warmups:
+            require(0 <= warmup < 1, "tuned.warmups", self.warmups, "must be shares of the run, 0 or more, below 1")
+        require(len({*self.warmups}) == len(self.warmups), "tuned.warmups", self.warmups, "must hold each share once")
         require(1 <= self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be 1 to 10000")
         check_seed("tuned.seed", self.seed)
 

@@ -10,6 +10,7 @@ import numpy as np
 from collect.figures import Figure
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import metrics, pictures, report, tables, words
+from evaluate.arms import TUNED
 from evaluate.statistics import clear, clear_difference, mean_over_tasks, over_tasks
 from evaluate.tables import Table
 from evaluate.verdicts import warns
@@ -219,6 +220,7 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
             same = {
                 key: value for key, value in row["settings"].items() if key not in ("optimizer", "forecaster", "of")
             }
+            same["warmup"] = TUNED if row.get("warmup_tuned") else same["warmup"]
             same["forecaster"] = row["forecaster_sha256"] or row["settings"]["forecaster"]
             first = known.setdefault((row["name"], row["over"]), same)
             if first != same:

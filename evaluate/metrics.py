@@ -1,5 +1,6 @@
 """What a task's metrics mean for a comparison: which of two values is better, how two runs compare, and what that is called."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -126,6 +127,13 @@ def shown(metric: Metric, found: Sequence[float | None], digits: int | None = No
         digits = places([value, low, high]) if digits is None else digits
         text = [f"{one:+.{digits}f}" for one in (value, low, high)]
     return text[0] if np.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
+
+
+def number(value: float | None) -> str:
+    """Four places; a dash for what is not finite."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
 
 
 def places(values: Sequence[float]) -> int:

@@ -1,10 +1,11 @@
-"""What is decided before the comparison, on seeds of its own: learning rates, and targets from the bases alone."""
+"""What is decided before the comparison, on seeds of its own: learning rates and warm-ups, and targets from the bases alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from collect.tasks.protocol import Metric
 from evaluate.arms import TUNED, Arm, bases
@@ -18,6 +19,8 @@ ACCURACY = "accuracy"
 """The metric that the paper's protocol and its ``target_accuracy`` are about."""
 LADDER = (0.5, 0.75, 0.95)
 """Shares of a base's length after which what it has reached is a target, so that none is picked afterwards."""
+WARMUPS = (0.0, 0.05, 0.1, 0.2, 0.35)
+"""The warm-ups that calibration tries with each learning rate, as shares of a run."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Plan:
     """The task's; runs are judged by the first one."""
     splits: tuple[str, ...] = OLDER_SPLITS
     """The task's."""
+    warmups: Sequence[float] = WARMUPS
+    """The warm-ups that calibration tries with each of those rates, where an arm says none."""
     target_share: float = 0.75
     """The target that verdicts are about: what a base has reached after this share of its own length."""
     target_accuracy: float | None = None
@@ -51,6 +56,9 @@ class Plan:
         for rates in self.grids.values():
             if not rates or len(set(rates)) < len(rates) or not all(0 < rate < 100 for rate in rates):
                 raise UserError(f"learning_rates={list(rates)}: give some, each once, above 0 and below 100")
+        warm = list(self.warmups)
+        if not warm or len(set(warm)) < len(warm) or not all(0 <= share < 1 for share in warm):
+            raise UserError(f"warmups={warm}: give shares of the run, each once, 0 or more and below 1")
 
     @property
     def shares(self) -> list[float]:
@@ -110,14 +118,25 @@ def target_metric(metrics: Sequence[Metric], protocol: str) -> Metric:
 
 
 def calibration_arms(plan: Plan, arms: Sequence[Arm]) -> list[Arm]:
-    """What calibration seeds train for these arms: a tuned one at every rate of its grid; the others, for a target, as they are."""
+    """What calibration seeds train for these arms: a tuned one at every pair of its grid; the others, for a target, as they are."""
     found: list[Arm] = []
     for arm in arms:
         if arm.rate_of == arm.name:
-            found += [arm.at(rate) for rate in plan.grids[str(arm.optimizer)]]
+            found += swept(plan, arm)
         elif plan.protocol == HONEST and arm in bases(plan.arms) and not arm.rate_of:
             found.append(arm)
     return found
+
+
+def swept(plan: Plan, arm: Arm) -> list[Arm]:
+    """A tuned arm at every rate of its optimizer's grid, with every warm-up of the grid where it says none."""
+    warmups = plan.warmups if arm.sweeps_warmup else [arm.warmup]
+    return [arm.at(rate, warmup) for rate in plan.grids[str(arm.optimizer)] for warmup in warmups]
+
+
+def warmed(plan: Plan) -> dict[str, list[float]]:
+    """The warm-ups that a report's folder is of, where they are not the usual ones: older folders say nothing of them."""
+    return {} if tuple(plan.warmups) == WARMUPS else {"warmups": list(plan.warmups)}
 
 
 def followers(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
@@ -128,24 +147,35 @@ def followers(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
 
 
 def choose_rates(plan: Plan, arms: Sequence[Arm], curve: Callable[[Arm, int], Curve]) -> dict[str, dict[str, Any]]:
-    """The rate of each tuned arm among these: the one with the best median final value of the first metric (smoothed).
+    """The rate and the warm-up of each tuned arm among these: the pair with the best mean final value of the first metric (smoothed).
 
     Returns:
-        By arm ``learning_rate``, ``final_loss`` (or what the metric is called) by rate, ``at_edge`` (the best rate is the grid's first or last).
+        By arm ``learning_rate``, ``warmup``, ``final_loss`` (or what the metric is called) by pair, the grid's numbers of ``rates`` and
+        ``warmups``, ``at_edge`` (the best rate is the grid's first or last) and ``warmup_at_edge``.
     """
-    choice: dict[str, dict[str, Any]] = {}
-    for arm in arms:
-        if arm.rate_of != arm.name:
-            continue
-        grid = plan.grids[str(arm.optimizer)]
-        finals = {rate: _median(plan, curve, arm.at(rate), 1.0) for rate in grid}
-        best = min(finals, key=lambda rate: (float(oriented(plan.metric, finals[rate])), rate))
-        choice[arm.name] = {
-            "learning_rate": best,
-            f"final_{plan.metric.name}": {f"{rate:g}": value for rate, value in finals.items()},
-            "at_edge": len(finals) > 1 and best in (min(finals), max(finals)),
-        }
-    return choice
+    return {arm.name: _choice(plan, arm, curve) for arm in arms if arm.rate_of == arm.name}
+
+
+def _choice(plan: Plan, arm: Arm, curve: Callable[[Arm, int], Curve]) -> dict[str, Any]:
+    means = [(float(np.mean(_reached(plan, curve, one, 1.0))), one) for one in swept(plan, arm)]
+    _, best = min(
+        means, key=lambda pair: (float(oriented(plan.metric, pair[0])), pair[1].learning_rate, pair[1].warmup)
+    )
+    rates, warmups = ({getattr(one, key) for _, one in means} for key in ("learning_rate", "warmup"))
+    return {
+        "learning_rate": best.learning_rate,
+        "warmup": best.warmup,
+        f"final_{plan.metric.name}": {_pair(one): value for value, one in means},
+        "rates": len(rates),
+        "warmups": len(warmups),
+        "at_edge": len(rates) > 1 and best.learning_rate in (min(rates), max(rates)),
+        "warmup_at_edge": len(warmups) > 1 and best.warmup in (min(warmups) or max(warmups), max(warmups)),
+    }
+
+
+def _pair(arm: Arm) -> str:
+    """The rate of a calibrated arm, and the warm-up where that is tried too, for a reader."""
+    return f"{arm.learning_rate:g}" + (f", warm-up {arm.warmup:g}" if arm.sweeps_warmup else "")
 
 
 def choose_targets(
@@ -165,13 +195,21 @@ def choose_targets(
 
 
 def settled(arm: Arm, rates: Mapping[str, Mapping[str, Any]]) -> Arm:
-    """The arm with the learning rate that calibration chose for it."""
-    return arm.at(rates[arm.rate_of]["learning_rate"]) if arm.learning_rate == TUNED else arm
+    """The arm with the learning rate, and the warm-up, that calibration chose for it."""
+    if arm.learning_rate != TUNED:
+        return arm
+    chosen = rates[arm.rate_of]
+    return arm.at(chosen["learning_rate"], chosen["warmup"] if arm.sweeps_warmup else None)
 
 
 def _median(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: float) -> float:
+    return float(np.median(_reached(plan, curve, arm, share)))
+
+
+def _reached(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: float) -> Float[np.ndarray, "seeds"]:
+    """The first metric of the calibration runs after this share of their length, smoothed; the worst where it is not finite."""
     values = []
     for seed in plan.calibration_seeds:
         smoothed = smooth(curve(arm, seed)[plan.metric.name])
         values.append(smoothed[round(share * (len(smoothed) - 1))])
-    return float(np.median(np.where(np.isfinite(values), values, worst(plan.metric))))
+    return np.where(np.isfinite(values), values, worst(plan.metric))

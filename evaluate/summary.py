@@ -81,7 +81,7 @@ def _row(
 
     return {
         "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
-        "settings": arm.settings,
+        "settings": arm.settings, "warmup_tuned": arm.sweeps_warmup,
         "against": {
             name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
         },

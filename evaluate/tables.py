@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.tasks.protocol import LOSS, Metric
-from evaluate.metrics import none, of, pair, shown, splits
+from evaluate import chosen_rates
+from evaluate.metrics import none, number, of, pair, shown, splits
 
 Table = list[tuple[str, ...]]
 SHARED = "≈"
@@ -36,7 +37,7 @@ def main(results: Mapping[str, Any], base: str) -> Table:
         alone = row["name"] == base
         table.append(
             (
-                row["name"], f"{row['learning_rate']:g}", _place(results, against), f"{against['steps']['median']:g}",
+                row["name"], chosen_rates.of(row), _place(results, against), f"{against['steps']['median']:g}",
                 _reached(results, against), "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
                 "1" if alone else _mark(row) + bound(against) + ratio(against["seconds"]["speed_up"]),
                 number(row[f"best_{metric.name}"]), number(row[f"final_{metric.name}"]),
@@ -170,13 +171,8 @@ def described(results: Mapping[str, Any]) -> Table:
     table: Table = [("arm", "over", "what it is", "learning rate")]
     for row in results["arms"]:
         chosen = results["rates"].get(row["name"])
-        how = ""
-        if chosen:
-            found = chosen[f"final_{of(results)[0].name}"]
-            finals = ", ".join(f"{rate}: {number(value)}" for rate, value in found.items())
-            edge = "; at the grid's edge" if chosen["at_edge"] else ""
-            how = f" of {finals}{edge}"
-        table.append((row["name"], row["over"] or "–", row["words"], f"{row['learning_rate']:g}{how}"))
+        how = f" of {chosen_rates.tried(of(results)[0], chosen)}" if chosen else ""
+        table.append((row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}"))
     return table
 
 
@@ -249,13 +245,6 @@ def _others(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
     if not read:
         return {f"final {one.name}": (f"final_{one.name}", one) for one in others}
     return {f"{last} {one.name}": (f"test_{one.name}", one) for one in others or [first]}
-
-
-def number(value: float | None) -> str:
-    """Four places; a dash for what is not finite."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
 
 
 def markdown(table: Table) -> str:

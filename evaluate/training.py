@@ -14,7 +14,8 @@ import nowcast
 from collect.tasks.protocol import Task
 from collect.training import optimizers, wrappers
 from collect.training.loop import Loop, Snapshot, State
-from evaluate.arms import EMA, ORACLE, Arm
+from evaluate.arm_options import EMA
+from evaluate.arms import ORACLE, Arm
 from nowcast.forecasters import Forecaster, LastValue, Linear
 from nowcast.jumps import Jumps
 from nowcast.types import PyTree

@@ -19,7 +19,8 @@ from collect.training.stop import Stop
 from collect.training.workers import side_by_side
 from collect.training.workers import workers as own_workers
 from evaluate import weight_samples
-from evaluate.arms import LAWA, ORACLE, Arm
+from evaluate.arm_options import LAWA
+from evaluate.arms import ORACLE, TUNED, Arm
 from evaluate.curve import Curve
 from evaluate.folder import with_nan, write_json
 from evaluate.metrics import measured
@@ -76,7 +77,7 @@ class Trials:
             UserError: Two arms of one name are not the same; an arm's runs would be too short for a jump, or its folder holds others.
         """
         for arm in arms:
-            optimizers.rates(str(arm.schedule), 1.0, self._steps, arm.warmup or 0.0)
+            optimizers.rates(str(arm.schedule), 1.0, self._steps)
             self._training(arm)
             file = self._folder / arm.name / "arm.json"
             if file.exists():
@@ -133,8 +134,10 @@ class Trials:
         ]
 
     def _described(self, arm: Arm) -> dict[str, Any]:
-        """What all runs of an arm depend on, but for the learning rate."""
+        """What all runs of an arm depend on, but for the learning rate and a tuned warm-up."""
         settings = arm.settings | {"forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster), "of": None}
+        if arm.sweeps_warmup:
+            settings["warmup"] = TUNED
         own = self._forecasters.get(str(arm.forecast_by))
         if own and arm.jump.horizon is None:  # a forecaster of the same parameters may aim elsewhere unasked
             settings["jump"] = settings["jump"] | {"horizon": own.horizon}
@@ -204,7 +207,8 @@ class Trials:
             return False
 
     def _file(self, arm: Arm, seed: int) -> Path:
-        return self._folder / arm.name / repr(float(arm.learning_rate)) / f"seed{seed}.json"
+        warm = f"-warmup{float(arm.warmup)!r}" if arm.sweeps_warmup else ""
+        return self._folder / arm.name / f"{float(arm.learning_rate)!r}{warm}" / f"seed{seed}.json"
 
 
 class _Record:

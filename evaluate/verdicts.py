@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from evaluate import chosen_rates
 from evaluate.arms import NULLS
 from evaluate.metrics import is_better, oriented, pair, shown
 from evaluate.protocol import Plan
@@ -62,7 +63,7 @@ def _edges(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, A
         lines.append(
             f"The learning rate{'s' * many} of {', '.join(others)} lie{'s' * (not many)} at the edge of {'their grids' if many else 'its grid'}: a wider one may do better."
         )
-    return lines
+    return [*lines, *chosen_rates.edges(rates)]
 
 
 def _flat(plan: Plan, targets: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate import metrics, tables
+from evaluate import chosen_rates, metrics, tables
 from evaluate.protocol import HONEST, target_metric
 
 
@@ -67,12 +67,9 @@ def method(results: Mapping[str, Any]) -> list[str]:
             f"By the WNN paper's protocol: the first crossing of an accuracy on the {last} split, at every snapshot, measured before a jump where there "
             "is one. What should be read once decides, and the dip after a jump does not count: compare these numbers with the paper's, and no others."
         )
-    if results["rates"]:
-        lines.append(
-            f"A tuned learning rate is the one of the grid with the best median {first} {metric.name} at the end of {calibration} calibration runs."
-        )
     return [
         *lines,
+        *chosen_rates.method(results, metric, first),
         *_mixed(results),
         "Speed-up: the geometric mean over seeds of the paired ratio, with a 95 % percentile bootstrap over seeds. The words are chosen by a stricter "
         "test, a paired t-interval of the log-ratio, in which seeds scatter at least as the distance of two evaluations makes them. No correction is made for "

@@ -40,11 +40,11 @@ class Size(NamedTuple):
 
 
 RESNET = "resnet20 model.depth=8 model.width=0.5"
-LONG = "epochs=64 record_every=4 target_share=0.5 tuned.learning_rates=[0.003,0.01,0.03]"
+LONG = "epochs=64 record_every=4 target_share=0.5 tuned.learning_rates=[0.003,0.01,0.03] tuned.warmups=[0]"
 SIZES = {
     "fast": Size(
         "-fast", COLLECTED[:1], 4, 12, 40, ("nowcast",), "lenet model.width=0.5", 2,
-        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01]", (12, 15, 40),
+        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01] tuned.warmups=[0]", (12, 15, 40),
     ),
     "usual": Size("", COLLECTED, 4, 24, 1500, ("linear", "nowcast"), RESNET, 5, f"{LONG} tuned.seeds=4", (22, 35, 175)),
     "full": Size(

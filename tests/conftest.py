@@ -234,7 +234,8 @@ def evaluation(bundle_path):
     """The overrides of a small comparison, as a user would type them; two jumps in eleven epochs."""
     return [
         f"forecaster={bundle_path}", "model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64",
-        "seeds=3", "epochs=11", "tuned.learning_rates=[0.003,0.01]", "tuned.seeds=2",
+        "seeds=3", "epochs=11", "tuned.learning_rates=[0.003,0.01]", "tuned.warmups=[0.1]",
+        "tuned.seeds=2",
     ]  # fmt: skip
 
 

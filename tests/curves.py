@@ -15,6 +15,10 @@ SCHEMAS = {
 }
 GRIDS = {"adam": (0.1, 0.2, 0.4), "muon": (0.01, 0.02)}
 PER_EPOCH, TARGET = 10, 0.5
+CHOSEN = {
+    "learning_rate": 0.2, "warmup": 0.0, "final_loss": {"0.2, warm-up 0": 0.3}, "rates": 1, "warmups": 1, "at_edge": False,
+    "warmup_at_edge": False,
+}  # fmt: skip
 
 
 def run(loss, *, seconds=2.0, accuracy=None, jumps=(), refused=0, **more):
@@ -56,12 +60,12 @@ def arms(**given):
 def plan(*, seeds=5, **given):
     """Of some arms; what is no arm is the plan's."""
     own = {key: given.pop(key) for key in list(given) if not isinstance(given[key], Arm)}
-    return Plan(tuple(arms(**given)), **{"grids": GRIDS, "seeds": tuple(range(seeds)), "calibration_seeds": (10, 11, 12), "metrics": OLDER} | own)  # fmt: skip
+    return Plan(tuple(arms(**given)), **{"grids": GRIDS, "warmups": (0.0,), "seeds": tuple(range(seeds)), "calibration_seeds": (10, 11, 12), "metrics": OLDER} | own)  # fmt: skip
 
 
 def results(plan, runs, targets=None, errors=None):
     """Of a plan and its runs, by arm and seed; every base has the one target."""
-    rates = {arm.name: {"learning_rate": 0.2, "final_loss": {"0.2": 0.3}, "at_edge": False} for arm in plan.arms if arm.rate_of == arm.name}  # fmt: skip
+    rates = {arm.name: CHOSEN for arm in plan.arms if arm.rate_of == arm.name}  # fmt: skip
     value = TARGET if plan.target_accuracy is None else plan.target_accuracy
     targets = targets or {arm.name: {plan.headline: value} for arm in plan.arms}
     return summarise(plan, rates, targets, lambda arm, seed: runs[arm.name][plan.seeds.index(seed)], errors)

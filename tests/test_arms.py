@@ -90,6 +90,22 @@ def test_a_tuned_rate_is_that_of_the_nearest_arm_that_asks_for_it():
     }  # fmt: skip
 
 
+def test_a_tuned_rate_has_a_tuned_warm_up_unless_a_number_is_said():
+    arms = resolved(
+        base=Arm(learning_rate="tuned"),
+        mean=Arm(over="base", average=Average()),
+        low=Arm(over="base", learning_rate=0.1),
+        short=Arm(learning_rate="tuned", warmup=0.05),
+        over_short=Arm(over="short", learning_rate="tuned"),
+        again=Arm(over="short", learning_rate="tuned", warmup="tuned"),
+        over_again=Arm(over="again", learning_rate=0.1),
+    )
+    assert {name: (arm.warmup, arm.sweeps_warmup) for name, arm in arms.items()} == {
+        "base": ("tuned", True), "mean": ("tuned", True), "low": (0.0, False), "short": (0.05, False),
+        "over_short": (0.05, False), "again": ("tuned", True), "over_again": (0.0, False),
+    }  # fmt: skip
+
+
 def test_optional_arms_are_left_out_where_their_forecaster_is_not_given():
     arms = {"base": BASE, "other": replace(LINEAR, forecaster="", optional=True)}
     found, left = resolve(arms, optimizer="adam", learning_rate=0.1)
@@ -140,6 +156,10 @@ WRONG = {
     "rate true": ({"base": Arm(learning_rate=True)}, ["arm.base.learning_rate=True", "a number"]),
     "rate list": ({"base": Arm(learning_rate=[0.1])}, ["arm.base.learning_rate=[0.1]", "a number"]),
     "warm-up 1": ({"base": Arm(warmup=1.0)}, ["arm.base.warmup=1.0", "below 1"]),
+    "warm-up true": ({"base": Arm(warmup=True)}, ["arm.base.warmup=True", "a share of the run"]),
+    "warm-up tuned alone": (
+        {"base": Arm(warmup="tuned")}, ["arm.base.warmup=tuned", "set arm.base.learning_rate=tuned too"]
+    ),
     "warm-up below 0": ({"base": Arm(warmup=-0.1)}, ["arm.base.warmup=-0.1", "0 or more"]),
     "outer, moments kept": ({"base": OUTER, "linear": LINEAR}, ["arm.linear.jump.moments=keep", "outer", "must be reset"]),
     "schedule-free, moments kept": (

@@ -109,7 +109,7 @@ EVALUATE = [
     ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=0", "seeds=0"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"), ("seed=99999999999999999999", "99999999999999999999"), ("epochs=1", "epochs="),
     ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
     ("tuned.learning_rates=[]", "learning_rates"), ("tuned.learning_rates=[0.1,-1]", "-1"),
-    ("tuned.learning_rates=fast", "fast"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),
+    ("tuned.learning_rates=fast", "fast"), ("tuned.warmups=[]", "tuned.warmups"), ("tuned.warmups=[0.1,1]", "tuned.warmups=[0.1, 1.0]"), ("tuned.warmups=[0.1,0.1]", "each share once"), ("arm.constant.warmup=tuned", "arm.constant.learning_rate=tuned too"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),
     ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("optimizer.warmup=0.1", "0.1"), ("batch_size=5000", "5000"),
     ("record_every=0", "record_every=0"), ("max_minutes=0", "max_minutes=0"),
     ("data.in_memory=-1", "data.in_memory=-1"), ("data.size=0", "data.size=0"),

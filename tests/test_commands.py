@@ -86,7 +86,7 @@ def pipeline(tmp_path_factory, script):
         ),
         "evaluate": script(
             "evaluate", "forecaster=bundles/mine", "model=mlp", "seeds=2", "epochs=6", "report=reports/mine",
-            "tuned.seeds=1", "tuned.learning_rates=[0.003]", *small, cwd=cwd,
+            "tuned.seeds=1", "tuned.learning_rates=[0.003]", "tuned.warmups=[0.1]", *small, cwd=cwd,
         ),
     }  # fmt: skip
     return cwd, done

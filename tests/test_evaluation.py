@@ -29,7 +29,7 @@ ARMS = {
     "noise": Arm(over="mean", forecaster="noise", of="average"),
 }
 SETTINGS = {
-    "epochs": 7, "learning_rate": 0.02, "learning_rates": [0.01, 0.1], "seeds": [0, 1], "calibration_seeds": [9], "workers": 1,
+    "epochs": 7, "learning_rate": 0.02, "learning_rates": [0.01, 0.1], "warmups": [0.0], "seeds": [0, 1], "calibration_seeds": [9], "workers": 1,
 }  # fmt: skip
 
 

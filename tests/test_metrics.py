@@ -31,7 +31,7 @@ ARMS = {
 }
 SEEDS, EPOCHS, CALIBRATION = [0, 1, 2], 12, [8, 9]
 SETTINGS = {
-    "epochs": EPOCHS, "learning_rate": 0.04, "learning_rates": [0.001, 0.05], "seeds": SEEDS, "calibration_seeds": CALIBRATION, "workers": 1,
+    "epochs": EPOCHS, "learning_rate": 0.04, "learning_rates": [0.001, 0.05], "warmups": [0.0], "seeds": SEEDS, "calibration_seeds": CALIBRATION, "workers": 1,
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_rate_and_targets_are_of_the_highest_rewards(compared):
     folder, results = compared
     assert results["rates"]["tuned"]["learning_rate"] == 0.05
     finals = results["rates"]["tuned"]["final_reward"]
-    assert finals["0.05"] > finals["0.001"]
+    assert finals["0.05, warm-up 0"] > finals["0.001, warm-up 0"]
     runs = [json.loads((folder / f"runs/constant/0.04/seed{seed}.json").read_text())["reward"] for seed in CALIBRATION]
     expected = {
         f"{share:g}": np.median([means(one)[round(share * EPOCHS)] for one in runs]) for share in (0.5, 0.75, 0.95)

@@ -65,7 +65,7 @@ def again(once, evaluated, evaluation, script, command_line):
             shutil.copytree(evaluated[0], folder)
         if name == "same":
             (folder / "runs/constant/0.001/seed1.json").unlink()  # as if killed before it was finished
-            (folder / "runs/cosine_linear/0.01/seed2.json").write_text("{}")
+            (folder / "runs/cosine_linear/0.01-warmup0.1/seed2.json").write_text("{}")
         if name == "damaged":
             (folder / "configuration.json").write_text('{"epo')
         if name == "killed":
@@ -140,7 +140,8 @@ def test_the_tables_hold_the_numbers_of_results_json(page, results):
         assert shown["final loss"] == f"{row['final_loss']:.4f}"
         assert shown["test accuracy"] == f"{row['test_accuracy']:.4f}"
         assert shown["reached"] == f"{against['reached']}/3"
-        assert shown["learning rate"] == f"{row['learning_rate']:g}"
+        warm = ", warm-up 0.1" if row["warmup_tuned"] else ""
+        assert shown["learning rate"] == f"{row['learning_rate']:g}{warm}"
         if row["over"]:
             assert shown["speed-up, steps [95 %]"] == bounded(against)
             assert shown["speed-up, seconds [95 %]"].lstrip("≈≤≥ ") == interval(against["seconds"]["speed_up"])
@@ -276,7 +277,11 @@ def test_targets_and_rates_are_written_before_any_arm_is_trained_that_jumps(eval
 def test_the_same_command_again_trains_only_what_is_missing_or_damaged(again, results):
     folder, code, _, err, before = again("same")
     assert code == 0, err
-    lost = {"runs/constant/0.001/seed1.json", "runs/constant/0.001/seed1.npz", "runs/cosine_linear/0.01/seed2.json"}
+    lost = {
+        "runs/constant/0.001/seed1.json",
+        "runs/constant/0.001/seed1.npz",
+        "runs/cosine_linear/0.01-warmup0.1/seed2.json",
+    }
     after = times(folder)
     assert {file for file, time in after.items() if before.get(file) != time} <= lost
     assert after.keys() == before.keys() | lost
@@ -312,7 +317,9 @@ def test_more_arms_and_more_seeds_join_what_is_there(again, results):
     after = times(folder)
     assert {file: after[file] for file in before} == before
     fresh = {Path(file).with_suffix("").parts[1:] for file in after.keys() - before.keys()}
-    rates = {row["name"]: f"{row['learning_rate']:g}" for row in read(folder)["arms"]}
+    rates = {
+        row["name"]: f"{row['learning_rate']:g}" + "-warmup0.1" * row["warmup_tuned"] for row in read(folder)["arms"]
+    }
     assert fresh == {
         *((name, rates[name], "seed3") for name in ARMS), *((name, rates[name], f"seed{n}") for name in MORE for n in range(4)),
         ("cosine_ema", rates["cosine"], "seed1000"), ("cosine_ema", rates["cosine"], "seed1001"),  # a base with targets of its own

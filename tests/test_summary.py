@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from curves import plan, reaching, results, run
+from curves import CHOSEN, plan, reaching, results, run
 
 from evaluate import cost, summarise, verdicts
 from evaluate.arms import Arm, Average
@@ -380,12 +380,15 @@ def test_and_not_hidden_by_a_faster_arm_that_is_not_sure():
 def test_a_rate_at_the_edge_of_its_grid_is_said():
     arms = ARMS | {"quick": Arm(learning_rate="tuned", over="constant", optimizer="muon"), "slow": Arm(learning_rate="tuned", over="constant")}  # fmt: skip
     own = plan(**arms)
-    chosen = {name: {"learning_rate": 0.1, "final_loss": {}, "at_edge": True} for name in ("cosine", "quick", "slow")}
+    chosen = {
+        name: CHOSEN | {"at_edge": True, "warmup_at_edge": name == "slow"} for name in ("cosine", "quick", "slow")
+    }
     made = summarise(own, chosen, {arm.name: {"0.75": 0.5} for arm in own.arms}, lambda arm, seed: reaching(20))
     lines = [line for line in made["verdicts"] if "the edge of" in line]
     assert lines == [
         "The learning rate of cosine lies at the edge of its grid: a wider one may do better, and make the gains over it smaller.",
         "The learning rates of quick, slow lie at the edge of their grids: a wider one may do better.",
+        "The warm-up of slow lies at the edge of its grid: another one may do better.",
     ]
     assert all(map(verdicts.warns, lines))
 

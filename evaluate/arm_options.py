@@ -1,0 +1,99 @@
+"""The options of an arm that come in groups: its jumps, their guard, its rate's factor, an outer step, an average."""
+
+from dataclasses import dataclass, field
+
+from nowcast.types import UserError
+
+EMA, LAWA = "ema", "lawa"
+
+
+@dataclass
+class Jump:
+    """How an arm jumps: the options of :func:`nowcast.periodic`, with times in snapshots, so that they fit any task."""
+
+    every: int = 1
+    """Snapshots of the comparison from one to the next in the window."""
+    horizon: int | None = None
+    """Null: the forecaster's own."""
+    horizon_to: int | None = None
+    """The horizon falls from ``horizon`` to this over the run's jumps, by :func:`nowcast.decaying_horizon`."""
+    damping: float = 1.0
+    operations: list[str] | None = None
+    start_after: float = 0.0
+    stop_after: float | None = None
+    moments: str = "keep"
+    max_relative_jump: float | None = None
+    min_drift: float | None = None
+    history_dtype: str | None = None
+
+
+@dataclass
+class GuardOptions:
+    """Those of :class:`nowcast.Guard`; ``after`` in snapshots."""
+
+    tolerance: float = 0.0
+    dampings: list[float] = field(default_factory=lambda: [1.0])
+    after: float = 0.0
+    give_up: int | None = None
+    longest: bool = False
+
+
+@dataclass
+class Auto:
+    """A rate that follows the run's drift: the options of :func:`nowcast.auto_rate`."""
+
+    every: int = 20
+    """Steps."""
+    target: float = 0.02
+    until: float = 0.5
+    """The share of the run after which the multiplier stays."""
+
+    def __post_init__(self) -> None:
+        require(self.every >= 1, "auto.every", self.every, "must be 1 step or more")
+        require(-1 < self.target < 1, "auto.target", self.target, "must be a drift, such as 0.02")
+        require(0 < self.until <= 1, "auto.until", self.until, "must be a share of the run, above 0, at most 1")
+
+
+@dataclass
+class Outer:
+    """Lookahead (``momentum=0``), and SNOO: after so many steps, a step of Nesterov's momentum along what they moved."""
+
+    every: int = 5
+    learning_rate: float = 0.5
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.every >= 1, "outer.every", self.every, "must be 1 step or more")
+        require(0 < self.learning_rate <= 10, "outer.learning_rate", self.learning_rate, "must be above 0, such as 0.5")
+        require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "must be 0 or more, below 1")
+
+
+@dataclass
+class Average:
+    """Which average of its weights an arm is judged by; training goes on from the weights themselves."""
+
+    kind: str = EMA
+    """``ema``, of every step's; ``lawa``, of the last snapshots."""
+    decay: float = 0.99
+    """Of the EMA, a step."""
+    last: int = 5
+    """Of LAWA: how many snapshots."""
+
+    def __post_init__(self) -> None:
+        require(self.kind in (EMA, LAWA), "average.kind", self.kind, f"must be {EMA} or {LAWA}")
+        require(0 < self.decay < 1, "average.decay", self.decay, "must be above 0, below 1, such as 0.99")
+        require(self.last >= 2, "average.last", self.last, "must be 2 snapshots or more")
+
+
+def require(ok: object, key: str, value: object, rule: str) -> None:
+    """Refuse a setting of an arm that is not ``ok``.
+
+    Raises:
+        UserError: It is not; the line names the key, the value, and the ``rule`` that it broke.
+
+    Example:
+        >>> from evaluate.arm_options import require
+        >>> require(True, "outer.every", 5, "must be 1 step or more")
+    """
+    if not ok:
+        raise UserError(f"{key}={value}: {rule}")

@@ -1,0 +1,68 @@
+"""What calibration chose for tuned arms, in words: the learning rate, the warm-up, and what it chose from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from collect.tasks.protocol import Metric
+from evaluate.metrics import number, oriented
+
+SHOWN = 6
+"""Pairs of a grid that are all shown; of more the best ones."""
+BEST = 3
+
+
+def of(row: Mapping[str, Any]) -> str:
+    """An arm's learning rate, and its warm-up where that was tuned too: ``0.01, warm-up 0.1``."""
+    warm = f", warm-up {row['settings']['warmup']:g}" if row.get("warmup_tuned") else ""
+    return f"{row['learning_rate']:g}{warm}"
+
+
+def grid(chosen: Mapping[str, Any]) -> str:
+    """How many rates and warm-ups a choice is from.
+
+    Example:
+        >>> from evaluate.chosen_rates import grid
+        >>> grid({"rates": 5, "warmups": 1})
+        '5 rates × 1 warm-up'
+    """
+    counts = ((chosen["rates"], "rate"), (chosen["warmups"], "warm-up"))
+    return " × ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in counts)
+
+
+def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
+    """What calibration tried and what that came to, of many pairs the best; and whether the choice lies at the grid's edge."""
+    found: Mapping[str, float | None] = chosen[f"final_{metric.name}"]
+    pairs, said = list(found), ""
+    if len(found) > SHOWN:
+        finite = [pair for pair, value in found.items() if value is not None]
+        pairs, said = sorted(finite, key=lambda pair: float(oriented(metric, found[pair])))[:BEST], f"{grid(chosen)}; "
+    edge = "; at the grid's edge" if chosen["at_edge"] or chosen.get("warmup_at_edge") else ""
+    return f"{said}{'; '.join(f'{pair}: {number(found[pair])}' for pair in pairs)}{edge}"
+
+
+def method(results: Mapping[str, Any], metric: Metric, split: str) -> list[str]:
+    """How tuned arms were calibrated, in sentences; older results chose a rate alone, by the median."""
+    rates, runs = results["rates"], len(results["protocol"]["calibration_seeds"])
+    at_end = f"final {split} {metric.name} of {runs} calibration run{'s' * (runs > 1)}"
+    old = [name for name, chosen in rates.items() if "warmups" not in chosen]
+    pairs = [f"{name} of {grid(chosen)}" for name, chosen in rates.items() if name not in old]
+    said = []
+    if old:
+        said.append(f"The tuned learning rate of {_listed(old)} is the one of the grid with the best median {at_end}.")
+    if pairs:
+        said.append(
+            f"Tuned arms have the pair of learning rate and warm-up with the best mean {at_end}: {_listed(pairs)}."
+        )
+    return said
+
+
+def edges(rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Tuned warm-ups that another grid may better."""
+    names = [name for name, chosen in rates.items() if chosen.get("warmup_at_edge")]
+    return (
+        [f"The warm-up of {_listed(names)} lies at the edge of its grid: another one may do better."] if names else []
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
