@@ -80,10 +80,9 @@ def compared(tmp_path_factory):
     return folder, write(folder, results, ["python line.py"])
 
 
-@pytest.mark.parametrize("name", ["prodigy", "dadapt_adamw"])
+@pytest.mark.parametrize("name", ["prodigy", "dadapt_adamw", "mechanize"])
 @pytest.mark.parametrize("together", [False, True])
-def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(monkeypatch, name, together):
-    monkeypatch.setitem(optimizers.OPTIMIZERS, name, getattr(optax.contrib, name))
+def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(name, together):
     task, rates = Kept(), np.full(6, 0.5, np.float32)
     tx = nowcast.periodic(optimizers.make(name), nowcast.forecasters.Linear(window=3), every=2)
     params, extra = task.init(0)

@@ -21,6 +21,9 @@ THEIRS = {
         muon_weight_dimension_numbers={"bias": None, "conv": MATRIX((0, 1, 2), 3), "fc": MATRIX(0, 1)},
         consistent_rms=0.2,
     ),
+    "prodigy": optax.contrib.prodigy,
+    "dadapt_adamw": optax.contrib.dadapt_adamw,
+    "mechanize": lambda rate: optax.contrib.mechanize(optax.adam(rate)),
 }
 
 

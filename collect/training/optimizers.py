@@ -22,8 +22,15 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "muon": lambda rate: optax.contrib.muon(rate, muon_weight_dimension_numbers=_matrices, consistent_rms=0.2),
     "schedule_free": lambda rate: optax.contrib.schedule_free_adamw(rate),
+    "prodigy": lambda rate: optax.contrib.prodigy(rate),
+    "dadapt_adamw": lambda rate: optax.contrib.dadapt_adamw(rate),
+    "mechanize": lambda rate: optax.contrib.mechanize(optax.adam(rate)),
 }
 """By their learning rate, which may be traced."""
+FIND_THEIR_RATE = ("prodigy", "dadapt_adamw")
+"""Those whose rate is a factor of one that they estimate: 1 is meant, whatever the task."""
+OWN_WEIGHTS = ("schedule_free", "mechanize")
+"""Those whose next weights come from weights that they keep: their update is no multiple of the rate."""
 SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "constant": np.ones_like,
     "cosine": lambda progress: (1 + np.cos(np.pi * progress)) / 2,
@@ -38,6 +45,9 @@ GRIDS = {
     "sgd": (1e-2, 1e-1, 3e-1, 1.0, 3.0),
     "muon": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "schedule_free": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "prodigy": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "dadapt_adamw": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "mechanize": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
 }
 """The learning rates that tuning tries, wide enough that the best one is rarely the first or the last."""
 
@@ -50,7 +60,7 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
     factors = getattr(task, "rates", None)
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
-    if factors is not None and name == "schedule_free":  # its update is no multiple of the rate: it averages weights
+    if factors is not None and name in OWN_WEIGHTS:
         raise UserError(f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose another")
 
     def update(
