@@ -1,5 +1,6 @@
 """A comparison from its configuration to its results: calibrate, fix the targets, train every arm, summarise."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from collect.tasks import build
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
-from evaluate import cost, metrics, pictures, report
+from evaluate import cost, metrics, pictures, report, robust
 from evaluate.arms import ORACLE, Arm, bases, resolve
 from evaluate.config import EvaluateConfig
 from evaluate.folder import claim, locked, write_json
@@ -25,6 +26,7 @@ from evaluate.forecasters import load, made_by, of, seen
 from evaluate.protocol import (
     HONEST,
     PAPER,
+    ROBUST,
     WARMUPS,
     Plan,
     calibration_arms,
@@ -34,8 +36,11 @@ from evaluate.protocol import (
     settled,
     warmed,
 )
+from evaluate.starts import SWEPT, WARMUP, prepared, rows
+from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
 from evaluate.trials import Trials
+from evaluate.verdicts import cautions
 from nowcast.paths import check_writable, expanded
 from nowcast.types import UserError, whole
 
@@ -54,6 +59,7 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
         record_every=config.record_every, target_share=config.target_share,
         target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
+        starts=config.robust.starts if config.protocol == ROBUST else None, start_warmup=config.robust.warmup,
         workers=config.workers, together=config.together, about=about(config), stop=stop,
     ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
 
@@ -77,7 +83,7 @@ def compare(
     learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None,
     warmups: Sequence[float] = WARMUPS, seeds: Sequence[int] = range(5),
     calibration_seeds: Sequence[int] = range(1000, 1003), record_every: int | None = None, target_share: float = 0.75,
-    target_accuracy: float | None = None, workers: int | None = None, together: bool | None = None,
+    target_accuracy: float | None = None, starts: Sequence[float] | None = None, start_warmup: float = WARMUP, workers: int | None = None, together: bool | None = None,
     about: Mapping[str, Any] | None = None, stop: Stop | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
@@ -96,6 +102,8 @@ def compare(
         record_every: Steps between two snapshots and evaluations; what the task says when None.
         target_share: The headline's target: what a base has reached after this share of its length.
         target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task that has one.
+        starts: Instead, the robust protocol: every arm from these multiples of the rate that is best for a swept base.
+        start_warmup: There, of arms that say none.
         workers: Runs side by side; None: as many as cores.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
         about: What else all runs of the folder depend on, for its check and for the report.
@@ -114,7 +122,10 @@ def compare(
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
     metrics.check(task)
-    chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
+    if starts is None:
+        chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
+    else:
+        chosen, left_out = prepared(arms, optimizer=optimizer, warmup=start_warmup)
     forecasters = {str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
     plan = Plan(
         arms=tuple(chosen),
@@ -139,23 +150,32 @@ def compare(
     content = fingerprint(task)
     own = {
         "task": task.name, "content": content, "epochs": epochs, "record_every": record_every,
-        "protocol": plan.protocol, "target_share": target_share, "learning_rate": learning_rate,
+        "protocol": plan.protocol if starts is None else ROBUST, "target_share": target_share, "learning_rate": learning_rate,
         "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan),
     }  # fmt: skip
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
     with locked(folder):
         rates, targets = _calibrate(plan, trials, folder)
-        trials.train([settled(arm, rates) for arm in chosen], plan.seeds, "compare")
+        spread = {} if starts is None else spread_from(chosen, rates[SWEPT]["learning_rate"], starts)
+        trained = rows(chosen, rates, spread)
+        trials.train(list(trained.values()), plan.seeds, "compare")
 
-    by_name = {arm.name: settled(arm, rates) for arm in chosen}
     errors = {
-        name: trials.forecast_errors(arm, by_name[arm.over], plan.seeds) for name, arm in by_name.items() if arm.over
+        name: trials.forecast_errors(arm, trained[arm.over], plan.seeds)
+        for name, arm in trained.items()
+        if arm.over and starts is None
     }
-    known = {arm.name: forecasters[str(arm.forecast_by)] for arm in chosen if str(arm.forecast_by) in forecasters}
+    known = {name: forecasters[str(arm.forecast_by)] for name, arm in trained.items() if arm.forecast_by in forecasters}
     identities = {name: one.identity for name, one in known.items()}
-    results = summarise(plan, rates, targets, trials.curve, errors, identities)
+    shown = dataclasses.replace(plan, arms=tuple(dataclasses.replace(arm, name=name) for name, arm in trained.items()))
+    results = summarise(
+        shown, rates, targets, lambda arm, seed: trials.curve(trained[arm.name], seed), errors, identities
+    )
     _check_reached(plan, results)
     cards = {name: one.card for name, one in known.items()}
+    if starts is not None:
+        results |= {"robust": robust.summarised(results, spread, plan.metric, start_warmup)}
+        results |= {"verdicts": [robust.sentence(results), *cautions(shown, results["arms"], rates, targets)]}
     return results | {
         "about": {
             "task": task.name, "content": content, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,

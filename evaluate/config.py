@@ -18,7 +18,8 @@ from collect.config import (
     require,
 )
 from evaluate.arms import NAME, TUNED, Arm
-from evaluate.protocol import HONEST, PAPER, WARMUPS
+from evaluate.protocol import HONEST, PAPER, ROBUST, WARMUPS
+from evaluate.starts import STARTS, WARMUP, prepared
 from nowcast.paths import at_home
 
 
@@ -46,6 +47,20 @@ class TunedConfig:
 
 
 @dataclass
+class RobustConfig:
+    """From where the robust protocol trains its arms."""
+
+    starts: list[float] = field(default_factory=lambda: list(STARTS))
+    warmup: float = WARMUP
+
+    def __post_init__(self) -> None:
+        rule = "must be multiples of the best rate, each once, above 0 and at most 1000, such as [0.125,1]"
+        fine = self.starts and len({*self.starts}) == len(self.starts) and all(0 < one <= 1000 for one in self.starts)
+        require(bool(fine), "robust.starts", self.starts, rule)
+        require(0 <= self.warmup < 1, "robust.warmup", self.warmup, "must be a share of the run, 0 or more, below 1")
+
+
+@dataclass
 class EvaluateConfig:
     """One comparison: some arms on one task."""
 
@@ -60,6 +75,7 @@ class EvaluateConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     tuned: TunedConfig = field(default_factory=TunedConfig)
+    robust: RobustConfig = field(default_factory=RobustConfig)
     seeds: int = 5
     seed: int = 0
     epochs: int = 20
@@ -88,8 +104,8 @@ class EvaluateConfig:
             self.tuned.seed,
             "calibration seeds must not be among the seeds that are compared",
         )
-        one_of("protocol", self.protocol, (HONEST, PAPER))
-        needs = self.protocol == HONEST or any(arm.learning_rate == TUNED for arm in self.arm.values())
+        one_of("protocol", self.protocol, (HONEST, PAPER, ROBUST))
+        needs = self.protocol != PAPER or any(arm.learning_rate == TUNED for arm in self.arm.values())
         rule = "an honest target and a tuned rate need the validation split; must be true"
         require(self.data.validation or not needs, "data.validation", "false", rule)
         require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
@@ -101,6 +117,8 @@ class EvaluateConfig:
                 one_of(f"arm.{name}.optimizer", arm.optimizer, collect.training.optimizers.OPTIMIZERS)
             if arm.schedule is not None:
                 one_of(f"arm.{name}.schedule", arm.schedule, collect.training.optimizers.SCHEDULES)
+        if self.protocol == ROBUST:
+            prepared(self.arm, optimizer=self.optimizer.name)  # refuses arms that it cannot have
         require(
             self.optimizer.schedule == "constant",
             "optimizer.schedule",

@@ -30,7 +30,9 @@ STYLE: Any = PLAIN | {
 
 
 def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one."""
+    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one; of the robust protocol ``robust``."""
+    if "robust" in results:
+        return {"robust": robust(results)}
     found = {"sweep": sweep(results), "curves": curves(results)}
     return {name: figure for name, figure in found.items() if figure is not None}
 
@@ -179,6 +181,34 @@ def _gains(axes: Axes, arms: Mapping[str, Sequence[tuple[float, Ratio]]], looks:
         value, low, high = np.array([found for _, found in points], float).T
         axes.plot(rates, value, f"o{dashes}", color=colour, ms=5, lw=1.2)
         axes.vlines(rates, low, high, color=colour, lw=1.8, alpha=0.55)
+
+
+def robust(results: Mapping[str, Any]) -> Figure:
+    """Where each method ends, by the rate that it began with: medians over seeds; dashed, where the swept base ends.
+
+    What is not finite has no mark. Of what is compared by ratio and better when lower, like a loss, the axis is logarithmic.
+    """
+    metric, block = metrics.of(results)[0], results["robust"]
+    rows = {row["name"]: row for row in results["arms"]}
+    rates = [start * block["learning_rate"] for start in block["starts"]]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.5, 4.8), layout="constrained")
+        axes = figure.subplots()
+        for method, (dashes, colour) in zip(block["methods"], cycle(product(DASHES, COLOURS[1:])), strict=False):
+            finals = [rows[start["arm"]][f"final_{metric.name}"] for start in method["starts"]]
+            values = [np.nan if one is None else one for one in finals]
+            axes.plot(rates, values, f"o{dashes}", color=colour, ms=5, lw=1.6, label=method["name"])
+        base = rows[block["base"]][f"final_{metric.name}"]
+        axes.axhline(np.nan if base is None else base, color=INK, lw=1, ls="--", alpha=0.6, label=block["base"])
+        split = metrics.splits(results)[0]
+        axes.set(xscale="log", xlabel="learning rate one began with", ylabel=f"final {split} {metric.name}")
+        axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
+        axes.set_xticks([], minor=True)
+        if metric.better == "lower" and metric.compare == "ratio":
+            axes.set(yscale="log")
+            _round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
+        figure.legend(loc="outside right upper")
+    return figure
 
 
 def svg(figure: Figure, name: str) -> str:

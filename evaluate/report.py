@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.figures import Figure
-from evaluate import pictures, tables, words
+from evaluate import pictures, robust, tables, words
 from evaluate.tables import Table
 from evaluate.verdicts import tone
 from nowcast.text import align
@@ -29,13 +29,37 @@ pre { padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: 
 
 def page(results: Mapping[str, Any]) -> str:
     """The whole report of one task as an HTML page: pictures inside, nothing loaded from elsewhere."""
-    about, protocol = results["about"], results["protocol"]
+    about = results["about"]
     parts = [
         f"<h1>Ways to train, compared on {_esc(about['task'])}</h1>",
         f'<p class="quiet facts">{_esc(words.setting(results))}</p>',
     ]
     if results["verdicts"]:
         parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
+    parts += _from_any_rate(results) if "robust" in results else _compared(results)
+    if len(rows := tables.jumps(results)) > 1:
+        parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
+    if len(rows := tables.forecasts(results)) > 1:
+        parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(words.FORECASTS)}</p>", table(rows)]
+    parts += ["<h2>What it cost</h2>", f"<p>{_esc(words.costs(results))}</p>", table(tables.costs(results))]
+    parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
+    parts += closing([results], results["commands"])
+    return document(f"Compared on {about['task']}: {words.protocol(results)} protocol", parts)
+
+
+def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
+    """The robust protocol: regrets from every start, their picture, steps to the base's targets, and the runs."""
+    parts = ["<h2>From any rate</h2>", f"<p>{_esc(robust.words(results))}</p>", table(robust.regrets(results))]
+    parts.append(figure(pictures.drawn(results)["robust"], "robust"))
+    parts.append("<h2>Steps to what the base had reached</h2>")
+    base = results["robust"]["base"]
+    parts += [table(robust.steps(results, share)) for share in results["targets"][base]]
+    return [*parts, *over(results, base)]
+
+
+def _compared(results: Mapping[str, Any]) -> list[str]:
+    """Arms over their bases: gains, tables by base, and how runs went."""
+    parts: list[str] = []
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
         parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(words.FOREST)}</p>']
@@ -63,14 +87,7 @@ def page(results: Mapping[str, Any]) -> str:
             f"<p>{_esc(words.metrics_table(results))}</p>",
             table(rows),
         ]
-    if len(rows := tables.jumps(results)) > 1:
-        parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
-    if len(rows := tables.forecasts(results)) > 1:
-        parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(words.FORECASTS)}</p>", table(rows)]
-    parts += ["<h2>What it cost</h2>", f"<p>{_esc(words.costs(results))}</p>", table(tables.costs(results))]
-    parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
-    parts += closing([results], results["commands"])
-    return document(f"Compared on {about['task']}: {protocol['name']} protocol", parts)
+    return parts
 
 
 def over(results: Mapping[str, Any], base: str, level: int = 2) -> list[str]:
@@ -94,7 +111,9 @@ def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -
 def markdown(results: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
     lines = [f"### {results['about']['task']}", "", words.setting(results), ""]
-    for base in tables.panels(results):
+    if "robust" in results:
+        lines += [robust.words(results), "", tables.markdown(robust.regrets(results)), ""]
+    for base in [] if "robust" in results else tables.panels(results):
         lines += [
             f"**Over {base}.** {words.target(results, base)}",
             "",
@@ -108,7 +127,9 @@ def markdown(results: Mapping[str, Any]) -> str:
 def text(results: Mapping[str, Any]) -> str:
     """The tables for a terminal, with targets and verdicts."""
     lines = []
-    panels = tables.panels(results)
+    if "robust" in results:
+        lines += ["", robust.words(results), *align(robust.regrets(results))]
+    panels = {} if "robust" in results else tables.panels(results)
     for base in panels:
         lines += ["", f"over {base}. {words.target(results, base)}", *align(tables.main(results, base))]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:

@@ -23,20 +23,23 @@ def verdicts(
 ) -> list[str]:
     """What to bear in mind of this comparison, then a sentence per arm over its base."""
     by_name = {row["name"]: row for row in rows}
+    over = [_over(plan, row, by_name[row["over"]]) for row in rows if row["over"]]
+    return [*cautions(plan, rows, rates, targets), *_without_forecasts(plan, rows), *over]
+
+
+def cautions(
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    rates: Mapping[str, Mapping[str, Any]],
+    targets: Mapping[str, Mapping[str, float]],
+) -> list[str]:
+    """What to bear in mind whatever came out: few seeds, bases that diverged, rates at a grid's edge, targets that get no better."""
     diverged = [
         f"{row['diverged']} of {len(plan.seeds)} runs of the base {row['name']} DIVERGED."
         for row in rows
         if not row["over"] and row["diverged"]
     ]
-    over = [_over(plan, row, by_name[row["over"]]) for row in rows if row["over"]]
-    return [
-        *_few_seeds(len(plan.seeds)),
-        *diverged,
-        *_edges(rows, rates),
-        *_flat(plan, targets),
-        *_without_forecasts(plan, rows),
-        *over,
-    ]
+    return [*_few_seeds(len(plan.seeds)), *diverged, *_edges(rows, rates), *_flat(plan, targets)]
 
 
 def _few_seeds(seeds: int) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluate import chosen_rates, metrics, tables
-from evaluate.protocol import HONEST, target_metric
+from evaluate.protocol import HONEST, ROBUST, target_metric
 
 
 def setting(results: Mapping[str, Any]) -> str:
@@ -12,10 +12,15 @@ def setting(results: Mapping[str, Any]) -> str:
     about, seeds = results["about"], len(results["protocol"]["seeds"])
     first = (
         f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of {about['steps_per_epoch']} steps, a snapshot every {about['record_every']} steps, {seeds} paired "
-        f"seed{'s' * (seeds > 1)}, {results['protocol']['name']} protocol."
+        f"seed{'s' * (seeds > 1)}, {protocol(results)} protocol."
     )
     left = [f"Left out, for want of its forecaster: {', '.join(about['left_out'])}."] if about["left_out"] else []
     return " ".join([first, *_spacing(results), *(line for line in about["seen"] if "ALREADY" in line), *left])
+
+
+def protocol(results: Mapping[str, Any]) -> str:
+    """The protocol's name: the robust one judges runs as the honest one does."""
+    return ROBUST if "robust" in results else str(results["protocol"]["name"])
 
 
 def _spacing(results: Mapping[str, Any]) -> list[str]:

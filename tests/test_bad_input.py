@@ -126,7 +126,9 @@ EVALUATE = [
     ("arm.constant_linear.of=average", "arm.constant_linear.of=average"), ("+arm={{constant:{{average:{{kind:swa}}}}}}", "kind=swa"), ("+arm={{constant:{{outer:{{every:0}}}}}}", "outer.every=0"),
     ("arm.constant.average={{kind:swa}}", "arm.constant.average="), ("arm.constant_linear.guard.after=0.5", "arm.constant_linear.guard.after="), ("+arm.mine={{over:constant}}", "+arm={{mine: "),
     ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"), ("+arm={{mine:{{ovr:constant}}}}", "ovr"), ("+arm={{a:{{over:b}},b:{{over:a}}}}", "circle"),
-    ("+arm={{a/b:{{over:constant}}}}", "a/b"), ("+arm={{mine:3}}", "mine"), ("protocol=kind", "honest, paper"), ("target_accuracy=0", "target_accuracy=0"),
+    ("+arm={{a/b:{{over:constant}}}}", "a/b"), ("+arm={{mine:3}}", "mine"), ("protocol=kind", "honest, paper"), ("protocol=robust robust.starts=[]", "robust.starts=[]"), ("protocol=robust robust.starts=[1,-1]", "above 0"),
+    ("protocol=robust robust.starts=[1,1]", "each once"), ("robust.warmup=1", "robust.warmup=1"), ("protocol=robust arm=[cosine_1e-2] forecaster=", "arm.cosine_1e-2.learning_rate=0.01: protocol=robust trains every arm"),
+    ("protocol=robust arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"), ("protocol=robust arm=[prodigy] forecaster=", "add it to arm=[prodigy]"), ("target_accuracy=0", "target_accuracy=0"),
     ("target_accuracy=1", "target_accuracy=1"), ("data.validation=false", "data.validation=false"), ("protocol=paper data.validation=false", "tuned"),
     ("beside=theirs", "beside"), ("published={folder}", "no arm of this command jumps by it"), ("arm=[constant,constant_linear]", "forecaster="), ("epochs=2 arm=[constant] forecaster=", "a run has 3 evaluations"), ("-m report={folder}", "is no report"), ("-m report={one}", "holds a report of one task"),
 ]  # fmt: skip
@@ -162,7 +164,7 @@ TYPED = {
     "evaluate": [
         "forecaster={damaged_bundle}", "arm=[]", "arm=[constant,constnt_linear]", "+arm={{mine:3}}", "arm.constant.average={{kind:swa}}",
         "arm.constant_linear.guard.after=0.5",
-        "protocol=kind", "-m report={folder}", "-m report={one}",
+        "protocol=kind", "protocol=robust robust.starts=[]", "-m report={folder}", "-m report={one}",
     ],
     "report": ["reports={one}", "reports=[{one},{old_report}]"],
     "inspect_corpus": ["pictures={file}", "weights=0"],

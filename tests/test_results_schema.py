@@ -71,6 +71,8 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
             assert missing <= {
                 "metrics",
                 "splits",
+                "robust",
+                "auto",
                 "warmup_tuned",
                 "warmup",
                 "warmup_at_edge",

@@ -15,8 +15,18 @@ from collect.commands.cli import command, command_line
 from evaluate.config import EvaluateConfig
 from nowcast.types import UserError
 
+ROBUST_ARMS = (
+    "cosine", "cosine_auto", "prodigy", "dadapt_adamw", "mechanize", "schedule_free", "cosine_gram_guarded"
+)  # fmt: skip
+"""What protocol=robust compares where the command names no arms."""
 GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_title")
 """What does not tell one report from another."""
+
+
+def with_arms(typed: list[str]) -> list[str]:
+    """The arguments, with the arms of the robust protocol where they ask for that and name none."""
+    named = any(re.match(r"(arm|experiment)=", one) for one in typed)
+    return typed if named or "protocol=robust" not in typed else [*typed, f"arm=[{','.join(ROBUST_ARMS)}]"]
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -72,4 +82,5 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
 
 def start() -> None:
     """Run the command."""
+    sys.argv[1:] = with_arms(sys.argv[1:])
     command("evaluate", EvaluateConfig, main, conclude)

@@ -1,0 +1,181 @@
+"""What the robust protocol comes to: each method's regret from every start, in numbers, in a sentence, and as tables.
+
+Regret is how much worse than the swept base a run ends: ``final loss / the base's`` by a metric compared by ratio (1: as good, above 1: worse),
+the difference by one that is compared so (0: as good, above 0: worse), whichever way the metric is better; paired by seed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from collect.intervals import mean_interval
+from collect.tasks.protocol import LOSS, Metric
+from evaluate import metrics
+from evaluate.arms import Arm
+from evaluate.starts import SWEPT, finds_its_rate, label, row
+from evaluate.tables import Ratio, Table, bound, number
+
+FLIPPED = str.maketrans("≥≤", "≤≥")
+"""A share of steps is the inverse of a speed-up, and so is its bound."""
+LOST = "∞"
+"""The regret of a method some of whose runs end in what is not finite."""
+
+
+def summarised(
+    results: Mapping[str, Any], spread: Mapping[str, Mapping[float, Arm]], metric: Metric, warmup: float
+) -> dict[str, Any]:
+    """The part of ``results.json`` that is the robust protocol's own, under ``robust``.
+
+    Args:
+        results: From :func:`evaluate.summarise`: the swept base, and a row for each method from each start.
+        spread: From :func:`evaluate.starts.spread`.
+        metric: What runs are judged by.
+        warmup: Of arms that say none.
+    """
+    rows = {one["name"]: one for one in results["arms"]}
+    base = rows[SWEPT]
+    return {
+        "base": SWEPT,
+        "learning_rate": base["learning_rate"],
+        "warmup": warmup,
+        "starts": list(next(iter(spread.values()))),
+        "methods": [_method(rows, base, name, starts, metric) for name, starts in spread.items()],
+    }
+
+
+def _method(
+    rows: Mapping[str, Any], base: Mapping[str, Any], name: str, starts: Mapping[float, Arm], metric: Metric
+) -> dict[str, Any]:
+    found = [_start(rows[row(arm, start)], base, start, metric) for start, arm in starts.items()]
+    each = None
+    if all(one["each"] for one in found):
+        each = _unscaled(metric, np.mean([_scaled(metric, one["each"]) for one in found], axis=0))
+    return {
+        "name": name,
+        "finds_its_rate": all(finds_its_rate(arm) for arm in starts.values()),
+        "mean": _interval(metric, each),
+        "each": each,
+        "starts": found,
+    }
+
+
+def _start(own: Mapping[str, Any], base: Mapping[str, Any], start: float, metric: Metric) -> dict[str, Any]:
+    each = _regrets(metric, own[f"final_{metric.name}_{metric.compare}"]["each"])
+    return {
+        "start": start,
+        "arm": own["name"],
+        "learning_rate": own["learning_rate"],
+        "regret": _interval(metric, each),
+        "each": each,
+        "diverged": own["diverged"],
+        "steps": {
+            share: {"share": _inverse(found["steps"]["speed_up"]), "reached": found["reached"]}
+            for share, found in own["against"][base["name"]].items()
+        },
+    }
+
+
+def _regrets(metric: Metric, each: Sequence[float] | None) -> list[float] | None:
+    """From an arm's values beside its base's, of which a higher ratio is better, to regrets, of which a lower one is."""
+    if each is None:
+        return None
+    return [1 / one for one in each] if metric.compare == "ratio" else metrics.oriented(metric, each).tolist()
+
+
+def _scaled(metric: Metric, values: Any) -> Any:
+    """On the scale that means are taken on: ratios have geometric ones."""
+    return np.log(values) if metric.compare == "ratio" else np.asarray(values, float)
+
+
+def _unscaled(metric: Metric, values: Any) -> list[float]:
+    return np.asarray(np.exp(values) if metric.compare == "ratio" else values).tolist()
+
+
+def _interval(metric: Metric, each: Sequence[float] | None) -> list[float]:
+    return [math.nan] * 3 if each is None else _unscaled(metric, mean_interval(_scaled(metric, each)))
+
+
+def _inverse(found: Sequence[float]) -> list[float]:
+    """Of a ratio with its interval."""
+    value, low, high = found
+    return [1 / value, 1 / high, 1 / low]
+
+
+def sentence(results: Mapping[str, Any]) -> str:
+    """Which method has the lowest mean regret, and the worst start of each."""
+    metric, block = metrics.of(results)[0], results["robust"]
+    finite = [one for one in block["methods"] if _finite(one["mean"])]
+    worst = ", ".join(f"{one['name']} {_worst(metric, one)}" for one in block["methods"])
+    if not finite:
+        return f"No method has a finite mean regret over the {len(block['starts'])} starts. Worst starts: {worst}."
+    lowest = min(float(one["mean"][0]) for one in finite)
+    best = [one for one in finite if one["mean"][0] == lowest]
+    has = "has" if len(best) == 1 else "alike have"
+    return (
+        f"Over {len(block['starts'])} starts {', '.join(one['name'] for one in best)} {has} the lowest mean regret, "
+        f"{metrics.shown(metric, best[0]['mean'])}; worst starts: {worst}."
+    )
+
+
+def _worst(metric: Metric, method: Mapping[str, Any]) -> str:
+    one = max(method["starts"], key=lambda one: float(one["regret"][0]) if _finite(one["regret"]) else math.inf)
+    value = metrics.shown(metric, one["regret"][:1] + [None] * 2) if _finite(one["regret"]) else LOST
+    return value if method["finds_its_rate"] else f"{value} from {label(one['start'])}"
+
+
+def _finite(found: Ratio) -> bool:
+    return found[0] is not None and math.isfinite(found[0])
+
+
+def regrets(results: Mapping[str, Any]) -> Table:
+    """Methods × starts: the regret, and its mean over starts."""
+    metric, block = metrics.of(results)[0], results["robust"]
+    table: Table = [
+        (f"regret, final {metric.name} [95 %]", *(f"from {label(start)}" for start in block["starts"]), "mean over starts")
+    ]  # fmt: skip
+    for one in block["methods"]:
+        cells = (_cell(metric, start["regret"], start["diverged"]) for start in one["starts"])
+        table.append((one["name"], *cells, _cell(metric, one["mean"], 0)))
+    return table
+
+
+def _cell(metric: Metric, found: Ratio, diverged: int) -> str:
+    text = metrics.shown(metric, found) if _finite(found) else LOST
+    return f"{text}, {diverged} diverged" if diverged else text
+
+
+def steps(results: Mapping[str, Any], share: str) -> Table:
+    """Methods × starts: steps to one of the base's targets, as a share of the base's own."""
+    block, rows = results["robust"], {one["name"]: one for one in results["arms"]}
+    metric, target = metrics.of(results)[0], results["targets"][block["base"]][share]
+    title = f"steps / {block['base']}'s, to {metric.name} {number(target)} ({float(share):.0%} of its length)"
+    table: Table = [(title, *(f"from {label(start)}" for start in block["starts"]))]
+    seeds = len(results["protocol"]["seeds"])
+    for one in block["methods"]:
+        cells = []
+        for start in one["starts"]:
+            sign = bound(rows[start["arm"]]["against"][block["base"]][share]).translate(FLIPPED)
+            found = start["steps"][share]
+            cells.append(f"{sign}{metrics.shown(LOSS, found['share'])} {found['reached']}/{seeds}")
+        table.append((one["name"], *cells))
+    return table
+
+
+def words(results: Mapping[str, Any]) -> str:
+    """How to read the tables and the picture."""
+    metric, block = metrics.of(results)[0], results["robust"]
+    as_good = f"{metrics.none(metric):g}"
+    sides = ("method", "base") if metric.compare == "ratio" else ("base", "method")
+    split = metrics.splits(results)[0]
+    chosen = results["rates"][block["base"]]
+    free = [one["name"] for one in block["methods"] if one["finds_its_rate"]]
+    said = (
+        f"Every method begins with so many times {block['learning_rate']:g}, the learning rate that is best for {block['base']} of "
+        f"{chosen['rates']} rates × {chosen['warmups']} warm-ups (with warm-up {chosen['warmup']:g}). Regret: its final {split} {metric.name} "
+        f"beside the base's, {metrics.pair(metric, *sides)}, paired by seed; {as_good}: "
+        f"as good, above: worse. Methods that say no warm-up have {block['warmup']:g}. {LOST}: a run ended in what is not finite."
+    )
+    alone = f" {', '.join(free)} find{'s' * (len(free) == 1)} a rate alone: from every start the runs are the same."
+    return said + alone * bool(free)
