@@ -170,6 +170,19 @@ def test_arms_of_one_name_must_be_the_same():
         joint.join([first, second])
 
 
+def test_a_tuned_warm_up_may_differ_from_task_to_task_and_one_that_an_arm_says_may_not():
+    arms = {"best": Arm(learning_rate="tuned"), "jumps": Arm(over="best", forecaster="linear")}
+    runs = {"constant": [20, 20], "best": [20, 20], "jumps": [10, 10]}
+    one, two = task("a", runs, **arms), task("b", runs, **arms)
+    for row in two["arms"]:
+        row["settings"]["warmup"] = 0.2 * row["warmup_tuned"]
+    assert [row["name"] for row in joint.join([one, two])["arms"]] == ["jumps"]
+    for row in (*one["arms"], *two["arms"]):
+        del row["warmup_tuned"]
+    with pytest.raises(UserError, match=r"the arms best are not the same \(warmup differs\)"):
+        joint.join([one, two])
+
+
 def test_two_tasks_that_happen_to_agree_show_none():
     lucky = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (10, 19)]
     line, *_ = joint.verdicts(joint.join(lucky))
