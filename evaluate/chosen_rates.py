@@ -1,4 +1,4 @@
-"""What calibration chose for tuned arms, in words: the learning rate, the warm-up, and what it chose from."""
+"""What calibration chose for tuned arms, in words: the learning rate, the warm-up, and their grid."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,29 +30,30 @@ def grid(chosen: Mapping[str, Any]) -> str:
 
 
 def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
-    """What calibration tried and what that came to, of many pairs the best; and whether the choice lies at the grid's edge."""
+    """What calibration tried and what that came to, of many pairs the best; and whether at an edge."""
     found: Mapping[str, float | None] = chosen[f"final_{metric.name}"]
     pairs, said = list(found), ""
     if len(found) > SHOWN:
-        finite = [pair for pair, value in found.items() if value is not None]
-        pairs, said = sorted(finite, key=lambda pair: float(oriented(metric, found[pair])))[:BEST], f"{grid(chosen)}; "
+        finite = [pair for pair in pairs if found[pair] is not None]
+        pairs = sorted(finite, key=lambda pair: float(oriented(metric, found[pair])))[:BEST]
+        said = f"{grid(chosen)}; "
     edge = "; at the grid's edge" if chosen["at_edge"] or chosen.get("warmup_at_edge") else ""
     return f"{said}{'; '.join(f'{pair}: {number(found[pair])}' for pair in pairs)}{edge}"
 
 
 def method(results: Mapping[str, Any], metric: Metric, split: str) -> list[str]:
-    """How tuned arms were calibrated, in sentences; older results chose a rate alone, by the median."""
+    """How tuned arms were calibrated, in sentences; older results chose a rate alone, by medians."""
     rates, runs = results["rates"], len(results["protocol"]["calibration_seeds"])
     at_end = f"final {split} {metric.name} of {runs} calibration run{'s' * (runs > 1)}"
     old = [name for name, chosen in rates.items() if "warmups" not in chosen]
     pairs = [f"{name} of {grid(chosen)}" for name, chosen in rates.items() if name not in old]
     said = []
     if old:
-        said.append(f"The tuned learning rate of {_listed(old)} is the one of the grid with the best median {at_end}.")
+        one = "is the one of the grid with the best median"
+        said.append(f"The tuned learning rate of {_listed(old)} {one} {at_end}.")
     if pairs:
-        said.append(
-            f"Tuned arms have the pair of learning rate and warm-up with the best mean {at_end}: {_listed(pairs)}."
-        )
+        pair = "the pair of learning rate and warm-up with the best mean"
+        said.append(f"Tuned arms have {pair} {at_end}: {_listed(pairs)}.")
     return said
 
 

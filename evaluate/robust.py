@@ -1,7 +1,8 @@
-"""What the robust protocol comes to: each method's regret from every start, in numbers, in a sentence, and as tables.
+"""What the robust protocol comes to: each method's regret from every start, as numbers and in words.
 
-Regret is how much worse than the swept base a run ends: ``final loss / the base's`` by a metric compared by ratio (1: as good, above 1: worse),
-the difference by one that is compared so (0: as good, above 0: worse), whichever way the metric is better; paired by seed.
+Regret is how much worse than the swept base a run ends, paired by seed. By a metric compared by ratio it
+is ``final loss / the base's`` (1: as good, above 1: worse). By one compared by difference it is a difference
+(0: as good, above 0: worse). Both are so whichever way the metric is better.
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 
 from collect.intervals import mean_interval
 from collect.tasks.protocol import LOSS, Metric
-from evaluate import metrics
+from evaluate import chosen_rates, metrics
 from evaluate.arms import Arm
 from evaluate.starts import SWEPT, finds_its_rate, label, row
 from evaluate.tables import Ratio, Table, bound, number
@@ -24,12 +25,15 @@ LOST = "∞"
 
 
 def summarised(
-    results: Mapping[str, Any], spread: Mapping[str, Mapping[float, Arm]], metric: Metric, warmup: float
+    results: Mapping[str, Any],
+    spread: Mapping[str, Mapping[float, Arm]],
+    metric: Metric,
+    warmup: float,
 ) -> dict[str, Any]:
     """The part of ``results.json`` that is the robust protocol's own, under ``robust``.
 
     Args:
-        results: From :func:`evaluate.summarise`: the swept base, and a row for each method from each start.
+        results: From :func:`evaluate.summarise`: a row for the base, and one for each method and start.
         spread: From :func:`evaluate.starts.spread`.
         metric: What runs are judged by.
         warmup: Of arms that say none.
@@ -46,7 +50,11 @@ def summarised(
 
 
 def _method(
-    rows: Mapping[str, Any], base: Mapping[str, Any], name: str, starts: Mapping[float, Arm], metric: Metric
+    rows: Mapping[str, Any],
+    base: Mapping[str, Any],
+    name: str,
+    starts: Mapping[float, Arm],
+    metric: Metric,
 ) -> dict[str, Any]:
     found = [_start(rows[row(arm, start)], base, start, metric) for start, arm in starts.items()]
     each = None
@@ -78,7 +86,7 @@ def _start(own: Mapping[str, Any], base: Mapping[str, Any], start: float, metric
 
 
 def _regrets(metric: Metric, each: Sequence[float] | None) -> list[float] | None:
-    """From an arm's values beside its base's, of which a higher ratio is better, to regrets, of which a lower one is."""
+    """Regrets, of which a lower one is better, from ratios, of which a higher one is, or differences."""
     if each is None:
         return None
     return [1 / one for one in each] if metric.compare == "ratio" else metrics.oriented(metric, each).tolist()
@@ -109,19 +117,22 @@ def sentence(results: Mapping[str, Any]) -> str:
     finite = [one for one in block["methods"] if _finite(one["mean"])]
     worst = ", ".join(f"{one['name']} {_worst(metric, one)}" for one in block["methods"])
     if not finite:
-        return f"No method has a finite mean regret over the {len(block['starts'])} starts. Worst starts: {worst}."
+        return f"No method has a finite mean regret over {len(block['starts'])} starts; worst: {worst}."
     lowest = min(float(one["mean"][0]) for one in finite)
     best = [one for one in finite if one["mean"][0] == lowest]
     has = "has" if len(best) == 1 else "alike have"
     return (
-        f"Over {len(block['starts'])} starts {', '.join(one['name'] for one in best)} {has} the lowest mean regret, "
-        f"{metrics.shown(metric, best[0]['mean'])}; worst starts: {worst}."
+        f"Over {len(block['starts'])} starts {', '.join(one['name'] for one in best)} {has} the lowest "
+        f"mean regret, {metrics.shown(metric, best[0]['mean'])}; worst starts: {worst}."
     )
 
 
 def _worst(metric: Metric, method: Mapping[str, Any]) -> str:
-    one = max(method["starts"], key=lambda one: float(one["regret"][0]) if _finite(one["regret"]) else math.inf)
-    value = metrics.shown(metric, one["regret"][:1] + [None] * 2) if _finite(one["regret"]) else LOST
+    def regret(start: Mapping[str, Any]) -> float:
+        return float(start["regret"][0]) if _finite(start["regret"]) else math.inf
+
+    one = max(method["starts"], key=regret)
+    value = metrics.shown(metric, [regret(one), None, None]) if _finite(one["regret"]) else LOST
     return value if method["finds_its_rate"] else f"{value} from {label(one['start'])}"
 
 
@@ -132,9 +143,8 @@ def _finite(found: Ratio) -> bool:
 def regrets(results: Mapping[str, Any]) -> Table:
     """Methods × starts: the regret, and its mean over starts."""
     metric, block = metrics.of(results)[0], results["robust"]
-    table: Table = [
-        (f"regret, final {metric.name} [95 %]", *(f"from {label(start)}" for start in block["starts"]), "mean over starts")
-    ]  # fmt: skip
+    starts = (f"from {label(start)}" for start in block["starts"])
+    table: Table = [(f"regret, final {metric.name} [95 %]", *starts, "mean over starts")]
     for one in block["methods"]:
         cells = (_cell(metric, start["regret"], start["diverged"]) for start in one["starts"])
         table.append((one["name"], *cells, _cell(metric, one["mean"], 0)))
@@ -150,7 +160,8 @@ def steps(results: Mapping[str, Any], share: str) -> Table:
     """Methods × starts: steps to one of the base's targets, as a share of the base's own."""
     block, rows = results["robust"], {one["name"]: one for one in results["arms"]}
     metric, target = metrics.of(results)[0], results["targets"][block["base"]][share]
-    title = f"steps / {block['base']}'s, to {metric.name} {number(target)} ({float(share):.0%} of its length)"
+    where = f"{metric.name} {number(target)} ({float(share):.0%} of its length)"
+    title = f"steps / {block['base']}'s, to {where}"
     table: Table = [(title, *(f"from {label(start)}" for start in block["starts"]))]
     seeds = len(results["protocol"]["seeds"])
     for one in block["methods"]:
@@ -171,11 +182,15 @@ def words(results: Mapping[str, Any]) -> str:
     split = metrics.splits(results)[0]
     chosen = results["rates"][block["base"]]
     free = [one["name"] for one in block["methods"] if one["finds_its_rate"]]
-    said = (
-        f"Every method begins with so many times {block['learning_rate']:g}, the learning rate that is best for {block['base']} of "
-        f"{chosen['rates']} rates × {chosen['warmups']} warm-ups (with warm-up {chosen['warmup']:g}). Regret: its final {split} {metric.name} "
-        f"beside the base's, {metrics.pair(metric, *sides)}, paired by seed; {as_good}: "
-        f"as good, above: worse. Methods that say no warm-up have {block['warmup']:g}. {LOST}: a run ended in what is not finite."
-    )
-    alone = f" {', '.join(free)} find{'s' * (len(free) == 1)} a rate alone: from every start the runs are the same."
-    return said + alone * bool(free)
+    rate, warm = f"{block['learning_rate']:g}", f"{chosen['warmup']:g}"
+    said = [
+        f"Every method begins with so many times {rate}, the learning rate that is best for {block['base']}",
+        f"of {chosen_rates.grid(chosen)} (with warm-up {warm}). Regret: its final {split} {metric.name}",
+        f"beside the base's, {metrics.pair(metric, *sides)}, paired by seed; {as_good}: as good, above: worse.",
+        f"Methods that say no warm-up have {block['warmup']:g}.",
+        f"{LOST}: a run ended in what is not finite.",
+    ]
+    if free:
+        finds = "finds" if len(free) == 1 else "find"
+        said.append(f"{', '.join(free)} {finds} a rate alone: from every start the runs are the same.")
+    return " ".join(said)

@@ -1,4 +1,4 @@
-"""The arms of the robust protocol: one swept base, and every other arm from rates that are many times too low or too high."""
+"""The arms of the robust protocol: one swept base, and all others from rates too low and too high."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from evaluate.arms import GIVEN, TUNED, Arm, resolve
 from evaluate.protocol import settled
 
 SWEPT = "swept"
-"""The base that all others are compared with: the command's optimizer with cosine decay, its rate and warm-up swept."""
+"""The base of all others: the command's optimizer with cosine decay, its rate and warm-up swept."""
 STARTS = (1 / 32, 1 / 8, 1 / 2, 1.0, 2.0, 4.0)
 """The rates that arms begin with, as multiples of the swept base's."""
 WARMUP = 0.05
@@ -21,7 +21,8 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP)
     """The swept base, and the arms that are compared with it, whose rates follow the base's.
 
     Args:
-        arms: By name. Their rates are ``given`` or ``tuned`` (both follow the base's), or the factor of an optimizer that finds its rate.
+        arms: By name. Their rates are ``given`` or ``tuned`` (both follow the base's), or the factor
+            of an optimizer that finds its rate.
         optimizer: Of the base, and of arms that say nothing else.
         warmup: Of arms that say none, a share of the run.
 
@@ -29,23 +30,27 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP)
         ``(arms, left out)``: the base first; optional arms without their forecaster are left out.
 
     Raises:
-        UserError: An arm fixes its learning rate, or has the base's name; what :func:`evaluate.resolve` refuses.
+        UserError: An arm fixes its learning rate, or has the base's name; what
+            :func:`evaluate.resolve` refuses.
 
     Example:
         >>> from evaluate import Arm
         >>> from evaluate.starts import prepared
-        >>> [(arm.name, arm.over) for arm in prepared({"cosine": Arm(schedule="cosine")}, optimizer="adam")[0]]
+        >>> arms, _ = prepared({"cosine": Arm(schedule="cosine")}, optimizer="adam")
+        >>> [(arm.name, arm.over) for arm in arms]
         [('swept', None), ('cosine', 'swept')]
     """
-    require(SWEPT not in arms, "arm", SWEPT, "is the name of the base that is swept; give the arm another one")
+    require(SWEPT not in arms, "arm", SWEPT, "is the name of the swept base; give the arm another one")
     resolved, left = resolve(
-        {name: _following(arm) for name, arm in arms.items()}, optimizer=optimizer, learning_rate=1.0
+        {name: _following(arm) for name, arm in arms.items()},
+        optimizer=optimizer,
+        learning_rate=1.0,
     )
     for arm in resolved:
         require(
             arm.learning_rate == TUNED or finds_its_rate(arm), f"arm.{arm.name}.learning_rate", arm.learning_rate,
-            f"protocol=robust trains every arm from the rates of robust.starts; leave the arm out, or give "
-            f"arm.{arm.name}.learning_rate={GIVEN}",
+            f"protocol=robust trains every arm from the rates of robust.starts; "
+            f"leave the arm out, or give arm.{arm.name}.learning_rate={GIVEN}",
         )  # fmt: skip
     base = Arm(schedule="cosine", learning_rate=TUNED)
     [swept], _ = resolve({SWEPT: base}, optimizer=optimizer, learning_rate=1.0)
@@ -71,15 +76,17 @@ def spread(arms: Sequence[Arm], best: float, starts: Sequence[float]) -> dict[st
 
 
 def rows(
-    arms: Sequence[Arm], rates: Mapping[str, Mapping[str, Any]], spread: Mapping[str, Mapping[float, Arm]]
+    arms: Sequence[Arm],
+    rates: Mapping[str, Mapping[str, Any]],
+    spread: Mapping[str, Mapping[float, Arm]],
 ) -> dict[str, Arm]:
-    """What is trained, by the name that it has in the results: each arm as calibration chose, and those of ``spread`` at every start."""
+    """What is trained, by its name in the results: each arm as calibration chose, or from every start."""
     own = {arm.name: settled(arm, rates) for arm in arms if arm.name not in spread}
     return own | {row(arm, start): arm for each in spread.values() for start, arm in each.items()}
 
 
 def row(arm: Arm, start: float) -> str:
-    """The name of an arm's runs from a start: ``cosine from 1/32``; that of the arm alone where the start makes no difference."""
+    """The name of an arm's runs from a start, ``cosine from 1/32``; the arm's where starts do not matter."""
     return arm.name if finds_its_rate(arm) else f"{arm.name} from {label(start)}"
 
 
@@ -91,12 +98,12 @@ def label(start: float) -> str:
         >>> label(1 / 32), label(0.3), label(4.0)
         ('1/32', '0.3', '4')
     """
-    inverse = 1 / start
-    return f"1/{round(inverse)}" if start < 1 and abs(inverse - round(inverse)) < 1e-9 else f"{start:g}"
+    inverse = round(1 / start)
+    return f"1/{inverse}" if start < 1 and abs(1 / start - inverse) < 1e-9 else f"{start:g}"
 
 
 def finds_its_rate(arm: Arm) -> bool:
-    """Whether an arm's rate is a factor of one that its optimizer estimates, so that there is no rate to begin with."""
+    """Whether an arm's rate is a factor of one that its optimizer estimates: it begins with none."""
     return arm.optimizer in FIND_THEIR_RATE and arm.learning_rate != TUNED
 
 

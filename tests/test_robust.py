@@ -1,4 +1,4 @@
-"""The robust protocol: which runs it trains, what they come to, how that is said, and that it goes on after a stop."""
+"""The robust protocol: which runs it trains, what they come to, how that is said; it goes on after a stop."""
 
 import json
 import math
@@ -54,8 +54,11 @@ def test_every_arm_is_trained_from_every_start_and_one_that_finds_its_rate_once(
 @pytest.mark.parametrize(
     ("arms", "said"),
     [
-        ({"swept": Arm()}, "arm=swept: is the name of the base"),
-        ({"low": Arm(learning_rate=0.01)}, "arm.low.learning_rate=0.01: protocol=robust trains every arm"),
+        ({"swept": Arm()}, "arm=swept: is the name of the swept base"),
+        (
+            {"low": Arm(learning_rate=0.01)},
+            "arm.low.learning_rate=0.01: protocol=robust trains every arm",
+        ),
         ({"mine": Arm(over="cosine")}, "add it to arm=[mine]"),
     ],
 )
@@ -67,7 +70,14 @@ def test_arms_that_cannot_be_are_refused_in_one_line(arms, said):
 
 
 def test_starts_are_shown_as_fractions_where_they_are_some():
-    assert [label(start) for start in (1 / 32, 1 / 3, 0.5, 0.3, 1.0, 4.0)] == ["1/32", "1/3", "1/2", "0.3", "1", "4"]
+    assert [label(start) for start in (1 / 32, 1 / 3, 0.5, 0.3, 1.0, 4.0)] == [
+        "1/32",
+        "1/3",
+        "1/2",
+        "0.3",
+        "1",
+        "4",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,10 @@ def named(trained):
 def made(ends, *, seeds=2, metric=LOSS, base=1.0):
     """Results of two methods whose runs fall to a height each, by row and seed."""
     given, _ = prepared(ARMS, optimizer="adam")
-    rates, from_starts = {SWEPT: CHOSEN | {f"final_{metric.name}": {"0.2": base}}}, spread(given, 0.2, STARTS)
+    rates, from_starts = (
+        {SWEPT: CHOSEN | {f"final_{metric.name}": {"0.2": base}}},
+        spread(given, 0.2, STARTS),
+    )
     shown = plan(seeds=seeds, metrics=(metric,), base=Arm())
     shown = replace(shown, arms=named(rows(given, rates, from_starts)))
 
@@ -107,7 +120,10 @@ def made(ends, *, seeds=2, metric=LOSS, base=1.0):
 def test_regret_is_the_final_loss_over_the_bases_paired_by_seed():
     found = made({"cosine from 1/8": [2.0, 8.0], "cosine from 1": [0.5, 0.5], "free": [1.0, 2.0]})
     cosine, free = found["robust"]["methods"]
-    assert [one["each"] for one in cosine["starts"]] == [pytest.approx([2, 8]), pytest.approx([0.5, 0.5])]
+    assert [one["each"] for one in cosine["starts"]] == [
+        pytest.approx([2, 8]),
+        pytest.approx([0.5, 0.5]),
+    ]
     assert cosine["starts"][0]["regret"] == pytest.approx([4, 2, 8])
     assert cosine["each"] == pytest.approx([1, 2])  # the geometric means of 2 and 0.5, of 8 and 0.5
     assert cosine["mean"] == pytest.approx(np.exp(mean_interval(np.log([1, 2]))).tolist())
@@ -139,11 +155,15 @@ def test_a_metric_that_is_better_when_higher_has_its_regret_the_other_way_round(
 def test_a_method_with_a_run_that_is_lost_has_no_finite_regret(tmp_path):
     found = made({"cosine from 1/8": [2.0, math.nan], "free": [3.0, 3.0]})
     cosine = found["robust"]["methods"][0]
-    assert (cosine["each"], cosine["starts"][0]["each"], cosine["starts"][0]["diverged"]) == (None, None, 1)
+    assert (cosine["each"], cosine["starts"][0]["each"], cosine["starts"][0]["diverged"]) == (
+        None,
+        None,
+        1,
+    )
     assert "free has the lowest mean regret, 3.00×" in found["verdicts"][0]
     assert "cosine ∞ from 1/8" in found["verdicts"][0]
     both = made({"cosine from 1/8": [2.0, math.nan], "free": [math.nan, 3.0]})
-    assert both["verdicts"][0].startswith("No method has a finite mean regret over the 2 starts.")
+    assert both["verdicts"][0].startswith("No method has a finite mean regret over 2 starts; worst: cosine ∞ from 1/8")
     back = read_back(told(found), tmp_path)
     validate("results", back)
     assert robust.regrets(back)[1][1:] == ("∞, 1 diverged", "1.00× [1.00, 1.00]", "∞")
@@ -158,9 +178,16 @@ def test_steps_are_a_share_of_the_bases_and_a_bound_where_runs_do_not_get_there(
     found = summarise(shown, {SWEPT: CHOSEN}, {SWEPT: {"0.75": 0.5}}, lambda arm, seed: reaching(when[arm.name]))
     found |= {"robust": robust.summarised(found, from_starts, LOSS, 0.05)}
     low, best = found["robust"]["methods"][0]["starts"]
-    assert (low["steps"]["0.75"]["share"], low["steps"]["0.75"]["reached"]) == (pytest.approx([2, 2, 2]), 0)
+    assert (low["steps"]["0.75"]["share"], low["steps"]["0.75"]["reached"]) == (
+        pytest.approx([2, 2, 2]),
+        0,
+    )
     assert best["steps"]["0.75"]["share"] == pytest.approx([0.5, 0.5, 0.5])
-    assert robust.steps(found, "0.75")[1] == ("cosine", "≥ 2.00× [2.00, 2.00] 0/2", "0.50× [0.50, 0.50] 2/2")
+    assert robust.steps(found, "0.75")[1] == (
+        "cosine",
+        "≥ 2.00× [2.00, 2.00] 0/2",
+        "0.50× [0.50, 0.50] 2/2",
+    )
 
 
 def test_the_picture_has_a_line_for_each_method_over_the_rates_that_it_began_with():
@@ -202,7 +229,13 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_in_the_same(tmp_path):
     whole = compare(Line(), ARMS | {"jumps": JUMPS}, tmp_path / "whole", **SETTINGS)
     for questions in (3, 100):
         with pytest.raises(Stopped, match="enough"):
-            compare(Line(), ARMS | {"jumps": JUMPS}, tmp_path / "parts", **SETTINGS, stop=After(questions))
+            compare(
+                Line(),
+                ARMS | {"jumps": JUMPS},
+                tmp_path / "parts",
+                **SETTINGS,
+                stop=After(questions),
+            )
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "parts").glob("runs/*/*/seed*.json")}
     assert 8 < len(before) < 22
     found = compare(Line(), ARMS | {"jumps": JUMPS}, tmp_path / "parts", **SETTINGS)
