@@ -130,9 +130,10 @@ def test_a_rate_of_1_changes_nothing_and_the_others_are_factors(name):
     np.testing.assert_allclose(moved[2]["kernel"], 0.5 * moved[0]["kernel"], rtol=1e-5)
 
 
-def test_an_optimizer_that_knows_no_rates_of_leaves_says_so_in_one_line():
-    with pytest.raises(UserError, match=r"optimizer\.name=schedule_free: knows no rates of single leaves") as caught:
-        optimizers.make("schedule_free", Parts())
+@pytest.mark.parametrize("name", ["schedule_free", "mechanize"])
+def test_an_optimizer_that_knows_no_rates_of_leaves_says_so_in_one_line(name):
+    with pytest.raises(UserError, match=rf"optimizer\.name={name}: knows no rates of single leaves") as caught:
+        optimizers.make(name, Parts())
     assert "\n" not in str(caught.value)
 
 

@@ -15,7 +15,8 @@ from collect.population import collect_population
 from collect.training.stop import Stop
 from evaluate import comparison
 from evaluate.arms import Arm
-from evaluate.config import EvaluateConfig, TunedConfig
+from evaluate.config import EvaluateConfig, RobustConfig, TunedConfig
+from scripts.evaluate import name
 
 BEFORE = Path(__file__).resolve().parent / "data" / "made_before"
 MLP = {"model": ModelConfig("mlp", width=0.05)}
@@ -65,3 +66,13 @@ def test_a_report_goes_on_and_trains_nothing_again(before, monkeypatch):
     for arm, then in zip(results["arms"], known["arms"], strict=True):
         assert (arm["name"], arm["final_loss"]) == (then["name"], then["final_loss"])
         assert json.loads(json.dumps(arm["against"])) == then["against"]
+
+
+def test_a_job_of_several_has_the_folder_that_it_had():
+    """What came later leaves no trace in its name where it is not asked for."""
+    given = {"arm": {"constant": Arm()}, "model": ModelConfig("mlp"), "data": DataConfig("digits")}
+    assert name(EvaluateConfig("reports/mine", **given)) == "mlp-digits-c67998"
+    more = EvaluateConfig("reports/mine", **given, robust=RobustConfig(starts=[1.0]))
+    assert name(more) == "mlp-digits-c67998"
+    short = EvaluateConfig("reports/mine", **given, tuned=TunedConfig(warmups=[0.0]))
+    assert name(short) != "mlp-digits-c67998"

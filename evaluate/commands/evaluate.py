@@ -13,13 +13,14 @@ from hydra.types import RunMode
 
 from collect.commands.cli import command, command_line
 from evaluate.config import EvaluateConfig
+from evaluate.protocol import WARMUPS
 from nowcast.types import UserError
 
 ROBUST_ARMS = (
     "cosine", "cosine_auto", "prodigy", "dadapt_adamw", "mechanize", "schedule_free", "cosine_gram_guarded"
 )  # fmt: skip
 """What protocol=robust compares where the command names no arms."""
-GROWS = ("report", "arm", "seeds", "max_minutes", "workers", "beside", "beside_title")
+GROWS = ("report", "arm", "seeds", "robust", "max_minutes", "workers", "beside", "beside_title")
 """What does not tell one report from another."""
 
 
@@ -58,6 +59,8 @@ def name(config: EvaluateConfig) -> str:
 
     grows = (*GROWS, "task") if build.is_classification(config) else GROWS
     described = {key: value for key, value in asdict(config).items() if key not in grows}
+    if config.tuned.warmups == list(WARMUPS):  # older names know nothing of them
+        del described["tuned"]["warmups"]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
     trained = re.sub(r"[^\w.]+", "-", build.said(config).replace(" on ", "-"))
     return f"{trained}-{told_apart}"
