@@ -15,8 +15,8 @@ from collect.population import collect_population
 from collect.training.stop import Stop
 from evaluate import comparison
 from evaluate.arms import Arm
+from evaluate.commands.evaluate import name
 from evaluate.config import EvaluateConfig, RobustConfig, TunedConfig
-from scripts.evaluate import name
 
 BEFORE = Path(__file__).resolve().parent / "data" / "made_before"
 MLP = {"model": ModelConfig("mlp", width=0.05)}

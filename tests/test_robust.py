@@ -16,11 +16,11 @@ from collect.tasks import LOSS, Metric
 from collect.training.stop import Stop
 from evaluate import Arm, pictures, report, robust, summarise
 from evaluate.arms import TUNED, GuardOptions
+from evaluate.commands.evaluate import ROBUST_ARMS, with_arms
 from evaluate.comparison import compare, write
 from evaluate.starts import SWEPT, label, prepared, row, rows, spread
 from evaluate.trials import Stopped
 from nowcast.types import UserError
-from scripts.evaluate import ROBUST_ARMS, with_arms
 
 COSINE = Arm(schedule="cosine", learning_rate="tuned")
 FREE = Arm(over="cosine", optimizer="prodigy", learning_rate=1.0, warmup=0.1)
