@@ -32,6 +32,11 @@ WINDOW = 5
 """Looks that the drift is of."""
 MOST = 0.6931472
 """The logarithm of 2: a look changes the multiplier by this factor at most."""
+ALIVE = 0.03
+"""Below this share of their largest size, gradients are those of a run that fits its examples: it drifts,
+and no rate makes it better."""
+LEFT = 0.15
+"""Below this share of the first loss, the multiplier grows by as much less as the loss is lower."""
 LOST = 0.3
 """A loss that has lost this share of all that it had gained runs away."""
 LONGER = 8.0
@@ -99,8 +104,9 @@ def auto_rate(
         :class:`nowcast.Guard`, which is then called at looks alone. Its state is a :class:`RateState`.
 
     The multiplier steps back, to less than half, where the loss loses a good part of what it had gained, or (where no loss is given) where a
-    run suddenly moves many times as far; it never passes half of that place again. It grows by the square of the gradients' size over their
-    largest: a run that fits all of its examples drifts too, and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
+    run suddenly moves many times as far; it never passes half of that place again. It grows by
+    less and less where the loss is below 0.15 of the first one, and not where gradients have gone to zero: a run that fits
+    its examples drifts too, and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
 
     Raises:
         UserError: An option is out of range; ``update`` called without ``params``.
@@ -209,7 +215,7 @@ def look(
     Args:
         state: Before the look.
         now: The weights.
-        size: Of the gradients: what is left to learn. The multiplier grows by the square of its share of the largest.
+        size: Of the gradients.
         value: The loss, or None.
         target: The drift at which the multiplier stays.
         stop_after: Steps after which it stays.
@@ -225,9 +231,9 @@ def look(
     gradient = jnp.array([mean, jnp.fmax(mean, state.gradient[1])])
     losses = _losses(state.loss, value)
     lost = full & (_leaps(products) if value is None else _runs_away(losses, state.loss[3]))
-    share = gradient[0] / jnp.maximum(gradient[1], jnp.finfo(jnp.float32).tiny)
+    alive = gradient[0] >= ALIVE * gradient[1]
     change = jnp.clip(drift - target, -MOST, MOST)
-    change = jnp.where(change > 0, change * share**2, change)
+    change = jnp.where(change > 0, change * jnp.where(alive, _left(losses), 0), change)
     change = jnp.where(jnp.isfinite(change), change, 0)
     if stop_after is not None:
         change = jnp.where(state.total <= stop_after, change, 0)
@@ -283,6 +289,16 @@ def _losses(before: Float[Array, "4"], value: Any) -> Float[Array, "4"]:
     now = jnp.where(begins, value, SMOOTH * value + (1 - SMOOTH) * mean)
     noise = jnp.where(begins, 0.0, jnp.where(noise == 0, change, SMOOTH * change + (1 - SMOOTH) * noise))
     return jnp.array([jnp.where(begins, value, first), now, jnp.where(begins, value, jnp.minimum(lowest, now)), noise])
+
+
+def _left(losses: Float[Array, "4"]) -> Float[Array, ""]:
+    """By how much the multiplier may grow, 0 to 1: less in a run that has gained most of its loss.
+
+    A run whose rate is far too low has not. 1 where no loss is given, or where it is not above 0.
+    """
+    first, mean, *_ = losses
+    usual = (first > 0) & (mean > 0)
+    return jnp.where(usual, jnp.clip(mean / jnp.where(usual, LEFT * first, 1.0), 0, 1), 1.0)
 
 
 def _runs_away(losses: Float[Array, "4"], noise: Float[Array, ""]) -> Array:

@@ -57,16 +57,15 @@ def fit(model, data, *callbacks, epochs=10):
 
 def by_hand(snapshots, losses, target=0.02):
     """The multiplier after each look, by NumPy; no loss of these runs runs away."""
-    logarithm, found, mean, largest = 0.0, [], None, 0.0
+    logarithm, found, mean = 0.0, [], None
     for look in range(len(snapshots)):
         mean = losses[look] if mean is None else 0.5 * losses[look] + 0.5 * mean
-        largest = max(largest, mean)
         if look >= 4:
             moved = np.diff(snapshots[look - 4 : look + 1], axis=0)
             unit = moved / np.linalg.norm(moved, axis=1, keepdims=True)
             apart = [unit[i] @ unit[j] for i in range(4) for j in range(4) if j - i >= 2]
             change = np.clip(np.mean(apart) - target, -np.log(2), np.log(2))
-            logarithm += change * (mean / largest) ** 2 if change > 0 else change
+            logarithm += change * min(1, mean / losses[0] / 0.15) if change > 0 else change
         found.append(np.exp(logarithm))
     return found
 

@@ -15,8 +15,8 @@ from nowcast.types import PyTree, UserError, whole
 class AutoRate(keras.callbacks.Callback):
     """Multiplies the learning rate as the run's drift says, as :func:`nowcast.auto_rate` does.
 
-    A callback sees no gradients, and so the multiplier grows by the square of the loss over its
-    largest value, where the optax wrapper takes the gradients' size.
+    The loss is the mean over the epoch's batches so far, as Keras reports it. A callback sees no
+    gradients, and so cannot stop where they have gone to zero.
 
     Args:
         every: Batches between two looks. Left out: the optimizer's memory, ``2 / (1 − β₁)``, or 20.
@@ -99,9 +99,9 @@ class AutoRate(keras.callbacks.Callback):
 def _look(
     state: RateState, weights: PyTree, value: Any, total: Any, *, target: float, stop_after: int | None
 ) -> RateState:
-    """A look whose measure of what is left to learn is the loss."""
+    """A look without gradients."""
     state = state._replace(total=jnp.asarray(total, jnp.int32))
-    return look(state, weights, value, value, target=target, stop_after=stop_after)
+    return look(state, weights, jnp.ones([]), value, target=target, stop_after=stop_after)
 
 
 def _memory(optimizer: Any) -> int:
