@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true", help="about a minute, and numbers that mean nothing")
     parser.add_argument(
-        "--full", action="store_true", help="more runs, seeds and arms: what docs/results.md shows of it"
+        "--full", action="store_true", help="more runs, seeds and arms: what docs/results/tuned_bases.md shows of it"
     )
     given = parser.parse_args()
     todo = steps(size := SIZES["fast" if given.fast else "full" if given.full else "usual"])

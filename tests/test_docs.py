@@ -32,7 +32,7 @@ from nowcast.forecasters import LEARNED
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("results/*.md"))]
 SCHEMAS = {
     "collect": CollectConfig, "import_checkpoints": ImportCheckpointsConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
     "evaluate": EvaluateConfig, "report": ReportConfig,
@@ -42,6 +42,11 @@ EXPERIMENTS = {
     for file in (ROOT / "configs" / "experiment").glob("*.yaml")
 }
 MODULES = [nowcast.__name__, *(m.name for m in pkgutil.walk_packages(nowcast.__path__, "nowcast."))]
+
+
+def called(page):
+    """What a test says of a page: its path below the documents, as two pages may have one name."""
+    return page.relative_to(DOCS).with_suffix("").as_posix() if page.is_relative_to(DOCS) else page.stem
 
 
 def commands(text):
@@ -97,8 +102,8 @@ def _jobs(name, overrides, each):
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/\w+' is validated:UserWarning")
 @pytest.mark.parametrize(
     "page",
-    # the commands of the results page are also those of its results, and have a test as such
-    [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem == "results")) for page in PAGES],
+    # the commands of the pages of results are also those of the results, and have a test as such
+    [pytest.param(page, id=called(page), marks=[pytest.mark.slow] * (page.parent.name == "results")) for page in PAGES],
 )
 def test_every_command_in_the_documents_composes(register, page):
     found = [
@@ -194,10 +199,10 @@ def test_the_readme_is_short_and_its_example_too():
     assert len([line for line in example.splitlines() if line]) <= 30
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=called)
 def test_every_python_example_of_a_page_runs(page, corpus_path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if page.stem == "forecasters":
+    if page == DOCS / "forecasters.md":
         monkeypatch.setitem(LEARNED, "small", None)  # which the page adds: to be taken away again
         (tmp_path / "downloads" / "WNN").mkdir(parents=True)
         write_published(tmp_path / "downloads" / "WNN", random_wnn().params)
@@ -270,7 +275,7 @@ def slug(heading):
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=called)
 def test_every_link_of_a_page_leads_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):

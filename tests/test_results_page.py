@@ -1,4 +1,4 @@
-"""The page of results: its tables are those of the results.json files beside it, and it is up to date."""
+"""The pages of results: their tables are those of the results.json files beside them, and they are up to date."""
 
 import importlib
 import json
@@ -12,7 +12,7 @@ from test_docs import ROOT
 from evaluate import tables
 from evaluate.verdicts import warns
 
-SCRIPT = ROOT / "scripts" / "results.py"
+KEPT = ROOT / "docs" / "results"
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def fill(monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", list(sys.path))
     main = importlib.import_module("scripts.results").main
 
-    def run(page):
-        monkeypatch.setattr(sys, "argv", ["results.py", str(page)])
+    def run(folder):
+        monkeypatch.setattr(sys, "argv", ["results.py", str(folder)])
         try:
             main()
         except SystemExit as stopped:
@@ -35,15 +35,15 @@ def fill(monkeypatch, capsys):
 @pytest.fixture
 def page(tmp_path, evaluated):
     """A page with a place for the results of a comparison."""
-    (tmp_path / "page" / "mine").mkdir(parents=True)
-    shutil.copy(evaluated[0] / "results.json", tmp_path / "page" / "mine")
+    (tmp_path / "mine").mkdir()
+    shutil.copy(evaluated[0] / "results.json", tmp_path / "mine")
     (tmp_path / "page.md").write_text("before\n<!-- results: mine -->\nold\n<!-- end -->\nafter\n")
     return tmp_path / "page.md"
 
 
 def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(fill, script, page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
-    done = script("results", page)
+    done = script("results", page.parent)
     assert (done.returncode, done.stdout) == (0, f"tables: {page}\n")
     text = page.read_text()
     assert text.startswith("before\n<!-- results: mine -->\n")
@@ -60,24 +60,24 @@ def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(f
     assert any("too few for an interval" in line for line in results["verdicts"])
     for line in results["verdicts"]:
         assert (f"\n- {line}\n" in text) == warns(line)
-    assert f"![mine]({page.stem}/mine/curves.png)" in text
-    folder = page.with_suffix("") / "mine"
+    assert "![mine](mine/curves.png)" in text
+    folder = page.parent / "mine"
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "report.md").read_text() == (evaluated[0] / "report.md").read_text()
     again = text
-    fill(page)
+    fill(page.parent)
     assert page.read_text() == again
 
 
 def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
-    folder = page.with_suffix("") / "mine"
+    folder = page.parent / "mine"
     (folder / "results.json").unlink()
     for place in (1, 2):
         results["about"] |= {"task": f"task{place}", "content": f"{place}"}
         (folder / f"task{place}").mkdir()
         (folder / f"task{place}" / "results.json").write_text(json.dumps(results))
-    assert (fill(page), sorted(item.name for item in folder.iterdir())) == (
+    assert (fill(page.parent), sorted(item.name for item in folder.iterdir())) == (
         (0, ""), ["forest.png", "report.md", "task1", "task2"]
     )  # fmt: skip
     text, whole = page.read_text(), (folder / "report.md").read_text()
@@ -96,30 +96,53 @@ def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
 
 
 def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(fill, page):
-    shutil.rmtree(page.with_suffix("") / "mine")
+    shutil.rmtree(page.parent / "mine")
     before = page.read_text()
-    code, said = fill(page)
+    code, said = fill(page.parent)
     assert (code, said.count("\n")) == (2, 1)
     assert "has no results.json" in said
     assert page.read_text() == before
-    code, said = fill(page.with_name("none.md"))
+    code, said = fill(page.parent / "none")
     assert (code, said.count("\n")) == (2, 1)
-    assert "none.md" in said
+    assert "none' has no page" in said
 
 
-def test_the_projects_page_is_up_to_date_and_nothing_lies_beside_it_that_is_not_of_it(fill, tmp_path):
-    kept = ROOT / "docs"
-    shutil.copy(kept / "results.md", tmp_path)
-    for file in (kept / "results").glob("**/results.json"):
-        (tmp_path / file.relative_to(kept)).parent.mkdir(parents=True)
-        shutil.copy(file, tmp_path / file.relative_to(kept))
-    assert fill(tmp_path / "results.md") == (0, "")
-    names = [{file.relative_to(root) for file in root.glob("results/**/*.*")} for root in (kept, tmp_path)]
+@pytest.mark.parametrize("places", ["no page", "two pages", "one page twice"])
+def test_a_folder_of_results_has_one_place_on_one_page(fill, page, places):
+    text = page.read_text()
+    if places == "two pages":
+        page.with_name("other.md").write_text(text)
+    else:
+        page.write_text("nothing" if places == "no page" else text + text)
+    before = page.read_text()
+    code, said = fill(page.parent)
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"{0 if places == 'no page' else 2} places have <!-- results: mine -->; keep one" in said
+    assert page.read_text() == before
+
+
+def test_the_projects_pages_are_up_to_date_and_nothing_lies_beside_them_that_is_not_of_them(fill, tmp_path):
+    for file in [*KEPT.glob("*.md"), *KEPT.glob("**/results.json")]:
+        (tmp_path / file.relative_to(KEPT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / file.relative_to(KEPT))
+    assert fill(tmp_path) == (0, "")
+    names = [{file.relative_to(root) for file in root.glob("**/*.*")} for root in (KEPT, tmp_path)]
     assert names[0] == names[1]
-    shown = {f"<!-- results: {folder.name} -->" for folder in (kept / "results").iterdir()}
-    assert shown == set(re.findall("<!-- results: .* -->", (kept / "results.md").read_text()))
-    for file in [kept / "results.md", *(kept / "results").glob("**/*.md")]:
-        assert (tmp_path / file.relative_to(kept)).read_text() == file.read_text()
+    for file in KEPT.glob("**/*.md"):
+        assert (tmp_path / file.relative_to(KEPT)).read_text() == file.read_text()
+
+
+def test_the_index_is_short_has_one_table_and_leads_to_every_page():
+    text = KEPT.with_suffix(".md").read_text()
+    assert len(text.splitlines()) <= 120
+    assert len(re.findall(r"^\|[-|]+\|$", text, re.MULTILINE)) == 1
+    assert set(re.findall(r"\]\(results/(\w+)\.md", text)) == {page.stem for page in KEPT.glob("*.md")}
+
+
+@pytest.mark.parametrize("page", [KEPT.with_suffix(".md"), *sorted(KEPT.glob("*.md"))], ids=lambda page: page.stem)
+def test_prose_that_is_not_filled_in_is_wrapped(page):
+    by_hand = re.sub(r"<!-- results: .*?<!-- end -->|^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in by_hand.splitlines() if len(line) > 100 and not line.startswith("|")] == []
 
 
 @pytest.mark.parametrize(
@@ -134,7 +157,7 @@ def test_the_projects_page_is_up_to_date_and_nothing_lies_beside_it_that_is_not_
     ],
 )
 def test_a_page_that_cannot_be_filled_is_left_as_it_is(fill, page, change, said):
-    folder, text = page.with_suffix("") / "mine", page.read_text()
+    folder, text = page.parent / "mine", page.read_text()
     results = json.loads((folder / "results.json").read_text())
     if change == "both":
         (folder / "old").mkdir()
@@ -150,7 +173,7 @@ def test_a_page_that_cannot_be_filled_is_left_as_it_is(fill, page, change, said)
     }
     page.write_bytes(b"\xff" + text.encode() if change == "not UTF-8" else changed.get(change, text).encode())
     before = page.read_bytes()
-    code, words = fill(page)
+    code, words = fill(page.parent)
     assert (code, words.count("\n")) == (2, 1)
     assert said in words
     assert page.read_bytes() == before
@@ -158,9 +181,9 @@ def test_a_page_that_cannot_be_filled_is_left_as_it_is(fill, page, change, said)
 
 
 def test_without_a_command_none_is_shown(fill, page):
-    file = page.with_suffix("") / "mine" / "results.json"
+    file = page.parent / "mine" / "results.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"commands": []}))
-    fill(page)
+    fill(page.parent)
     assert "bash" not in page.read_text()
 
 
