@@ -230,7 +230,7 @@ def test_different_protocols_are_not_joined(tasks):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "has no results.json; scripts/evaluate.py writes one"), ("", "is damaged; give its command again"),
+        (None, "has no results.json; python scripts/evaluate.py writes one"), ("", "is damaged; give its command again"),
         ('{"sch', "is damaged; give its command again"), ("[]", "is damaged; give its command again"),
         ("{}", "is damaged; give its command again"), ("null", "is damaged; give its command again"),
         (json.dumps({"schema": "weight-nowcaster/results/1"}), "is of schema weight-nowcaster/results/1, and not"),
