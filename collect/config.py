@@ -261,3 +261,25 @@ class InspectCorpusConfig:
         self.pictures = self.pictures and at_home(self.pictures)
         require(1 <= self.weights <= 1000, "weights", self.weights, "must be 1 to 1000")
         check_seed("seed", self.seed)
+
+
+@dataclass
+class AdviseConfig:
+    """A run to advise on."""
+
+    corpus: str | None = None
+    run: str | None = None
+    checkpoints: str | None = None
+    prefix: str | None = None
+    steps: int | None = None
+    pictures: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("corpus", "run", "checkpoints", "prefix", "pictures"):
+            require(getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual")
+        one = (self.corpus is None) != (self.checkpoints is None)
+        require(one, "corpus", self.corpus, "give corpus=… or checkpoints=…, and not both")
+        require(self.run is None or self.corpus is not None, "run", self.run, "is of a corpus; give corpus=… too")
+        require(self.prefix is None or self.corpus is None, "prefix", self.prefix, "is of checkpoints; leave it out")
+        require(self.steps is None or self.steps >= 1, "steps", self.steps, "must be 1 or more; null: unknown")
+        self.pictures = self.pictures and at_home(self.pictures)

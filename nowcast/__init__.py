@@ -4,6 +4,7 @@
 >>> tx = nowcast.periodic(optax.adam(1e-3), nowcast.load("linear"), every=100)
 """
 
+from nowcast.advice import Advice, advise
 from nowcast.auto_rate import RATE_POPULATION, RateState, auto_rate
 from nowcast.batch_norm import reestimate
 from nowcast.bundle import load, save
@@ -22,12 +23,14 @@ __all__ = [
     "OPERATIONS",
     "POPULATION",
     "RATE_POPULATION",
+    "Advice",
     "Forecaster",
     "Guard",
     "Jumps",
     "NowcastState",
     "RateState",
     "UserError",
+    "advise",
     "auto_rate",
     "decaying_horizon",
     "explain",

@@ -9,6 +9,7 @@ INSTALLED = {
     "collect": "nowcast-collect",
     "inspect_corpus": "nowcast-inspect",
     "import_checkpoints": "nowcast-import",
+    "advise": "nowcast-advise",
     "meta_train": "nowcast-meta-train",
     "evaluate": "nowcast-evaluate",
     "report": "nowcast-report",

@@ -17,9 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from collect import corpus
+from collect.commands import advise as advice_command
 from collect.commands import cli as shared
 from collect.commands import inspect_corpus as command
-from collect.config import CollectConfig, InspectCorpusConfig
+from collect.config import AdviseConfig, CollectConfig, InspectCorpusConfig
 from collect.corpus import places as store
 from collect.population import collect_population
 from collect.training.stop import Stop
@@ -146,12 +147,23 @@ INSPECT = [
     ("pictures={file}", "{file}"), ("pictures={dangling}", "{dangling}' is a link to "), ("corpus={dangling}", "{dangling}' is a link to "), ("weights=0", "weights=0"),
     ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
 ]  # fmt: skip
+ADVISE = [
+    ("corpus={folder}", "no corpus there"), ("corpus={other_schema}", "corpus/99"),
+    ("~run", "holds 3 runs: "), ("corpus={damaged_manifest}", "manifest.json"), ("corpus={damaged_run} ~run", "run.json"),
+    ("~corpus ~run", "give corpus=… or checkpoints=…"), ("checkpoints={folder}", "and not both"),
+    ("~corpus checkpoints={folder}", "run=nobody: is of a corpus"), ("prefix=model", "prefix=model: is of checkpoints"),
+    ("corpus=", "corpus=''"), ("corpus={dangling}", "{dangling}' is a link to "), ("corpus=ftp://host/mine", "ftp"),
+    ("~corpus ~run checkpoints={folder}", "no checkpoint is there"), ("~corpus ~run checkpoints={file}", "is one checkpoint"),
+    ("~corpus ~run checkpoints={folder}/*.npz", "no such files"), ("steps=0", "steps=0"), ("steps=many", "many"),
+    ("run=nobody", "run=nobody: "), ("pictures={file}", "{file}"), ("pictures=", "pictures=''"), ("rum=mine", "rum"), ("+extra=3", "extra"),
+]  # fmt: skip
 TABLES = {
     "collect": COLLECT,
     "meta_train": META_TRAIN,
     "evaluate": EVALUATE,
     "report": REPORT,
     "inspect_corpus": INSPECT,
+    "advise": ADVISE,
 }
 TYPED = {
     "collect": [
@@ -168,6 +180,7 @@ TYPED = {
     ],
     "report": ["reports={one}", "reports=[{one},{old_report}]"],
     "inspect_corpus": ["pictures={file}", "weights=0"],
+    "advise": ["run=nobody", "~corpus ~run"],
 }  # fmt: skip
 """What only the command line refuses, and some of every other kind."""
 ALONE = (
@@ -183,11 +196,15 @@ ALONE = (
 ROWS = [(name, *row) for name, rows in TABLES.items() for row in rows]
 CHECKED = [row for row in ROWS if not row[1].startswith(ALONE)]
 TYPED_ROWS = [row for row in ROWS if row[1] in TYPED[row[0]]]
-OUTPUT = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "report": "report", "inspect_corpus": "pictures"}  # fmt: skip
+OUTPUT = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "report": "report", "inspect_corpus": "pictures", "advise": "pictures"}  # fmt: skip
 
 
 def inspect_corpus(config):
     command.main(config)
+
+
+def advise(config):
+    advice_command.main(config)
 
 
 BODIES = {
@@ -196,6 +213,7 @@ BODIES = {
     "evaluate": (EvaluateConfig, lambda config: evaluate(config, Path(config.report), Stop())),
     "report": (ReportConfig, lambda config: joint_report.write(Path(config.report), list(map(Path, config.reports)))),
     "inspect_corpus": (InspectCorpusConfig, inspect_corpus),
+    "advise": (AdviseConfig, advise),
 }
 
 
@@ -267,11 +285,13 @@ def line(corpus_path, bundle_path, places, tmp_path):
         "evaluate": [*small, f"forecaster={bundle_path}", "epochs=6", "seeds=2"],
         "report": [f"reports=[{places['one']},{places['two']}]"],
         "inspect_corpus": [f"corpus={corpus_path}"],
+        "advise": [f"corpus={corpus_path}", "run=nobody"],
     }
 
     def make(name, bad):
         own = [f"{OUTPUT[name]}={tmp_path / 'out'}", *good[name]]
-        own = [part for part in own if not (bad[0] == "~" and part.startswith(bad[1:]))]
+        gone = tuple(part[1:] for part in bad.split() if part[0] == "~")
+        own = [part for part in own if not part.startswith(gone)]
         more = [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
         return own, more
 

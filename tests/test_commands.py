@@ -13,7 +13,7 @@ from collect.training.optimizers import OPTIMIZERS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 CONTRACT = ("collect", "inspect_corpus", "meta_train", "evaluate")
-SCRIPTS = (*CONTRACT, "report", "import_checkpoints")
+SCRIPTS = (*CONTRACT, "report", "import_checkpoints", "advise")
 
 
 def keys(tree, prefix=""):

@@ -22,7 +22,7 @@ from networks import random_wnn, write_published
 from omegaconf import OmegaConf, open_dict
 
 import nowcast
-from collect.config import CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
+from collect.config import AdviseConfig, CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from evaluate import resolve
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
@@ -35,7 +35,7 @@ DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("results/*.md"))]
 SCHEMAS = {
     "collect": CollectConfig, "import_checkpoints": ImportCheckpointsConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
-    "evaluate": EvaluateConfig, "report": ReportConfig,
+    "evaluate": EvaluateConfig, "report": ReportConfig, "advise": AdviseConfig,
 }  # fmt: skip
 EXPERIMENTS = {
     file.stem: "collect" if "\ncorpus:" in file.read_text() else "evaluate"

@@ -1,4 +1,4 @@
-"""What begins ``nowcast-collect``, ``nowcast-inspect`` and ``nowcast-import``, and what all commands share."""
+"""What begins ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``, and what all commands share."""
 
 from collect.commands.begin import begin
 
@@ -16,3 +16,8 @@ def start_inspect_corpus() -> None:
 def start_import_checkpoints() -> None:
     """Make a run of a corpus from a series of checkpoints: checkpoints → corpus."""
     begin("collect.commands.import_checkpoints")
+
+
+def start_advise() -> None:
+    """Say how far a run's learning rate is from its best: corpus or checkpoints → advice."""
+    begin("collect.commands.advise")
