@@ -86,9 +86,9 @@ class Advice:
                 "fits all of its examples; they do not tell how far the rate is from its best"
             )
         if self.rate == "near":
-            return f"The learning rate is near its best ({low} to {high} times as high would be)"
+            return f"The learning rate is near its best, which is {low} to {high} times as high"
         if self.rate == "above":
-            return f"The learning rate is above its best: {low} to {high} times as high is nearer"
+            return f"The learning rate is above its best, which is {low} to {high} times as high"
         range_ = f"{low} to {high}" if self.factor[0] >= 1 else f"up to {high}"
         return f"The learning rate is {self.rate} its best: {range_} times higher would be nearer"
 

@@ -15,7 +15,7 @@ RECENT = 2
 """Windows whose mean says how a run moves now."""
 FAR, BELOW = 6.0, 2.0
 """Likely factors from which on a rate is far below its best, and is below it."""
-FADED = 0.2
+FADED = 0.1
 """A run whose increments have shrunk to this share of the longest no longer tells its rate."""
 STRAIGHT = 0.25
 """From this drift on, the last snapshot is nearer to where the run goes than an average."""

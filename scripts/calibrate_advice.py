@@ -164,14 +164,14 @@ def confusion(records: Sequence[dict[str, Any]]) -> list[str]:
         others = advice_table.read(table([r for r in records if r["task"] != left_out]))
         for what, least, most in (("a quarter of the best or less", 0, 0.25), ("the best", 1, 1)):
             said = Counter(
-                rules.rate_of(others.factor(row["drift"], FIRST))
+                rules.rate_of(others.factor(row["drift"], FIRST), row["length"])
                 for record in records
                 if record["task"] == left_out and least <= record["factor"] <= most
                 for row in record["rows"]
                 if row["share"] == FIRST
             )
             below = said["far below"] + said["below"]
-            right += below if most < 1 else said.total() - below
+            right += below if most < 1 else said["near"] + said["above"]
             total += said.total()
             lines.append(f"{left_out}, at {what}: {below} of {said.total()} runs are called below")
     averages = np.array([each for record in records for each in record["averages"]])
