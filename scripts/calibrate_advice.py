@@ -59,8 +59,8 @@ DRIFTS = (
     0.9,
     1,
 )
-WIDTH = 0.35
-"""Of the kernel that smooths runs over drifts, on the table's scale."""
+WIDTH, SHARE_WIDTH = 0.35, 0.3
+"""Of the kernels that smooth runs over drifts, on the table's scale, and over log shares."""
 TABLE_POINTS = (0.1, 0.5, 0.9)
 
 
@@ -139,10 +139,8 @@ def table(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if row["length"] >= rules.FADED
     ]
     share, drift, log, weight = np.array(rows).T
-    points = [
-        [spread(drift[there], log[there], weight[there], at) for at in DRIFTS]
-        for there in (share == one for one in SHARES)
-    ]
+    near = [weight * np.exp(-0.5 * (np.log(share / one) / SHARE_WIDTH) ** 2) for one in SHARES]
+    points = [[spread(drift, log, there, at) for at in DRIFTS] for there in near]
     overall = [spread(drift, log, weight, at) for at in DRIFTS]
     return {"shares": SHARES, "drifts": DRIFTS, "points": points, "overall": overall}
 
@@ -150,7 +148,8 @@ def table(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def spread(drift: np.ndarray, log: np.ndarray, weight: np.ndarray, at: float) -> list[float]:
     """Points of logarithms of runs whose drift is near; a run stands for √½ to √2 of its rate."""
     apart = (advice_table.scaled(drift) - advice_table.scaled(at)) / WIDTH
-    near = weight * np.exp(-0.5 * np.maximum(apart**2 - np.min(apart**2), 0))
+    nearest = np.min(apart[weight > 0.05 * np.max(weight)] ** 2)
+    near = weight * np.exp(-0.5 * np.maximum(apart**2 - nearest, 0))
     edges = -np.log2([*FACTORS, 2 * FACTORS[-1]])[::-1] + 0.5
     mass = np.histogram(log, bins=edges, weights=near)[0]
     return np.round(np.interp(TABLE_POINTS, np.cumsum([0, *mass]) / mass.sum(), edges), 2).tolist()
@@ -158,10 +157,15 @@ def spread(drift: np.ndarray, log: np.ndarray, weight: np.ndarray, at: float) ->
 
 def confusion(records: Sequence[dict[str, Any]]) -> list[str]:
     """How the table of the other tasks tells a task's runs apart from their first fifth."""
-    lines = []
+    lines, held = [], []
     right = total = 0
     for left_out in dict.fromkeys(record["task"] for record in records):
         others = advice_table.read(table([r for r in records if r["task"] != left_out]))
+        for record in records:
+            rows = [row for row in record["rows"] if row["length"] >= rules.FADED]
+            for row in rows if record["task"] == left_out else []:
+                factor = others.factor(row["drift"], row["share"])
+                held.append(factor.low <= 1 / record["factor"] <= factor.high)
         for what, least, most in (("a quarter of the best or less", 0, 0.25), ("the best", 1, 1)):
             said = Counter(
                 rules.rate_of(others.factor(row["drift"], FIRST), row["length"])
@@ -179,6 +183,7 @@ def confusion(records: Sequence[dict[str, Any]]) -> list[str]:
     return [
         *lines,
         f"told apart: {right} of {total}",
+        f"readings whose interval holds the factor: {np.mean(held):.0%} of {len(held)}",
         f"advised averages whose validation loss is below the last snapshot's: {better} of it",
     ]
 

@@ -11,7 +11,7 @@ import pytest
 
 import collect
 import nowcast
-from collect.config import CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
+from collect.config import AdviseConfig, CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from collect.corpus.recording import Recording
 from collect.tasks import Language
 from evaluate import comparison as evaluation
@@ -43,6 +43,7 @@ def parameters(*functions):
 KEYS = {
     key
     for schema in (
+        AdviseConfig,
         CollectConfig,
         EvaluateConfig,
         ImportCheckpointsConfig,
@@ -54,7 +55,7 @@ KEYS = {
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 TASK = {f"task.{name}" for name in ("_target_", *inspect.signature(Language.configured).parameters)}
 LIBRARY = parameters(
-    nowcast.periodic, nowcast.auto_rate, nowcast.Jumps, nowcast.Guard, nowcast.Guard.backtracking, nowcast.forecast, nowcast.decaying_horizon,
+    nowcast.periodic, nowcast.auto_rate, nowcast.advise, nowcast.Jumps, nowcast.Guard, nowcast.Guard.backtracking, nowcast.forecast, nowcast.decaying_horizon,
     nowcast.import_published_wnn, nowcast.label_ops, evaluation.compare, nowcast.forecasters.Forecaster, *LEARNED.values(), *SIMPLE.values(),
 )  # fmt: skip
 
