@@ -264,3 +264,9 @@ def test_the_command_refuses_what_does_not_suffice(script, recorded, tmp_path, b
     done = script("advise", f"corpus={recorded / 'c'}", bad, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert named in done.stderr
+
+
+def test_early_a_low_drift_is_above_the_best():
+    found = nowcast.advise({"kernel": TO_AND_FRO}, share=0.2)
+    assert found.rate == "above"
+    assert str(found).startswith("The learning rate is above its best, which is 0.1 to 0.")
