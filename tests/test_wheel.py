@@ -91,6 +91,7 @@ def test_a_wheel_holds_every_configuration_and_bundle(wheel):
         assert f"weight_nowcaster_configs/{file.relative_to(ROOT / 'configs')}" in names
     for file in (ROOT / "nowcast" / "pretrained").glob("*/*"):
         assert str(file.relative_to(ROOT)) in names
+    assert "nowcast/advice.json" in names
     assert not [name for name in names if name.startswith(("tests/", "scripts/", "configs/"))]
 
 

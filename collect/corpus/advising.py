@@ -93,7 +93,7 @@ def of_checkpoints(pattern: str, prefix: str | None) -> Increments:
     snapshots = (choice.of(path, checkpoints.read(path, prefix)) for path in series.paths)
     each = _multiplied(map(_flat, snapshots), leaves)
     left_out = len(choice.left_out)
-    notes = [f"left out, as they are no weights: {left_out} arrays"] if left_out else []
+    notes = [f"arrays left out, as they are no weights: {left_out}"] if left_out else []
     return _even(Increments("checkpoints", each, series.steps, leaves, None, notes))
 
 
