@@ -1,6 +1,7 @@
 """A comparison from its configuration to its results: calibrate, fix the targets, train every arm, summarise."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -18,24 +19,13 @@ from collect.tasks import build
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
-from evaluate import cost, metrics, pictures, report, robust
-from evaluate.arms import ORACLE, Arm, bases, resolve
+from evaluate import budget, cost, lengths, metrics, pictures, report, robust
+from evaluate.arms import ORACLE, Arm, resolve
+from evaluate.calibration import calibrate
 from evaluate.config import EvaluateConfig
 from evaluate.folder import claim, locked, write_json
 from evaluate.forecasters import load, made_by, of, seen
-from evaluate.protocol import (
-    HONEST,
-    PAPER,
-    ROBUST,
-    WARMUPS,
-    Plan,
-    calibration_arms,
-    choose_rates,
-    choose_targets,
-    followers,
-    settled,
-    warmed,
-)
+from evaluate.protocol import BUDGET, HONEST, PAPER, ROBUST, WARMUPS, Plan, warmed
 from evaluate.starts import SWEPT, WARMUP, prepared, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
@@ -60,6 +50,7 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         record_every=config.record_every, target_share=config.target_share,
         target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
         starts=config.robust.starts if config.protocol == ROBUST else None, start_warmup=config.robust.warmup,
+        base_lengths=config.budget.lengths if config.protocol == BUDGET else None,
         workers=config.workers, together=config.together, about=about(config), stop=stop,
     ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
 
@@ -83,7 +74,8 @@ def compare(
     learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None,
     warmups: Sequence[float] = WARMUPS, seeds: Sequence[int] = range(5),
     calibration_seeds: Sequence[int] = range(1000, 1003), record_every: int | None = None, target_share: float = 0.75,
-    target_accuracy: float | None = None, starts: Sequence[float] | None = None, start_warmup: float = WARMUP, workers: int | None = None, together: bool | None = None,
+    target_accuracy: float | None = None, starts: Sequence[float] | None = None, start_warmup: float = WARMUP,
+    base_lengths: Sequence[float] | None = None, workers: int | None = None, together: bool | None = None,
     about: Mapping[str, Any] | None = None, stop: Stop | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
@@ -104,6 +96,7 @@ def compare(
         target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task that has one.
         starts: Instead, the robust protocol: every arm from these multiples of the rate that is best for a swept base.
         start_warmup: There, of arms that say none.
+        base_lengths: Instead, the budget protocol: every arm beside a swept base of these multiples of the length.
         workers: Runs side by side; None: as many as cores.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
         about: What else all runs of the folder depend on, for its check and for the report.
@@ -122,10 +115,12 @@ def compare(
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
     metrics.check(task)
-    if starts is None:
-        chosen, left_out = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
-    else:
+    if starts is not None:
         chosen, left_out = prepared(arms, optimizer=optimizer, warmup=start_warmup)
+    else:
+        settle = resolve if base_lengths is None else lengths.prepared
+        chosen, left_out = settle(arms, optimizer=optimizer, learning_rate=learning_rate)
+    protocol = ROBUST if starts is not None else BUDGET if base_lengths is not None else ""
     forecasters = {str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
     plan = Plan(
         arms=tuple(chosen),
@@ -139,31 +134,34 @@ def compare(
         target_accuracy=target_accuracy,
     )
     _check_splits(task, plan)
-    trials = Trials(
-        task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
+    make = functools.partial(
+        Trials, task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
         forecasters={name: one.forecaster for name, one in forecasters.items()},
         identities={name: one.identity for name, one in forecasters.items()},
         protocol=plan.protocol, workers=workers, together=together,
     )  # fmt: skip
+    trials = make()
     trials.check(chosen)
     plan.check_length(trials.evaluations)
+    shorter = lengths.trials(make, chosen[0], base_lengths or ())
     content = fingerprint(task)
     own = {
         "task": task.name, "content": content, "epochs": epochs, "record_every": record_every,
-        "protocol": plan.protocol if starts is None else ROBUST, "target_share": target_share, "learning_rate": learning_rate,
+        "protocol": protocol or plan.protocol, "target_share": target_share, "learning_rate": learning_rate,
         "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan),
     }  # fmt: skip
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
     with locked(folder):
-        rates, targets = _calibrate(plan, trials, folder)
+        rates, targets = calibrate(plan, trials, folder)
         spread = {} if starts is None else spread_from(chosen, rates[SWEPT]["learning_rate"], starts)
         trained = rows(chosen, rates, spread)
         trials.train(list(trained.values()), plan.seeds, "compare")
+        base_runs = lengths.train(shorter, trained.get(SWEPT), plan.seeds)
 
     errors = {
         name: trials.forecast_errors(arm, trained[arm.over], plan.seeds)
         for name, arm in trained.items()
-        if arm.over and starts is None
+        if arm.over and not protocol
     }
     known = {name: forecasters[str(arm.forecast_by)] for name, arm in trained.items() if arm.forecast_by in forecasters}
     identities = {name: one.identity for name, one in known.items()}
@@ -173,9 +171,15 @@ def compare(
     )
     _check_reached(plan, results)
     cards = {name: one.card for name, one in known.items()}
-    if starts is not None:
+    said: list[str] = []
+    if protocol == ROBUST:
         results |= {"robust": robust.summarised(results, spread, plan.metric, start_warmup)}
-        results |= {"verdicts": [robust.sentence(results), *cautions(shown, results["arms"], rates, targets)]}
+        said = [robust.sentence(results)]
+    elif protocol == BUDGET:
+        results |= {"budget": budget.summarised(results, base_runs, plan.metric)}
+        said = budget.sentences(results)
+    if protocol:
+        results |= {"verdicts": [*said, *cautions(shown, results["arms"], rates, targets)]}
     return results | {
         "about": {
             "task": task.name, "content": content, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
@@ -196,55 +200,6 @@ def _check_splits(task: Task, plan: Plan) -> None:
         raise UserError(
             f"{task.name} has a test split alone, and targets or rates are to be chosen; give it a validation split"
         )
-
-
-def _calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rates and targets; those of the bases are written down before any other arm runs."""
-    own = bases(plan.arms)
-    others = [arm for arm in plan.arms if arm not in own]
-    trials.train(calibration_arms(plan, own), plan.calibration_seeds, "calibrate", calibrate=True)
-    rates = choose_rates(plan, own, trials.curve)
-    if following := followers(plan, rates):
-        trials.train(following, plan.calibration_seeds, "calibrate at those rates", calibrate=True)
-    targets = choose_targets(plan, rates, trials.curve)
-    if plan.protocol == HONEST:
-        _check_targets(plan, trials, rates, targets)
-    _keep(
-        folder / "targets.json", {"targets": targets, "rates": rates} if plan.protocol == HONEST else {"rates": rates}
-    )
-    if tuned := calibration_arms(plan, others):
-        trials.train(tuned, plan.calibration_seeds, "calibrate the others", calibrate=True)
-    return rates | choose_rates(plan, others, trials.curve), targets
-
-
-def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-    """A target that is no better than what runs begin with is one of runs that diverged: nobody could reach it, or all would at once."""
-    metric = plan.metric
-    for base in bases(plan.arms):
-        curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
-        begin = float(np.median([run[metric.name][0] for run in curves]))
-        for share, target in targets[base.name].items():
-            if not metrics.oriented(metric, target) < metrics.oriented(metric, begin):
-                raise UserError(
-                    f"arm.{base.name}: after {share} of their length its calibration runs have a {metric.name} of {target:.4g}, and began at {begin:.4g}: that is "
-                    f"no target; lower its learning rate, or train longer"
-                )
-
-
-def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:
-    """Write what is chosen beside what was chosen before, which stands: nothing is chosen twice."""
-    try:
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError:
-        raise UserError(f"{str(file)!r} is damaged; remove it, and it is made again of the calibration runs") from None
-    for kind, own in chosen.items():
-        earlier = before.get(kind, {})
-        changed = [name for name in own if name in earlier and earlier[name] != json.loads(json.dumps(own[name]))]
-        if changed:
-            raise UserError(
-                f"{str(file)!r}: the {kind} of {changed[0]} would be {own[changed[0]]} and are {earlier[changed[0]]}, chosen before; choose another report="
-            )
-    write_json(file, {kind: before.get(kind, {}) | own for kind, own in chosen.items()})
 
 
 def fingerprint(task: Task) -> str:

@@ -18,8 +18,9 @@ from collect.config import (
     require,
 )
 from evaluate.arms import NAME, TUNED, Arm
-from evaluate.protocol import HONEST, PAPER, ROBUST, WARMUPS
-from evaluate.starts import STARTS, WARMUP, prepared
+from evaluate.lengths import LENGTHS
+from evaluate.protocol import BUDGET, HONEST, PAPER, ROBUST, WARMUPS
+from evaluate.starts import STARTS, WARMUP, check_names, prepared
 from nowcast.paths import at_home
 
 
@@ -61,6 +62,19 @@ class RobustConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """At which lengths the budget protocol trains its base."""
+
+    lengths: list[float] = field(default_factory=lambda: list(LENGTHS))
+
+    def __post_init__(self) -> None:
+        rule = "must be two multiples of epochs or more, each once, above 0 and at most 100, such as [0.5,1,2]"
+        each = {*self.lengths}
+        fine = len(each) == len(self.lengths) >= 2 and all(0 < one <= 100 for one in each)
+        require(fine, "budget.lengths", self.lengths, rule)
+
+
+@dataclass
 class EvaluateConfig:
     """One comparison: some arms on one task."""
 
@@ -76,6 +90,7 @@ class EvaluateConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     tuned: TunedConfig = field(default_factory=TunedConfig)
     robust: RobustConfig = field(default_factory=RobustConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     seeds: int = 5
     seed: int = 0
     epochs: int = 20
@@ -104,7 +119,7 @@ class EvaluateConfig:
             self.tuned.seed,
             "calibration seeds must not be among the seeds that are compared",
         )
-        one_of("protocol", self.protocol, (HONEST, PAPER, ROBUST))
+        one_of("protocol", self.protocol, (HONEST, PAPER, ROBUST, BUDGET))
         needs = self.protocol != PAPER or any(arm.learning_rate == TUNED for arm in self.arm.values())
         rule = "an honest target and a tuned rate need the validation split; must be true"
         require(self.data.validation or not needs, "data.validation", "false", rule)
@@ -119,6 +134,8 @@ class EvaluateConfig:
                 one_of(f"arm.{name}.schedule", arm.schedule, collect.training.optimizers.SCHEDULES)
         if self.protocol == ROBUST:
             prepared(self.arm, optimizer=self.optimizer.name)  # refuses arms that it cannot have
+        if self.protocol == BUDGET:
+            check_names(self.arm)
         require(
             self.optimizer.schedule == "constant",
             "optimizer.schedule",

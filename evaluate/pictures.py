@@ -30,9 +30,13 @@ STYLE: Any = PLAIN | {
 
 
 def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one; of the robust protocol ``robust``."""
+    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one; of the robust protocol ``robust``,
+    of the budget's ``budget``.
+    """
     if "robust" in results:
         return {"robust": robust(results)}
+    if "budget" in results:
+        return {"budget": budget(results)}
     found = {"sweep": sweep(results), "curves": curves(results)}
     return {name: figure for name, figure in found.items() if figure is not None}
 
@@ -203,6 +207,39 @@ def robust(results: Mapping[str, Any]) -> Figure:
         split = metrics.splits(results)[0]
         axes.set(xscale="log", xlabel="learning rate one began with", ylabel=f"final {split} {metric.name}")
         axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
+        axes.set_xticks([], minor=True)
+        if metric.better == "lower" and metric.compare == "ratio":
+            axes.set(yscale="log")
+            _round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
+        figure.legend(loc="outside right upper")
+    return figure
+
+
+def budget(results: Mapping[str, Any]) -> Figure:
+    """Where the swept base ends at each length, the median and quartiles over seeds; every arm at its own length and
+    final value, with a line to where the base is as good.
+
+    What is not finite has no mark. Of what is compared by ratio and better when lower, like a loss, the axis is
+    logarithmic.
+    """
+    metric, block, epochs = metrics.of(results)[0], results["budget"], results["about"]["epochs"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.5, 4.8), layout="constrained")
+        axes = figure.subplots()
+        ends = np.array([one["each"] for one in block["lengths"]], float)  # what is not finite is NaN here
+        places = np.array([one["length"] for one in block["lengths"]]) * epochs
+        low, middle, high = np.quantile(ends, [0.25, 0.5, 0.75], axis=1)
+        axes.plot(places, middle, "o-", color=COLOURS[0], ms=5, lw=1.9, label=block["base"])
+        axes.fill_between(places, low, high, color=COLOURS[0], alpha=0.2, lw=0)
+        for arm, colour in zip(block["arms"], cycle(COLOURS[1:]), strict=False):
+            value = np.nan if arm["final"] is None else arm["final"]
+            equal = arm["speed_up"][0]
+            if equal is not None:
+                axes.plot([epochs, equal * epochs], [value] * 2, "-", color=colour, lw=1.4, alpha=0.8)
+            axes.plot([epochs], [value], "D", color=colour, ms=7, mec="white", zorder=4, label=arm["name"])
+        split = metrics.splits(results)[0]
+        axes.set(xscale="log", xlabel="length, epochs", ylabel=f"final {split} {metric.name}")
+        axes.set_xticks(places, [f"{place:.3g}" for place in places])
         axes.set_xticks([], minor=True)
         if metric.better == "lower" and metric.compare == "ratio":
             axes.set(yscale="log")

@@ -14,7 +14,7 @@ from evaluate.metrics import OLDER_SPLITS, oriented, worst
 from evaluate.statistics import SMOOTHING, Crossing, crossing, smooth
 from nowcast.types import UserError
 
-HONEST, PAPER, ROBUST = "honest", "paper", "robust"
+HONEST, PAPER, ROBUST, BUDGET = "honest", "paper", "robust", "budget"
 ACCURACY = "accuracy"
 """The metric that the paper's protocol and its ``target_accuracy`` are about."""
 LADDER = (0.5, 0.75, 0.95)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.figures import Figure
-from evaluate import pictures, robust, tables, words
+from evaluate import budget, pictures, robust, tables, words
 from evaluate.tables import Table
 from evaluate.verdicts import tone
 from nowcast.text import align
@@ -36,7 +36,10 @@ def page(results: Mapping[str, Any]) -> str:
     ]
     if results["verdicts"]:
         parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
-    parts += _from_any_rate(results) if "robust" in results else _compared(results)
+    if "robust" in results:
+        parts += _from_any_rate(results)
+    else:
+        parts += _honest_speed_up(results) if "budget" in results else _compared(results)
     if len(rows := tables.jumps(results)) > 1:
         parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
     if len(rows := tables.forecasts(results)) > 1:
@@ -55,6 +58,22 @@ def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
     base = results["robust"]["base"]
     parts += [table(robust.steps(results, share)) for share in results["targets"][base]]
     return [*parts, *over(results, base)]
+
+
+def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
+    """The budget protocol: speed-ups over the swept base of an equal final loss, their picture, and the runs."""
+    parts = ["<h2>An honest speed-up</h2>", f"<p>{_esc(budget.words(results))}</p>"]
+    parts += [table(budget.speed_ups(results)), f'<p class="quiet">{_esc(words.BEYOND)}</p>']
+    parts.append(figure(pictures.drawn(results)["budget"], "budget"))
+    parts += ["<h2>The base at every length</h2>", table(budget.base(results))]
+    return [*parts, *over(results, results["budget"]["base"])]
+
+
+def _own_table(results: Mapping[str, Any]) -> tuple[str, Table] | None:
+    """Of a protocol with a table of its own: how to read that, and the table."""
+    if "robust" in results:
+        return robust.words(results), robust.regrets(results)
+    return (budget.words(results), budget.speed_ups(results)) if "budget" in results else None
 
 
 def _compared(results: Mapping[str, Any]) -> list[str]:
@@ -111,9 +130,9 @@ def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -
 def markdown(results: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
     lines = [f"### {results['about']['task']}", "", words.setting(results), ""]
-    if "robust" in results:
-        lines += [robust.words(results), "", tables.markdown(robust.regrets(results)), ""]
-    for base in [] if "robust" in results else tables.panels(results):
+    if own := _own_table(results):
+        lines += [own[0], "", tables.markdown(own[1]), ""]
+    for base in [] if own else tables.panels(results):
         lines += [
             f"**Over {base}.** {words.target(results, base)}",
             "",
@@ -127,9 +146,9 @@ def markdown(results: Mapping[str, Any]) -> str:
 def text(results: Mapping[str, Any]) -> str:
     """The tables for a terminal, with targets and verdicts."""
     lines = []
-    if "robust" in results:
-        lines += ["", robust.words(results), *align(robust.regrets(results))]
-    panels = {} if "robust" in results else tables.panels(results)
+    if own := _own_table(results):
+        lines += ["", own[0], *align(own[1])]
+    panels = {} if own else tables.panels(results)
     for base in panels:
         lines += ["", f"over {base}. {words.target(results, base)}", *align(tables.main(results, base))]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:

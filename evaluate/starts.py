@@ -40,7 +40,7 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP)
         >>> [(arm.name, arm.over) for arm in arms]
         [('swept', None), ('cosine', 'swept')]
     """
-    require(SWEPT not in arms, "arm", SWEPT, "is the name of the swept base; give the arm another one")
+    check_names(arms)
     resolved, left = resolve(
         {name: _following(arm) for name, arm in arms.items()},
         optimizer=optimizer,
@@ -52,9 +52,19 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP)
             f"protocol=robust trains every arm from the rates of robust.starts; "
             f"leave the arm out, or give arm.{arm.name}.learning_rate={GIVEN}",
         )  # fmt: skip
+    return [swept(optimizer), *(_over_the_base(arm, warmup) for arm in resolved)], left
+
+
+def check_names(arms: Mapping[str, Arm]) -> None:
+    """Refuse an arm with the name of the swept base."""
+    require(SWEPT not in arms, "arm", SWEPT, "is the name of the swept base; give the arm another one")
+
+
+def swept(optimizer: str) -> Arm:
+    """The swept base of this optimizer: calibration chooses its rate and its warm-up."""
     base = Arm(schedule="cosine", learning_rate=TUNED)
-    [swept], _ = resolve({SWEPT: base}, optimizer=optimizer, learning_rate=1.0)
-    return [swept, *(_over_the_base(arm, warmup) for arm in resolved)], left
+    [arm], _ = resolve({SWEPT: base}, optimizer=optimizer, learning_rate=1.0)
+    return arm
 
 
 def spread(arms: Sequence[Arm], best: float, starts: Sequence[float]) -> dict[str, dict[float, Arm]]:

@@ -71,7 +71,7 @@ def _row(
 ) -> dict[str, Any]:  # fmt: skip
     runs, base = curves[arm.name], curves[arm.over or arm.name]
     metric, name, change = plan.metric, plan.metric.name, f"{plan.metric.name}_{plan.metric.compare}"
-    ends, base_ends = ([_last(metric, run) for run in each] for each in (runs, base))
+    ends, base_ends = ([last(metric, run) for run in each] for each in (runs, base))
     bests, base_bests = ([_best(metric, run) for run in each] for each in (runs, base))
     seconds = [min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)]
 
@@ -199,7 +199,7 @@ def _at_the_end(metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence
         if not read and metric is metrics[0]:
             continue
         key = key if read else f"final_{metric.name}"
-        own, other = ([run[key][-1] if read else _last(metric, run) for run in each] for each in (runs, base))
+        own, other = ([run[key][-1] if read else last(metric, run) for run in each] for each in (runs, base))
         found[key] = _median(own)
         if metric is metrics[0]:
             continue
@@ -210,7 +210,7 @@ def _at_the_end(metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence
     return found
 
 
-def _last(metric: Metric, run: Curve) -> float:
+def last(metric: Metric, run: Curve) -> float:
     """The value at the end, smoothed as targets are."""
     values = run[metric.name]
     return float(_finite(metric, smooth(values) if len(values) >= SMOOTHING else values)[-1])

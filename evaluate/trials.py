@@ -54,21 +54,29 @@ class Trials:
         protocol: ``honest`` or ``paper``, see :mod:`evaluate`.
         workers: Runs side by side; None: as many as cores, one on an accelerator.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
+        length: A multiple of ``epochs``. Snapshots are as many times as far apart, so that they lie at the same
+            shares of a run.
     """
 
     def __init__(
         self, task: Task, *, epochs: int, record_every: int | None, forecasters: Mapping[str, Forecaster], folder: Path,
         stop: Stop, identities: Mapping[str, str] | None = None, protocol: str = "honest", workers: int | None = None, together: bool | None = None,
+        length: float = 1.0,
     ):  # fmt: skip
         self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
         self._identities = identities or {}
-        self._every = spacing(task, record_every)
-        self._steps = epochs * task.steps_per_epoch
+        self._every = max(1, round(length * spacing(task, record_every)))
+        self._steps = max(1, round(length * epochs * task.steps_per_epoch))
         self.evaluations = -(-self._steps // self._every) + 1
         self._paper = protocol == PAPER
         self._together = jax.default_backend() != "cpu" if together is None else together
         self._workers = 1 if self._together else workers or own_workers()
         self._trainings: dict[str, Training] = {}
+
+    @property
+    def steps(self) -> int:
+        """Length of every run."""
+        return self._steps
 
     def check(self, arms: Iterable[Arm]) -> None:
         """Refuse arms that cannot be trained here, before anything is.

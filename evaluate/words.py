@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluate import chosen_rates, metrics, tables
-from evaluate.protocol import HONEST, ROBUST, target_metric
+from evaluate.protocol import BUDGET, HONEST, ROBUST, target_metric
 
 
 def setting(results: Mapping[str, Any]) -> str:
@@ -19,8 +19,9 @@ def setting(results: Mapping[str, Any]) -> str:
 
 
 def protocol(results: Mapping[str, Any]) -> str:
-    """The protocol's name: the robust one judges runs as the honest one does."""
-    return ROBUST if "robust" in results else str(results["protocol"]["name"])
+    """The protocol's name: the robust one and the budget's judge runs as the honest one does."""
+    own = [name for name in (ROBUST, BUDGET) if name in results]
+    return own[0] if own else str(results["protocol"]["name"])
 
 
 def _spacing(results: Mapping[str, Any]) -> list[str]:
@@ -97,6 +98,11 @@ SHARED = (
     "(workers=1 measures them)."
 )
 BOUND = "≥ and ≤: runs that do not reach the target, of the base or of the arm, count with their whole length, so that the ratio is no more than a bound."
+
+BEYOND = (
+    "≥ and ≤: seeds whose final value lies beyond the base's longest or shortest runs count with that length, "
+    "so that the ratio is no more than a bound."
+)
 
 
 def metrics_table(results: Mapping[str, Any]) -> str:
@@ -176,7 +182,8 @@ def costs(results: Mapping[str, Any]) -> str:
 
 def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
     """What runs were trained apart, and what the signs in these lines mean."""
-    said = {tables.SHARED: SHARED, "≥": BOUND, "≤": BOUND}
+    beyond = BEYOND if BUDGET in results else BOUND
+    said = {tables.SHARED: SHARED, "≥": beyond, "≤": beyond}
     marks = dict.fromkeys(meaning for sign, meaning in said.items() if any(sign in line for line in lines))
     return [f"- {note}" for note in [*_mixed(results), *marks]]
 

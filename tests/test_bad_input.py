@@ -130,7 +130,13 @@ EVALUATE = [
     ("+arm={{a/b:{{over:constant}}}}", "a/b"), ("+arm={{mine:3}}", "mine"), ("protocol=kind", "honest, paper"), ("protocol=robust robust.starts=[]", "robust.starts=[]"), ("protocol=robust robust.starts=[1,-1]", "above 0"),
     ("protocol=robust robust.starts=[1,1]", "each once"), ("robust.warmup=1", "robust.warmup=1"), ("protocol=robust arm=[cosine_1e-2] forecaster=", "arm.cosine_1e-2.learning_rate=0.01: protocol=robust trains every arm"),
     ("protocol=robust arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"), ("protocol=robust arm=[prodigy] forecaster=", "add it to arm=[prodigy]"), ("target_accuracy=0", "target_accuracy=0"),
-    ("target_accuracy=1", "target_accuracy=1"), ("data.validation=false", "data.validation=false"), ("protocol=paper data.validation=false", "tuned"),
+    ("protocol=budget budget.lengths=[]", "budget.lengths=[]"), ("budget.lengths=[0,1]", "above 0"),
+    ("budget.lengths=[-1,1]", "above 0"), ("budget.lengths=[1]", "two multiples of epochs or more"),
+    ("budget.lengths=[1,1]", "each once"), ("budget.lengths=[1,inf]", "at most 100"), ("budget.lengths=2", "budget.lengths"),
+    ("protocol=budget arm=[constant] forecaster= budget.lengths=[0.001,1]", "budget.lengths=0.001: a run of that length"),
+    ("protocol=budget arm=[constant] forecaster= budget.lengths=[0.5,0.5001]", "another length comes to"),
+    ("protocol=budget arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"),
+    ("protocol=budget arm=[cosine_linear] forecaster=", "add it to arm=[cosine_linear]"), ("target_accuracy=1", "target_accuracy=1"), ("data.validation=false", "data.validation=false"), ("protocol=paper data.validation=false", "tuned"),
     ("beside=theirs", "beside"), ("published={folder}", "no arm of this command jumps by it"), ("arm=[constant,constant_linear]", "forecaster="), ("epochs=2 arm=[constant] forecaster=", "a run has 3 evaluations"), ("-m report={folder}", "is no report"), ("-m report={one}", "holds a report of one task"),
 ]  # fmt: skip
 REPORT = [

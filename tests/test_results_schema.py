@@ -72,6 +72,7 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
                 "metrics",
                 "splits",
                 "robust",
+                "budget",
                 "auto",
                 "warmup_tuned",
                 "warmup",

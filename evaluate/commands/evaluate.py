@@ -20,7 +20,7 @@ ROBUST_ARMS = (
     "cosine", "cosine_auto", "prodigy", "dadapt_adamw", "mechanize", "schedule_free", "cosine_gram_guarded"
 )  # fmt: skip
 """What protocol=robust compares where the command names no arms."""
-GROWS = ("report", "arm", "seeds", "robust", "max_minutes", "workers", "beside", "beside_title")
+GROWS = ("report", "arm", "seeds", "robust", "budget", "max_minutes", "workers", "beside", "beside_title")
 """What does not tell one report from another."""
 
 

@@ -1,0 +1,207 @@
+"""What the budget protocol comes to: the length at which the swept base is as good as each arm, in numbers and words.
+
+An arm's speed-up is the base's length at an equal final loss over the arm's own, seed by seed. The base's
+final loss as a function of its length is made monotone in two steps. A length at which the mean over
+seeds is worse than at a shorter one counts as that shorter one (the running best of the mean curve): a
+longer budget need not be used up. Then, within each seed, neighbours that are out of order by chance are
+averaged (isotonic regression), which favours neither the base nor the arm.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from collect.tasks.protocol import LOSS, Metric
+from evaluate import chosen_rates, metrics
+from evaluate.lengths import BaseRuns
+from evaluate.starts import SWEPT
+from evaluate.statistics import speed_up
+from evaluate.summary import last
+from evaluate.tables import Table, number
+
+
+class Equal(NamedTuple):
+    """Where the base is as good as an arm."""
+
+    length: float
+    """An end of the grid where the arm lies beyond it."""
+    beyond: int
+    """1: the base needs more than its longest runs; -1: less than its shortest; 0: within."""
+
+
+def equal_lengths(
+    metric: Metric, lengths: Sequence[float], base: Sequence[Sequence[float]], arm: Sequence[float]
+) -> list[Equal]:
+    """For each seed, the length at which the base's final value equals the arm's.
+
+    The base is interpolated linearly between lengths: the value (of a metric compared by ratio its
+    logarithm) over the logarithm of the length. A length with a value that is not finite is left out.
+
+    Args:
+        metric: What the values are of.
+        lengths: From the shortest up.
+        base: Final values by length and seed.
+        arm: Final values by seed.
+
+    Returns:
+        Nothing where fewer than two lengths are left.
+
+    Example:
+        >>> from collect.tasks import LOSS
+        >>> from evaluate.budget import equal_lengths
+        >>> equal_lengths(LOSS, [1, 4], [[0.4], [0.1]], [0.2])
+        [Equal(length=2.0, beyond=0)]
+    """
+    heights = _heights(metric, base)
+    kept = np.isfinite(heights).all(axis=1)
+    if kept.sum() < 2:
+        return []
+    curves = _monotone(heights[kept])
+    places = np.log(np.asarray(lengths, float)[kept])
+    return [_equal(places, curve, height) for curve, height in zip(curves.T, _heights(metric, arm), strict=True)]
+
+
+def _heights(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
+    """Values on the scale of the interpolation, a lower one better; what is not finite is worst."""
+    values = np.asarray(values, float)
+    finite = np.isfinite(values)
+    if metric.compare == "ratio":
+        with np.errstate(divide="ignore"):
+            values = np.log(np.maximum(np.where(finite, values, 1.0), 0.0))
+    return np.where(finite, metrics.oriented(metric, values), np.inf)
+
+
+def _monotone(heights: Float[np.ndarray, "lengths seeds"]) -> Float[np.ndarray, "lengths seeds"]:
+    """Every seed's curve, never worse at a greater length; see the module's head."""
+    from scipy.optimize import isotonic_regression  # takes longer to import than all else here
+
+    means = heights.mean(axis=1)
+    best = [int(np.argmin(means[: place + 1])) for place in range(len(means))]
+    fitted = [isotonic_regression(curve, increasing=False).x for curve in heights[best].T]
+    return np.stack(fitted, axis=1)
+
+
+def _equal(places: Float[np.ndarray, "n"], curve: Float[np.ndarray, "n"], height: float) -> Equal:
+    """The shortest place at which a falling curve is at this height."""
+    if height > curve[0]:
+        return Equal(float(np.exp(places[0])), -1)
+    if height < curve[-1]:
+        return Equal(float(np.exp(places[-1])), 1)
+    after = int(np.argmax(curve <= height))
+    if after == 0:
+        return Equal(float(np.exp(places[0])), 0)
+    span = slice(after, after - 2 if after > 1 else None, -1)  # np.interp wants a rising axis
+    return Equal(float(np.exp(np.interp(height, curve[span], places[span]))), 0)
+
+
+def summarised(results: Mapping[str, Any], runs: Mapping[float, BaseRuns], metric: Metric) -> dict[str, Any]:
+    """The part of ``results.json`` that is the budget protocol's own, under ``budget``.
+
+    Args:
+        results: From :func:`evaluate.summarise`.
+        runs: From :func:`evaluate.lengths.train`.
+        metric: What runs are judged by.
+    """
+    chosen = results["rates"][SWEPT]
+    ends = {length: [last(metric, run) for run in one.runs] for length, one in runs.items()}
+    rows = [row for row in results["arms"] if row["name"] != SWEPT]
+    return {
+        "base": SWEPT,
+        "learning_rate": chosen["learning_rate"],
+        "warmup": chosen["warmup"],
+        "lengths": [{"length": length, "steps": runs[length].steps, "each": each} for length, each in ends.items()],
+        "arms": [_arm(metric, row, results["curves"][row["name"]], ends) for row in rows],
+    }
+
+
+def _arm(
+    metric: Metric,
+    row: Mapping[str, Any],
+    runs: Sequence[Mapping[str, Any]],
+    ends: Mapping[float, Sequence[float]],
+) -> dict[str, Any]:
+    own = [last(metric, run) for run in runs]
+    found = equal_lengths(metric, list(ends), list(ends.values()), own)
+    each = [one.length for one in found]
+    return {
+        "name": row["name"],
+        "final": row[f"final_{metric.name}"],
+        "each": each or None,
+        "speed_up": list(speed_up(each, [1.0] * len(each))) if each else [math.nan] * 3,
+        "above": sum(one.beyond > 0 for one in found),
+        "below": sum(one.beyond < 0 for one in found),
+    }
+
+
+def sentences(results: Mapping[str, Any]) -> list[str]:
+    """For each arm, whether it is a gain: only where the interval excludes 1 and no bound undoes it."""
+    metric, seeds = metrics.of(results)[0], len(results["protocol"]["seeds"])
+    return [_sentence(arm, metric, seeds) for arm in results["budget"]["arms"]]
+
+
+def _sentence(arm: Mapping[str, Any], metric: Metric, seeds: int) -> str:
+    name, low, high = arm["name"], *(math.nan if one is None else one for one in arm["speed_up"][1:])
+    if arm["each"] is None:
+        return f"{name}: no speed-up is known, since the base has fewer than two lengths of finite runs."
+    needs = f"the base needs {_shown(arm)} as many steps for an equal final {metric.name}"
+    if beyond := arm["above"] + arm["below"]:
+        needs += f"; {beyond} of {seeds} seeds lie beyond the base's lengths"
+    if low > 1 and not arm["below"]:
+        return f"{name} is a gain, as good in fewer steps: {needs}."
+    if high < 1 and not arm["above"]:
+        return f"{name} HURTS: {needs}."
+    return f"{name} is no gain that these seeds can show: {needs}."
+
+
+def _shown(arm: Mapping[str, Any]) -> str:
+    """The speed-up with its interval, marked where it is no more than a bound."""
+    above, below = bool(arm["above"]), bool(arm["below"])
+    sign = "" if above == below else "≥ " if above else "≤ "
+    return sign + metrics.shown(LOSS, arm["speed_up"])
+
+
+def speed_ups(results: Mapping[str, Any]) -> Table:
+    """Every arm: its final value, the base's length at an equal one, and the speed-up."""
+    metric, block = metrics.of(results)[0], results["budget"]
+    epochs, seeds = results["about"]["epochs"], len(results["protocol"]["seeds"])
+    title = f"final {metric.name}"
+    table: Table = [("arm", title, f"epochs of {block['base']}, equal {title}", "speed-up [95 %]")]
+    for arm in block["arms"]:
+        value, beyond = arm["speed_up"][0], arm["above"] + arm["below"]
+        equal = "–" if value is None else f"{value * epochs:.3g}"
+        note = f", {beyond}/{seeds} beyond" if beyond else ""
+        table.append((arm["name"], number(arm["final"]), equal, _shown(arm) + note))
+    return table
+
+
+def base(results: Mapping[str, Any]) -> Table:
+    """The base at every length: the mean of its final values over seeds, and their range."""
+    metric, block = metrics.of(results)[0], results["budget"]
+    table: Table = [("length", "epochs", "steps", f"final {metric.name}, mean", "least", "most")]
+    for one in block["lengths"]:
+        values = [math.nan if value is None else value for value in one["each"]]
+        cells = (float(of(values)) for of in (np.mean, np.min, np.max))
+        length, epochs = one["length"], one["length"] * results["about"]["epochs"]
+        table.append((f"{length:g}", f"{epochs:.3g}", str(one["steps"]), *map(number, cells)))
+    return table
+
+
+def words(results: Mapping[str, Any]) -> str:
+    """How to read the table and the picture."""
+    metric, block = metrics.of(results)[0], results["budget"]
+    split, chosen = metrics.splits(results)[0], results["rates"][block["base"]]
+    rate, warm = f"{block['learning_rate']:g}", f"{chosen['warmup']:g}"
+    lengths = ", ".join(f"{one['length']:g}" for one in block["lengths"])
+    scale = f"log {metric.name}" if metric.compare == "ratio" else metric.name
+    return (
+        f"Speed-up: how many times an arm's steps {block['base']} needs for the arm's final {split} "
+        f"{metric.name}, seed by seed, with its geometric mean (above 1: the arm is faster). The base has "
+        f"the rate {rate} and the warm-up {warm}, the best of {chosen_rates.grid(chosen)}, and a cosine "
+        f"fitted to each of its lengths: {lengths} of the arms' {results['about']['epochs']} epochs. Between "
+        f"them {scale} is interpolated over log length. A length that is worse than a shorter one, in "
+        f"the mean over seeds, counts as that one; within a seed, what is out of order is averaged. "
+        f"Steps are counted, not seconds."
+    )

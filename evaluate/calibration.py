@@ -1,0 +1,72 @@
+"""Before a comparison: calibration runs, and the rates and targets that come from them, written down once."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate import metrics
+from evaluate.arms import bases
+from evaluate.folder import write_json
+from evaluate.protocol import (
+    HONEST,
+    Plan,
+    calibration_arms,
+    choose_rates,
+    choose_targets,
+    followers,
+    settled,
+)
+from evaluate.trials import Trials
+from nowcast.types import UserError
+
+
+def calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rates and targets; those of the bases are written down before any other arm runs."""
+    own = bases(plan.arms)
+    others = [arm for arm in plan.arms if arm not in own]
+    trials.train(calibration_arms(plan, own), plan.calibration_seeds, "calibrate", calibrate=True)
+    rates = choose_rates(plan, own, trials.curve)
+    if following := followers(plan, rates):
+        trials.train(following, plan.calibration_seeds, "calibrate at those rates", calibrate=True)
+    targets = choose_targets(plan, rates, trials.curve)
+    if plan.protocol == HONEST:
+        _check_targets(plan, trials, rates, targets)
+    _keep(
+        folder / "targets.json", {"targets": targets, "rates": rates} if plan.protocol == HONEST else {"rates": rates}
+    )
+    if tuned := calibration_arms(plan, others):
+        trials.train(tuned, plan.calibration_seeds, "calibrate the others", calibrate=True)
+    return rates | choose_rates(plan, others, trials.curve), targets
+
+
+def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+    """A target that is no better than what runs begin with is one of runs that diverged: nobody could reach it, or all would at once."""
+    metric = plan.metric
+    for base in bases(plan.arms):
+        curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
+        begin = float(np.median([run[metric.name][0] for run in curves]))
+        for share, target in targets[base.name].items():
+            if not metrics.oriented(metric, target) < metrics.oriented(metric, begin):
+                raise UserError(
+                    f"arm.{base.name}: after {share} of their length its calibration runs have a {metric.name} of {target:.4g}, and began at {begin:.4g}: that is "
+                    f"no target; lower its learning rate, or train longer"
+                )
+
+
+def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:
+    """Write what is chosen beside what was chosen before, which stands: nothing is chosen twice."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError:
+        raise UserError(f"{str(file)!r} is damaged; remove it, and it is made again of the calibration runs") from None
+    for kind, own in chosen.items():
+        earlier = before.get(kind, {})
+        changed = [name for name in own if name in earlier and earlier[name] != json.loads(json.dumps(own[name]))]
+        if changed:
+            raise UserError(
+                f"{str(file)!r}: the {kind} of {changed[0]} would be {own[changed[0]]} and are {earlier[changed[0]]}, chosen before; choose another report="
+            )
+    write_json(file, {kind: before.get(kind, {}) | own for kind, own in chosen.items()})
