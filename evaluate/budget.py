@@ -1,10 +1,12 @@
-"""What the budget protocol comes to: the length at which the swept base is as good as each arm, in numbers and words.
+"""What the budget protocol comes to: the length at which the swept base is as good as each arm.
 
-An arm's speed-up is the base's length at an equal final loss over the arm's own, seed by seed. The base's
-final loss as a function of its length is made monotone in two steps. A length at which the mean over
-seeds is worse than at a shorter one counts as that shorter one (the running best of the mean curve): a
-longer budget need not be used up. Then, within each seed, neighbours that are out of order by chance are
-averaged (isotonic regression), which favours neither the base nor the arm.
+An arm's speed-up is the base's length at an equal final loss over the arm's own, seed by seed. The
+base's final loss as a function of its length is made monotone in two steps:
+
+1. A length at which the mean over seeds is worse than at a shorter one counts as that shorter one
+   (the running best of the mean curve): a longer budget need not be used up.
+2. Within each seed, neighbours that are out of order by chance are averaged (isotonic regression).
+   The best of each seed would be the luckiest, and would favour the base.
 """
 
 import math
@@ -38,7 +40,7 @@ def equal_lengths(
     """For each seed, the length at which the base's final value equals the arm's.
 
     The base is interpolated linearly between lengths: the value (of a metric compared by ratio its
-    logarithm) over the logarithm of the length. A length with a value that is not finite is left out.
+    logarithm) over the logarithm of the length. A length is left out where a value is not finite.
 
     Args:
         metric: What the values are of.
@@ -61,7 +63,8 @@ def equal_lengths(
         return []
     curves = _monotone(heights[kept])
     places = np.log(np.asarray(lengths, float)[kept])
-    return [_equal(places, curve, height) for curve, height in zip(curves.T, _heights(metric, arm), strict=True)]
+    pairs = zip(curves.T, _heights(metric, arm), strict=True)
+    return [_equal(places, curve, height) for curve, height in pairs]
 
 
 def _heights(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
@@ -97,7 +100,11 @@ def _equal(places: Float[np.ndarray, "n"], curve: Float[np.ndarray, "n"], height
     return Equal(float(np.exp(np.interp(height, curve[span], places[span]))), 0)
 
 
-def summarised(results: Mapping[str, Any], runs: Mapping[float, BaseRuns], metric: Metric) -> dict[str, Any]:
+def summarised(
+    results: Mapping[str, Any],
+    runs: Mapping[float, BaseRuns],
+    metric: Metric,
+) -> dict[str, Any]:
     """The part of ``results.json`` that is the budget protocol's own, under ``budget``.
 
     Args:
@@ -112,7 +119,10 @@ def summarised(results: Mapping[str, Any], runs: Mapping[float, BaseRuns], metri
         "base": SWEPT,
         "learning_rate": chosen["learning_rate"],
         "warmup": chosen["warmup"],
-        "lengths": [{"length": length, "steps": runs[length].steps, "each": each} for length, each in ends.items()],
+        "lengths": [
+            {"length": length, "steps": runs[length].steps, "each": ends[length]}
+            for length in runs  # from the shortest up
+        ],
         "arms": [_arm(metric, row, results["curves"][row["name"]], ends) for row in rows],
     }
 
@@ -137,18 +147,20 @@ def _arm(
 
 
 def sentences(results: Mapping[str, Any]) -> list[str]:
-    """For each arm, whether it is a gain: only where the interval excludes 1 and no bound undoes it."""
+    """For each arm, whether it is a gain: where the interval excludes 1 and no bound undoes it."""
     metric, seeds = metrics.of(results)[0], len(results["protocol"]["seeds"])
     return [_sentence(arm, metric, seeds) for arm in results["budget"]["arms"]]
 
 
 def _sentence(arm: Mapping[str, Any], metric: Metric, seeds: int) -> str:
-    name, low, high = arm["name"], *(math.nan if one is None else one for one in arm["speed_up"][1:])
+    name = arm["name"]
+    low, high = (math.nan if one is None else one for one in arm["speed_up"][1:])
     if arm["each"] is None:
-        return f"{name}: no speed-up is known, since the base has fewer than two lengths of finite runs."
+        few = "the base has fewer than two lengths of finite runs"
+        return f"{name}: no speed-up is known, since {few}."
     needs = f"the base needs {_shown(arm)} as many steps for an equal final {metric.name}"
     if beyond := arm["above"] + arm["below"]:
-        needs += f"; {beyond} of {seeds} seeds lie beyond the base's lengths"
+        needs += f"; beyond the base's lengths: {beyond} of {seeds} seeds"
     if low > 1 and not arm["below"]:
         return f"{name} is a gain, as good in fewer steps: {needs}."
     if high < 1 and not arm["above"]:
@@ -197,11 +209,11 @@ def words(results: Mapping[str, Any]) -> str:
     lengths = ", ".join(f"{one['length']:g}" for one in block["lengths"])
     scale = f"log {metric.name}" if metric.compare == "ratio" else metric.name
     return (
-        f"Speed-up: how many times an arm's steps {block['base']} needs for the arm's final {split} "
-        f"{metric.name}, seed by seed, with its geometric mean (above 1: the arm is faster). The base has "
+        f"Speed-up: the steps that {block['base']} needs for the arm's final {split} {metric.name}, over "
+        f"the arm's own, seed by seed; the mean is geometric (above 1: the arm is faster). The base has "
         f"the rate {rate} and the warm-up {warm}, the best of {chosen_rates.grid(chosen)}, and a cosine "
-        f"fitted to each of its lengths: {lengths} of the arms' {results['about']['epochs']} epochs. Between "
-        f"them {scale} is interpolated over log length. A length that is worse than a shorter one, in "
-        f"the mean over seeds, counts as that one; within a seed, what is out of order is averaged. "
-        f"Steps are counted, not seconds."
+        f"fitted to each of its lengths: {lengths} of {results['about']['epochs']} epochs. Between them "
+        f"{scale} is linear in log length. A length that is worse than a shorter one, in the mean over "
+        f"seeds, counts as that one; within a seed, what is out of order is averaged. Steps are "
+        f"counted, not seconds."
     )

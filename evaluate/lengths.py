@@ -25,7 +25,12 @@ class BaseRuns(NamedTuple):
     """One for each seed."""
 
 
-def prepared(arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float) -> tuple[list[Arm], list[str]]:
+def prepared(
+    arms: Mapping[str, Arm],
+    *,
+    optimizer: str,
+    learning_rate: float,
+) -> tuple[list[Arm], list[str]]:
     """The swept base, and the arms that are compared with it.
 
     An arm that is the swept base under another name, such as ``cosine``, takes the base's rate and
@@ -53,12 +58,17 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float) -
     check_names(arms)
     resolved, left = resolve(arms, optimizer=optimizer, learning_rate=learning_rate)
     base = swept(optimizer)
-    same = [arm.name for arm in resolved if arm.rate_of == arm.name and arm.settings == base.settings]
+    tuned = [arm for arm in resolved if arm.rate_of == arm.name]
+    same = [arm.name for arm in tuned if arm.settings == base.settings]
     followed = [replace(arm, rate_of=SWEPT) if arm.rate_of in same else arm for arm in resolved]
     return [base, *(replace(arm, over=SWEPT) for arm in followed)], left
 
 
-def trials(make: Callable[..., "Trials"], base: Arm, lengths: Sequence[float]) -> dict[float, "Trials"]:
+def trials(
+    make: Callable[..., "Trials"],
+    base: Arm,
+    lengths: Sequence[float],
+) -> dict[float, "Trials"]:
     """By length, from the shortest up, what trains the base there.
 
     Args:
@@ -74,9 +84,9 @@ def trials(make: Callable[..., "Trials"], base: Arm, lengths: Sequence[float]) -
     for length, one in made.items():
         if one.evaluations <= SMOOTHING:
             raise UserError(
-                f"budget.lengths={length:g}: a run of that length has {one.evaluations} evaluations, and its final "
-                f"loss is a mean of {SMOOTHING} after the first one; leave the length out, train longer (epochs=…), "
-                f"or record more often (record_every=…)"
+                f"budget.lengths={length:g}: a run of that length has {one.evaluations} evaluations, "
+                f"and its final loss is a mean of {SMOOTHING} after the first one; leave the length "
+                f"out, train longer (epochs=…), or record more often (record_every=…)"
             )
         if one.steps in seen:
             raise UserError(
@@ -88,7 +98,11 @@ def trials(make: Callable[..., "Trials"], base: Arm, lengths: Sequence[float]) -
     return made
 
 
-def train(made: Mapping[float, "Trials"], base: Arm | None, seeds: Sequence[int]) -> dict[float, BaseRuns]:
+def train(
+    made: Mapping[float, "Trials"],
+    base: Arm | None,
+    seeds: Sequence[int],
+) -> dict[float, BaseRuns]:
     """By length the base's runs, trained where they are missing; the last split is not read.
 
     Args:
