@@ -1,4 +1,4 @@
-"""Before a comparison: calibration runs, and the rates and targets that come from them, written down once."""
+"""Before a comparison: calibration runs, and the rates and targets that they give."""
 
 import json
 from collections.abc import Mapping

@@ -96,7 +96,7 @@ def compare(
         target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task that has one.
         starts: Instead, the robust protocol: every arm from these multiples of the rate that is best for a swept base.
         start_warmup: There, of arms that say none.
-        base_lengths: Instead, the budget protocol: every arm beside a swept base of these multiples of the length.
+        base_lengths: Instead, the budget protocol: arms beside a swept base of these multiples of their length.
         workers: Runs side by side; None: as many as cores.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
         about: What else all runs of the folder depend on, for its check and for the report.

@@ -84,9 +84,9 @@ def trials(
     for length, one in made.items():
         if one.evaluations <= SMOOTHING:
             raise UserError(
-                f"budget.lengths={length:g}: a run of that length has {one.evaluations} evaluations, "
-                f"and its final loss is a mean of {SMOOTHING} after the first one; leave the length "
-                f"out, train longer (epochs=…), or record more often (record_every=…)"
+                f"budget.lengths={length:g}: a run of that length has {one.evaluations} "
+                f"evaluations, and its final loss is a mean of {SMOOTHING} after the first one; leave the "
+                f"length out, train longer (epochs=…), or record more often (record_every=…)"
             )
         if one.steps in seen:
             raise UserError(

@@ -216,17 +216,17 @@ def robust(results: Mapping[str, Any]) -> Figure:
 
 
 def budget(results: Mapping[str, Any]) -> Figure:
-    """Where the swept base ends at each length, the median and quartiles over seeds; every arm at its own length and
-    final value, with a line to where the base is as good.
+    """Where the swept base ends at each length, and every arm with a line to where the base is as good.
 
-    What is not finite has no mark. Of what is compared by ratio and better when lower, like a loss, the axis is
-    logarithmic.
+    The base's values are the median and quartiles over seeds; what is not finite has no mark. Of what is
+    compared by ratio and better when lower, like a loss, the axis is logarithmic.
     """
     metric, block, epochs = metrics.of(results)[0], results["budget"], results["about"]["epochs"]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 4.8), layout="constrained")
         axes = figure.subplots()
-        ends = np.array([one["each"] for one in block["lengths"]], float)  # what is not finite is NaN here
+        ends = np.array([one["each"] for one in block["lengths"]], float)
+        ends = np.where(np.isfinite(ends), ends, np.nan)
         places = np.array([one["length"] for one in block["lengths"]]) * epochs
         low, middle, high = np.quantile(ends, [0.25, 0.5, 0.75], axis=1)
         axes.plot(places, middle, "o-", color=COLOURS[0], ms=5, lw=1.9, label=block["base"])
@@ -235,8 +235,9 @@ def budget(results: Mapping[str, Any]) -> Figure:
             value = np.nan if arm["final"] is None else arm["final"]
             equal = arm["speed_up"][0]
             if equal is not None:
-                axes.plot([epochs, equal * epochs], [value] * 2, "-", color=colour, lw=1.4, alpha=0.8)
-            axes.plot([epochs], [value], "D", color=colour, ms=7, mec="white", zorder=4, label=arm["name"])
+                axes.plot([epochs, equal * epochs], [value] * 2, color=colour, lw=1.4, alpha=0.8)
+            [mark] = axes.plot([epochs], [value], "D", color=colour, ms=7, zorder=4)
+            mark.set(label=arm["name"], markeredgecolor="white")
         split = metrics.splits(results)[0]
         axes.set(xscale="log", xlabel="length, epochs", ylabel=f"final {split} {metric.name}")
         axes.set_xticks(places, [f"{place:.3g}" for place in places])

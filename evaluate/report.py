@@ -61,7 +61,7 @@ def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
 
 
 def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
-    """The budget protocol: speed-ups over the swept base of an equal final loss, their picture, and the runs."""
+    """The budget protocol: speed-ups at an equal final loss, their picture, and the runs."""
     parts = ["<h2>An honest speed-up</h2>", f"<p>{_esc(budget.words(results))}</p>"]
     parts += [table(budget.speed_ups(results)), f'<p class="quiet">{_esc(words.BEYOND)}</p>']
     parts.append(figure(pictures.drawn(results)["budget"], "budget"))

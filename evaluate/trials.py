@@ -54,8 +54,8 @@ class Trials:
         protocol: ``honest`` or ``paper``, see :mod:`evaluate`.
         workers: Runs side by side; None: as many as cores, one on an accelerator.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
-        length: A multiple of ``epochs``. Snapshots are as many times as far apart, so that they lie at the same
-            shares of a run.
+        length: A multiple of ``epochs``. Snapshots are as many times as far apart, so that they lie
+            at the same shares of a run.
     """
 
     def __init__(

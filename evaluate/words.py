@@ -100,8 +100,8 @@ SHARED = (
 BOUND = "≥ and ≤: runs that do not reach the target, of the base or of the arm, count with their whole length, so that the ratio is no more than a bound."
 
 BEYOND = (
-    "≥ and ≤: seeds whose final value lies beyond the base's longest or shortest runs count with that length, "
-    "so that the ratio is no more than a bound."
+    "≥ and ≤: seeds whose final value lies beyond the base's longest or shortest runs count with "
+    "that length, so that the ratio is no more than a bound."
 )
 
 

@@ -182,7 +182,7 @@ TYPED = {
     "evaluate": [
         "forecaster={damaged_bundle}", "arm=[]", "arm=[constant,constnt_linear]", "+arm={{mine:3}}", "arm.constant.average={{kind:swa}}",
         "arm.constant_linear.guard.after=0.5",
-        "protocol=kind", "protocol=robust robust.starts=[]", "-m report={folder}", "-m report={one}",
+        "protocol=kind", "protocol=robust robust.starts=[]", "protocol=budget budget.lengths=[]", "-m report={folder}", "-m report={one}",
     ],
     "report": ["reports={one}", "reports=[{one},{old_report}]"],
     "inspect_corpus": ["pictures={file}", "weights=0"],

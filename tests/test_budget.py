@@ -1,4 +1,4 @@
-"""The budget protocol: where the base is as good as an arm, how that is said, and what it trains."""
+"""The budget protocol: where the base is as good as an arm, how that is said, what it trains."""
 
 import json
 import math
@@ -248,7 +248,8 @@ def short(once, script):
     given = [
         "protocol=budget", "model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64",
         "seeds=2", "epochs=12", "arm=[cosine,cosine_linear]", "forecaster=wnn",
-        "budget.lengths=[0.5,1,2]", "tuned.learning_rates=[0.003,0.01]", "tuned.warmups=[0,0.1]", "tuned.seeds=2",
+        "budget.lengths=[0.5,1,2]", "tuned.learning_rates=[0.003,0.01]", "tuned.warmups=[0,0.1]",
+        "tuned.seeds=2",
     ]  # fmt: skip
 
     def trained(root):
