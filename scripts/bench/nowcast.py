@@ -145,14 +145,19 @@ def steps(rounds: int, number: int) -> None:
     ):
         task = make_task(model, data, batch)
         inner = optimizers.make("adam")
-        loops = [
-            Loop(task, tx) for tx in (inner, nowcast.periodic(inner, forecaster(), every=10**6, labels=task.labels))
-        ]
+        wrappers = {
+            "periodic": nowcast.periodic(inner, forecaster(), every=10**6, labels=task.labels),
+            "auto_rate": nowcast.auto_rate(inner, every=10**6),
+            "auto_rate with its looks": nowcast.auto_rate(inner, every=20),
+        }
+        loops = [Loop(task, tx) for tx in (inner, *wrappers.values())]
         rates = np.full(10**6, 1e-3, np.float32)
         runs = [iter(loop.run(0, rates, record_every=number)) for loop in loops]
         for run in runs:
             next(run), next(run)
-        report(name, [[timed(lambda run=run: next(run).state) for run in runs] for _ in range(rounds)])
+        times = [[timed(lambda run=run: next(run).state) for run in runs] for _ in range(rounds)]
+        for place, wrapper in enumerate(wrappers, start=1):
+            report(f"{name}, {wrapper}", [[t[0], t[place]] for t in times])
     params = jax.tree.map(jnp.asarray, parameters())
     images = jnp.asarray(np.random.default_rng(0).standard_normal((512, WIDTHS[0]), np.float32))
 
@@ -162,6 +167,11 @@ def steps(rounds: int, number: int) -> None:
             x = jnp.tanh(x @ params[f"fc{i}"]["kernel"] + params[f"fc{i}"]["bias"])
         return jnp.mean(x**2) + 0 * jnp.sum(params["conv"]["kernel"][0, 0, 0, :3])
 
+    state = jax.eval_shape(nowcast.auto_rate(optax.identity()).init, params)
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    print(
+        f"auto_rate's state beside 10 M parameters: {held / sum(p.nbytes for p in jax.tree.leaves(params)):.2%} of them (goal: 1 %)"
+    )
     plain = nowcast.Jumps(forecaster=forecaster(), every=10**6)
     for name, gradient in (
         (f"MLP of {sum(p.size for p in jax.tree.leaves(params)) / 1e6:.0f} M parameters, batch 512", jax.grad(loss)),
@@ -169,6 +179,8 @@ def steps(rounds: int, number: int) -> None:
     ):
         sides = [side(tx, gradient, params) for tx in (adam, wrapped)]
         report(f"{name}, periodic", [[timed(work) for work in sides] for _ in range(rounds)])
+        sides = [side(tx, gradient, params) for tx in (adam, nowcast.auto_rate(adam, every=10**6))]
+        report(f"{name}, auto_rate", [[timed(work) for work in sides] for _ in range(rounds)])
         sides = [side(adam, gradient, params), side(adam, gradient, params, plain)]
         report(f"{name}, Jumps", [[timed(work) for work in sides] for _ in range(rounds)])
 
