@@ -265,6 +265,9 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
             said = arm["settings"][part]
             if isinstance(now, dict) and said:  # may lack an option that was added since, None where it is not given
                 said = {option: said.get(option) for option in now}
+            if (part, said, now) == ("warmup", 0, "tuned"):  # of reports from when none was tried
+                assert config.tuned.warmups == [0], name
+                continue
             assert said == now, (name, part)
         if isinstance(resolved[name].learning_rate, float):
             assert arm["learning_rate"] == resolved[name].learning_rate, name
