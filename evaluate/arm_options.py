@@ -24,6 +24,7 @@ class Jump:
     moments: str = "keep"
     max_relative_jump: float | None = None
     min_drift: float | None = None
+    """Null, unlike :class:`nowcast.Jumps`: arms jump as the paper does where they do not say."""
     history_dtype: str | None = None
 
 

@@ -59,7 +59,7 @@ class Training:
             inner = wrappers.outer(
                 inner, every=arm.outer.every, learning_rate=arm.outer.learning_rate, momentum=arm.outer.momentum
             )
-        options: dict[str, Any] = {"forecaster": LastValue(window=1), "every": steps + 1}  # never
+        options: dict[str, Any] = {"forecaster": LastValue(window=1), "every": steps + 1, "min_drift": None}  # never
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)

@@ -211,7 +211,7 @@ def limits_of(forecaster: Forecaster, damping: Any, max_relative_jump: Any, min_
         if forecaster.window < SHORTEST:
             raise UserError(
                 f"min_drift={min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
-                f"{forecaster.name} has {forecaster.window}"
+                f"{forecaster.name} has {forecaster.window}; pass min_drift=None to jump always"
             )
     return {"damping": damping, "max_relative_jump": max_relative_jump, "min_drift": min_drift}
 

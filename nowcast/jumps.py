@@ -70,7 +70,7 @@ class Jumps:
     stop_after: int | None = None
     history_dtype: Any = None
     max_relative_jump: float | None = None
-    min_drift: float | None = None
+    min_drift: float | None = 0.2
     guard: Guard | None = None
     axis_name: str | Collection[str] | None = None
 

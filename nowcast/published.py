@@ -40,7 +40,9 @@ def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0])
     Examples:
         >>> import nowcast
         >>> forecaster = nowcast.import_published_wnn("downloads/WNN")  # doctest: +SKIP
-        >>> tx = nowcast.periodic(optax.adam(1e-3), forecaster, every=steps_per_epoch)  # doctest: +SKIP
+        >>> tx = nowcast.periodic(  # doctest: +SKIP
+        ...     optax.adam(1e-3), forecaster, every=steps_per_epoch, min_drift=None
+        ... )
 
     Source: Jang et al., ICML 2023, and the code published with it.
     """

@@ -37,7 +37,7 @@ def periodic(
     history_dtype: Any = None,
     moments: str = "keep",
     max_relative_jump: float | None = None,
-    min_drift: float | None = None,
+    min_drift: float | None = 0.2,
     guard: Guard | None = None,
     axis_name: str | Collection[str] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -69,7 +69,7 @@ def periodic(
         min_drift: No jump where the run goes to and fro: where the increments of the window that are two or more snapshots apart
             have a mean cosine below this, over all weights that jump (:func:`nowcast.drift.drift`). At a tuned learning rate
             most of a run is so, and a jump carries noise on; 0.2 has kept still there, and jumped where rates are low.
-            Needs no loss. Counts as refused, but not towards the guard's ``give_up``.
+            Needs no loss. Counts as refused, but not towards the guard's ``give_up``. None: jump always, as the paper does.
         guard: Judge each jump by its loss, see :class:`nowcast.Guard`: ``update`` then needs ``value_fn=``.
         axis_name: Inside ``jax.shard_map`` alone: the axis of the mesh, or the axes, over which leaves are split, so that sums are over
             whole leaves; ``()``: each device holds whole ones. Under plain ``jit`` there is nothing to say.

@@ -43,7 +43,7 @@ def loss(params):
 
 def train(steps, params=None, inner=None, forecaster=LINEAR, state=None, *, value_fn=loss, **options):
     """The parameters after every step, from the start on, and the last state."""
-    tx = nowcast.periodic(inner or optax.sgd(0.1), forecaster, **({"every": EVERY} | options))
+    tx = nowcast.periodic(inner or optax.sgd(0.1), forecaster, **({"every": EVERY, "min_drift": None} | options))
     path, states = follow(tx, start() if params is None else params, steps, jax.grad(loss), state, value_fn=value_fn)
     return path, states[-1]
 

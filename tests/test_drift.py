@@ -66,6 +66,25 @@ def test_a_run_jumps_where_it_drifts_and_keeps_still_elsewhere(moves, least, jum
     assert (float(state.damping) == 0) != jumps
 
 
+@pytest.mark.parametrize(
+    ("moves", "jumps"), [(STRAIGHT, True), (WAVERING, True), (BACK, False)], ids=["straight", "wavering", "back"]
+)
+def test_a_run_that_does_not_drift_keeps_still_unless_told_otherwise(moves, jumps):
+    assert int(run([1, *moves])[1].accepted) == jumps
+    assert int(run([1, *moves], min_drift=None)[1].accepted) == 1
+    params, tx = {"kernel": jnp.zeros((1, 3))}, nowcast.periodic(optax.sgd(1.0), LINEAR, every=1)
+    state = tx.init(params)
+    for move in [1, *moves]:
+        updates, state = tx.update({"kernel": jnp.full((1, 3), -float(move))}, state, params)
+        params = optax.apply_updates(params, updates)
+    assert (int(state.accepted), int(state.refused)) == (jumps, not jumps)
+
+
+def test_a_window_too_short_for_the_default_is_refused_with_the_cure():
+    with pytest.raises(nowcast.UserError, match=r"linear has 3; pass min_drift=None to jump always"):
+        nowcast.Jumps(forecaster=nowcast.forecasters.Linear(window=3), every=1)
+
+
 def test_keeping_still_is_no_hurt():
     guard = nowcast.Guard(tolerance=1e9, give_up=1)
     _, state = run([1, *WAVERING] * 2 + [1, *STRAIGHT], min_drift=0.5, guard=guard)

@@ -84,7 +84,7 @@ def compared(tmp_path_factory):
 @pytest.mark.parametrize("together", [False, True])
 def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(name, together):
     task, rates = Kept(), np.full(6, 0.5, np.float32)
-    tx = nowcast.periodic(optimizers.make(name), nowcast.forecasters.Linear(window=3), every=2)
+    tx = nowcast.periodic(optimizers.make(name), nowcast.forecasters.Linear(window=3), every=2, min_drift=None)
     params, extra = task.init(0)
     state = tx.init(params)
     for step in range(6):  # nothing is compiled or donated here

@@ -45,7 +45,7 @@ def gradient(params):
 
 
 def train(steps, share, guard, inner=None, *, value_fn=loss, **options):
-    tx = nowcast.periodic(inner or optax.adam(0.001), far(share), every=EVERY, guard=guard, **options)
+    tx = nowcast.periodic(inner or optax.adam(0.001), far(share), every=EVERY, min_drift=None, guard=guard, **options)
     return follow(tx, start(), steps, gradient, value_fn=value_fn)
 
 
@@ -127,7 +127,7 @@ def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
 def test_past_the_forecast_weights_stay_finite():
     # In half precision four times this jump is infinite, and this loss does not mind.
     value_fn = lambda p: jnp.tanh(jnp.abs(p["kernel"].astype(jnp.float32)).sum())  # noqa: E731
-    jumps = nowcast.Jumps(forecaster=far(3e4), every=1, guard=Guard.backtracking())
+    jumps = nowcast.Jumps(forecaster=far(3e4), every=1, min_drift=None, guard=Guard.backtracking())
     params = {"kernel": jnp.ones((2, 2), jnp.float16)}
     state = jumps.init(params)
     for _ in range(WINDOW):
@@ -139,7 +139,7 @@ def test_past_the_forecast_weights_stay_finite():
 
 def test_leaves_that_never_jump_are_as_now_where_the_window_began():
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}
-    jumps = nowcast.Jumps(forecaster=far(0.1), every=1, operations=("bias",))
+    jumps = nowcast.Jumps(forecaster=far(0.1), every=1, min_drift=None, operations=("bias",))
     _, state = jumps.step(params, jumps.init(params))
     then = history.oldest(state.history, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.full(2, 7.0)})
     same(then, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.zeros(2)})
@@ -173,7 +173,7 @@ def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state
 
 
 def test_the_plain_form_takes_back_exactly():
-    jumps = nowcast.Jumps(forecaster=far(0.5), every=EVERY, guard=Guard(after=2))
+    jumps = nowcast.Jumps(forecaster=far(0.5), every=EVERY, min_drift=None, guard=Guard(after=2))
     params, state, before = start(), jumps.init(start()), None
     for number in range(1, PERIOD + 3):
         params = jax.tree.map(lambda x: 0.99 * x, params)
@@ -217,7 +217,7 @@ def test_after_so_many_in_a_row_it_gives_up(after):
 
 
 def test_in_a_population_each_member_has_its_own_verdict():
-    tx = nowcast.periodic(optax.sgd(1e-4), far(-1.5), every=1, guard=Guard(after=1))
+    tx = nowcast.periodic(optax.sgd(1e-4), far(-1.5), every=1, min_drift=None, guard=Guard(after=1))
     axes = nowcast.POPULATION
     params = {"kernel": jnp.ones((2, 3, 3))}
     goal = jnp.array([0.0, 2.0])
@@ -235,7 +235,7 @@ def test_in_a_population_each_member_has_its_own_verdict():
 
 
 def test_without_the_loss_it_says_what_is_missing():
-    tx = nowcast.periodic(optax.sgd(0.1), far(0.1), every=1, guard=Guard())
+    tx = nowcast.periodic(optax.sgd(0.1), far(0.1), every=1, min_drift=None, guard=Guard())
     with pytest.raises(nowcast.UserError, match="value_fn=lambda p: loss"):
         tx.update(start(), tx.init(start()), start())
     with pytest.raises(nowcast.UserError, match=r"one number.*shape \(3, 4\)"):
@@ -279,7 +279,7 @@ def test_a_jump_out_of_an_infinite_loss_is_not_worse():
 @pytest.mark.parametrize("moments", ["keep", "reset"])
 def test_a_guard_that_waits_keeps_moments_that_grow_finer_in_their_first_step(moments):
     # Adam begins its moments in the parameters' dtype, and goes on in the gradients'.
-    tx = nowcast.periodic(optax.adam(0.01), far(0.5), every=1, guard=Guard(after=1), moments=moments)
+    tx = nowcast.periodic(optax.adam(0.01), far(0.5), every=1, min_drift=None, guard=Guard(after=1), moments=moments)
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), start())
     state = tx.init(params)
     for _ in range(WINDOW + 1):
@@ -295,7 +295,7 @@ def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
     def ruined(params):  # gradients that are no numbers where the jump leads
         return jax.tree.map(lambda x: jnp.where(loss(params) > 100 * loss(start()), jnp.nan, 0.1 * x), params)
 
-    tx = nowcast.periodic(inner, far(20.0), every=EVERY, guard=Guard(after=4))
+    tx = nowcast.periodic(inner, far(20.0), every=EVERY, min_drift=None, guard=Guard(after=4))
     params, states = follow(tx, start(), PERIOD + 1, ruined, value_fn=loss)
     free, free_states = alone(PERIOD, inner)
     close(params[-1], free[-1])  # one step after the jump, not four
@@ -313,7 +313,9 @@ def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes
         jax.debug.callback(looks.append, 0)
         return loss(params)
 
-    tx = nowcast.periodic(optax.sgd(0.01), far(1.0), every=1, guard=Guard.backtracking(tolerance=tolerance))
+    tx = nowcast.periodic(
+        optax.sgd(0.01), far(1.0), every=1, min_drift=None, guard=Guard.backtracking(tolerance=tolerance)
+    )
     follow(tx, start(), WINDOW, lambda params: params, value_fn=value_fn)
     jax.effects_barrier()
     assert len(looks) == passes
@@ -321,7 +323,7 @@ def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes
 
 def test_the_rate_of_an_optimizer_with_injected_hyperparameters_is_read_from_its_own_state():
     inner = optax.inject_hyperparams(optax.adam)(learning_rate=0.03)
-    tx = nowcast.periodic(inner, nowcast.load("linear"), every=1, guard=nowcast.Guard(after=2))
+    tx = nowcast.periodic(inner, nowcast.load("linear"), every=1, min_drift=None, guard=nowcast.Guard(after=2))
     state = tx.init({"kernel": jnp.ones((2, 2))})
     assert optax.tree.get(state.inner, "learning_rate") == pytest.approx(0.03)
     with pytest.raises(KeyError, match="multiple"):

@@ -45,7 +45,7 @@ def test_what_cannot_be_is_refused(options, said, unchecked):
     ids=["gone", "new", "other shape"],
 )  # fmt: skip
 def test_parameters_that_change_are_refused_by_name(change, said):
-    jumps = nowcast.Jumps(forecaster=LINEAR, every=1)
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None)
     state = jumps.init(start())
     with pytest.raises(nowcast.UserError, match=said + r".* make a new one with init"):
         jumps.step(change(start()), state)
@@ -62,15 +62,17 @@ def test_parameters_that_change_are_refused_by_name(change, said):
     ids=["longer window", "shorter window", "guard", "no guard"],
 )
 def test_a_state_of_another_forecaster_or_guard_is_refused(was, now, said):
-    state = nowcast.Jumps(**{"forecaster": LINEAR, "every": 1} | was).init(start())
+    state = nowcast.Jumps(**{"forecaster": LINEAR, "every": 1, "min_drift": None} | was).init(start())
     with pytest.raises(nowcast.UserError, match=said + r".* make a new one with init"):
-        nowcast.Jumps(**{"forecaster": LINEAR, "every": 1} | now).step(start(), state, value_fn=lambda _: 0.0)
+        nowcast.Jumps(**{"forecaster": LINEAR, "every": 1, "min_drift": None} | now).step(
+            start(), state, value_fn=lambda _: 0.0
+        )
 
 
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
 def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
     with pytest.raises(nowcast.UserError, match="parameter 'a/table' is " + jnp.dtype(dtype).name):
-        nowcast.Jumps(forecaster=LINEAR, every=1).init({"a": {"table": jnp.zeros((2, 2), dtype)}})
+        nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None).init({"a": {"table": jnp.zeros((2, 2), dtype)}})
 
 
 @pytest.mark.parametrize("inner", [optax.sgd(0.1), optax.adam(0.1)], ids=["sgd", "adam"])
@@ -85,7 +87,7 @@ def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
     ids=["gone", "new", "other shape", "other dtype"],
 )  # fmt: skip
 def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(inner, change, said, unchecked):
-    tx = nowcast.periodic(inner, LINEAR, every=1)
+    tx = nowcast.periodic(inner, LINEAR, every=1, min_drift=None)
     state, params = tx.init(start()), change(start())
     with pytest.raises(nowcast.UserError, match=said):
         tx.update(params, state, params)
@@ -103,20 +105,20 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(inner
         (lambda: nowcast.forecast("linear", {}), "pass nowcast.load"),
         (lambda: nowcast.explain({}, "linear"), "pass nowcast.load"),
         (lambda: nowcast.forecasters.Noise(of="linear"), "pass nowcast.load"),
-        (lambda: nowcast.periodic(1e-3, LINEAR, every=1), "inner=0.001 is no optimizer"),
-        (lambda: nowcast.periodic(optax.adam, LINEAR, every=1), "is no optimizer"),
-        (lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, guard=True), "guard=True must be one"),
+        (lambda: nowcast.periodic(1e-3, LINEAR, every=1, min_drift=None), "inner=0.001 is no optimizer"),
+        (lambda: nowcast.periodic(optax.adam, LINEAR, every=1, min_drift=None), "is no optimizer"),
+        (lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, min_drift=None, guard=True), "guard=True must be one"),
         (lambda: nowcast.Jumps(forecaster=LINEAR, every=10**10), "2,000,000,000 at most"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, damping="a"), "damping='a' must be a fraction"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, damping=0), "damping=0.0 must be a fraction .* not 0"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, max_relative_jump="a"), "max_relative_jump='a' must"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=4, stop_after=11), "stop_after=11 lets nothing jump: the first jump is at step 12"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, history_dtype="foo"), "history_dtype='foo' must be one of"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, history_dtype="float64"), "float64 needs jax_enable_x64"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, operations=5), "operations=5 lets nothing jump"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, horizon=lambda jump: None), "horizon: as a function it must give"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, horizon=lambda: 3), "horizon: as a function it must give"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1).init({"a": "text"}), "parameter 'a' is a str: pass the arrays alone"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, damping="a"), "damping='a' must be a fraction"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, damping=0), "damping=0.0 must be a fraction .* not 0"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, max_relative_jump="a"), "max_relative_jump='a' must"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=4, min_drift=None, stop_after=11), "stop_after=11 lets nothing jump: the first jump is at step 12"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, history_dtype="foo"), "history_dtype='foo' must be one of"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, history_dtype="float64"), "float64 needs jax_enable_x64"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, operations=5), "operations=5 lets nothing jump"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, horizon=lambda jump: None), "horizon: as a function it must give"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, horizon=lambda: 3), "horizon: as a function it must give"),
+        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None).init({"a": "text"}), "parameter 'a' is a str: pass the arrays alone"),
         (lambda: nowcast.explain({"a": jnp.arange(3)}), "parameter 'a' is int32"),
     ],
 )  # fmt: skip

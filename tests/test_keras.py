@@ -122,6 +122,21 @@ def test_the_jump_lasts_and_one_follows_each_full_window(data):
     assert (callback.accepted, int(callback.state.clock.filled)) == (2, 0)
 
 
+def test_a_run_that_does_not_drift_keeps_still_unless_told_otherwise(data):
+    def to_and_fro(batch, logs):
+        for variable, begin in zip(model.trainable_variables, begun, strict=True):
+            variable.assign(begin + 0.01 * (0, 1, 0, -1, 0)[batch])
+
+    for options, expected in (({}, (0, 1)), ({"min_drift": None}, (1, 0))):
+        model = network()
+        begun = [np.asarray(variable.value) for variable in model.trainable_variables]
+        shake = keras.callbacks.LambdaCallback(on_train_batch_end=to_and_fro)
+        callback = WeightNowcasting(nowcast.load("linear"), every=1, **options)
+        rows = (np.concatenate([data[0]] * 2)[:320], np.concatenate([data[1]] * 2)[:320])
+        fit(model, rows, shake, callback, epochs=1)
+        assert (callback.accepted, callback.refused) == expected, options
+
+
 def test_every_layer_kind_has_its_operation():
     shared = L.Dense(8, name="shared")
     inner = keras.Sequential([L.Dense(8, name="dense"), L.BatchNormalization(), shared], name="inner")
@@ -183,7 +198,7 @@ def test_variables_of_one_name_are_kept_apart():
 @pytest.mark.parametrize("every", [None, 3], ids=["epochs", "batches"])
 def test_a_second_fit_and_a_restart_in_the_middle_of_a_window_go_on(data, tmp_path, every):
     def callback():
-        return WeightNowcasting(nowcast.load("linear"), every=every)
+        return WeightNowcasting(nowcast.load("linear"), every=every, min_drift=None)
 
     whole = fit(network(), data, callback(), epochs=7)
 
@@ -333,7 +348,7 @@ def test_the_example_of_the_page_runs(capsys):
 def test_batches_are_counted_whatever_the_steps_of_an_execution(data, together):
     model = network()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=together)
-    callback = WeightNowcasting(nowcast.load("linear"), every=4)
+    callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None)
     model.fit(
         *data, batch_size=16, epochs=5, verbose=0, callbacks=[callback]
     )  # 80 batches: a jump each 20, or at the next end
@@ -342,7 +357,7 @@ def test_batches_are_counted_whatever_the_steps_of_an_execution(data, together):
 
 def test_after_stop_after_the_weights_are_left_alone(data, monkeypatch):
     model, asked = network(), []
-    callback = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=12)
+    callback = WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None, stop_after=12)
     advance = callback._advance
     monkeypatch.setattr(callback, "_advance", lambda due: (asked.append(1), advance(due)))
     fit(model, data, callback, epochs=10)  # 40 batches
@@ -352,17 +367,17 @@ def test_after_stop_after_the_weights_are_left_alone(data, monkeypatch):
 
 
 def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
-    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=10)
+    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=10, min_drift=None)
     fit(model, data, first, epochs=7, steps_per_epoch=1)
     assert int(first.state.clock.step) == 7
-    second = WeightNowcasting(nowcast.load("linear"), every=4)
+    second = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None)
     second.state = first.state
     fit(model, data, second, epochs=10)  # 40 batches: a snapshot at once, then each 4
     assert (second.accepted, second.refused, int(second.state.clock.filled)) == (2, 0, 0)
-    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=1, stop_after=6)
+    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None, stop_after=6)
     fit(model, data, first, epochs=5)  # 20 batches
     assert (first.accepted, int(first.state.clock.total)) == (1, 20)
-    second = WeightNowcasting(nowcast.load("linear"), every=1, stop_after=26)
+    second = WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None, stop_after=26)
     second.state = first.state
     fit(model, data, second, epochs=2)
     assert second.accepted == 2
@@ -370,7 +385,7 @@ def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
 
 def test_a_state_that_jumped_past_stop_after_is_refused(data):
     """A later ``stop_after`` goes on, and the one that it was made with."""
-    made, linear = WeightNowcasting(nowcast.load("linear"), every=1), nowcast.load("linear")
+    made, linear = WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None), nowcast.load("linear")
     model = network()
     fit(model, data, made, epochs=3)
     total = int(made.state.clock.total)
@@ -379,12 +394,12 @@ def test_a_state_that_jumped_past_stop_after_is_refused(data):
         (total - 1, f"a snapshot of step {total}"),
         (5, f"stop_after={total} to end the jumps now"),
     ):
-        callback = WeightNowcasting(linear, every=1, stop_after=stop_after)
+        callback = WeightNowcasting(linear, every=1, min_drift=None, stop_after=stop_after)
         callback.state = made.state
         with pytest.raises(nowcast.UserError, match=said):
             fit(model, data, callback, epochs=1)
     for stop_after, more in ((total, 0), (total + 100, 1)):
-        callback = WeightNowcasting(linear, every=1, stop_after=stop_after)
+        callback = WeightNowcasting(linear, every=1, min_drift=None, stop_after=stop_after)
         callback.state = made.state
         fit(model, data, callback, epochs=2)
         assert (callback.accepted > made.accepted) == bool(more)
@@ -393,7 +408,7 @@ def test_a_state_that_jumped_past_stop_after_is_refused(data):
 def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
     model = network()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8)
-    callback = WeightNowcasting(nowcast.load("linear"), every=4, stop_after=40)
+    callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None, stop_after=40)
     model.fit(
         *data, batch_size=16, epochs=10, verbose=0, callbacks=[callback]
     )  # a snapshot each 8 batches, 5 until then

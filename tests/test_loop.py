@@ -108,7 +108,7 @@ def test_rates_are_inside_of_outer_steps_and_of_jumps():
     *_, last = run(task, outer(optimizers.make("sgd", task), every=STEPS, learning_rate=0.5, momentum=0.0))
     np.testing.assert_allclose(last.state.params["bias"], 1 - 0.5 * 0.1 * 0.5 * STEPS, rtol=1e-6)
     linear = nowcast.forecasters.Linear(window=3, horizon=2)
-    *_, last = run(task, nowcast.periodic(optimizers.make("sgd", task), linear, every=1, stop_after=3))
+    *_, last = run(task, nowcast.periodic(optimizers.make("sgd", task), linear, every=1, min_drift=None, stop_after=3))
     np.testing.assert_allclose(last.state.params["bias"], 1 - 0.1 * 0.5 * (STEPS + 2), rtol=1e-5)
     np.testing.assert_array_equal(last.state.params["kernel"], 2)
 
@@ -146,7 +146,7 @@ def test_a_guard_asks_a_task_without_a_loss_for_that_of_its_gradients(unchecked)
 
     assert not hasattr(NoLoss(), "loss")
     linear = nowcast.forecasters.Linear(window=3, horizon=2)
-    tx = nowcast.periodic(optimizers.make("sgd", NoLoss()), linear, every=1, guard=nowcast.Guard())
+    tx = nowcast.periodic(optimizers.make("sgd", NoLoss()), linear, every=1, min_drift=None, guard=nowcast.Guard())
     *_, last = run(NoLoss(), tx)
     assert last.state.optimizer.accepted + last.state.optimizer.refused == 2
 

@@ -62,11 +62,11 @@ def test_moments_of_optaxs_optimizers(name, moments):
         with pytest.raises(
             nowcast.UserError, match=f"moments='{moments}': this optimizer has none that it would reset"
         ):
-            nowcast.periodic(make(), LINEAR, every=1, moments=moments).init(params)
+            nowcast.periodic(make(), LINEAR, every=1, min_drift=None, moments=moments).init(params)
         return
     states = []
     for how in ("keep", moments):
-        tx, p = nowcast.periodic(make(), LINEAR, every=1, moments=how), params
+        tx, p = nowcast.periodic(make(), LINEAR, every=1, min_drift=None, moments=how), params
         state = tx.init(p)
         for _ in range(WINDOW):
             updates, state = tx.update(jax.tree.map(jnp.cos, p), state, p)
@@ -91,7 +91,7 @@ def test_a_schedule_inside_a_part_with_moments_goes_on():
     inner = optax.MultiSteps(optax.chain(optax.trace(0.0), optax.scale_by_schedule(lambda c: -(1 - 0.01 * c))), 1)
     for moments in ("keep", "reset"):
         tx = nowcast.periodic(
-            inner.gradient_transformation(), nowcast.forecasters.LastValue(window=3), every=1, moments=moments
+            inner.gradient_transformation(), nowcast.forecasters.LastValue(window=4), every=1, moments=moments
         )
         params, got = {"w": jnp.zeros(2)}, []
         state = tx.init(params)
@@ -107,4 +107,4 @@ def test_a_schedule_inside_a_part_with_moments_goes_on():
 )
 def test_moments_that_cannot_be_reset_are_refused(inner):
     with pytest.raises(nowcast.UserError, match=r"moments='reset': .* use 'keep'"):
-        nowcast.periodic(inner, LINEAR, every=1, moments="reset").init(start())
+        nowcast.periodic(inner, LINEAR, every=1, min_drift=None, moments="reset").init(start())

@@ -80,7 +80,7 @@ def test_a_long_jump_is_scaled_down_leaf_by_leaf():
     assert max(lengths) > 0.05
     close(train(PERIOD, max_relative_jump=100.0)[0][-1], jumped(FREE[: PERIOD + 1]))
     zeros = {"kernel": jnp.zeros((2, 2))}
-    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, max_relative_jump=0.5)
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, max_relative_jump=0.5)
     state = jumps.init(zeros)
     for _ in range(WINDOW):
         params, state = jumps.step(zeros, state)
@@ -134,7 +134,7 @@ def test_a_window_of_one_and_of_two_snapshots():
 def test_float64_weights_are_forecast_in_float64():
     with jax.enable_x64(True):
         params = {"kernel": jnp.arange(4.0, dtype=jnp.float64).reshape(2, 2)}
-        jumps = nowcast.Jumps(forecaster=LINEAR, every=1)
+        jumps = nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None)
         state = jumps.init(params)
         for _ in range(WINDOW):
             params = {"kernel": params["kernel"] + 1e-9}
@@ -143,7 +143,7 @@ def test_float64_weights_are_forecast_in_float64():
 
 
 def test_the_plain_form_sets_the_forecast_itself():
-    jumps = nowcast.Jumps(forecaster=LINEAR, every=EVERY)
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=EVERY, min_drift=None)
     state, path = jumps.init(start()), [start()]
     step = jax.jit(jumps.step)
     for _ in range(2 * PERIOD):
@@ -167,7 +167,7 @@ def test_a_run_that_is_saved_anywhere_goes_on_as_if_it_were_not(options, stop, t
     whole, expected = train(3 * PERIOD, inner=inner, **options)
     path, state = train(stop, inner=inner, **options)
     ocp.save(tmp_path / "saved", {"params": path[-1], "state": state})
-    like = nowcast.periodic(inner, LINEAR, **({"every": EVERY} | options)).init(start())
+    like = nowcast.periodic(inner, LINEAR, **({"every": EVERY, "min_drift": None} | options)).init(start())
     loaded = ocp.load(tmp_path / "saved", {"params": start(), "state": like})
     resumed, state = train(3 * PERIOD - stop, loaded["params"], inner, LINEAR, loaded["state"], **options)
     same(resumed[-1], whole[-1])
@@ -184,7 +184,9 @@ def test_a_population_shares_its_clock_and_forecasts_only_at_jumps():
             jax.debug.callback(calls.append, jnp.sum(history))
             return history[-1] + 1.0
 
-    tx = nowcast.periodic(optax.adam(0.1), Counting(window=WINDOW), every=EVERY, guard=Guard(tolerance=10.0))
+    tx = nowcast.periodic(
+        optax.adam(0.1), Counting(window=WINDOW), every=EVERY, min_drift=None, guard=Guard(tolerance=10.0)
+    )
     axes = nowcast.POPULATION
     members = jax.tree.map(lambda p: jnp.stack([p, 2 * p, -p]), {"kernel": start()["head"]["kernel"]})
     state = jax.vmap(tx.init, out_axes=axes)(members)

@@ -13,7 +13,7 @@ LINEAR = nowcast.load("linear")
 
 def run(state, params, steps, **options):
     """Parameters and state after so many steps of −1, and the numbers of the steps that took a snapshot."""
-    tx = nowcast.periodic(optax.sgd(1.0), options.pop("forecaster", LINEAR), **options)
+    tx = nowcast.periodic(optax.sgd(1.0), options.pop("forecaster", LINEAR), min_drift=None, **options)
     state = tx.init(params) if state is None else state
     step = jax.jit(lambda state, params: tx.update(jax.tree.map(jnp.ones_like, params), state, params))
     taken = []

@@ -29,7 +29,7 @@ WHERE = {"kernel": P("model"), "bias": P()}
 
 def run(forecaster, sharded, *, check_vma=True, where=WHERE, params=None, **options):
     """Parameters and state after some steps, in ``shard_map`` or without."""
-    tx = nowcast.periodic(optax.sgd(0.1, momentum=0.9), forecaster, every=1, **options)
+    tx = nowcast.periodic(optax.sgd(0.1, momentum=0.9), forecaster, every=1, **({"min_drift": None} | options))
     params = start() if params is None else params
 
     def step(params, state):

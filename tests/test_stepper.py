@@ -31,7 +31,9 @@ def language():
 def jumping(task):
     """Adam that jumps every six steps, if its guard lets it."""
     guard = nowcast.Guard(tolerance=1e9)
-    return nowcast.periodic(optimizers.make("adam"), Linear(window=3), every=2, guard=guard, labels=task.labels)
+    return nowcast.periodic(
+        optimizers.make("adam"), Linear(window=3), every=2, min_drift=None, guard=guard, labels=task.labels
+    )
 
 
 @pytest.fixture(scope="module", params=[images, language])

@@ -30,7 +30,9 @@ every_pair = pytest.mark.parametrize(("optimizer", "forecaster"), PAIRS)
 
 
 def make(optimizer="adam", forecaster="linear", **settings):
-    return nowcast.periodic(OPTIMIZERS[optimizer](), FORECASTERS[forecaster], **({"every": EVERY} | settings))
+    return nowcast.periodic(
+        OPTIMIZERS[optimizer](), FORECASTERS[forecaster], **({"every": EVERY, "min_drift": None} | settings)
+    )
 
 
 def gradient(params):
@@ -99,7 +101,7 @@ def test_half_precision_parameters_keep_their_dtype(forecaster, dtype):
 
 def test_two_windows_of_sgd_and_linear_fit_as_computed_by_hand():
     forecaster = nowcast.forecasters.Linear(window=3, horizon=2)
-    tx = nowcast.periodic(optax.sgd(0.5), forecaster, every=2)
+    tx = nowcast.periodic(optax.sgd(0.5), forecaster, every=2, min_drift=None)
     grads = np.random.default_rng(0).normal(size=(13, 4)).astype(np.float32)
     x, window, expected, jumps = np.zeros(4), [], [], []
     for i, g in enumerate(grads, start=1):

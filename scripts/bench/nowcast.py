@@ -98,7 +98,7 @@ def jump(rounds: int) -> None:
     snapshots = jax.tree.map(
         lambda p: np.stack([p + 0.01 * i * rng.standard_normal(p.shape, np.float32) for i in range(5)]), params
     )
-    tx = nowcast.periodic(optax.sgd(0.0), forecaster(), every=1)
+    tx = nowcast.periodic(optax.sgd(0.0), forecaster(), every=1, min_drift=None)
     put = jax.tree.map(jnp.asarray, params)
     step = jax.jit(
         lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(p, s, p)), donate_argnums=(0, 1)
