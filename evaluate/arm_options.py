@@ -1,15 +1,21 @@
 """The options of an arm that come in groups: its jumps, their guard, its rate's factor, an outer step, an average."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+from nowcast.guard import Guard
 from nowcast.types import UserError
 
 EMA, LAWA = "ema", "lawa"
+BACKTRACKING = "backtracking"
 
 
 @dataclass
 class Jump:
-    """How an arm jumps: the options of :func:`nowcast.periodic`, with times in snapshots, so that they fit any task."""
+    """How an arm jumps: options of :func:`nowcast.periodic`, whose :class:`nowcast.Jumps` says what each does.
+
+    Times are in snapshots, so that they fit any task.
+    """
 
     every: int = 1
     """Snapshots of the comparison from one to the next in the window."""
@@ -22,7 +28,6 @@ class Jump:
     start_after: float = 0.0
     stop_after: float | None = None
     moments: str = "keep"
-    max_relative_jump: float | None = None
     min_drift: float | None = None
     """Null, unlike :class:`nowcast.Jumps`: arms jump as the paper does where they do not say."""
     history_dtype: str | None = None
@@ -30,13 +35,31 @@ class Jump:
 
 @dataclass
 class GuardOptions:
-    """Those of :class:`nowcast.Guard`; ``after`` in snapshots."""
+    """Those of :class:`nowcast.Guard`; ``after`` in snapshots.
 
-    tolerance: float = 0.0
-    dampings: list[float] = field(default_factory=lambda: [1.0])
-    after: float = 0.0
+    What is left out is as :class:`nowcast.Guard` has it, or, with ``kind: backtracking``, as
+    :meth:`nowcast.Guard.backtracking` has it. Filled in, the options are the same however they were said.
+    """
+
+    kind: str | None = None
+    tolerance: float | None = None
+    dampings: list[float] | None = None
+    after: float | None = None
     give_up: int | None = None
-    longest: bool = False
+    longest: bool | None = None
+
+    def __post_init__(self) -> None:
+        require(self.kind in (None, BACKTRACKING), "guard.kind", self.kind, f"must be {BACKTRACKING}, or left out")
+        unsaid = Guard() if self.kind is None else Guard.backtracking()
+        for name, value in vars(unsaid).items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        self.kind, self.after, self.dampings = None, float(self.after or 0), [*map(float, self.dampings or ())]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that :class:`nowcast.Guard` takes, as plain values."""
+        return {name: value for name, value in vars(self).items() if name != "kind"}
 
 
 @dataclass

@@ -66,6 +66,7 @@ class Arm:
     def settings(self) -> dict[str, Any]:
         """What its runs depend on beside the learning rate, as plain values."""
         settings = {key: value for key, value in asdict(self).items() if key not in NO_SETTINGS}
+        settings["guard"] = self.guard and self.guard.options
         return {key: value for key, value in settings.items() if key not in YOUNGER or value is not None}
 
     @property

@@ -20,6 +20,9 @@ from nowcast.forecasters import Forecaster, LastValue, Linear
 from nowcast.jumps import Jumps
 from nowcast.types import PyTree
 
+NOT_AS_SAID = ("horizon", "horizon_to", "moments")
+"""Options of an arm's jumps that :class:`nowcast.Jumps` gets in another form, or not at all."""
+
 
 class Moment(NamedTuple):
     """Some runs at one snapshot or jump; what belongs to a run is only valid until the next moment is asked for."""
@@ -85,23 +88,13 @@ class Training:
                 f"train longer (epochs=…) or record more often (record_every=…)"
             )
         stop = last if jump.stop_after is None else min(last, round(jump.stop_after * every))
-        options: dict[str, Any] = {
-            "forecaster": forecaster,
-            "every": jump.every * every,
-            "damping": jump.damping,
-            "operations": jump.operations,
-            "start_after": start,
-            "stop_after": stop,
-            "max_relative_jump": jump.max_relative_jump,
-            "min_drift": jump.min_drift,
-            "history_dtype": jump.history_dtype,
-        }
+        options: dict[str, Any] = {key: value for key, value in vars(jump).items() if key not in NOT_AS_SAID}
+        times = {"every": jump.every * every, "start_after": start, "stop_after": stop}
+        options |= times | {"forecaster": forecaster}
         if guard:
-            after = max(1, round(guard.after * every)) if guard.after else 0
-            options["guard"] = nowcast.Guard(
-                tolerance=guard.tolerance, dampings=tuple(guard.dampings), after=after, give_up=guard.give_up,
-                longest=guard.longest,
-            )  # fmt: skip
+            given = guard.options
+            after = max(1, round(given["after"] * every)) if given["after"] else 0
+            options["guard"] = nowcast.Guard(**given | {"dampings": tuple(given["dampings"]), "after": after})
         if jump.horizon_to is not None:
             jumps = len(Jumps(**options).steps(self._steps))
             options["horizon"] = nowcast.decaying_horizon(max(jumps, 1), _of(jump.horizon), jump.horizon_to)

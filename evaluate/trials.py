@@ -32,6 +32,8 @@ from nowcast.types import PyTree, UserError
 
 LATER = ("min_drift",)
 """Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs still count."""
+EARLIER = {"max_relative_jump": None}
+"""Options that only older runs know, as they were unused: those runs still count."""
 
 
 class Stopped(Exception):
@@ -150,7 +152,7 @@ class Trials:
         if own and arm.jump.horizon is None:  # a forecaster of the same parameters may aim elsewhere unasked
             settings["jump"] = settings["jump"] | {"horizon": own.horizon}
         used = {key: value for key, value in settings["jump"].items() if key not in LATER or value is not None}
-        return settings | {"jump": used}
+        return settings | {"jump": used | EARLIER}
 
     def _digest(self, arm: Arm) -> str:
         return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()

@@ -171,9 +171,7 @@ class Step:
             horizon = jnp.maximum(jnp.asarray(own.horizon(jumps)).astype(jnp.int32), 1)
         elif own.horizon is not None:
             horizon = own.horizon
-        to = partial(
-            landed, own.forecaster, horizon=horizon, damping=own.damping, max_relative_jump=own.max_relative_jump
-        )
+        to = partial(landed, own.forecaster, horizon=horizon, damping=own.damping)
         return to_forecast(to, out, self.base, history, flat_labels(out, own.labels))
 
     def _params(self, out: PyTree) -> PyTree:

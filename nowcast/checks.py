@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -192,17 +193,12 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
     return tuple(asked)
 
 
-def limits_of(forecaster: Forecaster, damping: Any, max_relative_jump: Any, min_drift: Any) -> dict[str, float | None]:
+def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str, float | None]:
     """The options that say how far a jump goes and whether, each as a ``float`` or None."""
     rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
     damping = real("damping", damping, rule)
     if not damping:
         raise UserError(f"damping={damping} {rule}")
-    if max_relative_jump is not None:
-        rule = "must be above 0: 0.1, a tenth of a leaf's norm"
-        max_relative_jump = real("max_relative_jump", max_relative_jump, rule)
-        if not max_relative_jump > 0:
-            raise UserError(f"max_relative_jump={max_relative_jump!r} {rule}")
     if min_drift is not None:
         rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
         min_drift = real("min_drift", min_drift, rule)
@@ -213,7 +209,16 @@ def limits_of(forecaster: Forecaster, damping: Any, max_relative_jump: Any, min_
                 f"min_drift={min_drift!r} needs a window of {SHORTEST} snapshots or more, and "
                 f"{forecaster.name} has {forecaster.window}; pass min_drift=None to jump always"
             )
-    return {"damping": damping, "max_relative_jump": max_relative_jump, "min_drift": min_drift}
+    return {"damping": damping, "min_drift": min_drift}
+
+
+def check_known(asked: Collection[str], known: Collection[str], what: str) -> None:
+    """Refuse options that ``what`` does not have, and name the one that is spelled most alike."""
+    for option in asked:
+        if option not in known:
+            near = get_close_matches(option, known, n=1)
+            nearest = f", and {near[0]} is near" if near else ""
+            raise UserError(f"{option}: {what} has no such option{nearest}; it has {', '.join(known)}")
 
 
 def dtype_of(asked: Any) -> Any:

@@ -26,8 +26,7 @@ class Guard:
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
         dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss is judged, and taken. The order
-            does not matter; a negative one goes back, towards where the run came from; one above 1 goes past the forecast, and past
-            ``max_relative_jump``, which holds for the whole jump.
+            does not matter; a negative one goes back, towards where the run came from; one above 1 goes past the forecast.
         longest: Of the dampings take the longest that passes at once, in either direction, and not the one of the lowest loss (see
             :meth:`backtracking`). To pass, it must also not cost more than the window gained: its loss may be no higher than the higher of
             two, that at the window's first snapshot and that before the jump. (Leaves that never jump, and BatchNorm's statistics, are as now in both.)

@@ -12,7 +12,7 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,12 +41,58 @@ from nowcast.state import Clock, Kept, NowcastState
 from nowcast.types import PyTree, UserError, whole
 
 
+class JumpOptions(TypedDict, total=False):
+    """The fields of :class:`Jumps` that have a default, as keywords of :func:`nowcast.periodic`."""
+
+    labels: PyTree | None
+    operations: Collection[str] | None
+    horizon: int | Callable[[Any], Any] | None
+    damping: float
+    start_after: int
+    stop_after: int | None
+    history_dtype: Any
+    min_drift: float | None
+    guard: Guard | None
+    axis_name: str | Collection[str] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Jumps:
     """Nowcasting for a loop of your own, without optax: call :meth:`step` after each step of yours.
 
-    Its options are those of :func:`nowcast.periodic`, which says what each does; ``moments`` are the optimizer's and not here.
-    Weights are set to the forecast itself, with no rounding in between.
+    Weights are set to the forecast itself, with no rounding in between. The options are also those of
+    :func:`nowcast.periodic` and, but for ``labels`` and ``axis_name``, of the Keras callback.
+
+    Args:
+        forecaster: What to forecast with, from :func:`nowcast.load`.
+        every: Optimizer steps between two snapshots; the steps of an epoch, to do as the paper does.
+            With a window of 5 a jump follows every ``5 * every`` steps.
+        labels: The operation of every leaf, from :func:`nowcast.label_ops`. Guessed from names and
+            ranks when left out.
+        operations: Which operations jump, such as ``("conv", "fc")``; the others train on as they
+            would, and need no history. All that the forecaster serves when left out.
+        horizon: Snapshots past the last one that a jump aims at: a number, or a function from the
+            number of the jump (0, 1, …) to one, such as :func:`nowcast.decaying_horizon`. The
+            forecaster's own when left out.
+        damping: Fraction of each jump that is taken: 0.5 goes half the way, which costs gain where
+            jumps help and harm where they hurt.
+        start_after: Steps before the first window begins: the time in which weights move as no
+            forecaster expects. Counts from ``init``, and is kept in the state.
+        stop_after: No jump after this step of those since ``init``, such as where a learning rate
+            has decayed.
+        history_dtype: Of what weights moved within the window: ``"bfloat16"`` makes it nearly half
+            as large. The parameters' own when left out.
+        min_drift: No jump where the run goes to and fro: where the increments of the window that
+            are two or more snapshots apart have a mean cosine below this, over all weights that
+            jump. At a tuned learning rate most of a run is so, and a jump carries noise on; 0.2 has
+            kept still there, and jumped where rates are low. Needs no loss, and a window of 4
+            snapshots. Counts as refused, but not towards the guard's ``give_up``. None: jump
+            always, as the paper does.
+        guard: Judge each jump by its loss, see :class:`nowcast.Guard`: each step then needs
+            ``value_fn=``.
+        axis_name: Inside ``jax.shard_map`` alone: the axis of the mesh, or the axes, over which
+            leaves are split, so that sums are over whole leaves; ``()``: each device holds whole
+            ones. Under plain ``jit`` there is nothing to say.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast
@@ -69,7 +115,6 @@ class Jumps:
     start_after: int = 0
     stop_after: int | None = None
     history_dtype: Any = None
-    max_relative_jump: float | None = None
     min_drift: float | None = 0.2
     guard: Guard | None = None
     axis_name: str | Collection[str] | None = None
@@ -95,7 +140,7 @@ class Jumps:
             first = self.start_after + self.forecaster.window * self.every
             if whole("stop_after", self.stop_after, "optimizer steps") < first:
                 raise UserError(f"stop_after={self.stop_after} lets nothing jump: the first jump is at step {first}")
-        settle(**limits_of(self.forecaster, self.damping, self.max_relative_jump, self.min_drift))
+        settle(**limits_of(self.forecaster, self.damping, self.min_drift))
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
 

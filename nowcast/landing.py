@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 from nowcast import history as window_of
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces
 from nowcast.history import History
-from nowcast.split import total
 from nowcast.types import PyTree
 
 
@@ -38,7 +37,6 @@ def landed(
     *kept: Float[Array, "*shape"],
     horizon: Horizon,
     damping: float,
-    max_relative_jump: float | None,
 ) -> Float[Array, "*shape"]:
     """One leaf after the jump.
 
@@ -50,7 +48,6 @@ def landed(
         kept: The window but for its newest snapshot, as :class:`nowcast.history.History` keeps it.
         horizon: Snapshots past the newest.
         damping: The fraction of the jump to take.
-        max_relative_jump: The longest jump, as a share of the leaf's norm; None: any.
 
     Returns:
         As ``out``: a snapshot or an update.
@@ -69,10 +66,4 @@ def landed(
         return jnp.where(still, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype))
 
     based = len(base)
-    jumped = by_pieces(forecaster, piece, (out, *kept, *base), out)
-    if max_relative_jump is None:
-        return jumped
-    squares = [jnp.sum(jnp.square(x.astype(jnp.float32))) for x in (jumped - out, newest(out, *base))]
-    far, size = jnp.sqrt(total(jnp.stack(squares), out, "max_relative_jump"))
-    scale = jnp.minimum(1, max_relative_jump * size / jnp.where(far > 0, far, 1))
-    return jnp.where(scale < 1, out + scale.astype(out.dtype) * (jumped - out), jumped)
+    return by_pieces(forecaster, piece, (out, *kept, *base), out)

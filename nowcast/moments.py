@@ -3,35 +3,34 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from nowcast.types import PyTree, UserError, first_line
 
-MOMENTS = ("keep", "reset", "reset_first")
-FIRST = {"mu", "trace", "momentum", "m", "m1", "m2", "ema", "exp_avg"}
-"""Names of first moments in optax's states: of Adam and its kin, of SGD with momentum, of averages of gradients."""
+MOMENTS = ("keep", "reset")
+"""What becomes of them: they stay; or they begin anew, with their count."""
 
 
-def renewed(inner: optax.GradientTransformation, moments: str, state: PyTree, params: PyTree) -> PyTree:
-    """The optimizer state to go on with.
+def renewed(inner: optax.GradientTransformation, state: PyTree, params: PyTree) -> PyTree:
+    """The optimizer state with its moments reset.
 
-    ``reset``: every part that holds moments begins anew, with its own count, so that its bias correction is right; parts inside or beside
-    it, such as schedules, go on. ``reset_first``: first moments become 0, all else stays.
+    Every part that holds moments begins anew, with its own count, so that its bias correction is
+    right; parts inside or beside it, such as schedules, go on.
     """
-    return _begun(state, inner.init(params), _of_params(inner, state), only_first=moments == "reset_first")
+    return _begun(state, inner.init(params), _of_params(inner, state))
 
 
-def check_moments(inner: optax.GradientTransformation, moments: str, state: PyTree) -> None:
-    """Refuse an optimizer that has none, or whose state cannot be told apart."""
+def check_resettable(inner: optax.GradientTransformation, state: PyTree) -> None:
+    """Refuse an optimizer that has no moments, or whose state cannot be told apart."""
     try:
         names = _moments(state, _of_params(inner, state))
     except Exception as error:  # whatever an optimizer says to placeholders
         raise UserError(
-            f"moments={moments!r}: the moments of this optimizer cannot be told from its other state ({first_line(error)}); use 'keep'"
+            "moments='reset': the moments of this optimizer cannot be told from its other state "
+            f"({first_line(error)}); use 'keep'"
         ) from None
-    if not (names if moments == "reset" else names & FIRST):
-        raise UserError(f"moments={moments!r}: this optimizer has none that it would reset; use 'keep'")
+    if not names:
+        raise UserError("moments='reset': this optimizer has none that it would reset; use 'keep'")
 
 
 def _of_params(inner: optax.GradientTransformation, state: PyTree) -> PyTree:
@@ -50,22 +49,20 @@ def _moments(state: Any, of_params: Any) -> set[str]:
     return set().union(*each)
 
 
-def _begun(state: Any, fresh: Any, of_params: Any, *, only_first: bool) -> Any:
+def _begun(state: Any, fresh: Any, of_params: Any) -> Any:
     """``state`` with its moments, and the counts beside them, begun anew."""
     if isinstance(state, dict):
-        return {key: _begun(state[key], fresh[key], of_params[key], only_first=only_first) for key in state}
+        return {key: _begun(state[key], fresh[key], of_params[key]) for key in state}
     if not isinstance(state, tuple | list):
         return state
     fields = getattr(state, "_fields", [""] * len(state))
     moments = {field for field, marks in zip(fields, of_params, strict=True) if field and _all(marks)}
     parts = []
     for field, part, new, marks in zip(fields, state, fresh, of_params, strict=True):
-        if field in moments and only_first:
-            parts.append(jax.tree.map(jnp.zeros_like, part) if field in FIRST else part)
-        elif field in moments or (moments and not only_first and not isinstance(part, tuple | list | dict)):
+        if field in moments or (moments and not isinstance(part, tuple | list | dict)):
             parts.append(new)
         else:
-            parts.append(_begun(part, new, marks, only_first=only_first))
+            parts.append(_begun(part, new, marks))
     return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
 
 

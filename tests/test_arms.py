@@ -166,7 +166,7 @@ WRONG = {
         {"base": SCHEDULE_FREE, "linear": LINEAR}, ["arm.linear.jump.moments=keep", "optimizer=schedule_free", "must be reset"],
     ),
     "schedule-free, first moments alone reset": (
-        {"base": SCHEDULE_FREE, "linear": replace(LINEAR, jump=Jump(moments="reset_first"))}, ["jump.moments=reset_first", "must be reset"],
+        {"base": SCHEDULE_FREE, "linear": replace(LINEAR, jump=Jump(moments="keep"))}, ["jump.moments=keep", "must be reset"],
     ),
     "lawa": ({"base": Arm(average=Average("lawa")), "linear": LINEAR}, ["arm.linear.average.kind=lawa", "must be ema"]),
     "every 0": ({"base": BASE, "linear": replace(LINEAR, jump=Jump(every=0))}, ["arm.linear.jump.every=0", "1 snapshot or more"]),

@@ -69,7 +69,7 @@ def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, f
     [
         (P("a"), {}),
         pytest.param(P(None, ("a", "b")), {}, marks=pytest.mark.slow),
-        (P("b", None, None, "a"), {"max_relative_jump": 0.1}),
+        (P("b", None, None, "a"), {"damping": 0.5}),
         pytest.param(P("a"), {"forecaster": nowcast.forecasters.Noise()}, marks=pytest.mark.slow),
         (P("a"), {"history_dtype": "bfloat16", "guard": nowcast.Guard(tolerance=1e9)}),
     ],

@@ -72,8 +72,6 @@ class ByHand:
         horizon = [8, 5, 3, 1][min(self.jumps, 3)] if callable(given["horizon"]) else given["horizon"]
         slope, start = np.polyfit(times, np.stack(self.window).reshape(given["size"], -1), 1)
         move = given["damping"] * ((start + slope * (times[-1] + horizon)).reshape(x.shape) - x)
-        if given["max_relative_jump"]:
-            move = move * min(1, given["max_relative_jump"] * np.linalg.norm(x) / np.linalg.norm(move))
         steps = np.diff(np.stack(self.window).reshape(given["size"], -1), axis=0)
         begun, self.window, self.jumps = self.window[0], [], self.jumps + 1
         moves, passes = True, True
@@ -116,7 +114,7 @@ def drawn(seed):
         "every": draw.choice([1, 2, 3]), "size": size, "guard": guard,
         "horizon": draw.choice([1, 4, nowcast.decaying_horizon(4, first=8)]), "damping": draw.choice([1.0, 0.6, -0.3]),
         "start_after": draw.choice([0, 0, 5]), "stop_after": draw.choice([None, None, 33]),
-        "max_relative_jump": draw.choice([None, None, 0.05]), "min_drift": draw.choice([None, 0.0, 0.5]) if size > 3 else None,
+        "min_drift": draw.choice([None, 0.0, 0.5]) if size > 3 else None,
     }  # fmt: skip
 
 

@@ -123,14 +123,16 @@ def test_the_jump_lasts_and_one_follows_each_full_window(data):
 
 
 def test_a_run_that_does_not_drift_keeps_still_unless_told_otherwise(data):
-    def to_and_fro(batch, logs):
-        for variable, begin in zip(model.trainable_variables, begun, strict=True):
-            variable.assign(begin + 0.01 * (0, 1, 0, -1, 0)[batch])
+    class ToAndFro(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.begun = [np.asarray(variable.value) for variable in self.model.trainable_variables]
+
+        def on_train_batch_end(self, batch, logs=None):
+            for variable, begin in zip(self.model.trainable_variables, self.begun, strict=True):
+                variable.assign(begin + 0.01 * (0, 1, 0, -1, 0)[batch])
 
     for options, expected in (({}, (0, 1)), ({"min_drift": None}, (1, 0))):
-        model = network()
-        begun = [np.asarray(variable.value) for variable in model.trainable_variables]
-        shake = keras.callbacks.LambdaCallback(on_train_batch_end=to_and_fro)
+        model, shake = network(), ToAndFro()
         callback = WeightNowcasting(nowcast.load("linear"), every=1, **options)
         rows = (np.concatenate([data[0]] * 2)[:320], np.concatenate([data[1]] * 2)[:320])
         fit(model, rows, shake, callback, epochs=1)
@@ -447,14 +449,14 @@ def test_refusals_name_options_that_the_callback_has(data):
         with pytest.raises(nowcast.UserError, match=said) as caught:
             fit(model, (data[0], data[0]), WeightNowcasting(forecaster, **options), epochs=1)
         assert "labels" not in str(caught.value)
-    for option in ("labels", "moments", "evry"):
+    for option, near in {"labels": "", "moments": "", "evry": ", and every is near"}.items():
         with pytest.raises(
-            nowcast.UserError, match=f"{option}: the Keras callback has no such option; it has guard_data, "
+            nowcast.UserError, match=f"{option}: the Keras callback has no such option{near}; it has guard_data, "
         ) as caught:
             WeightNowcasting(nowcast.load("linear"), **{option: None})
         named = str(caught.value).rpartition("it has ")[2].split(", ")
         assert set(named) - {"forecaster", "every", "guard", "guard_data"} == {
-            "operations", "horizon", "damping", "start_after", "stop_after", "history_dtype", "max_relative_jump", "min_drift",
+            "operations", "horizon", "damping", "start_after", "stop_after", "history_dtype", "min_drift",
         }  # fmt: skip
 
 

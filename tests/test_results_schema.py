@@ -84,6 +84,7 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
                 "machine",
                 "settings_sha256",
                 "min_drift",
+                "max_relative_jump",
             }, path
             assert set(one["required"]) <= one["properties"].keys(), path
         if isinstance(one.get("additionalProperties"), dict):

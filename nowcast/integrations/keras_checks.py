@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nowcast.checks import check_known
 from nowcast.forecasters.base import Forecaster
 from nowcast.history import absent
 from nowcast.jumps import Jumps
@@ -22,9 +23,7 @@ NOT_HERE = ("labels", "axis_name")
 def check_options(options: Collection[str]) -> None:
     """Refuse options that the callback has not."""
     known = [field.name for field in fields(Jumps) if field.name not in NOT_HERE]
-    for option in options:
-        if option not in known:
-            raise UserError(f"{option}: the Keras callback has no such option; it has guard_data, {', '.join(known)}")
+    check_known(options, ["guard_data", *known], "the Keras callback")
 
 
 def guard_arrays(guard_data: Any) -> tuple[PyTree, ...]:

@@ -1,0 +1,81 @@
+"""The options of a jump and of a guard are defined once; what names them elsewhere agrees."""
+
+import inspect
+import json
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import get_type_hints
+
+import optax
+import pytest
+
+import nowcast
+from evaluate.arm_options import GuardOptions, Jump
+from nowcast.jumps import JumpOptions
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = json.loads((ROOT / "evaluate" / "results.schema.json").read_text())["$defs"]["settings"]
+OPTIONS = {field.name: field for field in fields(nowcast.Jumps) if field.default is not MISSING}
+NOT_OF_ARMS = {"labels", "guard", "axis_name"}  # the task's, a part of its own, and nothing there
+OF_OLDER_RESULTS = {"max_relative_jump"}
+
+
+def described(documented):
+    """The names in the ``Args:`` of a docstring, in their order."""
+    text = inspect.getdoc(documented).partition("Args:\n")[2]
+    return re.findall(r"^    (\w+):", text.partition("\n\n")[0], re.MULTILINE)
+
+
+def test_the_keywords_of_periodic_are_the_options_of_jumps():
+    hints = get_type_hints(nowcast.Jumps)
+    assert get_type_hints(JumpOptions) == {name: hints[name] for name in OPTIONS}
+    assert [*JumpOptions.__annotations__] == [*OPTIONS]
+
+
+def test_each_option_is_described_once():
+    assert described(nowcast.Jumps) == [field.name for field in fields(nowcast.Jumps)]
+    assert described(nowcast.periodic) == ["inner", "forecaster", "every", "moments", "options"]
+    named = re.search(r"options: .*?With a guard", nowcast.periodic.__doc__, re.DOTALL)[0]
+    assert set(re.findall(r"``(\w+)``", named)) == {*OPTIONS}
+    assert described(nowcast.Guard)
+    assert {*described(nowcast.Guard)} == {f.name for f in fields(nowcast.Guard)}
+
+
+def test_an_arm_has_the_options_of_jumps_with_their_defaults():
+    own = {field.name: field.default for field in fields(Jump)}
+    more = {"every": 1, "horizon_to": None, "moments": "keep", "min_drift": None}
+    assert own == {name: OPTIONS[name].default for name in OPTIONS.keys() - NOT_OF_ARMS} | more
+    assert inspect.signature(nowcast.periodic).parameters["moments"].default == more["moments"]
+
+
+def test_an_arm_has_the_options_of_a_guard_with_their_defaults():
+    for own, guard in (
+        (GuardOptions(), nowcast.Guard()),
+        (GuardOptions(kind="backtracking"), nowcast.Guard.backtracking()),
+        (GuardOptions(kind="backtracking", tolerance=0.05), nowcast.Guard.backtracking(tolerance=0.05)),
+    ):
+        said = own.options | {"dampings": tuple(own.options["dampings"])}  # `after` counts snapshots
+        assert said == vars(guard)
+        assert own == GuardOptions(**own.options)
+    with pytest.raises(nowcast.UserError, match=r"guard\.kind=backtrack: must be backtracking, or left out"):
+        GuardOptions(kind="backtrack")
+
+
+def test_the_schema_of_results_has_the_options_of_arms():
+    jump, guard = (SETTINGS["properties"][part] for part in ("jump", "guard"))
+    assert jump["properties"].keys() == {field.name for field in fields(Jump)} | OF_OLDER_RESULTS
+    assert guard["properties"].keys() == {*guard["required"]} == GuardOptions().options.keys()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("min_drfit", "nowcast.periodic has no such option, and min_drift is near; it has labels, operations, "),
+        ("max_relative_jump", "nowcast.periodic has no such option; it has labels, operations, "),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest(option, said):
+    with pytest.raises(nowcast.UserError, match=f"^{option}: {said}") as caught:
+        nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1, **{option: 0.5})
+    assert "\n" not in str(caught.value)
