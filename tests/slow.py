@@ -34,7 +34,6 @@ FIRST = {
     "test_auto_rate.py::test_where_the_loss_runs_away_it_steps_back_and_does_not_come_again",
     "test_chunks.py::test_a_forecast_by_pieces_is_the_forecast",
     "test_chunks.py::test_a_leaf_split_over_devices_along_any_axis_needs_no_communication",
-    "test_collect_stopped.py::test_killed_between_two_checkpoints_it_records_the_rest_again",
     "test_comparison.py::test_a_damaged_file_is_trained_again",
     "test_comparison.py::test_arms_of_a_seed_are_equal_bit_for_bit_until_the_first_jump",
     "test_data_models.py::test_max_pool_is_flax_max_pool_in_value_and_gradient",
