@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 import nowcast
+from collect.commands.output import print_anything
 from collect.config import CollectConfig, DataConfig, ModelConfig
 from collect.tasks import build
 from collect.training import optimizers
@@ -189,6 +190,7 @@ def confusion(records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--records",

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from made_sets import needs_sets
+from made_sets import SETS, needs_sets
 from PIL import Image
 
 from collect.data import png
@@ -71,7 +71,7 @@ def test_every_filter_gives_pillows_pixels(shape):
 
 @needs_sets
 def test_mnist_is_plain_and_has_pillows_pixels():
-    mnist = Images("mnist")
+    mnist = Images("mnist", str(SETS))
     records = [mnist._records[i] for i in range(0, 60_000, 300)]
     examples = [mnist._example.FromString(record).features.feature for record in records]
     files = [example["image"].bytes_list.value[0] for example in examples]
