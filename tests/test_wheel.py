@@ -122,11 +122,18 @@ def test_the_installed_commands_run_from_any_folder(python, wheel, tmp_path):
     assert "next: nowcast-meta-train" in command("nowcast-inspect", "corpus=corpora/mine")
     said = command("nowcast-meta-train", "corpus=corpora/mine", "steps=30", "batch_size=64", "bundle=bundles/mine")
     assert "next: nowcast-evaluate forecaster=bundles/mine" in said
-    short = ("forecaster=bundles/mine", "seeds=2", "epochs=11", "tuned.learning_rates=[0.003]", "tuned.seeds=1")
+    short = (
+        "forecaster=bundles/mine",
+        "seeds=2",
+        "epochs=11",
+        "tuned.learning_rates=[0.003]",
+        "tuned.warmups=[0.1]",
+        "tuned.seeds=1",
+    )
     for seed in (0, 10):
         said = command("nowcast-evaluate", *small, *short, f"seed={seed}", f"report=reports/{seed}")
     assert "next: open reports/10/report.html" in said
     command("nowcast-report", "reports=[reports/0,reports/10]", "report=reports/both")
-    assert "nowcast-report reports=" in (tmp_path / "reports" / "both" / "report.html").read_text(encoding="utf-8")
+    assert "nowcast-report " in (tmp_path / "reports" / "both" / "report.html").read_text(encoding="utf-8")
     assert "nowcast-import 'checkpoints=" in command("nowcast-import", "--help")
     assert (tmp_path / "corpora" / "mine" / "manifest.json").exists()
