@@ -30,7 +30,7 @@ def check_task(task: Any) -> dict[str, Any]:
     return plain
 
 
-def require(ok: bool, key: str, value: object, rule: str) -> None:
+def require(ok: object, key: str, value: object, rule: str) -> None:
     """One line that names the key, its value, and what it must be."""
     if not ok:
         raise UserError(f"{key}={value}: {rule}")

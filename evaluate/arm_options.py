@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from collect.config import require
 from nowcast.guard import Guard
-from nowcast.types import UserError
 
 EMA, LAWA = "ema", "lawa"
 BACKTRACKING = "backtracking"
@@ -107,17 +107,3 @@ class Average:
         require(self.kind in (EMA, LAWA), "average.kind", self.kind, f"must be {EMA} or {LAWA}")
         require(0 < self.decay < 1, "average.decay", self.decay, "must be above 0, below 1, such as 0.99")
         require(self.last >= 2, "average.last", self.last, "must be 2 snapshots or more")
-
-
-def require(ok: object, key: str, value: object, rule: str) -> None:
-    """Refuse a setting of an arm that is not ``ok``.
-
-    Raises:
-        UserError: It is not; the line names the key, the value, and the ``rule`` that it broke.
-
-    Example:
-        >>> from evaluate.arm_options import require
-        >>> require(True, "outer.every", 5, "must be 1 step or more")
-    """
-    if not ok:
-        raise UserError(f"{key}={value}: {rule}")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from evaluate.arm_options import EMA, LAWA, Auto, Average, GuardOptions, Jump, Outer, require
+from collect.config import require
+from evaluate.arm_options import EMA, LAWA, Auto, Average, GuardOptions, Jump, Outer
 from nowcast.types import UserError
 
 NAME = re.compile(r"[\w-]+")

@@ -51,7 +51,7 @@ def equal_lengths(
     Returns:
         Nothing where fewer than two lengths are left.
 
-    Example:
+    Examples:
         >>> from collect.tasks import LOSS
         >>> from evaluate.budget import equal_lengths
         >>> equal_lengths(LOSS, [1, 4], [[0.4], [0.1]], [0.2])

@@ -20,7 +20,7 @@ def of(row: Mapping[str, Any]) -> str:
 def grid(chosen: Mapping[str, Any]) -> str:
     """How many rates and warm-ups a choice is from.
 
-    Example:
+    Examples:
         >>> from evaluate.chosen_rates import grid
         >>> grid({"rates": 5, "warmups": 1})
         '5 rates × 1 warm-up'

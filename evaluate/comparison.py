@@ -156,7 +156,7 @@ def compare(
         spread = {} if starts is None else spread_from(chosen, rates[SWEPT]["learning_rate"], starts)
         trained = rows(chosen, rates, spread)
         trials.train(list(trained.values()), plan.seeds, "compare")
-        base_runs = lengths.train(shorter, trained.get(SWEPT), plan.seeds)
+        base_runs = lengths.train(shorter, trained[SWEPT], plan.seeds) if shorter else {}
 
     errors = {
         name: trials.forecast_errors(arm, trained[arm.over], plan.seeds)

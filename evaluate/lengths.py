@@ -47,7 +47,7 @@ def prepared(
     Raises:
         UserError: An arm has the base's name; what :func:`evaluate.resolve` refuses.
 
-    Example:
+    Examples:
         >>> from evaluate import Arm
         >>> from evaluate.lengths import prepared
         >>> arms = {"cosine": Arm(schedule="cosine", learning_rate="tuned"), "given": Arm()}
@@ -100,7 +100,7 @@ def trials(
 
 def train(
     made: Mapping[float, "Trials"],
-    base: Arm | None,
+    base: Arm,
     seeds: Sequence[int],
 ) -> dict[float, BaseRuns]:
     """By length the base's runs, trained where they are missing; the last split is not read.
@@ -112,7 +112,6 @@ def train(
     """
     found = {}
     for length, one in made.items():
-        assert base is not None
         arm = at(base, length)
         one.train([arm], seeds, f"the base at {length:g} of the length", calibrate=True)
         found[length] = BaseRuns(one.steps, [one.curve(arm, seed) for seed in seeds])
@@ -122,7 +121,7 @@ def train(
 def at(base: Arm, length: float) -> Arm:
     """The base under the name of its runs of a length; those of the full length are the base's own.
 
-    Example:
+    Examples:
         >>> from evaluate.lengths import at
         >>> from evaluate.starts import swept
         >>> at(swept("adam"), 0.5).name, at(swept("adam"), 1.0).name

@@ -204,13 +204,7 @@ def robust(results: Mapping[str, Any]) -> Figure:
             axes.plot(rates, values, f"o{dashes}", color=colour, ms=5, lw=1.6, label=method["name"])
         base = rows[block["base"]][f"final_{metric.name}"]
         axes.axhline(np.nan if base is None else base, color=INK, lw=1, ls="--", alpha=0.6, label=block["base"])
-        split = metrics.splits(results)[0]
-        axes.set(xscale="log", xlabel="learning rate one began with", ylabel=f"final {split} {metric.name}")
-        axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates])
-        axes.set_xticks([], minor=True)
-        if metric.better == "lower" and metric.compare == "ratio":
-            axes.set(yscale="log")
-            _round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
+        _final_by(axes, results, rates, "learning rate one began with")
         figure.legend(loc="outside right upper")
     return figure
 
@@ -221,13 +215,13 @@ def budget(results: Mapping[str, Any]) -> Figure:
     The base's values are the median and quartiles over seeds; what is not finite has no mark. Of what is
     compared by ratio and better when lower, like a loss, the axis is logarithmic.
     """
-    metric, block, epochs = metrics.of(results)[0], results["budget"], results["about"]["epochs"]
+    block, epochs = results["budget"], results["about"]["epochs"]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 4.8), layout="constrained")
         axes = figure.subplots()
         ends = np.array([one["each"] for one in block["lengths"]], float)
         ends = np.where(np.isfinite(ends), ends, np.nan)
-        places = np.array([one["length"] for one in block["lengths"]]) * epochs
+        places = [one["length"] * epochs for one in block["lengths"]]
         low, middle, high = np.quantile(ends, [0.25, 0.5, 0.75], axis=1)
         axes.plot(places, middle, "o-", color=COLOURS[0], ms=5, lw=1.9, label=block["base"])
         axes.fill_between(places, low, high, color=COLOURS[0], alpha=0.2, lw=0)
@@ -238,15 +232,20 @@ def budget(results: Mapping[str, Any]) -> Figure:
                 axes.plot([epochs, equal * epochs], [value] * 2, color=colour, lw=1.4, alpha=0.8)
             [mark] = axes.plot([epochs], [value], "D", color=colour, ms=7, zorder=4)
             mark.set(label=arm["name"], markeredgecolor="white")
-        split = metrics.splits(results)[0]
-        axes.set(xscale="log", xlabel="length, epochs", ylabel=f"final {split} {metric.name}")
-        axes.set_xticks(places, [f"{place:.3g}" for place in places])
-        axes.set_xticks([], minor=True)
-        if metric.better == "lower" and metric.compare == "ratio":
-            axes.set(yscale="log")
-            _round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
+        _final_by(axes, results, places, "length, epochs")
         figure.legend(loc="outside right upper")
     return figure
+
+
+def _final_by(axes: Axes, results: Mapping[str, Any], places: Sequence[float], label: str) -> None:
+    """Axes of a final value of the first metric by something on a logarithmic axis, marked at these places."""
+    metric, split = metrics.of(results)[0], metrics.splits(results)[0]
+    axes.set(xscale="log", xlabel=label, ylabel=f"final {split} {metric.name}")
+    axes.set_xticks(places, [f"{place:.3g}" for place in places])
+    axes.set_xticks([], minor=True)
+    if metric.better == "lower" and metric.compare == "ratio":
+        axes.set(yscale="log")
+        _round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
 
 
 def svg(figure: Figure, name: str) -> str:

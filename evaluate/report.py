@@ -6,6 +6,7 @@ from typing import Any
 
 from collect.figures import Figure
 from evaluate import budget, pictures, robust, tables, words
+from evaluate.protocol import BUDGET, ROBUST
 from evaluate.tables import Table
 from evaluate.verdicts import tone
 from nowcast.text import align
@@ -36,10 +37,7 @@ def page(results: Mapping[str, Any]) -> str:
     ]
     if results["verdicts"]:
         parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
-    if "robust" in results:
-        parts += _from_any_rate(results)
-    else:
-        parts += _honest_speed_up(results) if "budget" in results else _compared(results)
+    parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(words.protocol(results), _compared)(results)
     if len(rows := tables.jumps(results)) > 1:
         parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
     if len(rows := tables.forecasts(results)) > 1:
@@ -71,9 +69,10 @@ def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
 
 def _own_table(results: Mapping[str, Any]) -> tuple[str, Table] | None:
     """Of a protocol with a table of its own: how to read that, and the table."""
-    if "robust" in results:
-        return robust.words(results), robust.regrets(results)
-    return (budget.words(results), budget.speed_ups(results)) if "budget" in results else None
+    own = {ROBUST: (robust.words, robust.regrets), BUDGET: (budget.words, budget.speed_ups)}.get(
+        words.protocol(results)
+    )
+    return own and (own[0](results), own[1](results))
 
 
 def _compared(results: Mapping[str, Any]) -> list[str]:

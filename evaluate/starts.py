@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from collect.config import require
 from collect.training.optimizers import FIND_THEIR_RATE
-from evaluate.arm_options import require
 from evaluate.arms import GIVEN, TUNED, Arm, resolve
 from evaluate.protocol import settled
 
@@ -33,7 +33,7 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP)
         UserError: An arm fixes its learning rate, or has the base's name; what
             :func:`evaluate.resolve` refuses.
 
-    Example:
+    Examples:
         >>> from evaluate import Arm
         >>> from evaluate.starts import prepared
         >>> arms, _ = prepared({"cosine": Arm(schedule="cosine")}, optimizer="adam")
@@ -103,7 +103,7 @@ def row(arm: Arm, start: float) -> str:
 def label(start: float) -> str:
     """A start for a reader.
 
-    Example:
+    Examples:
         >>> from evaluate.starts import label
         >>> label(1 / 32), label(0.3), label(4.0)
         ('1/32', '0.3', '4')

@@ -12,12 +12,11 @@ from jaxtyping import Float
 
 from nowcast.advice_rules import NOISY, STILL, Rate, best_average, now, rate_of, turning
 from nowcast.advice_table import shipped
+from nowcast.memory import USUAL
 from nowcast.movement import BAND, WINDOW, Movement, measure, products, windows
 from nowcast.ops import flat_labels, path_name
 from nowcast.types import PyTree, UserError, real, whole
 
-MEMORY = 20
-"""Steps that Adam remembers: its momentum alone makes increments alike that are nearer."""
 DIFFERS = 0.25
 """A leaf differs from the whole when its drift is so far from the whole's."""
 FEWEST = 0.01
@@ -142,10 +141,10 @@ def advise(
         ('far below', 1)
     """
     names, leaves = _checked(history)
-    if every is not None and whole("every", every, "optimizer steps") < MEMORY:
+    if every is not None and whole("every", every, "optimizer steps") < USUAL:
         warnings.warn(
-            f"every={every} is below the {MEMORY} steps that Adam remembers: momentum alone looks "
-            f"like drift; take snapshots {MEMORY} steps apart or more",
+            f"every={every} is below the {USUAL} steps that Adam remembers: momentum alone looks "
+            f"like drift; take snapshots {USUAL} steps apart or more",
             stacklevel=2,
         )
     operations = flat_labels(history, labels, leading_axes=1)

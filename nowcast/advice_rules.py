@@ -35,7 +35,7 @@ Said = tuple[float, float, Factor]
 """Drift, noise and factor."""
 
 
-def moments(movement: Movement, shares: Sequence[float | None]) -> Iterator[Said]:
+def readings(movement: Movement, shares: Sequence[float | None]) -> Iterator[Said]:
     """Drift, noise and factor that one would have read at the end of each window.
 
     Args:

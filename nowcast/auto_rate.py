@@ -19,15 +19,13 @@ from jaxtyping import Array, Float, Int
 from nowcast import sample
 from nowcast.arrays import as_array, own_buffers
 from nowcast.branch import branch
-from nowcast.checks import check_weights
+from nowcast.checks import check_optimizer, check_weights
 from nowcast.drift import mean_cosine
 from nowcast.gram_matrix import gram_matrix
-from nowcast.memory import memory
+from nowcast.memory import USUAL, memory
 from nowcast.split import axis_names, split_over, total
 from nowcast.types import PyTree, UserError, real, whole
 
-USUAL = 20
-"""Steps between looks where the optimizer has no momentum that can be found."""
 WINDOW = 5
 """Looks that the drift is of."""
 MOST = 0.6931472
@@ -122,8 +120,7 @@ def auto_rate(
         >>> round(state.multiplier.item())
         16
     """
-    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
-        raise UserError(f"inner={inner!r} is no optimizer: pass an optax transformation, such as optax.adam(1e-3)")
+    check_optimizer(inner)
     remembers = memory(inner)
     every = (remembers or USUAL) if every is None else whole("every", every, "optimizer steps")
     if remembers and every < remembers:

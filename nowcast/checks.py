@@ -241,3 +241,9 @@ def first_horizon(horizon: Callable[[Any], Any]) -> int:
             f"horizon: as a function it must give a whole number of snapshots for the number of a jump ({first_line(error)}); "
             "nowcast.decaying_horizon(10) is one"
         ) from None
+
+
+def check_optimizer(inner: Any) -> None:
+    """Refuse what is no optax transformation."""
+    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
+        raise UserError(f"inner={inner!r} is no optimizer: pass an optax transformation, such as optax.adam(1e-3)")

@@ -5,6 +5,8 @@ from typing import Any
 
 NAMES = ("b1", "beta1", "momentum", "decay", "beta")
 """What optax calls the factor of a first moment, in the functions that hold it."""
+USUAL = 20
+"""Steps that Adam remembers, with β₁ = 0.9."""
 
 
 def memory(optimizer: Any) -> int | None:
@@ -16,7 +18,12 @@ def memory(optimizer: Any) -> int | None:
     40
     """
     factors = [factor for factor in _factors(optimizer.update, set()) if 0 < factor < 1]
-    return round(2 / (1 - max(factors))) if factors else None
+    return steps(max(factors)) if factors else None
+
+
+def steps(factor: float) -> int:
+    """Steps that a first moment with this factor remembers."""
+    return round(2 / (1 - factor))
 
 
 def _factors(function: Any, seen: set[int]) -> list[float]:

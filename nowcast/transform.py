@@ -13,7 +13,7 @@ import optax
 
 from nowcast.arrays import own_buffers
 from nowcast.auto_rate import forgets
-from nowcast.checks import check_gradients, check_known, check_unchanged, check_weights
+from nowcast.checks import check_gradients, check_known, check_optimizer, check_unchanged, check_weights
 from nowcast.forecasters.base import Forecaster
 from nowcast.jumps import JumpOptions, Jumps
 from nowcast.moments import MOMENTS, check_resettable, renewed
@@ -71,8 +71,7 @@ def periodic(
     """
     if moments not in MOMENTS:
         raise UserError(f"moments={moments!r} must be one of {', '.join(MOMENTS)}")
-    if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
-        raise UserError(f"inner={inner!r} is no optimizer: pass an optax transformation, such as optax.adam(1e-3)")
+    check_optimizer(inner)
     inner = optax.with_extra_args_support(inner)
     check_known(options, JumpOptions.__annotations__, "nowcast.periodic")
     jumps = Jumps(forecaster=forecaster, every=every, **options)

@@ -69,6 +69,17 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def keras_as_users_have_it():
+    """Keras broadcasts biases over ranks, which the tests forbid nowcast."""
+    import keras
+
+    keras.utils.clear_session(free_memory=False)  # names of layers begin anew
+    keras.utils.set_random_seed(0)
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
     """``once(name, make)``: a folder that all workers of this session share, and what ``make`` of it gave to the one that came first."""

@@ -22,15 +22,7 @@ from nowcast.integrations.keras import WeightNowcasting, label_ops
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "keras.md"
 L = keras.layers
-
-
-@pytest.fixture(autouse=True)
-def keras_as_users_have_it():
-    """Keras broadcasts biases over ranks, which the tests forbid nowcast."""
-    keras.utils.clear_session(free_memory=False)  # names of layers begin anew
-    keras.utils.set_random_seed(0)
-    with jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.usefixtures("keras_as_users_have_it")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The Keras callback that follows the drift: real fits, beside the rule by NumPy."""
 
-import jax
 import keras
 import numpy as np
 import pytest
@@ -10,15 +9,7 @@ import nowcast
 from nowcast.integrations.keras import AutoRate
 
 L = keras.layers
-
-
-@pytest.fixture(autouse=True)
-def keras_as_users_have_it():
-    """Keras broadcasts biases over ranks, which the tests forbid nowcast."""
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(0)
-    with jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.usefixtures("keras_as_users_have_it")
 
 
 @pytest.fixture(scope="module")

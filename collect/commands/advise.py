@@ -11,12 +11,13 @@ from collect.commands.inspect_corpus import where
 from collect.commands.typed import argument
 from collect.config import AdviseConfig
 from nowcast import text
-from nowcast.advice import MEMORY, LeafMovement
+from nowcast.advice import LeafMovement
 from nowcast.advice_rules import rate_of
+from nowcast.memory import USUAL
 from nowcast.paths import check_writable
 
 if TYPE_CHECKING:
-    from collect.corpus.advising import Moment
+    from collect.corpus.advising import Reading
 
 ROWS = 12
 """Of the table over the run, at most."""
@@ -46,7 +47,7 @@ def main(config: AdviseConfig) -> None:
     print(text.printable(str(advice)))
     for note in increments.notes:
         print(note)
-    if increments.every < MEMORY:
+    if increments.every < USUAL:
         print(f"snapshots are {increments.every} steps apart: momentum may look like drift")
     print(*text.align(table(course), left=0), sep="\n")
     if differing := [leaf for leaf in advice.leaves if leaf.differs]:
@@ -61,20 +62,20 @@ def main(config: AdviseConfig) -> None:
     print(f"next: {then}")
 
 
-def table(course: "Sequence[Moment]") -> list[tuple[str, ...]]:
+def table(course: "Sequence[Reading]") -> list[tuple[str, ...]]:
     """How a run moved, a row for some of its snapshots, header first."""
     chosen = sorted({round(place) for place in np.linspace(0, len(course) - 1, ROWS)})
     return [
         ("step", "drift", "noise", "best rate / rate", "the rate is"),
         *(
             (
-                str(moment.step),
-                f"{moment.drift:.2f}",
-                f"{moment.noise:.0%}",
-                f"{moment.factor.low:.2g} to {moment.factor.high:.2g}",
-                rate_of(moment.factor, moment.length),
+                str(reading.step),
+                f"{reading.drift:.2f}",
+                f"{reading.noise:.0%}",
+                f"{reading.factor.low:.2g} to {reading.factor.high:.2g}",
+                rate_of(reading.factor, reading.length),
             )
-            for moment in (course[place] for place in chosen)
+            for reading in (course[place] for place in chosen)
         ),
     ]
 

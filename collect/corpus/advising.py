@@ -14,7 +14,7 @@ from collect.corpus.importing import Choice
 from collect.corpus.leaf import Leaf, laid_out
 from collect.corpus.series import find
 from nowcast.advice import Advice, check_many, of_products
-from nowcast.advice_rules import moments
+from nowcast.advice_rules import readings
 from nowcast.advice_table import Factor
 from nowcast.movement import BAND, WINDOW
 from nowcast.types import UserError
@@ -40,7 +40,7 @@ class Increments(NamedTuple):
         return self.steps[1] - self.steps[0]
 
 
-class Moment(NamedTuple):
+class Reading(NamedTuple):
     """What a run's last windows say at one of its steps."""
 
     step: int
@@ -116,15 +116,15 @@ def advice(increments: Increments, length: int | None) -> Advice:
     )
 
 
-def course(increments: Increments, found: Advice, length: int | None) -> list[Moment]:
+def course(increments: Increments, found: Advice, length: int | None) -> list[Reading]:
     """What one would have been told at each snapshot that ends a window."""
     steps, length = increments.steps[WINDOW - 1 :], length or increments.length
     shares = [length and min(1.0, step / length) for step in steps]
     lengths = np.sqrt(increments.each[:, :, 0].sum(axis=1))
     faded = (lengths / np.maximum.accumulate(lengths))[BAND - 1 :]
-    read = moments(found.movement, shares)
+    read = readings(found.movement, shares)
     each = zip(steps, faded, read, strict=True)
-    return [Moment(step, *said, float(part)) for step, part, said in each]
+    return [Reading(step, *said, float(part)) for step, part, said in each]
 
 
 def _run(place: places.Place, name: str | None) -> Run:

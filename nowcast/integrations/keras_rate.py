@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nowcast.auto_rate import USUAL, RateState, check_rule, look, start
+from nowcast.auto_rate import RateState, check_rule, look, start
 from nowcast.integrations.keras_ops import keras, leaves
+from nowcast.memory import USUAL, steps
 from nowcast.types import PyTree, UserError, whole
 
 
@@ -66,6 +67,7 @@ class AutoRate(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         if self._every is None:
             self._every = _memory(optimizer)
+        self._variables = {name: variable for name, (variable, _) in leaves(self.model).items()}
         weights = self._weights()
         if self.state is None or self._shapes != {name: leaf.shape for name, leaf in weights.items()}:
             self.state, self._since, self._total = start(weights, (), self._scalars), 0, 0
@@ -85,11 +87,12 @@ class AutoRate(keras.callbacks.Callback):
         if self._since >= self._every:
             self._since = 0
             value = jnp.asarray(float((logs or {}).get("loss", jnp.nan)))
+            _ = self.model  # asked for it, Keras puts the values into the variables
             self.state = self._look(self.state, self._weights(), value, self._total)
             self._set()
 
     def _weights(self) -> PyTree:
-        return {name: variable.value for name, (variable, _) in leaves(self.model).items()}
+        return {name: variable.value for name, variable in self._variables.items()}
 
     def _set(self) -> None:
         base = self._base if self._schedule is None else float(self._schedule(self._total))
@@ -107,7 +110,7 @@ def _look(
 def _memory(optimizer: Any) -> int:
     """Batches that the optimizer remembers."""
     factor = getattr(optimizer, "beta_1", None) or getattr(optimizer, "momentum", None) or 0.0
-    return round(2 / (1 - float(factor))) if factor else USUAL
+    return steps(float(factor)) if factor else USUAL
 
 
 def _rate(optimizer: Any) -> float:
