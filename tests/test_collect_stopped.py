@@ -117,6 +117,17 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path, corpus_config, colle
     assert len(corpus.open(config.corpus)) == 0
 
 
+def test_a_checkpoint_that_reads_well_and_is_not_what_was_saved_is_refused(
+    tmp_path, corpus_config, collect_until_killed
+):
+    config = corpus_config(tmp_path / "corpus", runs=1, epochs=6)
+    collect_until_killed(config, last=3)
+    [saved] = tmp_path.glob("corpus/runs/*/checkpoint/3.sha256")
+    saved.write_text("0" * 64)
+    with pytest.raises(nowcast.UserError, match=r"is damaged \(its content is not what was saved\)"):
+        collect_population(config)
+
+
 def test_max_minutes_stops_and_the_same_command_goes_on(tmp_path, corpus_config):
     config = corpus_config(tmp_path / "corpus", runs=2, epochs=2)
     counts = collect_population(dataclasses.replace(config, max_minutes=1e-9))
