@@ -1,4 +1,6 @@
-"""Train tasks and record every weight's trajectory into a corpus; :func:`collect.record` does so with a loop of one's own."""
+"""Train tasks and record every weight's trajectory into a corpus; :func:`collect.record` does so
+with a loop of one's own.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,6 @@
-"""What a collection is made of, checked where it enters. Every key stands in ``python scripts/collect.py --help``."""
+"""What a collection is made of, checked where it enters. Every key stands in ``python
+scripts/collect.py --help``.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,9 @@ from nowcast.types import UserError
 
 
 def any_keys() -> Any:
-    """The task where none is named, as a part of a configuration that takes any key: those of tasks of one's own too."""
+    """The task where none is named, as a part of a configuration that takes any key: those of tasks
+    of one's own too.
+    """
     from omegaconf import OmegaConf
 
     return OmegaConf.create({"_target_": "collect.tasks.Classification"}, flags={"struct": False})
@@ -52,11 +56,19 @@ class ModelConfig:
     def __post_init__(self) -> None:
         one_of("model.name", self.name, collect.models.MODELS)
         require(
-            0 < self.width <= 64, "model.width", self.width, "must be above 0 and at most 64; 1 is the published width"
+            0 < self.width <= 64,
+            "model.width",
+            self.width,
+            "must be above 0 and at most 64; 1 is the published width",
         )
         if self.depth is not None:
             takes = collect.models.own_depth(self.name) is not None
-            require(takes, "model.depth", self.depth, f"{self.name} comes in one depth; leave this key out")
+            require(
+                takes,
+                "model.depth",
+                self.depth,
+                f"{self.name} comes in one depth; leave this key out",
+            )
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -81,9 +93,15 @@ class DataConfig:
             bool(prepared.NAME.fullmatch(self.name)) or text.is_path(self.name),
             "data.name",
             repr(self.name),
-            f"must be {', '.join(collect.data.DATASETS)}, a set's name in TensorFlow Datasets, such as cifar10, or for texts a folder's path",
+            f"must be {', '.join(collect.data.DATASETS)}, a set's name in TensorFlow Datasets, such"
+            " as cifar10, or for texts a folder's path",
         )
-        require(self.dir != "", "data.dir", "''", "must be the folder of the prepared sets; null: TFDS_DATA_DIR")
+        require(
+            self.dir != "",
+            "data.dir",
+            "''",
+            "must be the folder of the prepared sets; null: TFDS_DATA_DIR",
+        )
         rule = "must be 8 to 2048 pixels, such as 224; null: as the images are"
         require(self.size is None or 8 <= self.size <= 2048, "data.size", self.size, rule)
         rule = "must be 0 GB or more; 0: images are read from the prepared files as they are needed"
@@ -93,7 +111,9 @@ class DataConfig:
     def identity(self) -> dict[str, Any]:
         """What a run depends on: not where the data lies, nor whether it is in memory."""
         usual = {"validation": True, "standardize": False, "size": None}
-        more = {key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value}
+        more = {
+            key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
+        }
         name = Path(self.name).name if text.is_path(self.name) else self.name
         return {"name": name, "train_size": self.train_size} | more
 
@@ -118,7 +138,12 @@ class OptimizerConfig:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        require(0 <= self.warmup < 1, "optimizer.warmup", self.warmup, "must be a share of the run, 0 or more, below 1")
+        require(
+            0 <= self.warmup < 1,
+            "optimizer.warmup",
+            self.warmup,
+            "must be a share of the run, 0 or more, below 1",
+        )
         one_of("optimizer.name", self.name, collect.training.optimizers.OPTIMIZERS)
         one_of("optimizer.schedule", self.schedule, collect.training.optimizers.SCHEDULES)
         check_rate("optimizer.learning_rate", self.learning_rate)
@@ -140,8 +165,12 @@ class VaryConfig:
                 check_rate("vary.learning_rate", rate)
         for schedule in self.schedule or ():
             one_of("vary.schedule", schedule, collect.training.optimizers.SCHEDULES)
-        require(self.schedule != [], "vary.schedule", self.schedule, "must name at least one schedule")
-        require(self.batch_size != [], "vary.batch_size", self.batch_size, "must hold at least one size")
+        require(
+            self.schedule != [], "vary.schedule", self.schedule, "must name at least one schedule"
+        )
+        require(
+            self.batch_size != [], "vary.batch_size", self.batch_size, "must hold at least one size"
+        )
         for size in self.batch_size or ():
             require(size >= 1, "vary.batch_size", size, "must be 1 or more")
 
@@ -175,7 +204,12 @@ class CollectConfig:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
         self.task = check_task(self.task)
-        require(self.data.validation, "data.validation", "false", "recorded runs are judged by it; must be true")
+        require(
+            self.data.validation,
+            "data.validation",
+            "false",
+            "recorded runs are judged by it; must be true",
+        )
         require(1 <= self.runs <= 100_000, "runs", self.runs, "must be 1 to 100000")
         check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
@@ -192,7 +226,9 @@ def check_seed(key: str, seed: int) -> None:
     require(0 <= seed < 2**31, key, seed, "must be 0 or more, below 2^31")
 
 
-def check_length(epochs: int, batch_size: int, record_every: int | None, max_minutes: float | None) -> None:
+def check_length(
+    epochs: int, batch_size: int, record_every: int | None, max_minutes: float | None
+) -> None:
     """The keys about a run's length that all commands share."""
     require(1 <= epochs <= 1_000_000, "epochs", epochs, "must be 1 to 1000000")
     require(batch_size >= 1, "batch_size", batch_size, "must be 1 or more")
@@ -208,16 +244,29 @@ def check_length(epochs: int, batch_size: int, record_every: int | None, max_min
 def check_record(sample: int | None, record: str, band: int) -> None:
     """The keys about what is recorded of a run."""
     one_of("record", record, ("weights", "gram"))
-    require(sample is None or sample >= 1, "sample", sample, "must be 1 scalar of each leaf or more; null: all")
     require(
-        sample is None or record == "weights", "sample", sample, "record=gram takes leaves as a whole; leave one out"
+        sample is None or sample >= 1,
+        "sample",
+        sample,
+        "must be 1 scalar of each leaf or more; null: all",
+    )
+    require(
+        sample is None or record == "weights",
+        "sample",
+        sample,
+        "record=gram takes leaves as a whole; leave one out",
     )
     require(1 <= band <= 10_000, "band", band, "must be 1 to 10000 snapshots")
 
 
 def check_minutes(max_minutes: float | None) -> None:
     """A limit on a command's time."""
-    require(max_minutes is None or max_minutes > 0, "max_minutes", max_minutes, "must be above 0; null: no limit")
+    require(
+        max_minutes is None or max_minutes > 0,
+        "max_minutes",
+        max_minutes,
+        "must be above 0; null: no limit",
+    )
 
 
 @dataclass
@@ -236,11 +285,16 @@ class ImportCheckpointsConfig:
 
     def __post_init__(self) -> None:
         require(
-            bool(self.checkpoints), "checkpoints", repr(self.checkpoints), "must be a folder, or a pattern of files"
+            bool(self.checkpoints),
+            "checkpoints",
+            repr(self.checkpoints),
+            "must be a folder, or a pattern of files",
         )
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")
         for key in ("task", "operations", "prefix"):
-            require(getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual")
+            require(
+                getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual"
+            )
         check_record(self.sample, self.record, self.band)
 
 
@@ -276,10 +330,27 @@ class AdviseConfig:
 
     def __post_init__(self) -> None:
         for key in ("corpus", "run", "checkpoints", "prefix", "pictures"):
-            require(getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual")
+            require(
+                getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual"
+            )
         one = (self.corpus is None) != (self.checkpoints is None)
         require(one, "corpus", self.corpus, "give corpus=… or checkpoints=…, and not both")
-        require(self.run is None or self.corpus is not None, "run", self.run, "is of a corpus; give corpus=… too")
-        require(self.prefix is None or self.corpus is None, "prefix", self.prefix, "is of checkpoints; leave it out")
-        require(self.steps is None or self.steps >= 1, "steps", self.steps, "must be 1 or more; null: unknown")
+        require(
+            self.run is None or self.corpus is not None,
+            "run",
+            self.run,
+            "is of a corpus; give corpus=… too",
+        )
+        require(
+            self.prefix is None or self.corpus is None,
+            "prefix",
+            self.prefix,
+            "is of checkpoints; leave it out",
+        )
+        require(
+            self.steps is None or self.steps >= 1,
+            "steps",
+            self.steps,
+            "must be 1 or more; null: unknown",
+        )
         self.pictures = self.pictures and at_home(self.pictures)

@@ -26,11 +26,17 @@ class Estimate(NamedTuple):
     snapshots: int
     bytes: int
     hours: float
-    """On this machine: as one program on an accelerator, one run after another on a CPU; without evaluating and writing."""
+    """On this machine: as one program on an accelerator, one run after another on a CPU; without
+    evaluating and writing.
+    """
 
     def __str__(self) -> str:
         sizes = f"{self.runs:,} runs, {self.epochs:,} epochs, {self.snapshots:,} snapshots"
-        size = f"{self.bytes / 2**30:,.2f} GiB" if self.bytes >= 2**30 else f"{self.bytes / 2**20:,.1f} MiB"
+        size = (
+            f"{self.bytes / 2**30:,.2f} GiB"
+            if self.bytes >= 2**30
+            else f"{self.bytes / 2**20:,.1f} MiB"
+        )
         time = f"{self.hours:,.2f} hours" if self.hours >= 1 else f"{60 * self.hours:,.1f} minutes"
         return f"{sizes}: {size} at most, {time}"
 
@@ -59,7 +65,9 @@ def estimate(config: CollectConfig) -> Estimate:
         steps = config.epochs * program.steps_per_epoch
         snapshots = runs * (-(-steps // (config.record_every or program.record_every)) + 1)
         hours = runs * steps / program.pace / 3600
-        each.append(Estimate(runs, runs * config.epochs, snapshots, 4 * snapshots * program.scalars, hours))
+        each.append(
+            Estimate(runs, runs * config.epochs, snapshots, 4 * snapshots * program.scalars, hours)
+        )
     return total(each)
 
 
@@ -94,9 +102,13 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
             task = build.make(config, batch_size)
             params, extra = task.init(0)
             scalars = sum(_values(leaf.size, config) for leaf in jax.tree.leaves(params))
-            scalars += sum(leaf.size for leaf in jax.tree.leaves(extra if config.batch_stats else ()))
+            scalars += sum(
+                leaf.size for leaf in jax.tree.leaves(extra if config.batch_stats else ())
+            )
             bar.update()
             loop = Loop(task, optimizers.make(config.optimizer.name, task))
             time = pace.together if together else pace.apart
-            _known[key] = Program(task.steps_per_epoch, spacing(task), scalars, time(loop, range(lanes), STEPS))
+            _known[key] = Program(
+                task.steps_per_epoch, spacing(task), scalars, time(loop, range(lanes), STEPS)
+            )
     return _known[key]

@@ -1,7 +1,8 @@
 """The parts of matplotlib that pictures are made of, on any machine.
 
-``MPLBACKEND`` names what shows pictures on a screen. Ours go to files alone, but matplotlib reads the variable when it is imported, and
-refuses a name that it does not know: that of a notebook's back end, in a process that a notebook started with another Python.
+``MPLBACKEND`` names what shows pictures on a screen. Ours go to files alone, but matplotlib reads
+the variable when it is imported, and refuses a name that it does not know: that of a notebook's
+back end, in a process that a notebook started with another Python.
 """
 
 import contextlib
@@ -35,7 +36,17 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import LogLocator  # noqa: E402
 
-__all__ = ["PLAIN", "Axes", "Axis", "Figure", "Line2D", "LogLocator", "import_matplotlib", "matplotlib", "png"]
+__all__ = [
+    "PLAIN",
+    "Axes",
+    "Axis",
+    "Figure",
+    "Line2D",
+    "LogLocator",
+    "import_matplotlib",
+    "matplotlib",
+    "png",
+]
 
 PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 """For every picture of the project."""

@@ -9,7 +9,8 @@ from nowcast.types import UserError
 
 
 def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
-    """A file in a folder, which is made, that only one process has open at a time; it is let go when closed.
+    """A file in a folder, which is made, that only one process has open at a time; it is let go
+    when closed.
 
     Args:
         folder: The folder.
@@ -36,12 +37,15 @@ def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
 def replace(path: Path, content: str | bytes) -> None:
     """Write a file atomically and durably: a kill at any moment leaves the old one or the new one.
 
-    Text becomes UTF-8, whatever the locale; bytes of an argument that Python could not read stay as they were typed.
+    Text becomes UTF-8, whatever the locale; bytes of an argument that Python could not read stay as
+    they were typed.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("wb") as file:
-            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
+            file.write(
+                content.encode(errors="surrogateescape") if isinstance(content, str) else content
+            )
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

@@ -22,9 +22,9 @@ class Member:
 def members(config: CollectConfig) -> Iterator[Member]:
     """Every run of a population.
 
-    Rates spread over ``vary.learning_rate`` on a logarithmic scale by a golden-ratio sequence: even for any number of
-    runs, and the first runs of a larger population are those of a smaller one. Schedules take turns, and so do batch
-    sizes each time the schedules are through.
+    Rates spread over ``vary.learning_rate`` on a logarithmic scale by a golden-ratio sequence: even
+    for any number of runs, and the first runs of a larger population are those of a smaller one.
+    Schedules take turns, and so do batch sizes each time the schedules are through.
     """
     vary = config.vary
     schedules = vary.schedule or [config.optimizer.schedule]
@@ -34,5 +34,8 @@ def members(config: CollectConfig) -> Iterator[Member]:
         if vary.learning_rate:
             low, high = np.log(vary.learning_rate)
             rate = float(f"{np.exp(low + (high - low) * ((0.5 + seed * GOLDEN) % 1)):.3g}")
-        schedule, size = schedules[seed % len(schedules)], sizes[seed // len(schedules) % len(sizes)]
+        schedule, size = (
+            schedules[seed % len(schedules)],
+            sizes[seed // len(schedules) % len(sizes)],
+        )
         yield Member(seed, replace(config.optimizer, learning_rate=rate, schedule=schedule), size)

@@ -29,16 +29,19 @@ from collect.training.workers import side_by_side
 def make_task(
     model: ModelConfig, data: DataConfig, batch_size: int, augment: AugmentConfig | None = None
 ) -> Classification:
-    """The classification that these parts of a configuration name; :func:`collect.tasks.build.make` makes any task."""
+    """The classification that these parts of a configuration name; :func:`collect.tasks.build.make`
+    makes any task.
+    """
     return Classification.configured(model, data, augment or AugmentConfig(), batch_size)
 
 
 def collect_population(config: CollectConfig, command: str | None = None) -> dict[str, Any]:
-    """Record all runs that the corpus does not hold yet; ``command`` is noted as the way to make them again.
+    """Record all runs that the corpus does not hold yet; ``command`` is noted as the way to make
+    them again.
 
     Returns:
-        Counts of runs by outcome: ``complete``, ``diverged``, ``already``, ``left``; ``stopped``, the reason, and the
-        ``exit_code`` that goes with it.
+        Counts of runs by outcome: ``complete``, ``diverged``, ``already``, ``left``; ``stopped``,
+        the reason, and the ``exit_code`` that goes with it.
 
     Raises:
         UserError: Anything wrong with the configuration or the corpus.
@@ -48,7 +51,11 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
     groups = _groups(config, command)
     total = sum(len(group.members) * group.snapshots for group in groups)
     name = groups[0].task.name
-    with into, Stop(config.max_minutes) as stop, tqdm(total=total, unit="snapshot", desc=name) as bar:
+    with (
+        into,
+        Stop(config.max_minutes) as stop,
+        tqdm(total=total, unit="snapshot", desc=name) as bar,
+    ):
         outcomes = Counter(outcome for group in groups for outcome in group.record(into, stop, bar))
         counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
         reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
@@ -58,7 +65,9 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
 def _groups(config: CollectConfig, command: str | None = None) -> list["Group"]:
     population = list(members(config))
     sizes = dict.fromkeys(member.batch_size for member in population)
-    return [Group(config, [m for m in population if m.batch_size == size], command) for size in sizes]
+    return [
+        Group(config, [m for m in population if m.batch_size == size], command) for size in sizes
+    ]
 
 
 class Group:
@@ -73,22 +82,34 @@ class Group:
         self.snapshots = -(-self.steps // self.every) + 1
         params, extra = self.task.init(0)
         self.leaves = describe_leaves(params, self.task.labels)
-        recorded = describe_leaves(extra, jax.tree.map(lambda _: "norm", extra)) if config.batch_stats else []
+        recorded = (
+            describe_leaves(extra, jax.tree.map(lambda _: "norm", extra))
+            if config.batch_stats
+            else []
+        )
         self.statistics = recorded or None  # not every network has some
 
     def record(self, into: Folder, stop: Stop, bar: tqdm) -> list[str]:
-        """Train and record every member; what became of each: ``complete``, ``diverged``, ``already``, or nothing."""
+        """Train and record every member; what became of each: ``complete``, ``diverged``,
+        ``already``, or nothing.
+        """
         self._into, self._stop, self._bar = into, stop, bar
         finished = into.finished([_run_id(self._describe(member)) for member in self.members])
-        todo = [member for member in self.members if _run_id(self._describe(member)) not in finished]
+        todo = [
+            member for member in self.members if _run_id(self._describe(member)) not in finished
+        ]
         already = len(self.members) - len(todo)
         self._bar.update(already * self.snapshots)
         outcomes = ["already"] * already
-        at_once = [todo[i : i + self.config.at_once] for i in range(0, len(todo), self.config.at_once)]
+        at_once = [
+            todo[i : i + self.config.at_once] for i in range(0, len(todo), self.config.at_once)
+        ]
         if not todo or self._stop.reason:
             return outcomes + [""] * len(todo)
         if self._together(at_once[0], len(todo)):
-            return outcomes + [outcome for chunk in at_once for outcome in self._record(chunk, together=True)]
+            return outcomes + [
+                outcome for chunk in at_once for outcome in self._record(chunk, together=True)
+            ]
         return outcomes + [
             outcome
             for one in side_by_side(lambda member: self._record([member], together=False), todo)
@@ -101,11 +122,15 @@ class Group:
         measured = pace.measure(self.loop, [member.seed for member in first], runs * self.steps)
         if np.isfinite(measured.together):
             speeds = f"together {measured.together:.3g} steps/s, apart {measured.apart:.3g}"
-            self._bar.write(f"{self.task.name}, batch {first[0].batch_size}: {speeds}; training {measured.best}")
+            self._bar.write(
+                f"{self.task.name}, batch {first[0].batch_size}: {speeds}; training {measured.best}"
+            )
         return measured.best == "together"
 
     def _record(self, members: Sequence[Member], *, together: bool) -> list[str]:
-        """Train some members in step with each other; those that go on from different snapshots, in turns."""
+        """Train some members in step with each other; those that go on from different snapshots, in
+        turns.
+        """
         if self._stop.reason:
             return [""] * len(members)
         with ExitStack() as stack:
@@ -120,9 +145,13 @@ class Group:
             }
             for done in dict.fromkeys(snapshot for snapshot, _ in begun.values()):
                 lanes = [i for i, (snapshot, _) in begun.items() if snapshot == done]
-                snapshots = self._train([members[i] for i in lanes], [begun[i][1] for i in lanes], done, together)
+                snapshots = self._train(
+                    [members[i] for i in lanes], [begun[i][1] for i in lanes], done, together
+                )
                 self._bar.update(len(lanes) * (done + 1))
-                outcomes |= zip(lanes, self._follow(snapshots, [recorders[i] for i in lanes], done), strict=True)
+                outcomes |= zip(
+                    lanes, self._follow(snapshots, [recorders[i] for i in lanes], done), strict=True
+                )
         return [outcomes[i] for i in range(len(members))]
 
     def _train(
@@ -132,13 +161,23 @@ class Group:
         seeds = [member.seed for member in members]
         rates = np.stack([self._rates(member) for member in members])
         own = None if done < 0 else [State(*state) for state in states]
-        start: dict[str, Any] = {"record_every": self.every, "first_step": max(done, 0) * self.every}
+        start: dict[str, Any] = {
+            "record_every": self.every,
+            "first_step": max(done, 0) * self.every,
+        }
         if together:
             return self.loop.run_together(seeds, rates, states=own, **start)
-        return ([one] for one in self.loop.run(seeds[0], rates[0], state=own[0] if own else None, **start))
+        return (
+            [one]
+            for one in self.loop.run(seeds[0], rates[0], state=own[0] if own else None, **start)
+        )
 
-    def _follow(self, snapshots: Iterable[Sequence[Snapshot]], recorders: Sequence[Recorder], done: int) -> list[str]:
-        """Record what a loop yields; each run's status, or nothing when it was stopped before its end."""
+    def _follow(
+        self, snapshots: Iterable[Sequence[Snapshot]], recorders: Sequence[Recorder], done: int
+    ) -> list[str]:
+        """Record what a loop yields; each run's status, or nothing when it was stopped before its
+        end.
+        """
         status, begun = [""] * len(recorders), time.perf_counter()
         for group in snapshots:
             index = -(-group[0].step // self.every)
@@ -148,8 +187,15 @@ class Group:
             for lane, (snapshot, recorder) in enumerate(zip(group, recorders, strict=True)):
                 if status[lane]:
                     continue
-                metrics = self.task.evaluate(snapshot.state.params, snapshot.state.extra, self.task.splits[0])
-                row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
+                metrics = self.task.evaluate(
+                    snapshot.state.params, snapshot.state.extra, self.task.splits[0]
+                )
+                row = {
+                    "step": snapshot.step,
+                    "epoch": snapshot.epoch,
+                    "train_loss": snapshot.train_loss,
+                    **metrics,
+                }
                 recorder.append(
                     index,
                     snapshot.state.params,
@@ -173,18 +219,26 @@ class Group:
 
     def _rates(self, member: Member) -> np.ndarray:
         optimizer = member.optimizer
-        return optimizers.rates(optimizer.schedule, optimizer.learning_rate, self.steps, optimizer.warmup)
+        return optimizers.rates(
+            optimizer.schedule, optimizer.learning_rate, self.steps, optimizer.warmup
+        )
 
     def _describe(self, member: Member) -> dict[str, Any]:
         """What determines a run."""
         parts = build.described(self.config)
         augment = {"augment": parts.pop("augment")} if "augment" in parts else {}
         return {
-            "task": self.task.name, "seed": member.seed, **parts,
-            "optimizer": asdict(member.optimizer), **augment, "batch_size": member.batch_size, "epochs": self.config.epochs, "record_every": self.every,
+            "task": self.task.name,
+            "seed": member.seed,
+            **parts,
+            "optimizer": asdict(member.optimizer),
+            **augment,
+            "batch_size": member.batch_size,
+            "epochs": self.config.epochs,
+            "record_every": self.every,
             **({"batch_stats": True} if self.statistics else {}),
             **holds(self.config.sample, self.config.record, self.config.band),
-        }  # fmt: skip
+        }
 
     def _recorder(self, member: Member) -> Recorder:
         described = self._describe(member)

@@ -1,8 +1,10 @@
-"""Comparing runs honestly: what to train, what to measure, and how to say it. Pure functions; training is the caller's.
+"""Comparing runs honestly: what to train, what to measure, and how to say it. Pure functions;
+training is the caller's.
 
-The protocol: all arms of one seed share initial weights and data order; targets come from calibration seeds of the bases
-alone, fixed before any other arm runs, and learning rates from the same seeds; a target is crossed when the mean of three
-consecutive values of the task's first metric is at it or better; a run that never crosses counts as crossing at its end. The WNN paper's own
+The protocol: all arms of one seed share initial weights and data order; targets come from
+calibration seeds of the bases alone, fixed before any other arm runs, and learning rates from the
+same seeds; a target is crossed when the mean of three consecutive values of the task's first metric
+is at it or better; a run that never crosses counts as crossing at its end. The WNN paper's own
 protocol (first crossing of an accuracy, on the last split, before a jump) is there beside it.
 """
 

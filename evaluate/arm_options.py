@@ -1,4 +1,6 @@
-"""The options of an arm that come in groups: its jumps, their guard, its rate's factor, an outer step, an average."""
+"""The options of an arm that come in groups: its jumps, their guard, its rate's factor, an outer
+step, an average.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,8 @@ BACKTRACKING = "backtracking"
 
 @dataclass
 class Jump:
-    """How an arm jumps: options of :func:`nowcast.periodic`, whose :class:`nowcast.Jumps` says what each does.
+    """How an arm jumps: options of :func:`nowcast.periodic`, whose :class:`nowcast.Jumps` says what
+    each does.
 
     Times are in snapshots, so that they fit any task.
     """
@@ -22,7 +25,9 @@ class Jump:
     horizon: int | None = None
     """Null: the forecaster's own."""
     horizon_to: int | None = None
-    """The horizon falls from ``horizon`` to this over the run's jumps, by :func:`nowcast.decaying_horizon`."""
+    """The horizon falls from ``horizon`` to this over the run's jumps, by
+    :func:`nowcast.decaying_horizon`.
+    """
     damping: float = 1.0
     operations: list[str] | None = None
     start_after: float = 0.0
@@ -38,7 +43,8 @@ class GuardOptions:
     """Those of :class:`nowcast.Guard`; ``after`` in snapshots.
 
     What is left out is as :class:`nowcast.Guard` has it, or, with ``kind: backtracking``, as
-    :meth:`nowcast.Guard.backtracking` has it. Filled in, the options are the same however they were said.
+    :meth:`nowcast.Guard.backtracking` has it. Filled in, the options are the same however they were
+    said.
     """
 
     kind: str | None = None
@@ -49,12 +55,21 @@ class GuardOptions:
     longest: bool | None = None
 
     def __post_init__(self) -> None:
-        require(self.kind in (None, BACKTRACKING), "guard.kind", self.kind, f"must be {BACKTRACKING}, or left out")
+        require(
+            self.kind in (None, BACKTRACKING),
+            "guard.kind",
+            self.kind,
+            f"must be {BACKTRACKING}, or left out",
+        )
         unsaid = Guard() if self.kind is None else Guard.backtracking()
         for name, value in vars(unsaid).items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
-        self.kind, self.after, self.dampings = None, float(self.after or 0), [*map(float, self.dampings or ())]
+        self.kind, self.after, self.dampings = (
+            None,
+            float(self.after or 0),
+            [*map(float, self.dampings or ())],
+        )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -75,12 +90,19 @@ class Auto:
     def __post_init__(self) -> None:
         require(self.every >= 1, "auto.every", self.every, "must be 1 step or more")
         require(-1 < self.target < 1, "auto.target", self.target, "must be a drift, such as 0.02")
-        require(0 < self.until <= 1, "auto.until", self.until, "must be a share of the run, above 0, at most 1")
+        require(
+            0 < self.until <= 1,
+            "auto.until",
+            self.until,
+            "must be a share of the run, above 0, at most 1",
+        )
 
 
 @dataclass
 class Outer:
-    """Lookahead (``momentum=0``), and SNOO: after so many steps, a step of Nesterov's momentum along what they moved."""
+    """Lookahead (``momentum=0``), and SNOO: after so many steps, a step of Nesterov's momentum
+    along what they moved.
+    """
 
     every: int = 5
     learning_rate: float = 0.5
@@ -88,13 +110,22 @@ class Outer:
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "outer.every", self.every, "must be 1 step or more")
-        require(0 < self.learning_rate <= 10, "outer.learning_rate", self.learning_rate, "must be above 0, such as 0.5")
-        require(0 <= self.momentum < 1, "outer.momentum", self.momentum, "must be 0 or more, below 1")
+        require(
+            0 < self.learning_rate <= 10,
+            "outer.learning_rate",
+            self.learning_rate,
+            "must be above 0, such as 0.5",
+        )
+        require(
+            0 <= self.momentum < 1, "outer.momentum", self.momentum, "must be 0 or more, below 1"
+        )
 
 
 @dataclass
 class Average:
-    """Which average of its weights an arm is judged by; training goes on from the weights themselves."""
+    """Which average of its weights an arm is judged by; training goes on from the weights
+    themselves.
+    """
 
     kind: str = EMA
     """``ema``, of every step's; ``lawa``, of the last snapshots."""
@@ -105,5 +136,10 @@ class Average:
 
     def __post_init__(self) -> None:
         require(self.kind in (EMA, LAWA), "average.kind", self.kind, f"must be {EMA} or {LAWA}")
-        require(0 < self.decay < 1, "average.decay", self.decay, "must be above 0, below 1, such as 0.99")
+        require(
+            0 < self.decay < 1,
+            "average.decay",
+            self.decay,
+            "must be above 0, below 1, such as 0.99",
+        )
         require(self.last >= 2, "average.last", self.last, "must be 2 snapshots or more")

@@ -209,11 +209,11 @@ def words(results: Mapping[str, Any]) -> str:
     lengths = ", ".join(f"{one['length']:g}" for one in block["lengths"])
     scale = f"log {metric.name}" if metric.compare == "ratio" else metric.name
     return (
-        f"Speed-up: the steps that {block['base']} needs for the arm's final {split} {metric.name}, "
-        f"over the arm's own, seed by seed; the mean is geometric (above 1: the arm is faster). The base "
-        f"has the rate {rate} and the warm-up {warm}, the best of {chosen_rates.grid(chosen)}, and a "
-        f"cosine fitted to each of its lengths: {lengths} of {results['about']['epochs']} epochs. Between "
-        f"them {scale} is linear in log length. A length that is worse than a shorter one, in the mean "
-        f"over seeds, counts as that one; within a seed, what is out of order is averaged. Steps are "
-        f"counted, not seconds."
+        f"Speed-up: the steps that {block['base']} needs for the arm's final {split} {metric.name},"
+        " over the arm's own, seed by seed; the mean is geometric (above 1: the arm is faster)."
+        f" The base has the rate {rate} and the warm-up {warm}, the best of"
+        f" {chosen_rates.grid(chosen)}, and a cosine fitted to each of its lengths: {lengths} of"
+        f" {results['about']['epochs']} epochs. Between them {scale} is linear in log length. A"
+        " length that is worse than a shorter one, in the mean over seeds, counts as that one;"
+        " within a seed, what is out of order is averaged. Steps are counted, not seconds."
     )

@@ -35,15 +35,20 @@ def calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any],
     if plan.protocol == HONEST:
         _check_targets(plan, trials, rates, targets)
     _keep(
-        folder / "targets.json", {"targets": targets, "rates": rates} if plan.protocol == HONEST else {"rates": rates}
+        folder / "targets.json",
+        {"targets": targets, "rates": rates} if plan.protocol == HONEST else {"rates": rates},
     )
     if tuned := calibration_arms(plan, others):
         trials.train(tuned, plan.calibration_seeds, "calibrate the others", calibrate=True)
     return rates | choose_rates(plan, others, trials.curve), targets
 
 
-def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-    """A target that is no better than what runs begin with is one of runs that diverged: nobody could reach it, or all would at once."""
+def _check_targets(
+    plan: Plan, trials: Trials, rates: Mapping[str, Any], targets: Mapping[str, Any]
+) -> None:
+    """A target that is no better than what runs begin with is one of runs that diverged: nobody
+    could reach it, or all would at once.
+    """
     metric = plan.metric
     for base in bases(plan.arms):
         curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
@@ -51,8 +56,9 @@ def _check_targets(plan: Plan, trials: Trials, rates: Mapping[str, Any], targets
         for share, target in targets[base.name].items():
             if not metrics.oriented(metric, target) < metrics.oriented(metric, begin):
                 raise UserError(
-                    f"arm.{base.name}: after {share} of their length its calibration runs have a {metric.name} of {target:.4g}, and began at {begin:.4g}: that is "
-                    f"no target; lower its learning rate, or train longer"
+                    f"arm.{base.name}: after {share} of their length its calibration runs have a"
+                    f" {metric.name} of {target:.4g}, and began at {begin:.4g}: that is no target;"
+                    " lower its learning rate, or train longer"
                 )
 
 
@@ -61,12 +67,19 @@ def _keep(file: Path, chosen: dict[str, dict[str, Any]]) -> None:
     try:
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except ValueError:
-        raise UserError(f"{str(file)!r} is damaged; remove it, and it is made again of the calibration runs") from None
+        raise UserError(
+            f"{str(file)!r} is damaged; remove it, and it is made again of the calibration runs"
+        ) from None
     for kind, own in chosen.items():
         earlier = before.get(kind, {})
-        changed = [name for name in own if name in earlier and earlier[name] != json.loads(json.dumps(own[name]))]
+        changed = [
+            name
+            for name in own
+            if name in earlier and earlier[name] != json.loads(json.dumps(own[name]))
+        ]
         if changed:
             raise UserError(
-                f"{str(file)!r}: the {kind} of {changed[0]} would be {own[changed[0]]} and are {earlier[changed[0]]}, chosen before; choose another report="
+                f"{str(file)!r}: the {kind} of {changed[0]} would be {own[changed[0]]} and are"
+                f" {earlier[changed[0]]}, chosen before; choose another report="
             )
     write_json(file, {kind: before.get(kind, {}) | own for kind, own in chosen.items()})

@@ -61,7 +61,12 @@ def edges(rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Tuned warm-ups that another grid may better."""
     names = [name for name, chosen in rates.items() if chosen.get("warmup_at_edge")]
     return (
-        [f"The warm-up of {_listed(names)} lies at the edge of its grid: another one may do better."] if names else []
+        [
+            f"The warm-up of {_listed(names)} lies at the edge of its grid: another one may do"
+            " better."
+        ]
+        if names
+        else []
     )
 
 

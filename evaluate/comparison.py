@@ -1,4 +1,6 @@
-"""A comparison from its configuration to its results: calibrate, fix the targets, train every arm, summarise."""
+"""A comparison from its configuration to its results: calibrate, fix the targets, train every arm,
+summarise.
+"""
 
 import dataclasses
 import functools
@@ -42,28 +44,43 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
     _check_forecasters(config)
     task = build.make(config)
     return compare(
-        task, config.arm, folder, epochs=config.epochs, optimizer=config.optimizer.name,
-        learning_rate=config.optimizer.learning_rate, learning_rates=config.tuned.learning_rates,
+        task,
+        config.arm,
+        folder,
+        epochs=config.epochs,
+        optimizer=config.optimizer.name,
+        learning_rate=config.optimizer.learning_rate,
+        learning_rates=config.tuned.learning_rates,
         warmups=config.tuned.warmups,
         seeds=range(config.seed, config.seed + config.seeds),
         calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
-        record_every=config.record_every, target_share=config.target_share,
+        record_every=config.record_every,
+        target_share=config.target_share,
         target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
-        starts=config.robust.starts if config.protocol == ROBUST else None, start_warmup=config.robust.warmup,
+        starts=config.robust.starts if config.protocol == ROBUST else None,
+        start_warmup=config.robust.warmup,
         base_lengths=config.budget.lengths if config.protocol == BUDGET else None,
-        workers=config.workers, together=config.together, about=about(config), stop=stop,
-    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}  # fmt: skip
+        workers=config.workers,
+        together=config.together,
+        about=about(config),
+        stop=stop,
+    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}
 
 
 def _check_forecasters(config: EvaluateConfig) -> None:
-    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused before the data are read."""
-    arms, _ = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate)
+    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused
+    before the data are read.
+    """
+    arms, _ = resolve(
+        config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
+    )
     used = {given for arm in arms for given in (arm.forecaster, arm.of)}
     for key in ("forecaster", "introspection", "published"):
         given = getattr(config, key)
         if given and given not in used and given != getattr(EvaluateConfig, key):
             raise UserError(
-                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one that does to arm=[…]"
+                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one"
+                " that does to arm=[…]"
             )
         if given in used - {ORACLE}:
             load(given)
@@ -81,11 +98,13 @@ def compare(
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
 
     Args:
-        task: Anything with the methods of :class:`collect.tasks.Task`; its first metric is what runs are judged by.
+        task: Anything with the methods of :class:`collect.tasks.Task`; its first metric is what
+            runs are judged by.
         arms: By name.
         folder: Where finished runs are kept; it goes on where it is.
         epochs: Length of every run.
-        optimizer: Of arms that say nothing else: a name of :data:`collect.training.optimizers.OPTIMIZERS`.
+        optimizer: Of arms that say nothing else: a name of
+            :data:`collect.training.optimizers.OPTIMIZERS`.
         learning_rate: Of arms with the given one.
         learning_rates: What tuned arms try; None: the optimizer's own grid.
         warmups: What tuned arms that say no warm-up try with each rate, as shares of a run.
@@ -93,10 +112,13 @@ def compare(
         calibration_seeds: What rates and targets come from.
         record_every: Steps between two snapshots and evaluations; what the task says when None.
         target_share: The headline's target: what a base has reached after this share of its length.
-        target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task that has one.
-        starts: Instead, the robust protocol: every arm from these multiples of the rate that is best for a swept base.
+        target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task
+            that has one.
+        starts: Instead, the robust protocol: every arm from these multiples of the rate that is
+            best for a swept base.
         start_warmup: There, of arms that say none.
-        base_lengths: Instead, the budget protocol: arms beside a swept base of these multiples of their length.
+        base_lengths: Instead, the budget protocol: arms beside a swept base of these multiples of
+            their length.
         workers: Runs side by side; None: as many as cores.
         together: Whether the seeds of an arm train as one program; None: on an accelerator.
         about: What else all runs of the folder depend on, for its check and for the report.
@@ -106,10 +128,14 @@ def compare(
         Results as ``results.schema.json`` has them, for :func:`write`.
 
     Raises:
-        UserError: Anything wrong with the arms, the bundles or the folder; a target that no run can reach.
+        UserError: Anything wrong with the arms, the bundles or the folder; a target that no run can
+            reach.
         Stopped: In good order, before the end.
     """
-    for name, count, unit in (("record_every", record_every, "steps"), ("workers", workers, "runs")):
+    for name, count, unit in (
+        ("record_every", record_every, "steps"),
+        ("workers", workers, "runs"),
+    ):
         if count is not None:
             whole(name, count, unit)
     folder, stop = expanded(folder), stop or Stop()
@@ -121,7 +147,9 @@ def compare(
         settle = resolve if base_lengths is None else lengths.prepared
         chosen, left_out = settle(arms, optimizer=optimizer, learning_rate=learning_rate)
     protocol = ROBUST if starts is not None else BUDGET if base_lengths is not None else ""
-    forecasters = {str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)}
+    forecasters = {
+        str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)
+    }
     plan = Plan(
         arms=tuple(chosen),
         grids={name: tuple(learning_rates or grid) for name, grid in GRIDS.items()},
@@ -146,14 +174,23 @@ def compare(
     shorter = lengths.trials(make, chosen[0], base_lengths or ())
     content = fingerprint(task)
     own = {
-        "task": task.name, "content": content, "epochs": epochs, "record_every": record_every,
-        "protocol": protocol or plan.protocol, "target_share": target_share, "learning_rate": learning_rate,
-        "calibration": {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan),
-    }  # fmt: skip
+        "task": task.name,
+        "content": content,
+        "epochs": epochs,
+        "record_every": record_every,
+        "protocol": protocol or plan.protocol,
+        "target_share": target_share,
+        "learning_rate": learning_rate,
+        "calibration": (
+            {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan)
+        ),
+    }
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
     with locked(folder):
         rates, targets = calibrate(plan, trials, folder)
-        spread = {} if starts is None else spread_from(chosen, rates[SWEPT]["learning_rate"], starts)
+        spread = (
+            {} if starts is None else spread_from(chosen, rates[SWEPT]["learning_rate"], starts)
+        )
         trained = rows(chosen, rates, spread)
         trials.train(list(trained.values()), plan.seeds, "compare")
         base_runs = lengths.train(shorter, trained[SWEPT], plan.seeds) if shorter else {}
@@ -163,11 +200,22 @@ def compare(
         for name, arm in trained.items()
         if arm.over and not protocol
     }
-    known = {name: forecasters[str(arm.forecast_by)] for name, arm in trained.items() if arm.forecast_by in forecasters}
+    known = {
+        name: forecasters[str(arm.forecast_by)]
+        for name, arm in trained.items()
+        if arm.forecast_by in forecasters
+    }
     identities = {name: one.identity for name, one in known.items()}
-    shown = dataclasses.replace(plan, arms=tuple(dataclasses.replace(arm, name=name) for name, arm in trained.items()))
+    shown = dataclasses.replace(
+        plan, arms=tuple(dataclasses.replace(arm, name=name) for name, arm in trained.items())
+    )
     results = summarise(
-        shown, rates, targets, lambda arm, seed: trials.curve(trained[arm.name], seed), errors, identities
+        shown,
+        rates,
+        targets,
+        lambda arm, seed: trials.curve(trained[arm.name], seed),
+        errors,
+        identities,
     )
     _check_reached(plan, results)
     cards = {name: one.card for name, one in known.items()}
@@ -182,15 +230,20 @@ def compare(
         results |= {"verdicts": [*said, *cautions(shown, results["arms"], rates, targets)]}
     return results | {
         "about": {
-            "task": task.name, "content": content, "epochs": epochs, "steps_per_epoch": task.steps_per_epoch,
-            "record_every": spacing(task, record_every), "left_out": left_out, "seen": seen(cards, task.name),
+            "task": task.name,
+            "content": content,
+            "epochs": epochs,
+            "steps_per_epoch": task.steps_per_epoch,
+            "record_every": spacing(task, record_every),
+            "left_out": left_out,
+            "seen": seen(cards, task.name),
             "more": dict(about or {}),
         },
         "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},
         "beside_title": "",
         "beside": {},
         "made_by": made_by(cards),
-    }  # fmt: skip
+    }
 
 
 def _check_splits(task: Task, plan: Plan) -> None:
@@ -198,12 +251,15 @@ def _check_splits(task: Task, plan: Plan) -> None:
     chosen = plan.protocol == HONEST or any(arm.rate_of for arm in plan.arms)
     if chosen and task.splits[0] == "test":
         raise UserError(
-            f"{task.name} has a test split alone, and targets or rates are to be chosen; give it a validation split"
+            f"{task.name} has a test split alone, and targets or rates are to be chosen; give it a"
+            " validation split"
         )
 
 
 def fingerprint(task: Task) -> str:
-    """Of a task's initial weights, order and data (of a stream its first batch): what another task of the same name has others of."""
+    """Of a task's initial weights, order and data (of a stream its first batch): what another task
+    of the same name has others of.
+    """
     digest = hashlib.sha256(str((task.steps_per_epoch, task.order(0, 0).tolist())).encode())
     stream = getattr(task, "stream", None)
     first = () if stream is None else next(stream(0, range(1)))
@@ -214,21 +270,29 @@ def fingerprint(task: Task) -> str:
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
-    """An accuracy that nobody reaches is a mistake; an honest target has been reached by the calibration runs."""
+    """An accuracy that nobody reaches is a mistake; an honest target has been reached by the
+    calibration runs.
+    """
     if plan.target_accuracy is None:
         return
-    if any(own[plan.headline]["reached"] for row in results["arms"] for own in row["against"].values()):
+    if any(
+        own[plan.headline]["reached"] for row in results["arms"] for own in row["against"].values()
+    ):
         return
-    best = max(max(run[plan.target_metric.name]) for runs in results["curves"].values() for run in runs)
+    best = max(
+        max(run[plan.target_metric.name]) for runs in results["curves"].values() for run in runs
+    )
     raise UserError(
-        f"target_accuracy={plan.target_accuracy:g}: no run of any arm reaches it, the best comes to {best:.4f}; "
-        f"give a lower one, or more epochs: what is trained is kept"
+        f"target_accuracy={plan.target_accuracy:g}: no run of any arm reaches it, the best comes to"
+        f" {best:.4f}; give a lower one, or more epochs: what is trained is kept"
     )
 
 
-def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything a reader may want: ``report.html``, ``report.md``, ``curves.png``, where bases differ in a learning rate alone
-    ``sweep.png``, and ``results.json``, which is returned.
+def write(
+    folder: str | Path, results: dict[str, Any], commands: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Everything a reader may want: ``report.html``, ``report.md``, ``curves.png``, where bases
+    differ in a learning rate alone ``sweep.png``, and ``results.json``, which is returned.
 
     Args:
         folder: Where.
@@ -250,5 +314,7 @@ def write(folder: str | Path, results: dict[str, Any], commands: Sequence[str] =
 
 
 def about(config: EvaluateConfig) -> dict[str, Any]:
-    """What a configuration says of its task: a folder is of one, while arms and seeds may be added later."""
+    """What a configuration says of its task: a folder is of one, while arms and seeds may be added
+    later.
+    """
     return build.described(config) | {"batch_size": config.batch_size}

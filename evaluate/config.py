@@ -1,4 +1,6 @@
-"""What a comparison is made of, checked where it enters. Every key stands in ``python scripts/evaluate.py --help``."""
+"""What a comparison is made of, checked where it enters. Every key stands in ``python
+scripts/evaluate.py --help``.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,15 +36,33 @@ class TunedConfig:
     seed: int = 1000
 
     def __post_init__(self) -> None:
-        require(self.learning_rates != [], "tuned.learning_rates", self.learning_rates, "must hold at least one rate")
+        require(
+            self.learning_rates != [],
+            "tuned.learning_rates",
+            self.learning_rates,
+            "must hold at least one rate",
+        )
         for rate in self.learning_rates or ():
             check_rate("tuned.learning_rates", rate)
         require(
-            self.warmups != [], "tuned.warmups", self.warmups, "must hold at least one share of the run, such as 0.1"
+            self.warmups != [],
+            "tuned.warmups",
+            self.warmups,
+            "must hold at least one share of the run, such as 0.1",
         )
         for warmup in self.warmups:
-            require(0 <= warmup < 1, "tuned.warmups", self.warmups, "must be shares of the run, 0 or more, below 1")
-        require(len({*self.warmups}) == len(self.warmups), "tuned.warmups", self.warmups, "must hold each share once")
+            require(
+                0 <= warmup < 1,
+                "tuned.warmups",
+                self.warmups,
+                "must be shares of the run, 0 or more, below 1",
+            )
+        require(
+            len({*self.warmups}) == len(self.warmups),
+            "tuned.warmups",
+            self.warmups,
+            "must hold each share once",
+        )
         require(1 <= self.seeds <= 10_000, "tuned.seeds", self.seeds, "must be 1 to 10000")
         check_seed("tuned.seed", self.seed)
 
@@ -55,10 +75,22 @@ class RobustConfig:
     warmup: float = WARMUP
 
     def __post_init__(self) -> None:
-        rule = "must be multiples of the best rate, each once, above 0 and at most 1000, such as [0.125,1]"
-        fine = self.starts and len({*self.starts}) == len(self.starts) and all(0 < one <= 1000 for one in self.starts)
+        rule = (
+            "must be multiples of the best rate, each once, above 0 and at most 1000, such as"
+            " [0.125,1]"
+        )
+        fine = (
+            self.starts
+            and len({*self.starts}) == len(self.starts)
+            and all(0 < one <= 1000 for one in self.starts)
+        )
         require(bool(fine), "robust.starts", self.starts, rule)
-        require(0 <= self.warmup < 1, "robust.warmup", self.warmup, "must be a share of the run, 0 or more, below 1")
+        require(
+            0 <= self.warmup < 1,
+            "robust.warmup",
+            self.warmup,
+            "must be a share of the run, 0 or more, below 1",
+        )
 
 
 @dataclass
@@ -68,7 +100,10 @@ class BudgetConfig:
     lengths: list[float] = field(default_factory=lambda: list(LENGTHS))
 
     def __post_init__(self) -> None:
-        rule = "must be two multiples of epochs or more, each once, above 0 and at most 100, such as [0.5,1,2]"
+        rule = (
+            "must be two multiples of epochs or more, each once, above 0 and at most 100, such as"
+            " [0.5,1,2]"
+        )
         each = {*self.lengths}
         fine = len(each) == len(self.lengths) >= 2 and all(0 < one <= 100 for one in each)
         require(fine, "budget.lengths", self.lengths, rule)
@@ -109,7 +144,12 @@ class EvaluateConfig:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
         self.report = at_home(self.report)
         self.task = check_task(self.task)
-        require(1 <= self.seeds <= 10_000, "seeds", self.seeds, "must be 1 to 10000; an interval needs 5 or more")
+        require(
+            1 <= self.seeds <= 10_000,
+            "seeds",
+            self.seeds,
+            "must be 1 to 10000; an interval needs 5 or more",
+        )
         check_seed("seed", self.seed)
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
         overlap = self.seed < calibration.stop and calibration.start < self.seed + self.seeds
@@ -120,16 +160,30 @@ class EvaluateConfig:
             "calibration seeds must not be among the seeds that are compared",
         )
         one_of("protocol", self.protocol, (HONEST, PAPER, ROBUST, BUDGET))
-        needs = self.protocol != PAPER or any(arm.learning_rate == TUNED for arm in self.arm.values())
+        needs = self.protocol != PAPER or any(
+            arm.learning_rate == TUNED for arm in self.arm.values()
+        )
         rule = "an honest target and a tuned rate need the validation split; must be true"
         require(self.data.validation or not needs, "data.validation", "false", rule)
-        require(0 < self.target_share <= 1, "target_share", self.target_share, "must be above 0 and at most 1")
+        require(
+            0 < self.target_share <= 1,
+            "target_share",
+            self.target_share,
+            "must be above 0 and at most 1",
+        )
         accuracy = "must be above 0 and below 1: 0.59, the paper's"
         require(0 < self.target_accuracy < 1, "target_accuracy", self.target_accuracy, accuracy)
         for name, arm in self.arm.items():
-            require(bool(NAME.fullmatch(name)), "arm", name, "an arm's name is of letters, digits, - and _")
+            require(
+                bool(NAME.fullmatch(name)),
+                "arm",
+                name,
+                "an arm's name is of letters, digits, - and _",
+            )
             if arm.optimizer is not None:
-                one_of(f"arm.{name}.optimizer", arm.optimizer, collect.training.optimizers.OPTIMIZERS)
+                one_of(
+                    f"arm.{name}.optimizer", arm.optimizer, collect.training.optimizers.OPTIMIZERS
+                )
             if arm.schedule is not None:
                 one_of(f"arm.{name}.schedule", arm.schedule, collect.training.optimizers.SCHEDULES)
         if self.protocol == ROBUST:
@@ -143,9 +197,17 @@ class EvaluateConfig:
             "arms have their own schedules; leave it out",
         )
         require(
-            self.optimizer.warmup == 0, "optimizer.warmup", self.optimizer.warmup, "arms have their own; leave it out"
+            self.optimizer.warmup == 0,
+            "optimizer.warmup",
+            self.optimizer.warmup,
+            "arms have their own; leave it out",
         )
-        require(self.workers is None or self.workers >= 1, "workers", self.workers, "must be 1 run or more")
+        require(
+            self.workers is None or self.workers >= 1,
+            "workers",
+            self.workers,
+            "must be 1 run or more",
+        )
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
 
 
@@ -157,6 +219,11 @@ class ReportConfig:
     report: str
 
     def __post_init__(self) -> None:
-        require(len(self.reports) >= 2, "reports", self.reports, "give two folders or more: [reports/a,reports/b]")
+        require(
+            len(self.reports) >= 2,
+            "reports",
+            self.reports,
+            "give two folders or more: [reports/a,reports/b]",
+        )
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
         self.report, self.reports = at_home(self.report), [at_home(one) for one in self.reports]

@@ -16,15 +16,18 @@ def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[st
         card: Of the bundle.
 
     Returns:
-        ``fit_seconds`` and ``corpus_seconds`` (of training, summed over the corpus's runs; None: not known), ``corpus_runs``,
-        ``saved_seconds`` to the headline target (the mean over seeds), ``shown``, whether the seeds show that any are saved, on a machine of
-        their own, and ``pays_after`` so many runs (None: that is not shown, or the cost not known).
+        ``fit_seconds`` and ``corpus_seconds`` (of training, summed over the corpus's runs; None:
+        not known), ``corpus_runs``, ``saved_seconds`` to the headline target (the mean over seeds),
+        ``shown``, whether the seeds show that any are saved, on a machine of their own, and
+        ``pays_after`` so many runs (None: that is not shown, or the cost not known).
     """
     row = next(row for row in results["arms"] if row["name"] == arm)
     headline = results["protocol"]["headline"]
     found = row["against"][row["over"]][headline]
     own, base = (
-        next(r for r in results["arms"] if r["name"] == name)["against"][row["over"]][headline]["seconds"]["each"]
+        next(r for r in results["arms"] if r["name"] == name)["against"][row["over"]][headline][
+            "seconds"
+        ]["each"]
         for name in (arm, row["over"])
     )
     saved = float(np.mean(np.subtract(base, own)))
@@ -36,5 +39,7 @@ def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[st
         "corpus_runs": card.get("corpus", {}).get("runs"),
         "saved_seconds": saved,
         "shown": shown,
-        "pays_after": math.ceil((fit + corpus) / saved) if shown and None not in (fit, corpus) else None,
+        "pays_after": (
+            math.ceil((fit + corpus) / saved) if shown and None not in (fit, corpus) else None
+        ),
     }

@@ -16,7 +16,9 @@ LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
 
 
 def claim(folder: Path, described: dict[str, Any]) -> None:
-    """Make the report's folder one of this configuration, or refuse one that holds results of another."""
+    """Make the report's folder one of this configuration, or refuse one that holds results of
+    another.
+    """
     file = folder / "configuration.json"
     described = json.loads(json.dumps(described))
     if file.exists():
@@ -24,16 +26,22 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
             before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             raise UserError(
-                f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove this one"
+                f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove"
+                " this one"
             ) from None
-        changed = sorted(key for key in described.keys() | before.keys() if described.get(key) != before.get(key))
+        changed = sorted(
+            key for key in described.keys() | before.keys() if described.get(key) != before.get(key)
+        )
         if changed:
             key = changed[0]
             raise UserError(
-                f"report={str(folder)!r} holds results of another configuration ({key}: {before.get(key)!r} there, "
-                f"{described.get(key)!r} asked for); choose another folder"
+                f"report={str(folder)!r} holds results of another configuration ({key}:"
+                f" {before.get(key)!r} there, {described.get(key)!r} asked for); choose another"
+                " folder"
             )
-    elif folder.exists() and (not folder.is_dir() or any(item.name[0] != "." for item in folder.iterdir())):
+    elif folder.exists() and (
+        not folder.is_dir() or any(item.name[0] != "." for item in folder.iterdir())
+    ):
         raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +53,9 @@ def locked(folder: Path) -> Iterator[None]:
     """No other command trains for this report meanwhile."""
     name = f"report={str(folder)!r}"
     taken = f"{name}: another command is at work there; wait for its end, or choose another folder"
-    with lock(folder / "runs", name, taken=taken, cure="choose a folder on another file system") as held:
+    with lock(
+        folder / "runs", name, taken=taken, cure="choose a folder on another file system"
+    ) as held:
         try:
             yield
         finally:
@@ -53,7 +63,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite becomes null."""
+    """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite
+    becomes null.
+    """
     text = json.dumps(_without_nan(content), indent=1, allow_nan=False)
     replace(path, LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 

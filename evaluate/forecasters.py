@@ -41,15 +41,23 @@ def load(name_or_path: str) -> Loaded:
 
 
 def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
-    """What the learned forecasters were fitted to, and whether this task was among it, in words; those alike in one sentence."""
+    """What the learned forecasters were fitted to, and whether this task was among it, in words;
+    those alike in one sentence.
+    """
     found: dict[tuple[str, ...], list[str]] = {}
     for arm, card in cards.items():
         if card:
             found.setdefault(tuple(card.get("corpus", {}).get("tasks", [])), []).append(arm)
     lines = []
     for tasks, arms in found.items():
-        what = f"meta-trained on {', '.join(tasks)}" if tasks else "meta-trained on what is not known"
-        whether = f"{'ALREADY' if task in tasks else 'never'} seen {task}" if tasks else f"perhaps seen {task}"
+        what = (
+            f"meta-trained on {', '.join(tasks)}" if tasks else "meta-trained on what is not known"
+        )
+        whether = (
+            f"{'ALREADY' if task in tasks else 'never'} seen {task}"
+            if tasks
+            else f"perhaps seen {task}"
+        )
         lines.append(f"The forecaster of {', '.join(arms)} was {what}; it has {whether}.")
     return lines
 
@@ -57,6 +65,8 @@ def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
 def made_by(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The commands behind the bundles: those of their corpora, then their own."""
     lines = [
-        line for card in cards.values() for line in (*card.get("corpus", {}).get("commands", []), card.get("command"))
+        line
+        for card in cards.values()
+        for line in (*card.get("corpus", {}).get("commands", []), card.get("command"))
     ]
     return list(dict.fromkeys(line for line in lines if line))

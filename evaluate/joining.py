@@ -35,17 +35,27 @@ def read(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError):
         raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
     if schema != SCHEMA:
-        raise UserError(f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command again")
-    required = json.loads((resources.files("evaluate") / "results.schema.json").read_text(encoding="utf-8"))["required"]
+        raise UserError(
+            f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command"
+            " again"
+        )
+    required = json.loads(
+        (resources.files("evaluate") / "results.schema.json").read_text(encoding="utf-8")
+    )["required"]
     if lacks := [key for key in required if key not in results]:
-        raise UserError(f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again")
+        raise UserError(
+            f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again"
+        )
     return results
 
 
 def is_joint(folder: Path) -> bool:
     """Whether the results in a folder are joint ones."""
     try:
-        return bool(json.loads((folder / "results.json").read_text(encoding="utf-8"))["schema"] == joint.JOINT)
+        return bool(
+            json.loads((folder / "results.json").read_text(encoding="utf-8"))["schema"]
+            == joint.JOINT
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return False
 
@@ -64,12 +74,14 @@ def write(folder: Path, reports: Sequence[Path], command: str | None = None) -> 
     """The joint report of these folders, in a folder; ``command`` is noted in it.
 
     Raises:
-        UserError: A folder is given twice or has no results; the one to write to holds something else; what
-            :func:`evaluate.joint.join` refuses.
+        UserError: A folder is given twice or has no results; the one to write to holds something
+            else; what :func:`evaluate.joint.join` refuses.
     """
     folder, reports = expanded(folder), [expanded(one) for one in reports]
     if len({one.resolve() for one in reports}) < len(reports):
-        raise UserError(f"reports=[{','.join(map(str, reports))}]: a folder is there twice; give each once")
+        raise UserError(
+            f"reports=[{','.join(map(str, reports))}]: a folder is there twice; give each once"
+        )
     results = [read(one) for one in reports]
     joined = joint.join(results)
     check(folder)

@@ -23,23 +23,29 @@ ENOUGH = 3
 
 
 def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Joint results of tasks: for every arm over the same base, the means over the tasks that have it.
+    """Joint results of tasks: for every arm over the same base, the means over the tasks that have
+    it.
 
     Returns:
-        ``schema``; ``tasks`` (name, setting, command); ``alone``, whether seconds can be compared on every task; ``arms``: name, over, and for
-        ``speed_up`` (steps to the headline's target), ``seconds_speed_up`` and ``final_loss_ratio`` the interval over tasks, the one of
-        each, and whether the tasks show a difference; ``metric``, what all tasks are judged by, which the last one is called after; None, and
-        no such key, where they are judged by metrics that differ.
+        ``schema``; ``tasks`` (name, setting, command); ``alone``, whether seconds can be compared
+        on every task; ``arms``: name, over, and for ``speed_up`` (steps to the headline's target),
+        ``seconds_speed_up`` and ``final_loss_ratio`` the interval over tasks, the one of each, and
+        whether the tasks show a difference; ``metric``, what all tasks are judged by, which the
+        last one is called after; None, and no such key, where they are judged by metrics that
+        differ.
 
     Raises:
-        UserError: Protocols differ, arms of one name are not the same, or the same runs are there twice.
+        UserError: Protocols differ, arms of one name are not the same, or the same runs are there
+            twice.
     """
     protocols = {(one["protocol"]["name"], one["protocol"]["headline"]) for one in all_results}
     if len(protocols) > 1:
         found = ", ".join(f"{name} at {headline}" for name, headline in sorted(protocols))
         raise UserError(f"reports: they are of different protocols ({found}); join those of one")
     _check_apart(all_results)
-    pairs = dict.fromkeys((row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"])
+    pairs = dict.fromkeys(
+        (row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"]
+    )
     by_task = dict(zip(_names(all_results), all_results, strict=True))
     firsts = {metrics.of(one)[0] for one in all_results}
     metric = firsts.pop() if len(firsts) == 1 else None
@@ -57,39 +63,68 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def page(joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], command: str | None = None) -> str:
+def page(
+    joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], command: str | None = None
+) -> str:
     """The joint report as one self-contained HTML page; ``command`` joined it."""
     esc = html.escape
     title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
     parts = [
         f"<h1>{esc(title)}</h1>",
-        "<h2>What came out</h2>", report.listed(verdicts(joint)),
+        "<h2>What came out</h2>",
+        report.listed(verdicts(joint)),
         report.figure(picture(joint), "all"),
-        '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a bootstrap that draws tasks, and then of each its seeds. '
-        "With few tasks that is too narrow: the words are chosen by a stricter test, a t-interval of the tasks' log-ratios.</p>",
-        *(part for kind, title in kinds(joint).items() for part in (f"<h2>{title}</h2>", *_shared(joint, kind), report.table(speed_ups(joint, kind)))),
-    ]  # fmt: skip
+        (
+            '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a'
+            " bootstrap that draws tasks, and then of each its seeds. With few tasks that is too"
+            " narrow: the words are chosen by a stricter test, a t-interval of the tasks'"
+            " log-ratios.</p>"
+        ),
+        *(
+            part
+            for kind, title in kinds(joint).items()
+            for part in (
+                f"<h2>{title}</h2>",
+                *_shared(joint, kind),
+                report.table(speed_ups(joint, kind)),
+            )
+        ),
+    ]
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
-            f"<h2>{esc(task['name'])}</h2>", f'<p class="quiet">{esc(task["setting"])}</p>', report.listed(one["verdicts"], mark=True),
+            f"<h2>{esc(task['name'])}</h2>",
+            f'<p class="quiet">{esc(task["setting"])}</p>',
+            report.listed(one["verdicts"], mark=True),
             *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
             report.figure(pictures.curves(one), f"task{place}"),
-        ]  # fmt: skip
+        ]
         if len(tables.forecasts(one)) > 1:
-            parts += [f'<p class="quiet">{esc(words.FORECASTS)}</p>', report.table(tables.forecasts(one))]
+            parts += [
+                f'<p class="quiet">{esc(words.FORECASTS)}</p>',
+                report.table(tables.forecasts(one)),
+            ]
     commands = dict.fromkeys(
-        [*(line for one in all_results for line in one["commands"]), *([command] if command else [])]
+        [
+            *(line for one in all_results for line in one["commands"]),
+            *([command] if command else []),
+        ]
     )
     return report.document(title, [*parts, *report.closing(all_results, list(commands))])
 
 
 def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
-    return [] if joint["alone"] or kind != "seconds_speed_up" else [f"<p>{html.escape(words.SHARED)}</p>"]
+    return (
+        []
+        if joint["alone"] or kind != "seconds_speed_up"
+        else [f"<p>{html.escape(words.SHARED)}</p>"]
+    )
 
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
-    lines = [f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [words.SHARED])]]
+    lines = [
+        f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [words.SHARED])]
+    ]
     return "\n".join([*ratios(joint)[1:], "", *lines, ""])
 
 
@@ -113,10 +148,17 @@ def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
 def picture(joint: Mapping[str, Any]) -> Figure:
     """Every arm's ratio of steps over all tasks."""
     entries = [
-        (f"{row['name']}  over  {row['over']}", row["speed_up"]["all"], _note(row), row["speed_up"]["clear"])
+        (
+            f"{row['name']}  over  {row['over']}",
+            row["speed_up"]["all"],
+            _note(row),
+            row["speed_up"]["clear"],
+        )
         for row in joint["arms"]
     ]
-    return pictures.forest(entries, "steps of the base / steps of the arm, over tasks (above 1: faster)")
+    return pictures.forest(
+        entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"
+    )
 
 
 def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
@@ -142,7 +184,10 @@ def verdicts(joint: Mapping[str, Any]) -> list[str]:
         size = tables.ratio(row["speed_up"]["all"])
         tasks = len(row["speed_up"]["each"])
         if tasks < ENOUGH:
-            said = f"is on {tasks} task{'s' * (tasks > 1)}, too few to speak of tasks in general: {size}"
+            said = (
+                f"is on {tasks} task{'s' * (tasks > 1)}, too few to speak of tasks in general:"
+                f" {size}"
+            )
         elif not row["speed_up"]["clear"]:
             said = f"makes no difference that these {tasks} tasks can show: {size}"
         elif value > 1:
@@ -171,7 +216,9 @@ def _final(metric: Metric) -> str:
     return f"final_{metric.name}_{metric.compare}"
 
 
-def _arm(name: str, over: str, by_task: Mapping[str, Mapping[str, Any]], metric: Metric | None) -> dict[str, Any]:
+def _arm(
+    name: str, over: str, by_task: Mapping[str, Mapping[str, Any]], metric: Metric | None
+) -> dict[str, Any]:
     empty: dict[str, Any] = {"each": {}, "seeds": {}}
     steps, seconds, end = (deepcopy(empty) for _ in range(3))
     for task, one in by_task.items():
@@ -200,8 +247,13 @@ def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
     _, low, high = found["all"]
     nothing = 1.0 if by_ratio else 0.0
     means = [float(np.exp(np.mean(np.log(each))) if by_ratio else np.mean(each)) for each in seeds]
-    # An arm over a base that is 1 (or 0) everywhere has these means themselves as ratios (or differences).
-    shown = clear(means, [1.0] * len(means)) if by_ratio else clear_difference([0.0] * len(means), means)
+    # An arm over a base that is 1 (or 0) everywhere has these means themselves as ratios (or
+    # differences).
+    shown = (
+        clear(means, [1.0] * len(means))
+        if by_ratio
+        else clear_difference([0.0] * len(means), means)
+    )
     found["clear"] = len(seeds) >= ENOUGH and shown and (low > nothing or high < nothing)
 
 
@@ -212,13 +264,16 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
         own = _base_runs(one)
         if own & runs:
             raise UserError(
-                f"reports: the same runs of {one['about']['task']} are in two of them, and would count as two tasks; give reports of different "
-                "tasks (more arms or seeds of one task go into its own report)"
+                f"reports: the same runs of {one['about']['task']} are in two of them, and would"
+                " count as two tasks; give reports of different tasks (more arms or seeds of one"
+                " task go into its own report)"
             )
         runs |= own
         for row in one["arms"]:
             same = {
-                key: value for key, value in row["settings"].items() if key not in ("optimizer", "forecaster", "of")
+                key: value
+                for key, value in row["settings"].items()
+                if key not in ("optimizer", "forecaster", "of")
             }
             same["warmup"] = TUNED if row.get("warmup_tuned") else same["warmup"]
             same["forecaster"] = row["forecaster_sha256"] or row["settings"]["forecaster"]
@@ -226,7 +281,8 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
             if first != same:
                 changed = next(key for key in same if same[key] != first[key])
                 raise UserError(
-                    f"reports: the arms {row['name']} are not the same ({changed} differs); join reports of the same arms"
+                    f"reports: the arms {row['name']} are not the same ({changed} differs); join"
+                    " reports of the same arms"
                 )
 
 

@@ -84,14 +84,15 @@ def trials(
     for length, one in made.items():
         if one.evaluations <= SMOOTHING:
             raise UserError(
-                f"budget.lengths={length:g}: a run of that length has {one.evaluations} "
-                f"evaluations, and its final loss is a mean of {SMOOTHING} after the first one; leave the "
-                f"length out, train longer (epochs=…), or record more often (record_every=…)"
+                f"budget.lengths={length:g}: a run of that length has {one.evaluations}"
+                f" evaluations, and its final loss is a mean of {SMOOTHING} after the first one;"
+                " leave the length out, train longer (epochs=…), or record more often"
+                " (record_every=…)"
             )
         if one.steps in seen:
             raise UserError(
                 f"budget.lengths={length:g}: another length comes to {one.steps} steps too; "
-                f"leave one out, or train longer (epochs=…)"
+                "leave one out, or train longer (epochs=…)"
             )
         seen.add(one.steps)
         one.check([at(base, length)])

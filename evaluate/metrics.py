@@ -1,4 +1,6 @@
-"""What a task's metrics mean for a comparison: which of two values is better, how two runs compare, and what that is called."""
+"""What a task's metrics mean for a comparison: which of two values is better, how two runs compare,
+and what that is called.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,18 +23,29 @@ def check(task: Task) -> None:
     """Refuse metrics and splits that nothing can be compared by.
 
     Raises:
-        UserError: There are none, one is there twice, or one has a name or a scale that is not known.
+        UserError: There are none, one is there twice, or one has a name or a scale that is not
+            known.
     """
     for key, given in (("metrics", task.metrics), ("splits", task.splits)):
         if isinstance(given, str) or not given or len(set(given)) < len(given):
-            raise UserError(f"{task.name}: {key}={given!r} must be a sequence of one or more, none of them twice")
+            raise UserError(
+                f"{task.name}: {key}={given!r} must be a sequence of one or more, none of them"
+                " twice"
+            )
     for metric in task.metrics:
         name = str(metric.name)
         if not names_a_metric(name):
-            raise UserError(f"{task.name}: a metric cannot be called {name!r}; give it a name of letters, digits and _")
-        if metric.better not in ("lower", "higher") or metric.compare not in ("ratio", "difference"):
             raise UserError(
-                f"{task.name}: the metric {name} is {metric.better!r} and compared by {metric.compare!r}; must be lower or higher, and ratio or difference"
+                f"{task.name}: a metric cannot be called {name!r}; give it a name of letters,"
+                " digits and _"
+            )
+        if metric.better not in ("lower", "higher") or metric.compare not in (
+            "ratio",
+            "difference",
+        ):
+            raise UserError(
+                f"{task.name}: the metric {name} is {metric.better!r} and compared by"
+                f" {metric.compare!r}; must be lower or higher, and ratio or difference"
             )
 
 
@@ -43,12 +56,16 @@ def measured(task: Task, found: Mapping[str, Any], split: str) -> dict[str, floa
         UserError: One is missing.
     """
     if lacks := [metric.name for metric in task.metrics if metric.name not in found]:
-        raise UserError(f"{task.name}: evaluate gave no {lacks[0]} for {split}; its metrics say that it does")
+        raise UserError(
+            f"{task.name}: evaluate gave no {lacks[0]} for {split}; its metrics say that it does"
+        )
     return {metric.name: float(found[metric.name]) for metric in task.metrics}
 
 
 def of(results: Mapping[str, Any]) -> list[Metric]:
-    """The metrics of a comparison, the headline first; of older results that do not say, their loss and what else we had."""
+    """The metrics of a comparison, the headline first; of older results that do not say, their loss
+    and what else we had.
+    """
     if given := results.get("metrics"):
         return [Metric(**one) for one in given]
     runs = [run for each in results["curves"].values() for run in each]
@@ -61,7 +78,9 @@ def splits(results: Mapping[str, Any]) -> Sequence[str]:
 
 
 def oriented(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
-    """Values of which a lower one is better, whichever way the metric's are; :func:`oriented` of them gives them back."""
+    """Values of which a lower one is better, whichever way the metric's are; :func:`oriented` of
+    them gives them back.
+    """
     values = np.asarray(values, float)
     return values if metric.better == "lower" else np.asarray(-values)
 
@@ -79,18 +98,24 @@ def diverged(metric: Metric, values: Sequence[float]) -> bool:
 
 
 def compared(metric: Metric, base: Sequence[float], arm: Sequence[float]) -> dict[str, Any]:
-    """An arm's values beside its base's, paired by seed; with a value that is not finite, or a ratio to what is not above 0, nothing.
+    """An arm's values beside its base's, paired by seed; with a value that is not finite, or a
+    ratio to what is not above 0, nothing.
 
     Returns:
-        ``each`` seed's; under the metric's ``compare`` their mean with its interval, of ratios (above 1: the arm is better) the geometric one,
-        of differences (the arm's less the base's) the arithmetic one; and whether the seeds show it, ``clear``.
+        ``each`` seed's; under the metric's ``compare`` their mean with its interval, of ratios
+        (above 1: the arm is better) the geometric one, of differences (the arm's less the base's)
+        the arithmetic one; and whether the seeds show it, ``clear``.
     """
     values = [*base, *arm]
     if not np.isfinite(values).all() or (metric.compare == "ratio" and min(values) <= 0):
         return {"each": None, metric.compare: [float("nan")] * 3, "clear": False}
     if metric.compare == "difference":
         each = [a - b for b, a in zip(base, arm, strict=True)]
-        return {"each": each, "difference": list(mean_interval(each)), "clear": clear_difference(base, arm)}
+        return {
+            "each": each,
+            "difference": list(mean_interval(each)),
+            "clear": clear_difference(base, arm),
+        }
     over, under = (base, arm) if metric.better == "lower" else (arm, base)
     each = [o / u for o, u in zip(over, under, strict=True)]
     return {"each": each, "ratio": list(speed_up(over, under)), "clear": clear(over, under)}
@@ -116,7 +141,9 @@ def pair(metric: Metric, base: str = "base", arm: str = "arm") -> str:
 
 
 def shown(metric: Metric, found: Sequence[float | None], digits: int | None = None) -> str:
-    """``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``; without an interval where there is none."""
+    """``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``; without an interval where there is
+    none.
+    """
     value, low, high = (float("nan") if one is None else one for one in found)
     if np.isnan(value):
         return "–"

@@ -16,22 +16,40 @@ from evaluate.tables import Ratio, panels, sweeps
 
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
-COLOURS = ("#7f7f7f", "#e07b1f", "#1f77d0", "#2ca05a", "#a05ac8", "#c83c50", "#17a2b0", "#b08a1a", "#d667ad", "#6b8e23")
+COLOURS = (
+    "#7f7f7f",
+    "#e07b1f",
+    "#1f77d0",
+    "#2ca05a",
+    "#a05ac8",
+    "#c83c50",
+    "#17a2b0",
+    "#b08a1a",
+    "#d667ad",
+    "#6b8e23",
+)
 DASHES = ("-", "--", ":")
 """Lines, one after another, when the colours begin again."""
 MANY = 8
 """Arms in a panel above which it has the whole width, and its legend beside it."""
 BETTER, NEITHER, WORSE = COLOURS[2], COLOURS[0], COLOURS[5]
 STYLE: Any = PLAIN | {
-    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "text.color": INK, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "legend.fontsize": 9,
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.fontsize": 9,
     "svg.hashsalt": "weight-nowcaster",
-}  # fmt: skip
+}
 
 
 def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is one; of the robust protocol ``robust``,
-    of the budget's ``budget``.
+    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is
+    one; of the robust protocol ``robust``, of the budget's ``budget``.
     """
     if "robust" in results:
         return {"robust": robust(results)}
@@ -42,17 +60,21 @@ def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def curves(results: Mapping[str, Any]) -> Figure:
-    """How runs went, a panel per base: median and quartiles over seeds, the headline's target, crossings, jumps.
+    """How runs went, a panel per base: median and quartiles over seeds, the headline's target,
+    crossings, jumps.
 
-    What targets are values of: the first metric, or by the paper's protocol another. Of what is compared by ratio and better when lower, like
-    a loss, the axis is logarithmic, and what lies above twice the initial value, or is not finite, leaves the panel.
+    What targets are values of: the first metric, or by the paper's protocol another. Of what is
+    compared by ratio and better when lower, like a loss, the axis is logarithmic, and what lies
+    above twice the initial value, or is not finite, leaves the panel.
     """
     shown = panels(results)
     crowded = any(len(rows) > MANY for rows in shown.values())
     columns = 1 if crowded else min(len(shown), 2)
     rows = -(-len(shown) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11 if len(shown) > 1 or crowded else 7, 4.3 * rows), layout="constrained")
+        figure = Figure(
+            figsize=(11 if len(shown) > 1 or crowded else 7, 4.3 * rows), layout="constrained"
+        )
         axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
         for place, (name, own) in zip(axes, shown.items(), strict=False):
             _panel(place, results, name, own)
@@ -61,7 +83,9 @@ def curves(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _panel(
+    axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
     protocol = results["protocol"]
     metric = target_metric(metrics.of(results), protocol["name"])
     target = results["targets"][base][protocol["headline"]]
@@ -77,17 +101,35 @@ def _panel(axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Map
         against = row["against"][base][protocol["headline"]]
         if against["reached"] > len(runs) / 2:
             axes.plot(
-                [against["epochs"]["median"]], [target], "o", color=colour, ms=7, mec="white", zorder=5, clip_on=False
+                [against["epochs"]["median"]],
+                [target],
+                "o",
+                color=colour,
+                ms=7,
+                mec="white",
+                zorder=5,
+                clip_on=False,
             )
     axes.axhline(target, color=INK, lw=1, ls="--", alpha=0.6)
-    axes.annotate("target", (0.995, target), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+    axes.annotate(
+        "target",
+        (0.995, target),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=9,
+    )
     split = metrics.splits(results)[0 if protocol["name"] == HONEST else -1]
-    axes.set(xlabel="epoch", ylabel=f"{split} {metric.name}", title=f"over {base}", xlim=(0, epochs[-1]))
+    axes.set(
+        xlabel="epoch", ylabel=f"{split} {metric.name}", title=f"over {base}", xlim=(0, epochs[-1])
+    )
     if like_a_loss:
         start = np.median(_values(results["curves"][base], metric)[:, 0])
         axes.set(yscale="log")
         highest = max(np.max(_values(results["curves"][row["name"]], metric)) for row in rows)
-        axes.set_ylim(top=min(2 * start, 1.1 * highest))  # what a jump throws beyond that is told by the table of dips
+        axes.set_ylim(
+            top=min(2 * start, 1.1 * highest)
+        )  # what a jump throws beyond that is told by the table of dips
         _round_numbers(axes.yaxis, (1, 2, 5))
     if len(rows) > MANY:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -102,22 +144,29 @@ def _round_numbers(axis: Axis, firsts: Sequence[float]) -> None:
     axis.set_minor_formatter("")
 
 
-def _values(runs: Sequence[Mapping[str, Any]], metric: Metric) -> Float[np.ndarray, "runs evaluations"]:
-    """What runs measured; what is not finite is as bad as the worst of the others, and like a loss far above all of them."""
+def _values(
+    runs: Sequence[Mapping[str, Any]], metric: Metric
+) -> Float[np.ndarray, "runs evaluations"]:
+    """What runs measured; what is not finite is as bad as the worst of the others, and like a loss
+    far above all of them.
+    """
     values = np.array([run[metric.name] for run in runs], float)
     finite = np.isfinite(values)
     if metric.better == "lower" and metric.compare == "ratio":
         return np.where(finite, values, 100 * np.max(values, where=finite, initial=1.0))
-    worst = metrics.oriented(metric, np.max(metrics.oriented(metric, values), where=finite, initial=-np.inf))
+    worst = metrics.oriented(
+        metric, np.max(metrics.oriented(metric, values), where=finite, initial=-np.inf)
+    )
     return np.where(finite, values, np.where(np.isfinite(worst), worst, 0.0))
 
 
 def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figure:
-    """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where no difference is shown.
+    """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where no
+    difference is shown.
 
     Args:
-        entries: ``(name, (value, low, high), what stands at its right, whether a difference is shown)``, from the top;
-            what is not finite, or None, has no mark.
+        entries: ``(name, (value, low, high), what stands at its right, whether a difference is
+            shown)``, from the top; what is not finite, or None, has no mark.
         label: Of the axis.
     """
     entries = entries[::-1]
@@ -131,7 +180,14 @@ def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figur
                 axes.plot([low, high], [place, place], color=colour, lw=3, solid_capstyle="round")
             if np.isfinite(value):
                 axes.plot([value], [place], "o", color=colour, ms=8)
-            axes.annotate(note, (1.01, place), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=9.5)
+            axes.annotate(
+                note,
+                (1.01, place),
+                xycoords=("axes fraction", "data"),
+                ha="left",
+                va="center",
+                fontsize=9.5,
+            )
         axes.axvline(1, color=INK, lw=1)
         axes.set_yticks(range(len(entries)), [name for name, *_ in entries])
         axes.set(xlabel=label, ylim=(-0.6, len(entries) - 0.4), xscale="log")
@@ -143,7 +199,9 @@ def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figur
 
 
 def sweep(results: Mapping[str, Any]) -> Figure | None:
-    """What each arm gains over bases of many learning rates, in steps above and at the end below, with 95 % intervals; None where none differ in that alone."""
+    """What each arm gains over bases of many learning rates, in steps above and at the end below,
+    with 95 % intervals; None where none differ in that alone.
+    """
     if not (shown := sweeps(results)):
         return None
     metric, *_ = metrics.of(results)
@@ -157,7 +215,10 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
             for kind, place in enumerate(column):
                 _gains(
                     place,
-                    {name: [(rate, both[kind]) for rate, *both in points] for name, points in arms.items()},
+                    {
+                        name: [(rate, both[kind]) for rate, *both in points]
+                        for name, points in arms.items()
+                    },
                     looks,
                 )
                 by_ratio = kind == 0 or metric.compare == "ratio"
@@ -171,13 +232,18 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
         axes[0, 0].set_ylabel("steps to the target, base / arm")
         axes[1, 0].set_ylabel(f"final {metric.name}, {metrics.pair(metric)}")
         handles = [
-            Line2D([], [], ls=dashes, marker="o", color=colour, label=name) for name, (dashes, colour) in looks.items()
+            Line2D([], [], ls=dashes, marker="o", color=colour, label=name)
+            for name, (dashes, colour) in looks.items()
         ]
         figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
-def _gains(axes: Axes, arms: Mapping[str, Sequence[tuple[float, Ratio]]], looks: Mapping[str, tuple[str, str]]) -> None:
+def _gains(
+    axes: Axes,
+    arms: Mapping[str, Sequence[tuple[float, Ratio]]],
+    looks: Mapping[str, tuple[str, str]],
+) -> None:
     for number, (name, points) in enumerate(arms.items()):
         dashes, colour = looks[name]
         beside = 1.04 ** (number - (len(arms) - 1) / 2)  # so that intervals do not cover each other
@@ -188,9 +254,11 @@ def _gains(axes: Axes, arms: Mapping[str, Sequence[tuple[float, Ratio]]], looks:
 
 
 def robust(results: Mapping[str, Any]) -> Figure:
-    """Where each method ends, by the rate that it began with: medians over seeds; dashed, where the swept base ends.
+    """Where each method ends, by the rate that it began with: medians over seeds; dashed, where the
+    swept base ends.
 
-    What is not finite has no mark. Of what is compared by ratio and better when lower, like a loss, the axis is logarithmic.
+    What is not finite has no mark. Of what is compared by ratio and better when lower, like a loss,
+    the axis is logarithmic.
     """
     metric, block = metrics.of(results)[0], results["robust"]
     rows = {row["name"]: row for row in results["arms"]}
@@ -198,22 +266,32 @@ def robust(results: Mapping[str, Any]) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 4.8), layout="constrained")
         axes = figure.subplots()
-        for method, (dashes, colour) in zip(block["methods"], cycle(product(DASHES, COLOURS[1:])), strict=False):
+        for method, (dashes, colour) in zip(
+            block["methods"], cycle(product(DASHES, COLOURS[1:])), strict=False
+        ):
             finals = [rows[start["arm"]][f"final_{metric.name}"] for start in method["starts"]]
             values = [np.nan if one is None else one for one in finals]
             axes.plot(rates, values, f"o{dashes}", color=colour, ms=5, lw=1.6, label=method["name"])
         base = rows[block["base"]][f"final_{metric.name}"]
-        axes.axhline(np.nan if base is None else base, color=INK, lw=1, ls="--", alpha=0.6, label=block["base"])
+        axes.axhline(
+            np.nan if base is None else base,
+            color=INK,
+            lw=1,
+            ls="--",
+            alpha=0.6,
+            label=block["base"],
+        )
         _final_by(axes, results, rates, "learning rate one began with")
         figure.legend(loc="outside right upper")
     return figure
 
 
 def budget(results: Mapping[str, Any]) -> Figure:
-    """Where the swept base ends at each length, and every arm with a line to where the base is as good.
+    """Where the swept base ends at each length, and every arm with a line to where the base is as
+    good.
 
-    The base's values are the median and quartiles over seeds; what is not finite has no mark. Of what is
-    compared by ratio and better when lower, like a loss, the axis is logarithmic.
+    The base's values are the median and quartiles over seeds; what is not finite has no mark. Of
+    what is compared by ratio and better when lower, like a loss, the axis is logarithmic.
     """
     block, epochs = results["budget"], results["about"]["epochs"]
     with matplotlib.rc_context(STYLE):
@@ -238,7 +316,9 @@ def budget(results: Mapping[str, Any]) -> Figure:
 
 
 def _final_by(axes: Axes, results: Mapping[str, Any], places: Sequence[float], label: str) -> None:
-    """Axes of a final value of the first metric by something on a logarithmic axis, marked at these places."""
+    """Axes of a final value of the first metric by something on a logarithmic axis, marked at these
+    places.
+    """
     metric, split = metrics.of(results)[0], metrics.splits(results)[0]
     axes.set(xscale="log", xlabel=label, ylabel=f"final {split} {metric.name}")
     axes.set_xticks(places, [f"{place:.3g}" for place in places])

@@ -1,4 +1,6 @@
-"""What is decided before the comparison, on seeds of its own: learning rates and warm-ups, and targets from the bases alone."""
+"""What is decided before the comparison, on seeds of its own: learning rates and warm-ups, and
+targets from the bases alone.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ HONEST, PAPER, ROBUST, BUDGET = "honest", "paper", "robust", "budget"
 ACCURACY = "accuracy"
 """The metric that the paper's protocol and its ``target_accuracy`` are about."""
 LADDER = (0.5, 0.75, 0.95)
-"""Shares of a base's length after which what it has reached is a target, so that none is picked afterwards."""
+"""Shares of a base's length after which what it has reached is a target, so that none is picked
+afterwards.
+"""
 WARMUPS = (0.0, 0.05, 0.1, 0.2, 0.35)
 """The warm-ups that calibration tries with each learning rate, as shares of a run."""
 
@@ -39,26 +43,44 @@ class Plan:
     warmups: Sequence[float] = WARMUPS
     """The warm-ups that calibration tries with each of those rates, where an arm says none."""
     target_share: float = 0.75
-    """The target that verdicts are about: what a base has reached after this share of its own length."""
+    """The target that verdicts are about: what a base has reached after this share of its own
+    length.
+    """
     target_accuracy: float | None = None
-    """Instead, the paper's protocol: this accuracy on the last split, first crossed before a jump, for all arms alike."""
+    """Instead, the paper's protocol: this accuracy on the last split, first crossed before a jump,
+    for all arms alike.
+    """
 
     def __post_init__(self) -> None:
         seeds = [*self.seeds, *self.calibration_seeds]
         if not self.seeds or not self.calibration_seeds or len(set(seeds)) < len(seeds):
             raise UserError(
-                f"seeds={list(self.seeds)}, calibration seeds {list(self.calibration_seeds)}: give some of each, and none twice"
+                f"seeds={list(self.seeds)}, calibration seeds {list(self.calibration_seeds)}: give"
+                " some of each, and none twice"
             )
         if not 0 < self.target_share <= 1:
             raise UserError(f"target_share={self.target_share}: must be above 0 and at most 1")
-        if self.target_accuracy is not None and ACCURACY not in [metric.name for metric in self.metrics]:
-            raise UserError(f"target_accuracy={self.target_accuracy:g}: the task has no {ACCURACY}; leave it out")
+        if self.target_accuracy is not None and ACCURACY not in [
+            metric.name for metric in self.metrics
+        ]:
+            raise UserError(
+                f"target_accuracy={self.target_accuracy:g}: the task has no {ACCURACY}; leave"
+                " it out"
+            )
         for rates in self.grids.values():
-            if not rates or len(set(rates)) < len(rates) or not all(0 < rate < 100 for rate in rates):
-                raise UserError(f"learning_rates={list(rates)}: give some, each once, above 0 and below 100")
+            if (
+                not rates
+                or len(set(rates)) < len(rates)
+                or not all(0 < rate < 100 for rate in rates)
+            ):
+                raise UserError(
+                    f"learning_rates={list(rates)}: give some, each once, above 0 and below 100"
+                )
         warm = list(self.warmups)
         if not warm or len(set(warm)) < len(warm) or not all(0 <= share < 1 for share in warm):
-            raise UserError(f"warmups={warm}: give shares of the run, each once, 0 or more and below 1")
+            raise UserError(
+                f"warmups={warm}: give shares of the run, each once, 0 or more and below 1"
+            )
 
     @property
     def shares(self) -> list[float]:
@@ -73,8 +95,9 @@ class Plan:
         """
         if self.protocol == HONEST and round(self.shares[0] * (evaluations - 1)) < SMOOTHING - 1:
             raise UserError(
-                f"a run has {evaluations} evaluations, and a target is a mean of {SMOOTHING} of them after {self.shares[0]:.2g} of its length: train longer "
-                f"(epochs=…), record more often (record_every=…)"
+                f"a run has {evaluations} evaluations, and a target is a mean of {SMOOTHING} of"
+                f" them after {self.shares[0]:.2g} of its length: train longer (epochs=…), record"
+                " more often (record_every=…)"
                 + (", or give a larger target_share" if self.target_share < LADDER[0] else "")
             )
 
@@ -106,19 +129,29 @@ class Plan:
     def cross(self, places: Sequence[float], run: Curve, target: float) -> Crossing:
         """When a run reaches a target, in the places' own unit.
 
-        Honest: the mean of three values of its first metric is at the target or better. The paper's: its accuracy is, for the first time.
+        Honest: the mean of three values of its first metric is at the target or better. The
+        paper's: its accuracy is, for the first time.
         """
         metric, width = self.target_metric, SMOOTHING if self.protocol == HONEST else 1
-        return crossing(places, oriented(metric, run[metric.name]).tolist(), float(oriented(metric, target)), width)
+        return crossing(
+            places,
+            oriented(metric, run[metric.name]).tolist(),
+            float(oriented(metric, target)),
+            width,
+        )
 
 
 def target_metric(metrics: Sequence[Metric], protocol: str) -> Metric:
     """What targets are values of: the first metric, or by the paper's protocol the accuracy."""
-    return metrics[0] if protocol == HONEST else next(one for one in metrics if one.name == ACCURACY)
+    return (
+        metrics[0] if protocol == HONEST else next(one for one in metrics if one.name == ACCURACY)
+    )
 
 
 def calibration_arms(plan: Plan, arms: Sequence[Arm]) -> list[Arm]:
-    """What calibration seeds train for these arms: a tuned one at every pair of its grid; the others, for a target, as they are."""
+    """What calibration seeds train for these arms: a tuned one at every pair of its grid; the
+    others, for a target, as they are.
+    """
     found: list[Arm] = []
     for arm in arms:
         if arm.rate_of == arm.name:
@@ -129,29 +162,39 @@ def calibration_arms(plan: Plan, arms: Sequence[Arm]) -> list[Arm]:
 
 
 def swept(plan: Plan, arm: Arm) -> list[Arm]:
-    """A tuned arm at every rate of its optimizer's grid, with every warm-up of the grid where it says none."""
+    """A tuned arm at every rate of its optimizer's grid, with every warm-up of the grid where it
+    says none.
+    """
     warmups = plan.warmups if arm.sweeps_warmup else [arm.warmup]
     return [arm.at(rate, warmup) for rate in plan.grids[str(arm.optimizer)] for warmup in warmups]
 
 
 def warmed(plan: Plan) -> dict[str, list[float]]:
-    """The warm-ups that a report's folder is of, where they are not the usual ones: older folders say nothing of them."""
+    """The warm-ups that a report's folder is of, where they are not the usual ones: older folders
+    say nothing of them.
+    """
     return {} if tuple(plan.warmups) == WARMUPS else {"warmups": list(plan.warmups)}
 
 
 def followers(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
-    """Bases at the rate that calibration chose for another: calibration seeds train them for their targets, once it is known."""
+    """Bases at the rate that calibration chose for another: calibration seeds train them for their
+    targets, once it is known.
+    """
     if plan.protocol != HONEST:
         return []
     return [settled(arm, rates) for arm in bases(plan.arms) if arm.rate_of not in ("", arm.name)]
 
 
-def choose_rates(plan: Plan, arms: Sequence[Arm], curve: Callable[[Arm, int], Curve]) -> dict[str, dict[str, Any]]:
-    """The rate and the warm-up of each tuned arm among these: the pair with the best mean final value of the first metric (smoothed).
+def choose_rates(
+    plan: Plan, arms: Sequence[Arm], curve: Callable[[Arm, int], Curve]
+) -> dict[str, dict[str, Any]]:
+    """The rate and the warm-up of each tuned arm among these: the pair with the best mean final
+    value of the first metric (smoothed).
 
     Returns:
-        By arm ``learning_rate``, ``warmup``, ``final_loss`` (or what the metric is called) by pair, the grid's numbers of ``rates`` and
-        ``warmups``, ``at_edge`` (the best rate is the grid's first or last) and ``warmup_at_edge``.
+        By arm ``learning_rate``, ``warmup``, ``final_loss`` (or what the metric is called) by pair,
+        the grid's numbers of ``rates`` and ``warmups``, ``at_edge`` (the best rate is the grid's
+        first or last) and ``warmup_at_edge``.
     """
     return {arm.name: _choice(plan, arm, curve) for arm in arms if arm.rate_of == arm.name}
 
@@ -159,9 +202,16 @@ def choose_rates(plan: Plan, arms: Sequence[Arm], curve: Callable[[Arm, int], Cu
 def _choice(plan: Plan, arm: Arm, curve: Callable[[Arm, int], Curve]) -> dict[str, Any]:
     means = [(float(np.mean(_reached(plan, curve, one, 1.0))), one) for one in swept(plan, arm)]
     _, best = min(
-        means, key=lambda pair: (float(oriented(plan.metric, pair[0])), pair[1].learning_rate, pair[1].warmup)
+        means,
+        key=lambda pair: (
+            float(oriented(plan.metric, pair[0])),
+            pair[1].learning_rate,
+            pair[1].warmup,
+        ),
     )
-    rates, warmups = ({getattr(one, key) for _, one in means} for key in ("learning_rate", "warmup"))
+    rates, warmups = (
+        {getattr(one, key) for _, one in means} for key in ("learning_rate", "warmup")
+    )
     return {
         "learning_rate": best.learning_rate,
         "warmup": best.warmup,
@@ -169,7 +219,9 @@ def _choice(plan: Plan, arm: Arm, curve: Callable[[Arm, int], Curve]) -> dict[st
         "rates": len(rates),
         "warmups": len(warmups),
         "at_edge": len(rates) > 1 and best.learning_rate in (min(rates), max(rates)),
-        "warmup_at_edge": len(warmups) > 1 and best.warmup in (min(warmups) or max(warmups), max(warmups)),
+        "warmup_at_edge": (
+            len(warmups) > 1 and best.warmup in (min(warmups) or max(warmups), max(warmups))
+        ),
     }
 
 
@@ -183,13 +235,15 @@ def choose_targets(
 ) -> dict[str, dict[str, float]]:
     """By base the targets, by their names.
 
-    Honest: the median over calibration seeds of the first metric, smoothed, after each share of :data:`LADDER`. The paper's: the
-    accuracy, for every base.
+    Honest: the median over calibration seeds of the first metric, smoothed, after each share of
+    :data:`LADDER`. The paper's: the accuracy, for every base.
     """
     if plan.target_accuracy is not None:
         return {base.name: {plan.headline: plan.target_accuracy} for base in bases(plan.arms)}
     return {
-        base.name: {f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in plan.shares}
+        base.name: {
+            f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in plan.shares
+        }
         for base in bases(plan.arms)
     }
 
@@ -206,8 +260,12 @@ def _median(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: flo
     return float(np.median(_reached(plan, curve, arm, share)))
 
 
-def _reached(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: float) -> Float[np.ndarray, "seeds"]:
-    """The first metric of the calibration runs after this share of their length, smoothed; the worst where it is not finite."""
+def _reached(
+    plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: float
+) -> Float[np.ndarray, "seeds"]:
+    """The first metric of the calibration runs after this share of their length, smoothed; the
+    worst where it is not finite.
+    """
     values = []
     for seed in plan.calibration_seeds:
         smoothed = smooth(curve(arm, seed)[plan.metric.name])

@@ -37,20 +37,36 @@ def page(results: Mapping[str, Any]) -> str:
     ]
     if results["verdicts"]:
         parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
-    parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(words.protocol(results), _compared)(results)
+    parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(
+        words.protocol(results), _compared
+    )(results)
     if len(rows := tables.jumps(results)) > 1:
         parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
     if len(rows := tables.forecasts(results)) > 1:
-        parts += ["<h2>How good the forecasts are</h2>", f"<p>{_esc(words.FORECASTS)}</p>", table(rows)]
-    parts += ["<h2>What it cost</h2>", f"<p>{_esc(words.costs(results))}</p>", table(tables.costs(results))]
+        parts += [
+            "<h2>How good the forecasts are</h2>",
+            f"<p>{_esc(words.FORECASTS)}</p>",
+            table(rows),
+        ]
+    parts += [
+        "<h2>What it cost</h2>",
+        f"<p>{_esc(words.costs(results))}</p>",
+        table(tables.costs(results)),
+    ]
     parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
     parts += closing([results], results["commands"])
     return document(f"Compared on {about['task']}: {words.protocol(results)} protocol", parts)
 
 
 def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
-    """The robust protocol: regrets from every start, their picture, steps to the base's targets, and the runs."""
-    parts = ["<h2>From any rate</h2>", f"<p>{_esc(robust.words(results))}</p>", table(robust.regrets(results))]
+    """The robust protocol: regrets from every start, their picture, steps to the base's targets,
+    and the runs.
+    """
+    parts = [
+        "<h2>From any rate</h2>",
+        f"<p>{_esc(robust.words(results))}</p>",
+        table(robust.regrets(results)),
+    ]
     parts.append(figure(pictures.drawn(results)["robust"], "robust"))
     parts.append("<h2>Steps to what the base had reached</h2>")
     base = results["robust"]["base"]
@@ -80,7 +96,10 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
     parts: list[str] = []
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
-        parts += [figure(pictures.forest(entries, label), "forest"), f'<p class="quiet">{_esc(words.FOREST)}</p>']
+        parts += [
+            figure(pictures.forest(entries, label), "forest"),
+            f'<p class="quiet">{_esc(words.FOREST)}</p>',
+        ]
     drawn = pictures.drawn(results)
     if "sweep" in drawn:
         parts += [
@@ -94,11 +113,18 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             parts.append("<h3>At the other targets, fixed at the same time</h3>")
             parts.append(table(tables.ladder(results, base)))
-    parts += ["<h2>How the runs went</h2>", figure(drawn["curves"], "curves"), f'<p class="quiet">{_esc(words.curves(results))}</p>']  # fmt: skip
+    parts += [
+        "<h2>How the runs went</h2>",
+        figure(drawn["curves"], "curves"),
+        f'<p class="quiet">{_esc(words.curves(results))}</p>',
+    ]
     if len(panels) > 1:
         parts.append("<h2>Everything against each base</h2>")
         parts.append(f"<p>{_esc(words.EVERYTHING)}</p>")
-        parts += [f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b)) for b in panels]
+        parts += [
+            f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b))
+            for b in panels
+        ]
     if len(rows := tables.metrics(results)) > 1:
         parts += [
             "<h2>After as many steps, and after as many seconds</h2>",
@@ -111,7 +137,11 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
 def over(results: Mapping[str, Any], base: str, level: int = 2) -> list[str]:
     """A base with the arms over it: its target and the table, under a heading."""
     heading = f"<h{level}>Over {_esc(base)}</h{level}>"
-    return [heading, f"<p>{_esc(words.target(results, base))}</p>", table(tables.main(results, base))]
+    return [
+        heading,
+        f"<p>{_esc(words.target(results, base))}</p>",
+        table(tables.main(results, base)),
+    ]
 
 
 def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -> list[str]:
@@ -139,7 +169,9 @@ def markdown(results: Mapping[str, Any]) -> str:
             "",
         ]
     lines += [f"- {verdict}" for verdict in results["verdicts"]]
-    return "\n".join([*lines, *words.notes(results, lines), *words.made_by(results["commands"][-1:]), ""])
+    return "\n".join(
+        [*lines, *words.notes(results, lines), *words.made_by(results["commands"][-1:]), ""]
+    )
 
 
 def text(results: Mapping[str, Any]) -> str:
@@ -149,7 +181,11 @@ def text(results: Mapping[str, Any]) -> str:
         lines += ["", own[0], *align(own[1])]
     panels = {} if own else tables.panels(results)
     for base in panels:
-        lines += ["", f"over {base}. {words.target(results, base)}", *align(tables.main(results, base))]
+        lines += [
+            "",
+            f"over {base}. {words.target(results, base)}",
+            *align(tables.main(results, base)),
+        ]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
     lines += ["", *(f"- {verdict}" for verdict in results["verdicts"])]
@@ -158,8 +194,14 @@ def text(results: Mapping[str, Any]) -> str:
 
 def document(title: str, parts: Sequence[str]) -> str:
     """An HTML page of these parts."""
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_esc(title)}</title>'
-    return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport"'
+        f' content="width=device-width"><title>{_esc(title)}</title>'
+    )
+    return (
+        "<!doctype html><html"
+        f' lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
+    )
 
 
 def listed(lines: Sequence[str], mark: bool = False) -> str:
@@ -180,9 +222,14 @@ def figure(drawn: Figure, name: str) -> str:
 def table(rows: Table, kind: str = "") -> str:
     """A table that scrolls on a narrow screen."""
     head = "".join(f"<th>{_esc(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{_esc(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_esc(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+    )
     attribute = f' class="{kind}"' if kind else ""
-    return f'<div class="scroll"><table{attribute}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        "<div"
+        f' class="scroll"><table{attribute}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _esc(text: str) -> str:

@@ -1,8 +1,9 @@
-"""What the robust protocol comes to: each method's regret from every start, as numbers and in words.
+"""What the robust protocol comes to: each method's regret from every start, as numbers and in
+words.
 
-Regret is how much worse than the swept base a run ends, paired by seed. By a metric compared by ratio it
-is ``final loss / the base's`` (1: as good, above 1: worse). By one compared by difference it is a difference
-(0: as good, above 0: worse). Both are so whichever way the metric is better.
+Regret is how much worse than the swept base a run ends, paired by seed. By a metric compared by
+ratio it is ``final loss / the base's`` (1: as good, above 1: worse). By one compared by difference
+it is a difference (0: as good, above 0: worse). Both are so whichever way the metric is better.
 """
 
 import math
@@ -33,7 +34,8 @@ def summarised(
     """The part of ``results.json`` that is the robust protocol's own, under ``robust``.
 
     Args:
-        results: From :func:`evaluate.summarise`: a row for the base, and one for each method and start.
+        results: From :func:`evaluate.summarise`: a row for the base, and one for each method and
+            start.
         spread: From :func:`evaluate.starts.spread`.
         metric: What runs are judged by.
         warmup: Of arms that say none.
@@ -69,7 +71,9 @@ def _method(
     }
 
 
-def _start(own: Mapping[str, Any], base: Mapping[str, Any], start: float, metric: Metric) -> dict[str, Any]:
+def _start(
+    own: Mapping[str, Any], base: Mapping[str, Any], start: float, metric: Metric
+) -> dict[str, Any]:
     each = _regrets(metric, own[f"final_{metric.name}_{metric.compare}"]["each"])
     return {
         "start": start,
@@ -86,10 +90,16 @@ def _start(own: Mapping[str, Any], base: Mapping[str, Any], start: float, metric
 
 
 def _regrets(metric: Metric, each: Sequence[float] | None) -> list[float] | None:
-    """Regrets, of which a lower one is better, from ratios, of which a higher one is, or differences."""
+    """Regrets, of which a lower one is better, from ratios, of which a higher one is, or
+    differences.
+    """
     if each is None:
         return None
-    return [1 / one for one in each] if metric.compare == "ratio" else metrics.oriented(metric, each).tolist()
+    return (
+        [1 / one for one in each]
+        if metric.compare == "ratio"
+        else metrics.oriented(metric, each).tolist()
+    )
 
 
 def _scaled(metric: Metric, values: Any) -> Any:
@@ -102,7 +112,9 @@ def _unscaled(metric: Metric, values: Any) -> list[float]:
 
 
 def _interval(metric: Metric, each: Sequence[float] | None) -> list[float]:
-    return [math.nan] * 3 if each is None else _unscaled(metric, mean_interval(_scaled(metric, each)))
+    return (
+        [math.nan] * 3 if each is None else _unscaled(metric, mean_interval(_scaled(metric, each)))
+    )
 
 
 def _inverse(found: Sequence[float]) -> list[float]:
@@ -117,13 +129,16 @@ def sentence(results: Mapping[str, Any]) -> str:
     finite = [one for one in block["methods"] if _finite(one["mean"])]
     worst = ", ".join(f"{one['name']} {_worst(metric, one)}" for one in block["methods"])
     if not finite:
-        return f"No method has a finite mean regret over {len(block['starts'])} starts; worst: {worst}."
+        return (
+            f"No method has a finite mean regret over {len(block['starts'])} starts; worst:"
+            f" {worst}."
+        )
     lowest = min(float(one["mean"][0]) for one in finite)
     best = [one for one in finite if one["mean"][0] == lowest]
     has = "has" if len(best) == 1 else "alike have"
     return (
-        f"Over {len(block['starts'])} starts {', '.join(one['name'] for one in best)} {has} the lowest "
-        f"mean regret, {metrics.shown(metric, best[0]['mean'])}; worst starts: {worst}."
+        f"Over {len(block['starts'])} starts {', '.join(one['name'] for one in best)} {has} the"
+        f" lowest mean regret, {metrics.shown(metric, best[0]['mean'])}; worst starts: {worst}."
     )
 
 
@@ -184,13 +199,24 @@ def words(results: Mapping[str, Any]) -> str:
     free = [one["name"] for one in block["methods"] if one["finds_its_rate"]]
     rate, warm = f"{block['learning_rate']:g}", f"{chosen['warmup']:g}"
     said = [
-        f"Every method begins with so many times {rate}, the learning rate that is best for {block['base']}",
-        f"of {chosen_rates.grid(chosen)} (with warm-up {warm}). Regret: its final {split} {metric.name}",
-        f"beside the base's, {metrics.pair(metric, *sides)}, paired by seed; {as_good}: as good, above: worse.",
+        (
+            f"Every method begins with so many times {rate}, the learning rate that is best for"
+            f" {block['base']}"
+        ),
+        (
+            f"of {chosen_rates.grid(chosen)} (with warm-up {warm}). Regret: its final {split}"
+            f" {metric.name}"
+        ),
+        (
+            f"beside the base's, {metrics.pair(metric, *sides)}, paired by seed; {as_good}: as"
+            " good, above: worse."
+        ),
         f"Methods that say no warm-up have {block['warmup']:g}.",
         f"{LOST}: a run ended in what is not finite.",
     ]
     if free:
         finds = "finds" if len(free) == 1 else "find"
-        said.append(f"{', '.join(free)} {finds} a rate alone: from every start the runs are the same.")
+        said.append(
+            f"{', '.join(free)} {finds} a rate alone: from every start the runs are the same."
+        )
     return " ".join(said)

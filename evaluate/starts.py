@@ -17,12 +17,14 @@ WARMUP = 0.05
 """The warm-up of arms that say none: what one would take unasked, a share of the run."""
 
 
-def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP) -> tuple[list[Arm], list[str]]:
+def prepared(
+    arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP
+) -> tuple[list[Arm], list[str]]:
     """The swept base, and the arms that are compared with it, whose rates follow the base's.
 
     Args:
-        arms: By name. Their rates are ``given`` or ``tuned`` (both follow the base's), or the factor
-            of an optimizer that finds its rate.
+        arms: By name. Their rates are ``given`` or ``tuned`` (both follow the base's), or the
+            factor of an optimizer that finds its rate.
         optimizer: Of the base, and of arms that say nothing else.
         warmup: Of arms that say none, a share of the run.
 
@@ -48,16 +50,20 @@ def prepared(arms: Mapping[str, Arm], *, optimizer: str, warmup: float = WARMUP)
     )
     for arm in resolved:
         require(
-            arm.learning_rate == TUNED or finds_its_rate(arm), f"arm.{arm.name}.learning_rate", arm.learning_rate,
-            f"protocol=robust trains every arm from the rates of robust.starts; "
+            arm.learning_rate == TUNED or finds_its_rate(arm),
+            f"arm.{arm.name}.learning_rate",
+            arm.learning_rate,
+            "protocol=robust trains every arm from the rates of robust.starts; "
             f"leave the arm out, or give arm.{arm.name}.learning_rate={GIVEN}",
-        )  # fmt: skip
+        )
     return [swept(optimizer), *(_over_the_base(arm, warmup) for arm in resolved)], left
 
 
 def check_names(arms: Mapping[str, Arm]) -> None:
     """Refuse an arm with the name of the swept base."""
-    require(SWEPT not in arms, "arm", SWEPT, "is the name of the swept base; give the arm another one")
+    require(
+        SWEPT not in arms, "arm", SWEPT, "is the name of the swept base; give the arm another one"
+    )
 
 
 def swept(optimizer: str) -> Arm:
@@ -67,7 +73,9 @@ def swept(optimizer: str) -> Arm:
     return arm
 
 
-def spread(arms: Sequence[Arm], best: float, starts: Sequence[float]) -> dict[str, dict[float, Arm]]:
+def spread(
+    arms: Sequence[Arm], best: float, starts: Sequence[float]
+) -> dict[str, dict[float, Arm]]:
     """By method and start the arm that is trained, of the arms from :func:`prepared` but the base.
 
     Args:
@@ -90,13 +98,17 @@ def rows(
     rates: Mapping[str, Mapping[str, Any]],
     spread: Mapping[str, Mapping[float, Arm]],
 ) -> dict[str, Arm]:
-    """What is trained, by its name in the results: each arm as calibration chose, or from every start."""
+    """What is trained, by its name in the results: each arm as calibration chose, or from every
+    start.
+    """
     own = {arm.name: settled(arm, rates) for arm in arms if arm.name not in spread}
     return own | {row(arm, start): arm for each in spread.values() for start, arm in each.items()}
 
 
 def row(arm: Arm, start: float) -> str:
-    """The name of an arm's runs from a start, ``cosine from 1/32``; the arm's where starts do not matter."""
+    """The name of an arm's runs from a start, ``cosine from 1/32``; the arm's where starts do not
+    matter.
+    """
     return arm.name if finds_its_rate(arm) else f"{arm.name} from {label(start)}"
 
 

@@ -21,7 +21,8 @@ class Crossing(NamedTuple):
 
 
 def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray, "S"]:
-    """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not finite.
+    """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not
+    finite.
 
     Examples:
         >>> from evaluate.statistics import smooth
@@ -35,8 +36,11 @@ def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray,
     return out
 
 
-def crossing(places: Sequence[float], losses: Sequence[float], target: float, width: int = SMOOTHING) -> Crossing:
-    """The first place at which the smoothed loss is at or below the target; the last place if there is none.
+def crossing(
+    places: Sequence[float], losses: Sequence[float], target: float, width: int = SMOOTHING
+) -> Crossing:
+    """The first place at which the smoothed loss is at or below the target; the last place if there
+    is none.
 
     Examples:
         >>> from evaluate.statistics import crossing
@@ -44,14 +48,19 @@ def crossing(places: Sequence[float], losses: Sequence[float], target: float, wi
         Crossing(place=20.0, reached=True)
     """
     below = np.flatnonzero(smooth(losses, width) <= target)
-    return Crossing(float(places[below[0]]), True) if len(below) else Crossing(float(places[-1]), False)
+    return (
+        Crossing(float(places[below[0]]), True)
+        if len(below)
+        else Crossing(float(places[-1]), False)
+    )
 
 
 def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Interval:
-    """How many times less an arm has or needs than its base, paired by seed: steps, seconds, a loss.
+    """How many times less an arm has or needs than its base, paired by seed: steps, seconds, a
+    loss.
 
-    The geometric mean of ``base/arm`` over seeds, with a 95 % percentile bootstrap over seeds. One seed has no
-    interval (NaN).
+    The geometric mean of ``base/arm`` over seeds, with a 95 % percentile bootstrap over seeds. One
+    seed has no interval (NaN).
 
     Examples:
         >>> from evaluate.statistics import speed_up
@@ -63,10 +72,12 @@ def speed_up(base: Sequence[float], arm: Sequence[float], seed: int = 0) -> Inte
 
 
 def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
-    """The geometric mean over tasks of the geometric mean over each one's seeds, with a hierarchical bootstrap.
+    """The geometric mean over tasks of the geometric mean over each one's seeds, with a
+    hierarchical bootstrap.
 
-    Tasks are drawn with replacement, then of each drawn one its seeds, so that the interval holds for tasks like these and not
-    for these alone (Davison and Hinkley, 1997, §3.8). One task has no interval (NaN).
+    Tasks are drawn with replacement, then of each drawn one its seeds, so that the interval holds
+    for tasks like these and not for these alone (Davison and Hinkley, 1997, §3.8). One task has no
+    interval (NaN).
 
     Args:
         ratios: For every task the paired ratios of its seeds.
@@ -77,7 +88,9 @@ def over_tasks(ratios: Sequence[Sequence[float]], seed: int = 0) -> Interval:
         >>> round(over_tasks([[2.0, 2.0], [8.0, 8.0]]).value, 6)
         4.0
     """
-    return Interval(*map(float, np.exp(mean_over_tasks([np.log(each).tolist() for each in ratios], seed))))
+    return Interval(
+        *map(float, np.exp(mean_over_tasks([np.log(each).tolist() for each in ratios], seed)))
+    )
 
 
 def mean_over_tasks(values: Sequence[Sequence[float]], seed: int = 0) -> Interval:
@@ -94,7 +107,10 @@ def mean_over_tasks(values: Sequence[Sequence[float]], seed: int = 0) -> Interva
         return Interval(value, float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
     drawn = np.stack(
-        [each[rng.integers(len(each), size=(len(tasks), RESAMPLES, len(each)))].mean(axis=2) for each in tasks]
+        [
+            each[rng.integers(len(each), size=(len(tasks), RESAMPLES, len(each)))].mean(axis=2)
+            for each in tasks
+        ]
     )
     # By place in the draw, so that a task that is drawn twice draws its seeds anew.
     picked = rng.integers(len(tasks), size=(len(tasks), RESAMPLES))
@@ -106,14 +122,15 @@ def mean_over_tasks(values: Sequence[Sequence[float]], seed: int = 0) -> Interva
 def clear(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) -> bool:
     """Whether the seeds show a difference: the 95 % t-interval of the paired log-ratio excludes 0.
 
-    With few seeds a percentile bootstrap is too narrow (at 5 seeds it errs about four times as often as it says), so
-    words are chosen by this stricter interval, and the bootstrap's is shown.
+    With few seeds a percentile bootstrap is too narrow (at 5 seeds it errs about four times as
+    often as it says), so words are chosen by this stricter interval, and the bootstrap's is shown.
 
     Args:
         base: By seed.
         arm: By seed.
-        resolution: The distance of two values that can be told apart, such as the steps between two evaluations. Seeds that agree by
-            chance of so coarse a grid have its scatter at least, 1/√12 of it each; with none, seeds that agree exactly show nothing.
+        resolution: The distance of two values that can be told apart, such as the steps between two
+            evaluations. Seeds that agree by chance of so coarse a grid have its scatter at least,
+            1/√12 of it each; with none, seeds that agree exactly show nothing.
     """
     own, other = np.asarray(arm, float), np.asarray(base, float)
     coarse = resolution / np.sqrt(12) * np.sqrt(np.mean(other**-2 + own**-2)) if resolution else 0.0

@@ -1,4 +1,6 @@
-"""From curves to results: everything that the report shows, as one JSON object (``results.schema.json``)."""
+"""From curves to results: everything that the report shows, as one JSON object
+(``results.schema.json``).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -34,7 +36,8 @@ def summarise(
         rates: From :func:`evaluate.protocol.choose_rates`.
         targets: From :func:`evaluate.protocol.choose_targets`.
         curve: What a finished run of an arm with a seed measured.
-        errors: By arm, for every seed: the error of its forecasts by operation, over that of staying.
+        errors: By arm, for every seed: the error of its forecasts by operation, over that of
+            staying.
         identities: By arm, what its forecaster is: the hash of its parameters, or a name.
     """
     arms = [settled(arm, rates) for arm in plan.arms]
@@ -51,8 +54,11 @@ def summarise(
     return {
         "schema": SCHEMA,
         "protocol": {
-            "name": plan.protocol, "headline": plan.headline, "smoothing": SMOOTHING if plan.protocol == HONEST else 1,
-            "seeds": list(plan.seeds), "calibration_seeds": list(plan.calibration_seeds),
+            "name": plan.protocol,
+            "headline": plan.headline,
+            "smoothing": SMOOTHING if plan.protocol == HONEST else 1,
+            "seeds": list(plan.seeds),
+            "calibration_seeds": list(plan.calibration_seeds),
         },
         "rates": {name: dict(chosen) for name, chosen in rates.items()},
         "targets": {name: dict(own) for name, own in targets.items()},
@@ -63,27 +69,44 @@ def summarise(
         "splits": list(plan.splits),
         "verdicts": verdicts(plan, rows, rates, targets),
         "curves": curves,
-    }  # fmt: skip
+    }
 
 
 def _row(
     plan: Plan, arm: Arm, curves: Mapping[str, Sequence[Curve]], over: Sequence[str], targets: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:  # fmt: skip
     runs, base = curves[arm.name], curves[arm.over or arm.name]
-    metric, name, change = plan.metric, plan.metric.name, f"{plan.metric.name}_{plan.metric.compare}"
+    metric, name, change = (
+        plan.metric,
+        plan.metric.name,
+        f"{plan.metric.name}_{plan.metric.compare}",
+    )
     ends, base_ends = ([last(metric, run) for run in each] for each in (runs, base))
     bests, base_bests = ([_best(metric, run) for run in each] for each in (runs, base))
-    seconds = [min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)]
+    seconds = [
+        min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)
+    ]
 
     def by_then(measure: Callable[[Metric, Curve, float], float]) -> dict[str, Any]:
-        then = ([measure(metric, run, s) for run, s in zip(each, seconds, strict=True)] for each in (base, runs))
+        then = (
+            [measure(metric, run, s) for run, s in zip(each, seconds, strict=True)]
+            for each in (base, runs)
+        )
         return compared(metric, *then)
 
     return {
-        "name": arm.name, "over": arm.over, "words": arm.words, "learning_rate": arm.learning_rate,
-        "settings": arm.settings, "warmup_tuned": arm.sweeps_warmup,
+        "name": arm.name,
+        "over": arm.over,
+        "words": arm.words,
+        "learning_rate": arm.learning_rate,
+        "settings": arm.settings,
+        "warmup_tuned": arm.sweeps_warmup,
         "against": {
-            name: {key: _against(plan, runs, curves[name], target) for key, target in targets[name].items()} for name in over
+            name: {
+                key: _against(plan, runs, curves[name], target)
+                for key, target in targets[name].items()
+            }
+            for name in over
         },
         f"best_{name}": _median(bests),
         f"best_{change}": compared(metric, base_bests, bests),
@@ -93,47 +116,66 @@ def _row(
         f"equal_seconds_{change}": by_then(_at),
         **_at_the_end(plan.metrics, base, runs),
         "seconds": _median(run["seconds"][-1] for run in runs),
-        "seconds_ratio": list(speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])),
+        "seconds_ratio": list(
+            speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])
+        ),
         "compile_seconds": _median(run["compile_seconds"] for run in runs),
         "alone": _alone([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
         "jumps": _jumps(metric, runs),
         "diverged": sum(diverged(metric, run[name]) for run in runs),
-    }  # fmt: skip
+    }
 
 
-def _against(plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: float) -> dict[str, Any]:
+def _against(
+    plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: float
+) -> dict[str, Any]:
     """How soon runs reach a target, and the ratios to the base's."""
     found: dict[str, Any] = {}
-    own, other = ([plan.cross(range(len(run["step"])), run, target) for run in each] for each in (runs, base))
+    own, other = (
+        [plan.cross(range(len(run["step"])), run, target) for run in each] for each in (runs, base)
+    )
     for unit, name in UNITS.items():
         places, base_places = _places(own, runs, unit), _places(other, base, unit)
         found[name] = {
-            "each": places, "median": _median(places), "speed_up": list(speed_up(base_places, places)),
+            "each": places,
+            "median": _median(places),
+            "speed_up": list(speed_up(base_places, places)),
             "clear": clear(base_places, places, _between(base, unit)),
-        }  # fmt: skip
+        }
     early = (
-        c.reached and run["step"][int(c.place)] < _first_effect(plan, run) for c, run in zip(own, runs, strict=True)
+        c.reached and run["step"][int(c.place)] < _first_effect(plan, run)
+        for c, run in zip(own, runs, strict=True)
     )
     return found | {
-        "reached": sum(c.reached for c in own), "base_reached": sum(c.reached for c in other), "before_any_jump": sum(early),
-    }  # fmt: skip
+        "reached": sum(c.reached for c in own),
+        "base_reached": sum(c.reached for c in other),
+        "before_any_jump": sum(early),
+    }
 
 
 def _first_effect(plan: Plan, run: Curve) -> float:
-    """The first step at which a jump can show; by the paper's protocol runs are measured before a jump. 0: it never jumps."""
+    """The first step at which a jump can show; by the paper's protocol runs are measured before a
+    jump. 0: it never jumps.
+    """
     first = next(iter(run["jumps"]["step"]), 0)
     return first + 1 if first and plan.protocol != HONEST else first
 
 
 def _alone(runs: Sequence[Curve]) -> bool:
-    """Whether seconds can be compared: every run had the machine to itself, and it was the same one."""
-    return all(bool(run["alone"]) for run in runs) and len({run.get("machine") for run in runs}) == 1
+    """Whether seconds can be compared: every run had the machine to itself, and it was the same
+    one.
+    """
+    return (
+        all(bool(run["alone"]) for run in runs) and len({run.get("machine") for run in runs}) == 1
+    )
 
 
 def _places(crossings: Sequence[Crossing], runs: Sequence[Curve], unit: str) -> list[float]:
-    """Evaluations as steps, epochs or seconds; a run that begins below the target crosses it at its first one: there is no ratio to 0."""
+    """Evaluations as steps, epochs or seconds; a run that begins below the target crosses it at its
+    first one: there is no ratio to 0.
+    """
     return [float(run[unit][max(int(c.place), 1)]) for c, run in zip(crossings, runs, strict=True)]
 
 
@@ -143,7 +185,9 @@ def _between(runs: Sequence[Curve], unit: str) -> float:
 
 
 def _jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
-    """Jumps taken and refused in a run, in the mean; how far the metric is thrown back, and for how long."""
+    """Jumps taken and refused in a run, in the mean; how far the metric is thrown back, and for how
+    long.
+    """
     if not any(run["jumps"]["step"] for run in runs):
         return None
     dips: list[float] = []
@@ -168,7 +212,9 @@ def _jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
 
 
 def _dip(metric: Metric, before: float, after: float) -> float:
-    """What a jump did at once: ``after / before``, or of a metric that is compared by difference ``after - before``."""
+    """What a jump did at once: ``after / before``, or of a metric that is compared by difference
+    ``after - before``.
+    """
     if not np.isfinite([before, after]).all() or (metric.compare == "ratio" and before <= 0):
         return np.inf if metric.better == "lower" else 0.0 if metric.compare == "ratio" else -np.inf
     return after / before if metric.compare == "ratio" else after - before
@@ -184,14 +230,25 @@ def _recovery(metric: Metric, run: Curve, step: float, before: float, after: flo
 
 
 def _errors(each: Sequence[Mapping[str, float]] | None) -> dict[str, Any] | None:
-    """By operation the geometric mean over seeds, with its interval; of operations that every seed has an error for."""
-    shared = [operation for operation in (each or [{}])[0] if all(operation in one for one in each or ())]
+    """By operation the geometric mean over seeds, with its interval; of operations that every seed
+    has an error for.
+    """
+    shared = [
+        operation for operation in (each or [{}])[0] if all(operation in one for one in each or ())
+    ]
     found = {operation: [one[operation] for one in each or ()] for operation in shared}
-    return {name: {"each": own, "ratio": list(speed_up(own, [1.0] * len(own)))} for name, own in found.items()} or None
+    return {
+        name: {"each": own, "ratio": list(speed_up(own, [1.0] * len(own)))}
+        for name, own in found.items()
+    } or None
 
 
-def _at_the_end(metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence[Curve]) -> dict[str, Any]:
-    """The other metrics at the end, beside the base's: ``test_`` what was read once, there; ``final_`` of a task that has no such split."""
+def _at_the_end(
+    metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence[Curve]
+) -> dict[str, Any]:
+    """The other metrics at the end, beside the base's: ``test_`` what was read once, there;
+    ``final_`` of a task that has no such split.
+    """
     found: dict[str, Any] = {}
     for metric in metrics:
         key = f"test_{metric.name}"
@@ -199,7 +256,9 @@ def _at_the_end(metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence
         if not read and metric is metrics[0]:
             continue
         key = key if read else f"final_{metric.name}"
-        own, other = ([run[key][-1] if read else last(metric, run) for run in each] for each in (runs, base))
+        own, other = (
+            [run[key][-1] if read else last(metric, run) for run in each] for each in (runs, base)
+        )
         found[key] = _median(own)
         if metric is metrics[0]:
             continue

@@ -1,4 +1,6 @@
-"""The report's tables, as rows of text with the header first: for the page, for Markdown, and for a terminal."""
+"""The report's tables, as rows of text with the header first: for the page, for Markdown, and for a
+terminal.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,9 +20,14 @@ Ratio = Sequence[float | None]
 
 
 def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Each base with the arms over it, itself first; a base that nothing is over only where it is over nothing."""
+    """Each base with the arms over it, itself first; a base that nothing is over only where it is
+    over nothing.
+    """
     rows = results["arms"]
-    found = {row["name"]: [row, *(other for other in rows if other["over"] == row["name"])] for row in rows}
+    found = {
+        row["name"]: [row, *(other for other in rows if other["over"] == row["name"])]
+        for row in rows
+    }
     return {name: own for name, own in found.items() if len(own) > 1 or own[0]["over"] is None}
 
 
@@ -29,22 +36,44 @@ def main(results: Mapping[str, Any], base: str) -> Table:
     beside, title = results["beside"], results["beside_title"]
     metric, others = of(results)[0], _others(results)
     table: Table = [
-        ("arm", "learning rate", "epochs to target", "steps", "reached", "speed-up, steps [95 %]", "speed-up, seconds [95 %]",
-         f"best {metric.name}", f"final {metric.name}", f"{pair(metric)} [95 %]", *others, *([title] if beside else []))
-    ]  # fmt: skip
+        (
+            "arm",
+            "learning rate",
+            "epochs to target",
+            "steps",
+            "reached",
+            "speed-up, steps [95 %]",
+            "speed-up, seconds [95 %]",
+            f"best {metric.name}",
+            f"final {metric.name}",
+            f"{pair(metric)} [95 %]",
+            *others,
+            *([title] if beside else []),
+        )
+    ]
     for row in panels(results)[base]:
         against = row["against"][base][results["protocol"]["headline"]]
         alone = row["name"] == base
         table.append(
             (
-                row["name"], chosen_rates.of(row), _place(results, against), f"{against['steps']['median']:g}",
-                _reached(results, against), "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
-                "1" if alone else _mark(row) + bound(against) + ratio(against["seconds"]["speed_up"]),
-                number(row[f"best_{metric.name}"]), number(row[f"final_{metric.name}"]),
+                row["name"],
+                chosen_rates.of(row),
+                _place(results, against),
+                f"{against['steps']['median']:g}",
+                _reached(results, against),
+                "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
+                (
+                    "1"
+                    if alone
+                    else _mark(row) + bound(against) + ratio(against["seconds"]["speed_up"])
+                ),
+                number(row[f"best_{metric.name}"]),
+                number(row[f"final_{metric.name}"]),
                 f"{none(metric):g}" if alone else shown(metric, final(metric, row)[metric.compare]),
-                *(number(row.get(key)) for key, _ in others.values()), *([beside.get(row["name"], "")] if beside else []),
+                *(number(row.get(key)) for key, _ in others.values()),
+                *([beside.get(row["name"], "")] if beside else []),
             )
-        )  # fmt: skip
+        )
     return table
 
 
@@ -54,17 +83,28 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
     headline = results["protocol"]["headline"]
     for row in results["arms"]:
         against = row["against"][base][headline]
-        speed_up = "1" if row["name"] == base else bound(against) + ratio(against["steps"]["speed_up"])
+        speed_up = (
+            "1" if row["name"] == base else bound(against) + ratio(against["steps"]["speed_up"])
+        )
         table.append((row["name"], _place(results, against), _reached(results, against), speed_up))
     return table
 
 
 def digest(results: Mapping[str, Any]) -> Table:
-    """Every arm that is over another: epochs to the target, the ratio to its base, and how it ends beside it; bold where the report's test shows a difference."""
+    """Every arm that is over another: epochs to the target, the ratio to its base, and how it ends
+    beside it; bold where the report's test shows a difference.
+    """
     metric = of(results)[0]
     table: Table = [
-        ("over", "arm", "epochs to target, base", "arm", "steps, base / arm [95 %]", f"final {metric.name}, {pair(metric)} [95 %]")
-    ]  # fmt: skip
+        (
+            "over",
+            "arm",
+            "epochs to target, base",
+            "arm",
+            "steps, base / arm [95 %]",
+            f"final {metric.name}, {pair(metric)} [95 %]",
+        )
+    ]
     headline, rows = results["protocol"]["headline"], {row["name"]: row for row in results["arms"]}
     for row in rows.values():
         if base := row["over"]:
@@ -72,10 +112,14 @@ def digest(results: Mapping[str, Any]) -> Table:
             steps, end = against["steps"], final(metric, row)
             table.append(
                 (
-                    base, row["name"], _place(results, alone), _place(results, against),
-                    _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]), _bold(shown(metric, end[metric.compare]), end["clear"]),
+                    base,
+                    row["name"],
+                    _place(results, alone),
+                    _place(results, against),
+                    _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]),
+                    _bold(shown(metric, end[metric.compare]), end["clear"]),
                 )
-            )  # fmt: skip
+            )
     return table
 
 
@@ -83,12 +127,21 @@ def ladder(results: Mapping[str, Any], base: str) -> Table:
     """Speed-ups over a base at each of its targets, and how many runs got there."""
     targets, name = results["targets"][base], of(results)[0].name
     table: Table = [
-        ("speed-up, steps", *(f"{name} {number(t)} ({float(s):.0%} of the base)" for s, t in targets.items()))
+        (
+            "speed-up, steps",
+            *(f"{name} {number(t)} ({float(s):.0%} of the base)" for s, t in targets.items()),
+        )
     ]
     for row in panels(results)[base][1:]:
         cells = (row["against"][base][share] for share in targets)
         table.append(
-            (row["name"], *(f"{bound(c)}{ratio(c['steps']['speed_up'])} {_reached(results, c)}" for c in cells))
+            (
+                row["name"],
+                *(
+                    f"{bound(c)}{ratio(c['steps']['speed_up'])} {_reached(results, c)}"
+                    for c in cells
+                ),
+            )
         )
     return table
 
@@ -97,14 +150,26 @@ def jumps(results: Mapping[str, Any]) -> Table:
     """What became of the jumps."""
     metric = of(results)[0]
     dips = f"{metric.name} after {'/' if metric.compare == 'ratio' else '−'} before"
-    table: Table = [("arm", "jumps a run", "refused", dips, "at worst", "steps to recover", "never recovered")]
+    table: Table = [
+        ("arm", "jumps a run", "refused", dips, "at worst", "steps to recover", "never recovered")
+    ]
     for row in results["arms"]:
         if found := row["jumps"]:
-            dip, worst = (_dip(metric, found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip"))
+            dip, worst = (
+                _dip(metric, found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip")
+            )
             never = f"{found['never_recovered']} of {found['taken']}"
             table.append(
-                (row["name"], f"{found['accepted']:g}", f"{found['refused']:g}", dip, worst, f"{found['steps_to_recover']:g}", never)
-            )  # fmt: skip
+                (
+                    row["name"],
+                    f"{found['accepted']:g}",
+                    f"{found['refused']:g}",
+                    dip,
+                    worst,
+                    f"{found['steps_to_recover']:g}",
+                    never,
+                )
+            )
     return table
 
 
@@ -116,7 +181,11 @@ def forecasts(results: Mapping[str, Any]) -> Table:
     for row in rows:
         cells = (row["forecast_error"].get(name) for name in operations)
         table.append(
-            (row["name"], row["over"], *(ratio(cell["ratio"]).replace("×", "") if cell else "–" for cell in cells))
+            (
+                row["name"],
+                row["over"],
+                *(ratio(cell["ratio"]).replace("×", "") if cell else "–" for cell in cells),
+            )
         )
     return table
 
@@ -127,14 +196,24 @@ def metrics(results: Mapping[str, Any]) -> Table:
     others = {title: one for title, one in _others(results).items() if one[1] is not metric}
     change = f"{metric.name}_{metric.compare}"
     table: Table = [
-        ("arm", "over", f"best {metric.name}, {pair(metric)}", f"final {metric.name}, {pair(metric)}", "best, equal seconds",
-         "final, equal seconds", *(f"{title}, {pair(one)}" for title, (_, one) in others.items()))
-    ]  # fmt: skip
+        (
+            "arm",
+            "over",
+            f"best {metric.name}, {pair(metric)}",
+            f"final {metric.name}, {pair(metric)}",
+            "best, equal seconds",
+            "final, equal seconds",
+            *(f"{title}, {pair(one)}" for title, (_, one) in others.items()),
+        )
+    ]
     for row in results["arms"]:
         if row["over"]:
             steps = (row[f"{key}_{change}"] for key in ("best", "final"))
             seconds = (row[f"{key}_{change}"] for key in ("equal_seconds_best", "equal_seconds"))
-            gains = ((one, row.get(f"{key}_{'ratio' if one.compare == 'ratio' else 'gain'}")) for key, one in others.values())  # fmt: skip
+            gains = (
+                (one, row.get(f"{key}_{'ratio' if one.compare == 'ratio' else 'gain'}"))
+                for key, one in others.values()
+            )
             table.append(
                 (row["name"], row["over"], *(shown(metric, one[metric.compare]) for one in steps),
                  *(_mark(row) + shown(metric, one[metric.compare]) for one in seconds),
@@ -155,14 +234,25 @@ def costs(results: Mapping[str, Any]) -> Table:
         pays = cost.get("pays_after")
         table.append(
             (
-                row["name"], f"{_mark(row)}{row['seconds']:.3g}",
-                "1" if row["over"] is None else f"{_mark(row)}{row['seconds_ratio'][0]:.2f}", f"{row['compile_seconds']:.2g}",
+                row["name"],
+                f"{_mark(row)}{row['seconds']:.3g}",
+                "1" if row["over"] is None else f"{_mark(row)}{row['seconds_ratio'][0]:.2f}",
+                f"{row['compile_seconds']:.2g}",
                 f"{row['history_bytes_per_parameter']:.3g}",
-                _seconds(cost.get("fit_seconds"), learned), _seconds(cost.get("corpus_seconds"), learned),
+                _seconds(cost.get("fit_seconds"), learned),
+                _seconds(cost.get("corpus_seconds"), learned),
                 f"{_mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
-                f"{pays:,} runs" if pays else "" if not learned else "not known" if cost["shown"] else "not shown",
+                (
+                    f"{pays:,} runs"
+                    if pays
+                    else ""
+                    if not learned
+                    else "not known"
+                    if cost["shown"]
+                    else "not shown"
+                ),
             )
-        )  # fmt: skip
+        )
     return table
 
 
@@ -172,7 +262,9 @@ def described(results: Mapping[str, Any]) -> Table:
     for row in results["arms"]:
         chosen = results["rates"].get(row["name"])
         how = f" of {chosen_rates.tried(of(results)[0], chosen)}" if chosen else ""
-        table.append((row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}"))
+        table.append(
+            (row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}")
+        )
     return table
 
 
@@ -184,13 +276,16 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, bool]]:
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             found = against["steps"]["speed_up"]
             note = f"{bound(against)}{ratio(found)}  {_reached(results, against)}"
-            entries.append((f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"]))
+            entries.append(
+                (f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"])
+            )
     return entries
 
 
 def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]]:
-    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what an arm of the same settings over each
-    adds to the base's name, the base's rate, the arm's ratio of steps, and how it ends beside it, from the lowest rate up.
+    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what
+    an arm of the same settings over each adds to the base's name, the base's rate, the arm's ratio
+    of steps, and how it ends beside it, from the lowest rate up.
     """
     metric = of(results)[0]
     alone = {row["name"]: row for row in results["arms"] if not row["over"]}
@@ -198,10 +293,15 @@ def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, 
     for row in results["arms"]:
         base, name = alone.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
         if base and name != row["name"]:
-            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"]
+            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"][
+                "speed_up"
+            ]
             same = (name, str(sorted(row["settings"].items())))
             arms = found.setdefault(base["words"], {})
-            arms.setdefault(same, {})[base["learning_rate"]] = (steps, final(metric, row)[metric.compare])
+            arms.setdefault(same, {})[base["learning_rate"]] = (
+                steps,
+                final(metric, row)[metric.compare],
+            )
     kept = {
         words: {
             name: [(rate, *arms[name, settings][rate]) for rate in sorted(arms[name, settings])]
@@ -214,7 +314,9 @@ def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, 
 
 
 def bound(against: Mapping[str, Any]) -> str:
-    """``≥`` or ``≤`` before a ratio to the steps of runs that never reach the target, and count with their length."""
+    """``≥`` or ``≤`` before a ratio to the steps of runs that never reach the target, and count
+    with their length.
+    """
     seeds = len(against["steps"]["each"])
     short, base_short = against["reached"] < seeds, against["base_reached"] < seeds
     return "" if short == base_short else "≤ " if short else "≥ "
@@ -235,9 +337,11 @@ def final(metric: Metric, row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _others(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
-    """What is shown beside the metric that runs are judged by: by title the key of an arm, and its metric.
+    """What is shown beside the metric that runs are judged by: by title the key of an arm, and its
+    metric.
 
-    The other metrics, on the split that is read at the end where there is one; without any, the first one there.
+    The other metrics, on the split that is read at the end where there is one; without any, the
+    first one there.
     """
     first, *others = of(results)
     last = splits(results)[-1]
@@ -264,7 +368,11 @@ def _reached(results: Mapping[str, Any], against: Mapping[str, Any]) -> str:
 
 
 def _dip(metric: Metric, value: float | None) -> str:
-    return "not finite" if value is None or not math.isfinite(value) else shown(metric, [value, None, None])
+    return (
+        "not finite"
+        if value is None or not math.isfinite(value)
+        else shown(metric, [value, None, None])
+    )
 
 
 def _mark(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""How an arm trains: its optimizer with all that goes around it, and its runs, watched at their jumps."""
+"""How an arm trains: its optimizer with all that goes around it, and its runs, watched at their
+jumps.
+"""
 
 import threading
 import time
@@ -25,7 +27,9 @@ NOT_AS_SAID = ("horizon", "horizon_to", "moments")
 
 
 class Moment(NamedTuple):
-    """Some runs at one snapshot or jump; what belongs to a run is only valid until the next moment is asked for."""
+    """Some runs at one snapshot or jump; what belongs to a run is only valid until the next moment
+    is asked for.
+    """
 
     snapshots: list[Snapshot]
     before: list[State] | None
@@ -39,8 +43,9 @@ class Moment(NamedTuple):
 class Training:
     """One arm on one task: compiled once, for any number of runs.
 
-    Every arm carries :func:`nowcast.periodic`, those that never jump with a first snapshot that never comes: another program
-    would round differently, and all arms of a seed are to be equal bit for bit until the first jump.
+    Every arm carries :func:`nowcast.periodic`, those that never jump with a first snapshot that
+    never comes: another program would round differently, and all arms of a seed are to be equal bit
+    for bit until the first jump.
 
     Args:
         task: What to train.
@@ -57,12 +62,21 @@ class Training:
         inner = optimizers.make(_of(arm.optimizer), task)
         if arm.auto:
             stop = max(1, round(arm.auto.until * steps))
-            inner = nowcast.auto_rate(inner, every=arm.auto.every, target=arm.auto.target, stop_after=stop)
+            inner = nowcast.auto_rate(
+                inner, every=arm.auto.every, target=arm.auto.target, stop_after=stop
+            )
         if arm.outer:
             inner = wrappers.outer(
-                inner, every=arm.outer.every, learning_rate=arm.outer.learning_rate, momentum=arm.outer.momentum
+                inner,
+                every=arm.outer.every,
+                learning_rate=arm.outer.learning_rate,
+                momentum=arm.outer.momentum,
             )
-        options: dict[str, Any] = {"forecaster": LastValue(window=1), "every": steps + 1, "min_drift": None}  # never
+        options: dict[str, Any] = {
+            "forecaster": LastValue(window=1),
+            "every": steps + 1,
+            "min_drift": None,
+        }  # never
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)
@@ -78,26 +92,34 @@ class Training:
         return self.arm.average.decay if self.arm.average and self.arm.average.kind == EMA else None
 
     def _options(self, forecaster: Forecaster) -> dict[str, Any]:
-        """Those of :class:`nowcast.Jumps`, with times in steps. A run's last step is no time to jump: nothing would come of it."""
+        """Those of :class:`nowcast.Jumps`, with times in steps. A run's last step is no time to
+        jump: nothing would come of it.
+        """
         jump, guard, every = self.arm.jump, self.arm.guard, self._every
         start, last = round(jump.start_after * every), self._steps - 1
         first = start + forecaster.window * jump.every * every
         if first > last:
             raise nowcast.UserError(
                 f"a run has {self._steps} steps, and the first jump comes after {first}; "
-                f"train longer (epochs=…) or record more often (record_every=…)"
+                "train longer (epochs=…) or record more often (record_every=…)"
             )
         stop = last if jump.stop_after is None else min(last, round(jump.stop_after * every))
-        options: dict[str, Any] = {key: value for key, value in vars(jump).items() if key not in NOT_AS_SAID}
+        options: dict[str, Any] = {
+            key: value for key, value in vars(jump).items() if key not in NOT_AS_SAID
+        }
         times = {"every": jump.every * every, "start_after": start, "stop_after": stop}
         options |= times | {"forecaster": forecaster}
         if guard:
             given = guard.options
             after = max(1, round(given["after"] * every)) if given["after"] else 0
-            options["guard"] = nowcast.Guard(**given | {"dampings": tuple(given["dampings"]), "after": after})
+            options["guard"] = nowcast.Guard(
+                **given | {"dampings": tuple(given["dampings"]), "after": after}
+            )
         if jump.horizon_to is not None:
             jumps = len(Jumps(**options).steps(self._steps))
-            options["horizon"] = nowcast.decaying_horizon(max(jumps, 1), _of(jump.horizon), jump.horizon_to)
+            options["horizon"] = nowcast.decaying_horizon(
+                max(jumps, 1), _of(jump.horizon), jump.horizon_to
+            )
         elif jump.horizon is not None:
             options["horizon"] = jump.horizon
         return options
@@ -126,21 +148,26 @@ class Training:
             self._compiled.add(lanes)
 
     def judged(self, state: State) -> PyTree:
-        """The weights that a run is judged by: its own, or what its optimizer or its average keeps for that."""
+        """The weights that a run is judged by: its own, or what its optimizer or its average keeps
+        for that.
+        """
         params, optimizer = state.params, state.optimizer
         if self._decay is not None:
             return wrappers.mean_of(optimizer, params, self._decay)
         inner = self.nowcast(optimizer).inner
         if self.arm.outer:
             return inner.slow
-        return optimizers.judged(_of(self.arm.optimizer), params, inner.inner if self.arm.auto else inner)
+        return optimizers.judged(
+            _of(self.arm.optimizer), params, inner.inner if self.arm.auto else inner
+        )
 
     def nowcast(self, optimizer: optax.OptState) -> nowcast.NowcastState:
         """What :func:`nowcast.periodic` carries, within an optimizer's state."""
         return optimizer.inner if self._decay is not None else optimizer
 
     def moments(self, arm: Arm, seeds: Sequence[int], *, together: bool) -> Iterator[Moment]:
-        """Train from these seeds, as one program or (one seed) as a run of its own, from the start to the end.
+        """Train from these seeds, as one program or (one seed) as a run of its own, from the start
+        to the end.
 
         Args:
             arm: This one, or one that differs from it in learning rate and schedule.
@@ -150,7 +177,9 @@ class Training:
         Yields:
             The start, then a moment at every snapshot and at every jump.
         """
-        rates = optimizers.rates(_of(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0)
+        rates = optimizers.rates(
+            _of(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0
+        )
         if arm.forecaster == ORACLE:
             yield from self._with_the_oracle(seeds[0], rates)
             return
@@ -160,16 +189,22 @@ class Training:
             each = np.stack([rates] * len(seeds))
             run = self.loop.run_together(seeds, each, record_every=self._every, also=also)
         else:
-            run = ([one] for one in self.loop.run(seeds[0], rates, record_every=self._every, also=also))
+            run = (
+                [one] for one in self.loop.run(seeds[0], rates, record_every=self._every, also=also)
+            )
         before: list[State] | None = None
         for snapshots, seconds in _timed(run):
             step = snapshots[0].step
             if self._on_grid(step) or step in self.jumps:
-                yield Moment(snapshots, before if step in self.jumps else None, seconds, self._on_grid(step))
+                yield Moment(
+                    snapshots, before if step in self.jumps else None, seconds, self._on_grid(step)
+                )
             before = None
             if step + 1 in self.jumps:
                 pairs = zip(snapshots, seeds, strict=True)
-                states = [self.loop.once(self._held(one.state), seed, rates, step) for one, seed in pairs]
+                states = [
+                    self.loop.once(self._held(one.state), seed, rates, step) for one, seed in pairs
+                ]
                 before = jax.block_until_ready(states)  # training is timed again from here on
 
     def _on_grid(self, step: int) -> bool:
@@ -179,16 +214,22 @@ class Training:
         """A copy that does not jump at its next step."""
         state = jax.tree.map(jnp.copy, state)
         own = self.nowcast(state.optimizer)
-        own = own._replace(clock=own.clock._replace(step=jnp.full_like(own.clock.step, -self._steps)))
+        own = own._replace(
+            clock=own.clock._replace(step=jnp.full_like(own.clock.step, -self._steps))
+        )
         optimizer = state.optimizer._replace(inner=own) if self._decay is not None else own
         return state._replace(optimizer=optimizer)
 
     def _with_the_oracle(self, seed: int, rates: np.ndarray) -> Iterator[Moment]:
-        """Jumps to the weights that this very run would have so many snapshots on; at most those of its end."""
+        """Jumps to the weights that this very run would have so many snapshots on; at most those of
+        its end.
+        """
         ahead = (self.arm.jump.horizon or Linear.horizon) * self.arm.jump.every * self._every
         state, begun, spent = self.loop.start(seed), 0, 0.0
         for jump in [*self.jumps, self._steps + 1]:
-            run = self.loop.run(seed, rates, record_every=self._every, also=(jump,), state=state, first_step=begun)
+            run = self.loop.run(
+                seed, rates, record_every=self._every, also=(jump,), state=state, first_step=begun
+            )
             for snapshots, seconds in _timed([one] for one in run):
                 snapshot = snapshots[0]
                 if snapshot.step == jump:
@@ -201,14 +242,18 @@ class Training:
             here = jax.tree.map(jnp.copy, snapshot.state)
             until = min(jump + ahead, self._steps)
             future = jax.tree.map(jnp.copy, here)
-            for later in self.loop.run(seed, rates[:until], record_every=until, state=future, first_step=jump):
+            for later in self.loop.run(
+                seed, rates[:until], record_every=until, state=future, first_step=jump
+            ):
                 there = later.state.params
             state, begun = here._replace(params=jax.tree.map(jnp.copy, there)), jump
             yield Moment([snapshot._replace(state=state)], [here], spent, self._on_grid(jump))
 
 
 def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], float]]:
-    """Each, with the seconds that training took inside ``run`` so far; the first one, before any step, took none."""
+    """Each, with the seconds that training took inside ``run`` so far; the first one, before any
+    step, took none.
+    """
     seconds, begun = 0.0, None
     for snapshots in run:
         jax.block_until_ready([one.state for one in snapshots])

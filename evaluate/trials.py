@@ -31,7 +31,9 @@ from nowcast.forecasters import Forecaster
 from nowcast.types import PyTree, UserError
 
 LATER = ("min_drift",)
-"""Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs still count."""
+"""Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs
+still count.
+"""
 EARLIER = {"max_relative_jump": None}
 """Options that only older runs know, as they were unused: those runs still count."""
 
@@ -43,7 +45,8 @@ class Stopped(Exception):
 class Trials:
     """Runs of arms on one task; each (arm, seed) is trained once and kept in a file.
 
-    All arms of a seed share initial weights and data order, and are equal bit for bit until the first jump.
+    All arms of a seed share initial weights and data order, and are equal bit for bit until the
+    first jump.
 
     Args:
         task: What to train.
@@ -84,7 +87,8 @@ class Trials:
         """Refuse arms that cannot be trained here, before anything is.
 
         Raises:
-            UserError: Two arms of one name are not the same; an arm's runs would be too short for a jump, or its folder holds others.
+            UserError: Two arms of one name are not the same; an arm's runs would be too short for a
+                jump, or its folder holds others.
         """
         for arm in arms:
             optimizers.rates(str(arm.schedule), 1.0, self._steps)
@@ -97,11 +101,16 @@ class Trials:
                     before = None
                 if before != json.loads(json.dumps(self._described(arm))):
                     raise UserError(
-                        f"arm.{arm.name}: {str(file.parent)!r} holds runs of other settings; give the arm another name, or choose another report="
+                        f"arm.{arm.name}: {str(file.parent)!r} holds runs of other settings; give"
+                        " the arm another name, or choose another report="
                     )
 
-    def train(self, arms: Iterable[Arm], seeds: Sequence[int], title: str, *, calibrate: bool = False) -> None:
-        """Train every arm with every seed; finished ones are not trained again. Calibration never reads the last split of several."""
+    def train(
+        self, arms: Iterable[Arm], seeds: Sequence[int], title: str, *, calibrate: bool = False
+    ) -> None:
+        """Train every arm with every seed; finished ones are not trained again. Calibration never
+        reads the last split of several.
+        """
         arms = list(arms)
         for arm in arms:
             (self._folder / arm.name).mkdir(parents=True, exist_ok=True)
@@ -117,41 +126,66 @@ class Trials:
             ]
         if not groups:
             return
-        with tqdm(total=len(arms) * len(seeds) * self.evaluations, unit="evaluation", desc=title) as bar:
+        with tqdm(
+            total=len(arms) * len(seeds) * self.evaluations, unit="evaluation", desc=title
+        ) as bar:
             if self._together:
                 bar.update(bar.total - sum(len(part) for _, part in groups) * self.evaluations)
-            side_by_side(lambda group: self._unit(*group, bar.update, calibrate), groups, self._workers)
+            side_by_side(
+                lambda group: self._unit(*group, bar.update, calibrate), groups, self._workers
+            )
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """What a finished run measured; NaN where a value was not finite."""
         return with_nan(json.loads(self._file(arm, seed).read_text(encoding="utf-8")))
 
-    def forecast_errors(self, arm: Arm, base: Arm, seeds: Sequence[int]) -> list[dict[str, float]] | None:
-        """By seed and operation how far an arm's forecasts are from what its base's run did, over staying where it was.
+    def forecast_errors(
+        self, arm: Arm, base: Arm, seeds: Sequence[int]
+    ) -> list[dict[str, float]] | None:
+        """By seed and operation how far an arm's forecasts are from what its base's run did, over
+        staying where it was.
 
-        None: the arm has no forecaster with one horizon, or the base was recorded without its weights.
+        None: the arm has no forecaster with one horizon, or the base was recorded without its
+        weights.
         """
         forecaster = self._forecasters.get(str(arm.forecast_by))
         kept = [weight_samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
         if forecaster is None or arm.jump.horizon_to is not None or None in kept:
             return None
         horizon = forecaster.check_horizon(arm.jump.horizon)
-        whole = self._steps // self._every + 1  # the last row may come sooner than a snapshot after the one before it
-        found = [{name: [leaf[:whole] for leaf in own] for name, own in one.items()} for one in kept if one is not None]
+        whole = (
+            self._steps // self._every + 1
+        )  # the last row may come sooner than a snapshot after the one before it
+        found = [
+            {name: [leaf[:whole] for leaf in own] for name, own in one.items()}
+            for one in kept
+            if one is not None
+        ]
         return [
-            weight_samples.errors(one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after))
+            weight_samples.errors(
+                one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after)
+            )
             for one in found
         ]
 
     def _described(self, arm: Arm) -> dict[str, Any]:
         """What all runs of an arm depend on, but for the learning rate and a tuned warm-up."""
-        settings = arm.settings | {"forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster), "of": None}
+        settings = arm.settings | {
+            "forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster),
+            "of": None,
+        }
         if arm.sweeps_warmup:
             settings["warmup"] = TUNED
         own = self._forecasters.get(str(arm.forecast_by))
-        if own and arm.jump.horizon is None:  # a forecaster of the same parameters may aim elsewhere unasked
+        if (
+            own and arm.jump.horizon is None
+        ):  # a forecaster of the same parameters may aim elsewhere unasked
             settings["jump"] = settings["jump"] | {"horizon": own.horizon}
-        used = {key: value for key, value in settings["jump"].items() if key not in LATER or value is not None}
+        used = {
+            key: value
+            for key, value in settings["jump"].items()
+            if key not in LATER or value is not None
+        }
         return settings | {"jump": used | EARLIER}
 
     def _digest(self, arm: Arm) -> str:
@@ -164,14 +198,20 @@ class Trials:
             settings |= {"average": None}
         key = json.dumps(settings, sort_keys=True)
         if key not in self._trainings:
-            own = None if arm.forecaster in (None, ORACLE) else self._forecasters[str(arm.forecast_by)]
+            own = (
+                None
+                if arm.forecaster in (None, ORACLE)
+                else self._forecasters[str(arm.forecast_by)]
+            )
             try:
                 self._trainings[key] = Training(self.task, arm, own, self._every, self._steps)
             except UserError as error:
                 raise UserError(f"arm.{arm.name}: {error}") from None
         return self._trainings[key]
 
-    def _unit(self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool) -> None:
+    def _unit(
+        self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool
+    ) -> None:
         files = [self._file(arm, seed) for seed in seeds]
         if all(self._finished(arm, seed) for seed in seeds):
             advance(self.evaluations * len(files))
@@ -180,7 +220,9 @@ class Trials:
         training.ready(seeds, together=together)
         company = Company()
         sampled = arm.forecaster is None and not calibrate
-        records = [_Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds]
+        records = [
+            _Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
+        ]
         for moment in training.moments(arm, seeds, together=together):
             if self._stop.reason:
                 raise Stopped(self._stop.reason)
@@ -202,16 +244,23 @@ class Trials:
             write_json(file, record.finished(test=not calibrate) | how)
 
     def _finished(self, arm: Arm, seed: int) -> bool:
-        """Whether the run is there; one of other settings or in a damaged file is not, and is trained again."""
+        """Whether the run is there; one of other settings or in a damaged file is not, and is
+        trained again.
+        """
         file = self._file(arm, seed)
         try:
             curve = json.loads(file.read_text(encoding="utf-8"))
             kept, digest = file.with_suffix(".npz"), self._digest(arm)
             names = [metric.name for metric in self.task.metrics]
-            whole = all(len(curve[key]) == self.evaluations for key in ("step", "epoch", "seconds", *names))
+            whole = all(
+                len(curve[key]) == self.evaluations for key in ("step", "epoch", "seconds", *names)
+            )
             own = curve.get("settings_sha256", digest) == digest
             return (
-                own and whole and bool(curve["jumps"]) and (not kept.exists() or weight_samples.read(kept) is not None)
+                own
+                and whole
+                and bool(curve["jumps"])
+                and (not kept.exists() or weight_samples.read(kept) is not None)
             )
         except (OSError, ValueError, TypeError, KeyError):
             return False
@@ -244,7 +293,9 @@ class _Record:
             damping, judged = 1.0, self._task.metrics[0].name
             if self._training.arm.forecaster != ORACLE:
                 damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
-            for key, value in zip(self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True):
+            for key, value in zip(
+                self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True
+            ):
                 self._jumps[key].append(value)
             now = before if self._paper else now
         if not moment.snapshot:
@@ -258,19 +309,25 @@ class _Record:
     def finished(self, *, test: bool) -> dict[str, Any]:
         """Everything, after the last snapshot; with ``test`` what the last split says of it.
 
-        That split is read here, once; by the paper's protocol it was read all along. A task with one split alone has nothing more to say.
+        That split is read here, once; by the paper's protocol it was read all along. A task with
+        one split alone has nothing more to say.
         """
         read = test and (self._paper or len(self._task.splits) > 1)
         at_end = self._measure(self._state, self._task.splits[-1]) if read else {}
         curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
         return (
-            curve | {f"test_{key}": [value] for key, value in at_end.items()} | {"jumps": self._jumps} | self._at_end()
+            curve
+            | {f"test_{key}": [value] for key, value in at_end.items()}
+            | {"jumps": self._jumps}
+            | self._at_end()
         )
 
     def _measure(self, state: State, split: str) -> dict[str, float]:
         params = self._training.judged(state)
         if self._last.maxlen != 1:
-            params = jax.tree.map(lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last)
+            params = jax.tree.map(
+                lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last
+            )
         return measured(self._task, self._task.evaluate(params, state.extra, split), split)
 
     def _at_end(self) -> dict[str, Any]:

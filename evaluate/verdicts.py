@@ -33,7 +33,9 @@ def cautions(
     rates: Mapping[str, Mapping[str, Any]],
     targets: Mapping[str, Mapping[str, float]],
 ) -> list[str]:
-    """What to bear in mind whatever came out: few seeds, bases that diverged, rates at a grid's edge, targets that get no better."""
+    """What to bear in mind whatever came out: few seeds, bases that diverged, rates at a grid's
+    edge, targets that get no better.
+    """
     diverged = [
         f"{row['diverged']} of {len(plan.seeds)} runs of the base {row['name']} DIVERGED."
         for row in rows
@@ -44,27 +46,33 @@ def cautions(
 
 def _few_seeds(seeds: int) -> list[str]:
     if seeds < 2:
-        return ["One seed has no interval: nothing here is more than an anecdote. Give seeds=5 or more."]
+        return [
+            "One seed has no interval: nothing here is more than an anecdote. Give seeds=5 or more."
+        ]
     if seeds < FEW:
         return [
-            f"{seeds} seeds are too few for an interval: read [low, high] as the range of what {seeds} runs could have "
-            f"shown, and give seeds=5 or more."
+            f"{seeds} seeds are too few for an interval: read [low, high] as the range of what"
+            f" {seeds} runs could have shown, and give seeds=5 or more."
         ]
     return []
 
 
 def _edges(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Tuned rates that a wider grid may better; where something is over them, what that does to its gain."""
+    """Tuned rates that a wider grid may better; where something is over them, what that does to its
+    gain.
+    """
     at_edge = [name for name, chosen in rates.items() if chosen["at_edge"]]
     based = [name for name in at_edge if any(row["over"] == name for row in rows)]
     lines = [
-        f"The learning rate of {name} lies at the edge of its grid: a wider one may do better, and make the gains over it smaller."
+        f"The learning rate of {name} lies at the edge of its grid: a wider one may do better, and"
+        " make the gains over it smaller."
         for name in based
     ]
     if others := [name for name in at_edge if name not in based]:
         many = len(others) > 1
         lines.append(
-            f"The learning rate{'s' * many} of {', '.join(others)} lie{'s' * (not many)} at the edge of {'their grids' if many else 'its grid'}: a wider one may do better."
+            f"The learning rate{'s' * many} of {', '.join(others)} lie{'s' * (not many)} at the"
+            f" edge of {'their grids' if many else 'its grid'}: a wider one may do better."
         )
     return [*lines, *chosen_rates.edges(rates)]
 
@@ -75,10 +83,14 @@ def _flat(plan: Plan, targets: Mapping[str, Mapping[str, float]]) -> list[str]:
     for base, own in targets.items():
         shares = sorted(own, key=float)
         for early, late in pairwise(shares):
-            if not oriented(plan.target_metric, own[late]) < oriented(plan.target_metric, own[early]):
+            if not oriented(plan.target_metric, own[late]) < oriented(
+                plan.target_metric, own[early]
+            ):
                 lines.append(
-                    f"{base} no longer improves from {float(early):.0%} to {float(late):.0%} of its length ({own[early]:.4g}, then {own[late]:.4g}): chance decides who "
-                    f"reaches the later target, and when. Compare over fewer epochs, or by an earlier target (target_share={early})."
+                    f"{base} no longer improves from {float(early):.0%} to {float(late):.0%} of its"
+                    f" length ({own[early]:.4g}, then {own[late]:.4g}): chance decides who reaches"
+                    " the later target, and when. Compare over fewer epochs, or by an earlier"
+                    f" target (target_share={early})."
                 )
                 break
     return lines
@@ -87,7 +99,15 @@ def _flat(plan: Plan, targets: Mapping[str, Mapping[str, float]]) -> list[str]:
 def warns(line: str) -> bool:
     """Whether a sentence is one that a reader of several tasks at once must not miss."""
     return any(
-        word in line for word in ("DIVERGED", "too few", "One seed", "Without any", "the edge of", "no longer improves")
+        word in line
+        for word in (
+            "DIVERGED",
+            "too few",
+            "One seed",
+            "Without any",
+            "the edge of",
+            "no longer improves",
+        )
     )
 
 
@@ -95,25 +115,33 @@ def tone(line: str) -> str:
     """``worse``, ``better``, or nothing: what a sentence says of its arm."""
     if "HURTS" in line or "DIVERGED" in line:
         return "worse"
-    return "better" if "in fewer steps" in line and not any(word in line for word in ("ENDS ", "SLOWER")) else ""
+    return (
+        "better"
+        if "in fewer steps" in line and not any(word in line for word in ("ENDS ", "SLOWER"))
+        else ""
+    )
 
 
 def _without_forecasts(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each base that forecasters jump on: what the quickest arm that forecasts nothing makes of its target."""
+    """For each base that forecasters jump on: what the quickest arm that forecasts nothing makes of
+    its target.
+    """
     lines = []
     for base in rows:
         jumping = any(row["over"] == base["name"] and not _ignorant(row) for row in rows)
         others = [row for row in rows if _ignorant(row) and row["name"] != base["name"]]
         if not jumping or not others:
             continue
-        found = [(row["against"][base["name"]][plan.headline]["steps"], row["name"]) for row in others]
+        found = [
+            (row["against"][base["name"]][plan.headline]["steps"], row["name"]) for row in others
+        ]
         better = [pair for pair in found if pair[0]["clear"] and pair[0]["speed_up"][0] > 1]
         if better:
             steps, name = max(better, key=lambda pair: pair[0]["speed_up"][0])
             size = ratio(steps["speed_up"])
             lines.append(
-                f"Without any forecast {name} reaches the target of {base['name']} {size} as fast: a gain over {base['name']} is not a gain over "
-                f"what you could have anyway."
+                f"Without any forecast {name} reaches the target of {base['name']} {size} as fast:"
+                f" a gain over {base['name']} is not a gain over what you could have anyway."
             )
     return lines
 
@@ -127,13 +155,20 @@ def _over(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     against = row["against"][base["name"]][plan.headline]
     said = _effect(against)
     seconds = against["seconds"]
-    if row["alone"] and seconds["clear"] and seconds["speed_up"][0] < 1 < against["steps"]["speed_up"][0]:
+    if (
+        row["alone"]
+        and seconds["clear"]
+        and seconds["speed_up"][0] < 1 < against["steps"]["speed_up"][0]
+    ):
         said += f", and in seconds it is SLOWER: {ratio(seconds['speed_up'])}"
     said += _final(plan, row, base)
     if row["diverged"]:
         said += f". {row['diverged']} of its {len(plan.seeds)} runs DIVERGED"
     if row["jumps"] and row["jumps"]["refused"]:
-        said += f". Of its jumps {row['jumps']['accepted']:.3g} are taken and {row['jumps']['refused']:.3g} refused in a run"
+        said += (
+            f". Of its jumps {row['jumps']['accepted']:.3g} are taken and"
+            f" {row['jumps']['refused']:.3g} refused in a run"
+        )
     return f"{row['name']} over {base['name']} {said}."
 
 
@@ -150,7 +185,10 @@ def _final(plan: Plan, row: Mapping[str, Any], base: Mapping[str, Any]) -> str:
         where = "lower" if better == (metric.better == "lower") else "higher"
         sure = f": it {f'ends {where}' if better else f'ENDS {where.upper()}'}"
     size = shown(metric, final[metric.compare]).replace("×", "")
-    return f". Final {plan.split} {metric.name}, {pair(metric, base['name'], row['name'])}: {size}{sure}"
+    return (
+        f". Final {plan.split} {metric.name}, {pair(metric, base['name'], row['name'])}:"
+        f" {size}{sure}"
+    )
 
 
 def _effect(against: Mapping[str, Any]) -> str:
@@ -172,7 +210,9 @@ def _effect(against: Mapping[str, Any]) -> str:
     else:
         said = f"HURTS, it needs more steps: {size}"
     if against["before_any_jump"]:
-        said += f" ({against['before_any_jump']} of its {seeds} runs reach the target before they jump)"
+        said += (
+            f" ({against['before_any_jump']} of its {seeds} runs reach the target before they jump)"
+        )
     if base < seeds or arm < seeds:
         said += f" ({base} of {seeds} base runs reach the target, and {arm} of {seeds} of its own)"
     return said

@@ -1,4 +1,6 @@
-"""Some weights of a run at every snapshot: enough to tell how well forecasters would have forecast it."""
+"""Some weights of a run at every snapshot: enough to tell how well forecasters would have forecast
+it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -15,7 +17,9 @@ from nowcast.forecasters import Forecaster
 from nowcast.types import OPERATIONS, PyTree
 
 MOST = 20_000
-"""Weights of an operation that are kept, drawn once and for all of all its leaves; all of them where there are fewer."""
+"""Weights of an operation that are kept, drawn once and for all of all its leaves; all of them
+where there are fewer.
+"""
 
 Kept = Mapping[str, Sequence[Float[np.ndarray, "S _"]]]
 """By operation the snapshots of its leaves, of each the weights that are kept."""
@@ -39,12 +43,16 @@ class Samples:
 
     def add(self, params: PyTree) -> None:
         """One snapshot."""
-        flat = (np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(jax.device_get(params)))
+        flat = (
+            np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(jax.device_get(params))
+        )
         leaves = dict(zip(self._names, flat, strict=True))
         if not self._picks:
             for _, names in groupby(self._rows, _operation):
                 own = list(names)
-                self._picks |= dict(zip(own, _drawn([leaves[name].size for name in own]), strict=True))
+                self._picks |= dict(
+                    zip(own, _drawn([leaves[name].size for name in own]), strict=True)
+                )
         for name, rows in self._rows.items():
             rows.append(leaves[name][self._picks[name]])
 
@@ -78,10 +86,12 @@ def errors(
     every: int = 1,
     start: int = 0,
 ) -> dict[str, float]:
-    """By operation the error of the forecasts that a run's jumps would be made of, over that of staying: 1 is no better.
+    """By operation the error of the forecasts that a run's jumps would be made of, over that of
+    staying: 1 is no better.
 
-    Windows are those of :func:`nowcast.periodic`: W snapshots from the first one after ``start`` on, one window after another. The error is
-    the sum of the absolute ones, over all windows whose truth the run still has.
+    Windows are those of :func:`nowcast.periodic`: W snapshots from the first one after ``start``
+    on, one window after another. The error is the sum of the absolute ones, over all windows whose
+    truth the run still has.
     """
     found = {}
     for operation, leaves in samples.items():
@@ -112,4 +122,7 @@ def _drawn(sizes: Sequence[int]) -> list[Int[np.ndarray, "n"]]:
     picks = np.arange(total)
     if total > MOST:
         picks = np.sort(np.random.default_rng(0).choice(total, MOST, replace=False))
-    return [picks[(picks >= end - size) & (picks < end)] - (end - size) for size, end in zip(sizes, ends, strict=True)]
+    return [
+        picks[(picks >= end - size) & (picks < end)] - (end - size)
+        for size, end in zip(sizes, ends, strict=True)
+    ]

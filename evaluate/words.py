@@ -1,4 +1,6 @@
-"""The report's sentences: what was trained and how it was judged, what the signs and the tables mean."""
+"""The report's sentences: what was trained and how it was judged, what the signs and the tables
+mean.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +13,18 @@ def setting(results: Mapping[str, Any]) -> str:
     """What was trained, in a sentence, and whether a forecaster had seen it."""
     about, seeds = results["about"], len(results["protocol"]["seeds"])
     first = (
-        f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of {about['steps_per_epoch']} steps, a snapshot every {about['record_every']} steps, {seeds} paired "
-        f"seed{'s' * (seeds > 1)}, {protocol(results)} protocol."
+        f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of"
+        f" {about['steps_per_epoch']} steps, a snapshot every {about['record_every']} steps,"
+        f" {seeds} paired seed{'s' * (seeds > 1)}, {protocol(results)} protocol."
     )
-    left = [f"Left out, for want of its forecaster: {', '.join(about['left_out'])}."] if about["left_out"] else []
-    return " ".join([first, *_spacing(results), *(line for line in about["seen"] if "ALREADY" in line), *left])
+    left = (
+        [f"Left out, for want of its forecaster: {', '.join(about['left_out'])}."]
+        if about["left_out"]
+        else []
+    )
+    return " ".join(
+        [first, *_spacing(results), *(line for line in about["seen"] if "ALREADY" in line), *left]
+    )
 
 
 def protocol(results: Mapping[str, Any]) -> str:
@@ -31,7 +40,10 @@ def _spacing(results: Mapping[str, Any]) -> list[str]:
         jump = row["settings"]["jump"]
         if row["settings"]["forecaster"] and jump["every"] > 1:
             found.setdefault(jump["every"], []).append(row["name"])
-    return [f"Windows of snapshots {every} apart: {', '.join(names)}." for every, names in sorted(found.items())]
+    return [
+        f"Windows of snapshots {every} apart: {', '.join(names)}."
+        for every, names in sorted(found.items())
+    ]
 
 
 def _more(more: Mapping[str, Any]) -> str:
@@ -41,7 +53,9 @@ def _more(more: Mapping[str, Any]) -> str:
         if key == "task_config":
             key, value = "task", {k: v for k, v in value.items() if k != "_target_"}
         inside = (
-            ", ".join(f"{k} {v}" for k, v in value.items() if v is not None) if isinstance(value, Mapping) else value
+            ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+            if isinstance(value, Mapping)
+            else value
         )
         words.append(f"{key} {inside}".replace("_", " ").replace(" name ", " "))
     return f" ({'; '.join(words)})" if words else ""
@@ -52,15 +66,20 @@ def method(results: Mapping[str, Any]) -> list[str]:
     protocol, metric = results["protocol"], metrics.of(results)[0]
     first, last = (metrics.splits(results)[place] for place in (0, -1))
     lines = [
-        "Paired: all arms of a seed share initial weights and the order of the data, and are equal until the first jump (to rounding, where seeds train as one program)."
+        "Paired: all arms of a seed share initial weights and the order of the data, and are equal"
+        " until the first jump (to rounding, where seeds train as one program)."
     ]
     calibration = len(protocol["calibration_seeds"])
     if protocol["name"] == HONEST:
         lines += [
-            f"Targets come from {calibration} calibration seeds of the bases alone (seeds {protocol['calibration_seeds']}), were written down before any "
-            "other arm ran, and are what a base has reached, in the median, after 50, 75 and 95 % of its length. A target is crossed when "
-            f"the mean of {protocol['smoothing']} consecutive values is at or {'below' if metric.better == 'lower' else 'above'} it; a run that never crosses "
-            "counts with its full length.",
+            (
+                f"Targets come from {calibration} calibration seeds of the bases alone (seeds"
+                f" {protocol['calibration_seeds']}), were written down before any other arm ran,"
+                " and are what a base has reached, in the median, after 50, 75 and 95 % of its"
+                f" length. A target is crossed when the mean of {protocol['smoothing']} consecutive"
+                f" values is at or {'below' if metric.better == 'lower' else 'above'} it; a run"
+                " that never crosses counts with its full length."
+            ),
             f"Runs are judged by their {metric.name} on the {first} split as they go on"
             + (
                 f"; the {last} split is read once, at the end."
@@ -70,34 +89,50 @@ def method(results: Mapping[str, Any]) -> list[str]:
         ]
     else:
         lines.append(
-            f"By the WNN paper's protocol: the first crossing of an accuracy on the {last} split, at every snapshot, measured before a jump where there "
-            "is one. What should be read once decides, and the dip after a jump does not count: compare these numbers with the paper's, and no others."
+            f"By the WNN paper's protocol: the first crossing of an accuracy on the {last} split,"
+            " at every snapshot, measured before a jump where there is one. What should be read"
+            " once decides, and the dip after a jump does not count: compare these numbers with"
+            " the paper's, and no others."
         )
     return [
         *lines,
         *chosen_rates.method(results, metric, first),
         *_mixed(results),
-        "Speed-up: the geometric mean over seeds of the paired ratio, with a 95 % percentile bootstrap over seeds. The words are chosen by a stricter "
-        "test, a paired t-interval of the log-ratio, in which seeds scatter at least as the distance of two evaluations makes them. No correction is made for "
-        "the number of arms: of twenty that do nothing one is expected to stand out. Runs that diverged stay in, with their full length.",
-        f"Final {metric.name}: the last smoothed one, in the median over seeds; its {metric.compare} is paired. Equal seconds: where the faster of the two is "
-        "at its end.",
-        "Seconds are of training alone, with steps, snapshots' history and jumps, without compiling and evaluating. "
-        f"{SHARED} {BOUND}",
-    ]  # fmt: skip
+        (
+            "Speed-up: the geometric mean over seeds of the paired ratio, with a 95 % percentile"
+            " bootstrap over seeds. The words are chosen by a stricter test, a paired t-interval of"
+            " the log-ratio, in which seeds scatter at least as the distance of two evaluations"
+            " makes them. No correction is made for the number of arms: of twenty that do nothing"
+            " one is expected to stand out. Runs that diverged stay in, with their full length."
+        ),
+        (
+            f"Final {metric.name}: the last smoothed one, in the median over seeds; its"
+            f" {metric.compare} is paired. Equal seconds: where the faster of the two is at its"
+            " end."
+        ),
+        (
+            "Seconds are of training alone, with steps, snapshots' history and jumps, without"
+            f" compiling and evaluating. {SHARED} {BOUND}"
+        ),
+    ]
 
 
 def versions(results: Mapping[str, Any]) -> str:
     """And machines, on one line."""
     machines = [one for one in results["machines"] if one != "None"]
-    return ", ".join([*(f"{name} {version}" for name, version in results["versions"].items()), *machines])
+    return ", ".join(
+        [*(f"{name} {version}" for name, version in results["versions"].items()), *machines]
+    )
 
 
 SHARED = (
-    f"{tables.SHARED} marks seconds of runs that did not have the machine to themselves: read them as no more than a hint "
-    "(workers=1 measures them)."
+    f"{tables.SHARED} marks seconds of runs that did not have the machine to themselves: read them"
+    " as no more than a hint (workers=1 measures them)."
 )
-BOUND = "≥ and ≤: runs that do not reach the target, of the base or of the arm, count with their whole length, so that the ratio is no more than a bound."
+BOUND = (
+    "≥ and ≤: runs that do not reach the target, of the base or of the arm, count with their whole"
+    " length, so that the ratio is no more than a bound."
+)
 
 BEYOND = (
     "≥ and ≤: seeds whose final value lies beyond the base's longest or shortest runs count with "
@@ -114,32 +149,38 @@ def metrics_table(results: Mapping[str, Any]) -> str:
     used = dict.fromkeys(kinds[metric.compare] for metric in metrics.of(results))
     said = " and ".join(used)
     return (
-        f"{said[0].upper()}{said[1:]}, with 95 % intervals. Equal seconds: where the faster of the two is at its end."
+        f"{said[0].upper()}{said[1:]}, with 95 % intervals. Equal seconds: where the faster of the"
+        " two is at its end."
     )
 
 
 EVERYTHING = (
-    "The same runs, all to one base's target. What a tuned base gains over a constant rate, any arm over it has for nothing: "
-    "a gain over a constant rate is not a gain over what you could have anyway."
+    "The same runs, all to one base's target. What a tuned base gains over a constant rate, any arm"
+    " over it has for nothing: a gain over a constant rate is not a gain over what you could have"
+    " anyway."
 )
 SWEEP = (
-    "Arms over bases that differ in their learning rate alone, each over its own: what they gain there, with 95 % intervals (above 1: faster, better). Rates that are higher "
-    "may be better without any arm: the tables below have every arm against every base."
+    "Arms over bases that differ in their learning rate alone, each over its own: what they gain"
+    " there, with 95 % intervals (above 1: faster, better). Rates that are higher may be better"
+    " without any arm: the tables below have every arm against every base."
 )
 JUMPS = (
-    "What runs are judged by, right after a jump, over the one right before it (or less it), the median and the worst over all jumps of all runs; "
-    "and the steps until it was back (as far as evaluations can tell; those that never came back count to the end of the run)."
+    "What runs are judged by, right after a jump, over the one right before it (or less it), the"
+    " median and the worst over all jumps of all runs; and the steps until it was back (as far as"
+    " evaluations can tell; those that never came back count to the end of the run)."
 )
 
 
 FOREST = (
-    "Each arm over its own base, with 95 % intervals; at the right the runs that reached the target. "
-    "Blue: faster; red: slower; grey: no difference that these seeds can show, by the stricter test that chooses the words."
+    "Each arm over its own base, with 95 % intervals; at the right the runs that reached the"
+    " target. Blue: faster; red: slower; grey: no difference that these seeds can show, by the"
+    " stricter test that chooses the words."
 )
 FORECASTS = (
-    "On the runs of the base, which never jump: the absolute error of the forecasts over that of the last value, by operation. Below 1: better than "
-    "staying; 1: no better. Windows are where the arm's own jumps would be; geometric mean over seeds with 95 % intervals. "
-    "A forecaster that is not here has no window with its horizon in such a run."
+    "On the runs of the base, which never jump: the absolute error of the forecasts over that of"
+    " the last value, by operation. Below 1: better than staying; 1: no better. Windows are where"
+    " the arm's own jumps would be; geometric mean over seeds with 95 % intervals. A forecaster"
+    " that is not here has no window with its horizon in such a run."
 )
 
 
@@ -148,23 +189,35 @@ def target(results: Mapping[str, Any], base: str) -> str:
     headline = results["protocol"]["headline"]
     value = results["targets"][base][headline]
     if results["protocol"]["name"] != HONEST:
-        return f"Target: {100 * value:g} % on the {metrics.splits(results)[-1]} set, first crossing, before a jump."
+        return (
+            f"Target: {100 * value:g} % on the {metrics.splits(results)[-1]} set, first crossing,"
+            " before a jump."
+        )
     metric, split = metrics.of(results)[0], metrics.splits(results)[0]
-    return f"Target: {split} {metric.name} {tables.number(value)}, where {base} is after {float(headline):.0%} of its length."
+    return (
+        f"Target: {split} {metric.name} {tables.number(value)}, where {base} is after"
+        f" {float(headline):.0%} of its length."
+    )
 
 
 def curves(results: Mapping[str, Any]) -> str:
     """How to read the picture of the runs."""
     protocol = results["protocol"]["name"]
-    when, metric = "after" if protocol == HONEST else "before", target_metric(metrics.of(results), protocol)
+    when, metric = (
+        "after" if protocol == HONEST else "before",
+        target_metric(metrics.of(results), protocol),
+    )
     loss = metric.better == "lower" and metric.compare == "ratio"
     beyond = (
-        " What lies above twice the initial value, or diverged, leaves the panel; the table of jumps gives its size."
+        " What lies above twice the initial value, or diverged, leaves the panel; the table of"
+        " jumps gives its size."
     )
     return (
-        f"Median and quartiles over seeds, measured {when} a jump where there is one. Triangles: jumps. Dashed: the target. Dots: the median "
-        "crossing, where most runs cross."
-    ) + beyond * loss
+        f"Median and quartiles over seeds, measured {when} a jump where there is one. Triangles:"
+        " jumps. Dashed: the target. Dots: the median crossing, where most runs cross."
+        + beyond
+        * loss
+    )
 
 
 def costs(results: Mapping[str, Any]) -> str:
@@ -174,8 +227,8 @@ def costs(results: Mapping[str, Any]) -> str:
         said += f" {tables.SHARED}: not all of these runs had the machine to themselves."
     if results["cost"]:
         said += (
-            " A learned forecaster pays after so many runs: the seconds of its fit and of training its corpus, over those that it saves "
-            "a run on the way to the target."
+            " A learned forecaster pays after so many runs: the seconds of its fit and of training"
+            " its corpus, over those that it saves a run on the way to the target."
         )
     return said
 
@@ -184,25 +237,34 @@ def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
     """What runs were trained apart, and what the signs in these lines mean."""
     beyond = BEYOND if BUDGET in results else BOUND
     said = {tables.SHARED: SHARED, "≥": beyond, "≤": beyond}
-    marks = dict.fromkeys(meaning for sign, meaning in said.items() if any(sign in line for line in lines))
+    marks = dict.fromkeys(
+        meaning for sign, meaning in said.items() if any(sign in line for line in lines)
+    )
     return [f"- {note}" for note in [*_mixed(results), *marks]]
 
 
 def _mixed(results: Mapping[str, Any]) -> list[str]:
     """That an arm and its base, with one seed, were trained on machines that differ, if so."""
-    machines = {name: [run.get("machine") for run in runs] for name, runs in results["curves"].items()}
+    machines = {
+        name: [run.get("machine") for run in runs] for name, runs in results["curves"].items()
+    }
     apart = []
     for row in results["arms"]:
         places = zip(
-            results["protocol"]["seeds"], machines[row["name"]], machines[row["over"] or row["name"]], strict=True
+            results["protocol"]["seeds"],
+            machines[row["name"]],
+            machines[row["over"] or row["name"]],
+            strict=True,
         )
         if seeds := [str(seed) for seed, own, base in places if own != base]:
             apart.append(f"{row['name']} (seed {', '.join(seeds)})")
     if not apart:
         return []
     return [
-        f"Trained on another machine than the base, or on another number of cores: {', '.join(apart)}. Where that rounds otherwise runs part at the first step "
-        "and not at the first jump, so that two runs alone would differ too: remove one of the two from runs/ and give the command again."
+        "Trained on another machine than the base, or on another number of cores:"
+        f" {', '.join(apart)}. Where that rounds otherwise runs part at the first step and not at"
+        " the first jump, so that two runs alone would differ too: remove one of the two from"
+        " runs/ and give the command again."
     ]
 
 

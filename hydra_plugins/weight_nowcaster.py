@@ -1,4 +1,6 @@
-"""What Hydra finds by itself, and only in a folder of this name: a sweeper that ends a command once."""
+"""What Hydra finds by itself, and only in a folder of this name: a sweeper that ends a command
+once.
+"""
 
 from contextlib import nullcontext
 from typing import Any

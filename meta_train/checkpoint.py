@@ -1,8 +1,9 @@
 """Going on after a kill: the newest progress of a fit, beside the bundle it will become.
 
-``BUNDLE.checkpoint/`` holds Orbax checkpoints, one folder a step, and ``progress.json``, written after them, which says which one
-counts, of which configuration it is, and the curves so far. It is removed when the bundle is written. The first evaluation is saved,
-and later ones as often as takes a twentieth of the time.
+``BUNDLE.checkpoint/`` holds Orbax checkpoints, one folder a step, and ``progress.json``, written
+after them, which says which one counts, of which configuration it is, and the curves so far. It is
+removed when the bundle is written. The first evaluation is saved, and later ones as often as takes
+a twentieth of the time.
 """
 
 import json
@@ -44,8 +45,13 @@ class Checkpoint:
         check_utf8(f"bundle {bundle!r}", self.folder)
         check_writable(f"bundle {bundle!r}", self.folder)
         ours = re.compile(r"\d+(\..*)?|\.?progress\.json.*|lock")
-        if self.folder.exists() and not all(ours.fullmatch(item.name) for item in self.folder.iterdir()):
-            raise UserError(f"{self.folder} holds something else, and checkpoints go there; choose another bundle=…")
+        if self.folder.exists() and not all(
+            ours.fullmatch(item.name) for item in self.folder.iterdir()
+        ):
+            raise UserError(
+                f"{self.folder} holds something else, and checkpoints go there; choose another"
+                " bundle=…"
+            )
 
     def __enter__(self) -> "Checkpoint":
         together(self._take)
@@ -72,7 +78,9 @@ class Checkpoint:
             return None
         trees = {name: getattr(like, name) for name in TREES}
         try:
-            packed = ocp.load(self._path(plain["step"]), jax.tree.map(_everywhere, jax.eval_shape(_packed, trees)))
+            packed = ocp.load(
+                self._path(plain["step"]), jax.tree.map(_everywhere, jax.eval_shape(_packed, trees))
+            )
             loaded = _unpacked(packed, trees)
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
             raise self._damaged(f"step {plain['step']}: {first_line(error)}") from None
@@ -87,7 +95,9 @@ class Checkpoint:
         path = self._path(progress.step)
         with self._pace.timed():
             if is_first():
-                shutil.rmtree(path, ignore_errors=True)  # of a fit that was killed before it was named
+                shutil.rmtree(
+                    path, ignore_errors=True
+                )  # of a fit that was killed before it was named
             together(lambda: self._write(path, progress))
 
     def _write(self, path: Path, progress: Progress) -> None:
@@ -100,7 +110,9 @@ class Checkpoint:
             replace(self._index, json.dumps({"configuration": self._configuration, **plain}) + "\n")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
-            raise UserError(f"cannot write {self.folder} ({reason}); make room and give the command again") from None
+            raise UserError(
+                f"cannot write {self.folder} ({reason}); make room and give the command again"
+            ) from None
         for old in self.folder.iterdir():
             if old.name not in (path.name, self._index.name, "lock"):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -115,7 +127,10 @@ class Checkpoint:
             self._lock = lock(
                 self.folder,
                 "bundle",
-                taken=f"{self.folder}: another command is fitting this bundle; wait for it, or give another bundle=",
+                taken=(
+                    f"{self.folder}: another command is fitting this bundle; wait for it, or give"
+                    " another bundle="
+                ),
                 cure="fit on a file system that has locks and room",
             )
 
@@ -128,7 +143,10 @@ class Checkpoint:
             differs = {key for key in {*index["configuration"], *self._configuration}
                        if index["configuration"].get(key) != self._configuration.get(key)}  # fmt: skip
             plain = {key: index[key] for key in PLAIN}
-            if len(plain["lowest"]) != len(like.lowest) or plain["curves"].keys() != like.curves.keys():
+            if (
+                len(plain["lowest"]) != len(like.lowest)
+                or plain["curves"].keys() != like.curves.keys()
+            ):
                 raise ValueError("other networks")
             if len({len(curve) for curve in plain["curves"].values()}) != 1:
                 raise ValueError("curves of different lengths")
@@ -142,7 +160,8 @@ class Checkpoint:
                 for key in sorted(differs)
             )
             raise UserError(
-                f"{self.folder} is of a fit with {said}; give that configuration again, or remove the folder to begin anew"
+                f"{self.folder} is of a fit with {said}; give that configuration again, or remove"
+                " the folder to begin anew"
             )
         return plain
 
@@ -155,7 +174,9 @@ class Checkpoint:
 
 @jax.jit
 def _packed(tree: PyTree) -> dict[str, jax.Array]:
-    """All leaves of each dtype, one after another: Orbax takes as long for a number as for a network."""
+    """All leaves of each dtype, one after another: Orbax takes as long for a number as for a
+    network.
+    """
     found: dict[str, list[jax.Array]] = {}
     for leaf in map(jnp.asarray, jax.tree.leaves(tree)):
         found.setdefault(leaf.dtype.name, []).append(leaf.ravel())

@@ -20,7 +20,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
 }
-"""What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``."""
+"""What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``.
+"""
 LEAVES = 64
 """Leaves drawn from one run at a time: their rows are long."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
@@ -28,7 +29,9 @@ COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_
 
 @dataclass
 class MetaTrainConfig:
-    """One fit: corpora in, a bundle out. Where a key may be None, it is the forecaster's own; see ``RECIPES``."""
+    """One fit: corpora in, a bundle out. Where a key may be None, it is the forecaster's own; see
+    ``RECIPES``.
+    """
 
     corpus: Any
     bundle: str
@@ -53,18 +56,43 @@ class MetaTrainConfig:
     def __post_init__(self) -> None:
         one_of("forecaster", self.forecaster, LEARNED)
         ahead = self.kind.longest or self.kind.horizon
-        recipe = COMMON | RECIPES.get(self.forecaster, {}) | {"window": self.kind.window, "horizon": ahead}
+        recipe = (
+            COMMON
+            | RECIPES.get(self.forecaster, {})
+            | {"window": self.kind.window, "horizon": ahead}
+        )
         for key, value in recipe.items():
             setattr(self, key, value if getattr(self, key) is None else getattr(self, key))
         self.corpus = [self.corpus] if isinstance(self.corpus, str) else self.corpus
-        paths = isinstance(self.corpus, list) and self.corpus and all(isinstance(c, str) and c for c in self.corpus)
-        require(bool(paths), "corpus", self.corpus, "must be a corpus's path, or a list of them: corpus=[a,b]")
-        place = bool(self.bundle) and "://" not in self.bundle and Path(self.bundle).name not in ("", "..")
+        paths = (
+            isinstance(self.corpus, list)
+            and self.corpus
+            and all(isinstance(c, str) and c for c in self.corpus)
+        )
+        require(
+            bool(paths),
+            "corpus",
+            self.corpus,
+            "must be a corpus's path, or a list of them: corpus=[a,b]",
+        )
+        place = (
+            bool(self.bundle)
+            and "://" not in self.bundle
+            and Path(self.bundle).name not in ("", "..")
+        )
         require(place, "bundle", repr(self.bundle), "must be the path of a folder of its own")
         self.bundle = at_home(self.bundle)
-        require(3 <= self.rule.window <= 1000, "window", self.window, "must be 3 to 1000 snapshots; the paper's is 5")
         require(
-            1 <= self.rule.horizon <= 10**5, "horizon", self.horizon, "must be 1 snapshot or more; the paper's is 5"
+            3 <= self.rule.window <= 1000,
+            "window",
+            self.window,
+            "must be 3 to 1000 snapshots; the paper's is 5",
+        )
+        require(
+            1 <= self.rule.horizon <= 10**5,
+            "horizon",
+            self.horizon,
+            "must be 1 snapshot or more; the paper's is 5",
         )
         self._check_served_by()
         one_of("sampling", str(self.sampling), SAMPLING)
@@ -76,7 +104,9 @@ class MetaTrainConfig:
             f"{self.forecaster} {whole}",
         )
         for key, most in (("steps", 10**9), ("patience", 10**9)):
-            require(1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}")
+            require(
+                1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}"
+            )
         size = self.settings.batch_size
         fits = 1 <= size <= 10**6 and size % SLOTS == 0
         require(
@@ -85,7 +115,12 @@ class MetaTrainConfig:
             size,
             f"must be a multiple of {SLOTS}, up to a million: {SLOTS} places give equally many",
         )
-        require(0 < self.validation_share < 1, "validation_share", self.validation_share, "must be between 0 and 1")
+        require(
+            0 < self.validation_share < 1,
+            "validation_share",
+            self.validation_share,
+            "must be between 0 and 1",
+        )
         check_seed("seed", self.seed)
         check_rate("learning_rate", self.settings.learning_rate)
         if self.log is not None:
@@ -104,15 +139,29 @@ class MetaTrainConfig:
             require(network is None or named, "served_by", changes, cure)
         self.asked = {network for network in changes.values() if network}
         self.served_by = {**self.kind.mapping, **changes}
-        require(any(self.served_by.values()), "served_by", self.served_by, "leaves nothing to forecast")
+        require(
+            any(self.served_by.values()), "served_by", self.served_by, "leaves nothing to forecast"
+        )
 
     def _check_processes(self) -> None:
         count = self.processes if isinstance(self.processes, int) else 0
-        require(count >= 1, "processes", self.processes, "must be 1 or more, or auto: as Slurm or a TPU pod says")
-        require(0 <= self.process < count, "process", self.process, f"must be 0 to {count - 1}: processes={count}")
+        require(
+            count >= 1,
+            "processes",
+            self.processes,
+            "must be 1 or more, or auto: as Slurm or a TPU pod says",
+        )
+        require(
+            0 <= self.process < count,
+            "process",
+            self.process,
+            f"must be 0 to {count - 1}: processes={count}",
+        )
         cure = "several processes need the address of the first, such as coordinator=10.0.0.1:12345"
         host, _, port = (self.coordinator or "").rpartition(":")
-        require(count == 1 or (bool(host) and port.isdigit()), "coordinator", self.coordinator, cure)
+        require(
+            count == 1 or (bool(host) and port.isdigit()), "coordinator", self.coordinator, cure
+        )
 
     @property
     def kind(self) -> type[Learned]:
@@ -122,11 +171,15 @@ class MetaTrainConfig:
     @property
     def rule(self) -> Rule:
         """What its windows are."""
-        return Rule(cast(int, self.window), cast(int, self.horizon), self.kind.many, self.kind.from_start)
+        return Rule(
+            cast(int, self.window), cast(int, self.horizon), self.kind.many, self.kind.from_start
+        )
 
     @property
     def settings(self) -> Settings:
         """How it is fitted."""
-        steps, size, rate = cast(tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate))
+        steps, size, rate = cast(
+            tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate)
+        )
         handful = {} if self.kind.elementwise else {"handful": LEAVES}
         return Settings(steps, size, rate, self.seed, self.patience, **handful)

@@ -35,7 +35,9 @@ from nowcast.forecasters import Learned
 from nowcast.types import OPERATIONS, UserError
 
 SCORED, WATCHED = 200_000, 16_384
-"""Windows that the scores of an operation are from, and that decide when to stop, over all runs: about so many."""
+"""Windows that the scores of an operation are from, and that decide when to stop, over all runs:
+about so many.
+"""
 SCORED_LEAVES = 20_000
 """The same of leaves."""
 NOT_OF_THE_FIT = ("bundle", "corpus", "log", "max_minutes", "processes", "process", "coordinator")
@@ -45,7 +47,9 @@ class Outcome(NamedTuple):
     """What became of a meta-training."""
 
     card: dict[str, Any] | None
-    """The bundle's card: what it is, on which corpora (by hash), scores, versions, command; None: the fit was stopped."""
+    """The bundle's card: what it is, on which corpora (by hash), scores, versions, command; None:
+    the fit was stopped.
+    """
     stopped: str = ""
     exit_code: int = 0
 
@@ -66,9 +70,11 @@ class Data(NamedTuple):
 
 
 def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
-    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card; ``command`` is noted in it.
+    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card;
+    ``command`` is noted in it.
 
-    A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and ends in the same parameters.
+    A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and
+    ends in the same parameters.
     """
     processes.join(config.processes, config.process, config.coordinator)
     data = processes.together(lambda: read(config))
@@ -76,7 +82,8 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     hashes = sorted({part["hash"] for part in data.about["parts"]})
     identity |= {"corpora": hashes}
     processes.check_alike(
-        identity | {"bundle": config.bundle}, "give all of them the same command and the same corpora"
+        identity | {"bundle": config.bundle},
+        "give all of them the same command and the same corpora",
     )
     with (
         processes.together(lambda: Checkpoint(config.bundle, identity)) as checkpoint,
@@ -89,8 +96,13 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
     forecaster = assemble(config, data.networks, progress)
     still = [operation for operation in OPERATIONS if not forecaster.serves(operation)]
-    configs, longest = [run.config for run in data.training], max(run.snapshots for run in data.training)
-    validation, held_out = (validate.scores(forecaster, drawn) for drawn in (data.validation, data.held_out))
+    configs, longest = (
+        [run.config for run in data.training],
+        max(run.snapshots for run in data.training),
+    )
+    validation, held_out = (
+        validate.scores(forecaster, drawn) for drawn in (data.validation, data.held_out)
+    )
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
         "command": command,
@@ -102,7 +114,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         "steps": progress.step,
         "seconds": round(seconds, 1),
         "curves": progress.curves,
-        "versions": {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")},
+        "versions": {
+            name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")
+        },
     }
     card = processes.together(lambda: _saved(forecaster, config.bundle, card))
     checkpoint.remove()
@@ -110,7 +124,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
 
 
 def read(config: MetaTrainConfig) -> Data:
-    """Check the bundle's place, open the corpora, split their runs, and draw what the scores are from."""
+    """Check the bundle's place, open the corpora, split their runs, and draw what the scores are
+    from.
+    """
     bundle.check_destination(config.bundle)
     named = f"corpus={', '.join(config.corpus)}"
     corpora = [corpus.open(path) for path in config.corpus]
@@ -121,39 +137,67 @@ def read(config: MetaTrainConfig) -> Data:
     parts = validate.split(runs, config.validation_share, config.keep_out, config.seed)
     if not parts.training or not parts.validation:
         raise UserError(
-            f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for validation, besides {len(parts.held_out)} "
-            f"of keep_out=[{','.join(config.keep_out)}]; collect 2 or more of one task, that differ in more than epochs and record_every"
+            f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for"
+            f" validation, besides {len(parts.held_out)} of keep_out=[{','.join(config.keep_out)}];"
+            " collect 2 or more of one task, that differ in more than epochs and record_every"
         )
     train, checked = (_source(config, some, config.served_by) for some in parts[:2])
     longest = max(_ahead(run, config.rule) for run in parts.training)
     if config.kind.many and config.rule.horizon > longest > 0:
         raise UserError(
-            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest} snapshots after them; "
-            f"give horizon={longest}, or collect longer runs"
+            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest}"
+            f" snapshots after them; give horizon={longest}, or collect longer runs"
         )
     networks = _networks(config, train, checked)
     watched = validate.draw(checked, networks, WATCHED, config.seed)
-    each = {operation: operation for operation, network in config.served_by.items() if network in networks}
+    each = {
+        operation: operation
+        for operation, network in config.served_by.items()
+        if network in networks
+    }
     validation, held_out = (
         validate.draw(
-            _source(config, some, each), list(each), SCORED if config.kind.elementwise else SCORED_LEAVES, config.seed
+            _source(config, some, each),
+            list(each),
+            SCORED if config.kind.elementwise else SCORED_LEAVES,
+            config.seed,
         )
         for some in parts[1:]
     )
     joined = {name: np.concatenate(windows) for name, windows in watched.items()}
-    return Data(networks, train, joined, validation, held_out, parts.training, _described(config, corpora, parts))
+    return Data(
+        networks,
+        train,
+        joined,
+        validation,
+        held_out,
+        parts.training,
+        _described(config, corpora, parts),
+    )
 
 
-def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop) -> tuple[Progress, int]:
-    """Fit from the checkpoint on, to the end or to where it is stopped; that, and the step at which it began."""
+def fit(
+    config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop
+) -> tuple[Progress, int]:
+    """Fit from the checkpoint on, to the end or to where it is stopped; that, and the step at which
+    it began.
+    """
     rule, settings = config.rule, config.settings
     fresh = trainer.start(config.kind, data.networks, rule.window, rule.horizon, settings)
     begun = progress = checkpoint.load(fresh) or fresh
-    write = processes.together(lambda: log.start(config.log if processes.is_first() else None, config.bundle))
-    going: dict[str, Any] = {"initial": begun.step, "desc": f"meta-train {config.forecaster}", "unit": "step"}
+    write = processes.together(
+        lambda: log.start(config.log if processes.is_first() else None, config.bundle)
+    )
+    going: dict[str, Any] = {
+        "initial": begun.step,
+        "desc": f"meta-train {config.forecaster}",
+        "unit": "step",
+    }
     with tqdm(total=settings.steps, disable=not processes.is_first(), **going) as bar:
         try:
-            for progress in trainer.fit(config.kind, data.networks, data.train, data.watched, settings, begun):
+            for progress in trainer.fit(
+                config.kind, data.networks, data.train, data.watched, settings, begun
+            ):
                 bar.update(progress.step - bar.n)
                 lowest = zip(data.networks, progress.lowest, strict=True)
                 bar.set_postfix_str(" ".join(f"{name} {error:.4f}" for name, error in lowest))
@@ -166,15 +210,20 @@ def fit(config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop)
         except trainer.NotFinite as error:
             if progress.step > begun.step:
                 checkpoint.save(progress)
-            good = f"the last good checkpoint is step {progress.step}; remove {checkpoint.folder} and"
+            good = (
+                f"the last good checkpoint is step {progress.step}; remove {checkpoint.folder} and"
+            )
             raise UserError(
-                f"meta-training: {error}; {good if progress.step else 'no checkpoint yet;'} lower learning_rate={config.learning_rate:g}"
+                f"meta-training: {error}; {good if progress.step else 'no checkpoint yet;'} lower"
+                f" learning_rate={config.learning_rate:g}"
             ) from None
     return progress, begun.step
 
 
 def distinct(corpora: Sequence[Corpus]) -> list[Run]:
-    """All runs, in an order of their own; one that lies in several corpora is taken once, or it could be fitted to and validated on."""
+    """All runs, in an order of their own; one that lies in several corpora is taken once, or it
+    could be fitted to and validated on.
+    """
     found = {json.dumps(run.config, sort_keys=True): run for opened in corpora for run in opened}
     return [found[key] for key in sorted(found)]
 
@@ -183,10 +232,17 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
     """The forecaster with the best parameters of each network."""
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
-    served = {operation: name if name in networks else None for operation, name in config.served_by.items()}
-    longest = config.rule.horizon  # of many it was fitted to all up to that one; what it takes unasked is its own
+    served = {
+        operation: name if name in networks else None
+        for operation, name in config.served_by.items()
+    }
+    longest = (
+        config.rule.horizon
+    )  # of many it was fitted to all up to that one; what it takes unasked is its own
     horizon = min(longest, config.kind.horizon) if config.kind.many else longest
-    return config.kind(params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served)
+    return config.kind(
+        params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served
+    )
 
 
 def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +267,9 @@ def _holds(run: Run) -> str:
     return f"a sample of {max(sampled)} weights a leaf" if sampled else "all weights"
 
 
-def _source(config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]) -> Source:
+def _source(
+    config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]
+) -> Source:
     """Where the forecaster's examples come from."""
     if config.kind.elementwise:
         return Windows(runs, served_by, config.rule, config.sampling)
@@ -223,7 +281,8 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
     found = sorted(train.runs)
     if found != sorted(checked.runs):
         raise UserError(
-            f"corpus: training runs have weights for {found}, validation runs for {sorted(checked.runs)}; collect more runs"
+            f"corpus: training runs have weights for {found}, validation runs for"
+            f" {sorted(checked.runs)}; collect more runs"
         )
     if not found or not config.asked <= set(found):
         missing = ", ".join(sorted(config.asked - set(found)) or ["any of these"])
@@ -234,22 +293,35 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
     return found
 
 
-def _described(config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts) -> dict[str, Any]:
+def _described(
+    config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts
+) -> dict[str, Any]:
     """What the card says about where the windows come from."""
     each = [
         {"path": path, "hash": opened.hash, "runs": len(opened)}
         for path, opened in zip(config.corpus, corpora, strict=True)
     ]
-    runs, hashes = [run for some in parts for run in some], sorted(opened.hash for opened in corpora)
-    lies = {id(run): path for path, opened in zip(config.corpus, corpora, strict=True) for run in opened}
+    runs, hashes = (
+        [run for some in parts for run in some],
+        sorted(opened.hash for opened in corpora),
+    )
+    lies = {
+        id(run): path for path, opened in zip(config.corpus, corpora, strict=True) for run in opened
+    }
     return {
         "path": ", ".join(config.corpus),
-        "hash": hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest(),
+        "hash": (
+            hashes[0]
+            if len(hashes) == 1
+            else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        ),
         "parts": each,
         "runs": len(runs),
         "seconds": _seconds(runs),
         "tasks": sorted({run.config["task"] for run in parts.training}),
-        "commands": list(dict.fromkeys(run.info.get("command") for run in runs if run.info.get("command"))),
+        "commands": list(
+            dict.fromkeys(run.info.get("command") for run in runs if run.info.get("command"))
+        ),
         "training_runs": len(parts.training),
         "validation_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.validation],
         "held_out_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.held_out],

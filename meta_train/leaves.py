@@ -1,13 +1,17 @@
-"""Leaves: the training examples of a forecaster of whole leaves, drawn from trajectories as inner products.
+"""Leaves: the training examples of a forecaster of whole leaves, drawn from trajectories as inner
+products.
 
-An example is a leaf at a moment: W snapshots with a stride of 1, 2 or 4 (so one corpus shows many distances between two snapshots), and the snapshots that come after at
-the same stride. Of these it holds no weights, only what a squared error needs: with ``dᵢ`` the W−1 increments of the window
-and ``y_h`` the displacement from its last snapshot to the one ``h`` later, a row is ::
+An example is a leaf at a moment: W snapshots with a stride of 1, 2 or 4 (so one corpus shows many
+distances between two snapshots), and the snapshots that come after at the same stride. Of these it
+holds no weights, only what a squared error needs: with ``dᵢ`` the W−1 increments of the window and
+``y_h`` the displacement from its last snapshot to the one ``h`` later, a row is ::
 
     ⟨dᵢ, dⱼ⟩, (W−1)²  |  ⟨dᵢ, y_h⟩, horizons × (W−1)  |  ⟨y_h, y_h⟩, horizons
 
-all over the mean of ``⟨dᵢ, dᵢ⟩``. Targets past a run's end, or not finite, are NaN. A task is as likely as any other, then a run of it, then a leaf of the network, then a stride
-and a moment. A run is read once, and of each leaf the S × S inner products of its S snapshots are kept: memory grows with runs, not with weights.
+all over the mean of ``⟨dᵢ, dᵢ⟩``. Targets past a run's end, or not finite, are NaN. A task is as
+likely as any other, then a run of it, then a leaf of the network, then a stride and a moment. A run
+is read once, and of each leaf the S × S inner products of its S snapshots are kept: memory grows
+with runs, not with weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +29,19 @@ from nowcast.types import UserError
 STRIDES = (1, 2, 4)
 """Snapshots of the run from one of the window to the next."""
 LEAST = 1e-24
-"""The mean square of a leaf's increments, per weight, from which on it counts as moving: below is rounding."""
+"""The mean square of a leaf's increments, per weight, from which on it counts as moving: below is
+rounding.
+"""
 CANCELLED = 1e-12
-"""The same over that of its displacement in the run so far, from which differences of inner products are taken: below they are rounding, as
-in a network that died and stands still."""
+"""The same over that of its displacement in the run so far, from which differences of inner
+products are taken: below they are rounding, as in a network that died and stands still.
+"""
 
 
 class Leaves(Source):
-    """Draws examples of some runs, leaf by leaf; the targets of its rule are at 1, 2, …, ``rule.horizon``."""
+    """Draws examples of some runs, leaf by leaf; the targets of its rule are at 1, 2, …,
+    ``rule.horizon``.
+    """
 
     what = "leaves"
 
@@ -44,13 +53,16 @@ class Leaves(Source):
     def _check(self, run: Run) -> None:
         if any(leaf.columns < leaf.size for leaf in run.leaves):
             raise UserError(
-                f"corpus: run {run.id} holds a sample of each leaf (sample={max(leaf.columns for leaf in run.leaves)}), and this "
-                "forecaster takes leaves as a whole: give forecaster=wnn, or collect with record=gram in the place of sample"
+                f"corpus: run {run.id} holds a sample of each leaf"
+                f" (sample={max(leaf.columns for leaf in run.leaves)}), and this forecaster takes"
+                " leaves as a whole: give forecaster=wnn, or collect with record=gram in the place"
+                " of sample"
             )
         if (band := reach(run)) < self.rule.window:
             raise UserError(
-                f"corpus: run {run.id} holds inner products of snapshots up to {band} apart, and window={self.rule.window} needs "
-                f"{self.rule.window}; give a smaller window, or collect with band={self.rule.window} or more"
+                f"corpus: run {run.id} holds inner products of snapshots up to {band} apart, and"
+                f" window={self.rule.window} needs {self.rule.window}; give a smaller window, or"
+                f" collect with band={self.rule.window} or more"
             )
 
     @property
@@ -60,7 +72,12 @@ class Leaves(Source):
         return moved * moved + horizons * moved + horizons
 
     def _draw(
-        self, run: Run, network: str, size: int, place: np.random.Generator, rng: np.random.Generator
+        self,
+        run: Run,
+        network: str,
+        size: int,
+        place: np.random.Generator,
+        rng: np.random.Generator,
     ) -> Float[np.ndarray, "some columns"]:
         products = self._of(run, network)
         window, horizon = self.rule.window, self.rule.horizon
@@ -81,9 +98,15 @@ class Leaves(Source):
         with np.errstate(invalid="ignore", divide="ignore"):
             gram = np.diff(np.diff(between(inside, inside), axis=1), axis=2)
             itself = np.arange(window - 1)
-            gram[:, itself, itself] = np.maximum(gram[:, itself, itself], 0)  # of an increment that rounding hides
+            gram[:, itself, itself] = np.maximum(
+                gram[:, itself, itself], 0
+            )  # of an increment that rounding hides
             along = np.diff(between(inside, after) - between(inside, last), axis=1)
-            square = products[leaf, after, after] - 2 * products[leaf, after, last] + products[leaf, last, last]
+            square = (
+                products[leaf, after, after]
+                - 2 * products[leaf, after, last]
+                + products[leaf, last, last]
+            )
             unit = np.trace(gram, axis1=1, axis2=2)[:, None] / (window - 1)
             targets = np.swapaxes(along, 1, 2), square[..., None]
             parts = (np.where(there[..., None], part, np.nan).reshape(size, -1) for part in targets)
@@ -105,7 +128,9 @@ class Leaves(Source):
 
 
 def split(rows: Any, window: int) -> tuple[Any, Any, Any]:
-    """What rows hold: the products of increments ``(N, D, D)``, with displacements ``(N, H, D)``, and of those ``(N, H)``; D = W − 1."""
+    """What rows hold: the products of increments ``(N, D, D)``, with displacements ``(N, H, D)``,
+    and of those ``(N, H)``; D = W − 1.
+    """
     moved = window - 1
     horizons = (rows.shape[1] - moved * moved) // (moved + 1)
     ends = moved * moved, moved * (moved + horizons)
@@ -119,7 +144,8 @@ def reach(run: Run) -> int:
 
 
 def inner_products(run: Run) -> list[Float[np.ndarray, "S S"]]:
-    """Of each leaf, those of its displacements from snapshot ``FIRST``, per weight; what is not finite gives NaN.
+    """Of each leaf, those of its displacements from snapshot ``FIRST``, per weight; what is not
+    finite gives NaN.
 
     Of a run that was recorded with ``record=gram`` only differences within its band mean something
     (:func:`collect.corpus.gram.displacements`).

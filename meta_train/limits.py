@@ -3,18 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SCORES_ARE_NOT_GAINS = "the scores are errors of forecasts and do not say what a run gains from jumps: compare runs with scripts/evaluate.py"
+SCORES_ARE_NOT_GAINS = (
+    "the scores are errors of forecasts and do not say what a run gains from jumps: compare runs"
+    " with scripts/evaluate.py"
+)
 
 
 def limits(
-    name: str, still: Sequence[str], configs: Sequence[Mapping[str, Any]], longest: int, scores: Mapping[str, Any]
+    name: str,
+    still: Sequence[str],
+    configs: Sequence[Mapping[str, Any]],
+    longest: int,
+    scores: Mapping[str, Any],
 ) -> list[str]:
     """The card's ``limits``, a sentence each.
 
     Args:
         name: The forecaster's, in the scores.
         still: Operations whose weights never jump.
-        configs: Of the runs that were fitted to, one or more: ``task`` and ``record_every``, and what a recorder was told of the training.
+        configs: Of the runs that were fitted to, one or more: ``task`` and ``record_every``, and
+            what a recorder was told of the training.
         longest: Snapshots of the longest of them.
         scores: By the runs that were scored, in words: operation → horizon → forecaster → errors.
 
@@ -29,7 +37,8 @@ def limits(
     """
     count = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
     useless = [
-        f"{operation}, {horizon} ahead: on {runs} no better than standing still, {ours:.3g} beside {last:.3g}"
+        f"{operation}, {horizon} ahead: on {runs} no better than standing still, {ours:.3g} beside"
+        f" {last:.3g}"
         for runs, operations in scores.items()
         for operation, horizons in operations.items()
         for horizon, rows in horizons.items()
@@ -37,11 +46,16 @@ def limits(
         if ours >= last
     ]
     return [
-        f"fitted to {count} of {_each(config['task'] for config in configs)}; nothing is known of other networks and data but what the scores "
-        "of those kept out say",
+        (
+            f"fitted to {count} of {_each(config['task'] for config in configs)}; nothing is known"
+            " of other networks and data but what the scores of those kept out say"
+        ),
         _training(configs),
-        f"fitted to snapshots {_each(config['record_every'] for config in configs)} steps apart, runs of {longest} "
-        "at most: in a longer run its later windows are of a kind it never saw",
+        (
+            f"fitted to snapshots {_each(config['record_every'] for config in configs)} steps"
+            f" apart, runs of {longest} at most: in a longer run its later windows are of a kind it"
+            " never saw"
+        ),
         *([f"weights of these operations never jump: {', '.join(still)}"] if still else []),
         *useless,
         SCORES_ARE_NOT_GAINS,
@@ -49,16 +63,26 @@ def limits(
 
 
 def _training(configs: Sequence[Mapping[str, Any]]) -> str:
-    """What is written of a run's training by our collector, and may be missing where a loop of one's own recorded it."""
+    """What is written of a run's training by our collector, and may be missing where a loop of
+    one's own recorded it.
+    """
     given = [config.get("optimizer") for config in configs if "batch_size" in config]
     ours = {"name", "learning_rate", "schedule"}
     optimizers = [each for each in given if isinstance(each, Mapping) and each.keys() >= ours]
     if len(optimizers) < len(configs):
-        return "not every run says its optimizer, learning rate and batch size: which of them were seen is unknown"
-    names, schedules = (_each(optimizer[key] for optimizer in optimizers) for key in ("name", "schedule"))
+        return (
+            "not every run says its optimizer, learning rate and batch size: which of them were"
+            " seen is unknown"
+        )
+    names, schedules = (
+        _each(optimizer[key] for optimizer in optimizers) for key in ("name", "schedule")
+    )
     rates = _range([optimizer["learning_rate"] for optimizer in optimizers])
     batches = _each(config["batch_size"] for config in configs)
-    return f"fitted to {names}, learning {rates}, {schedules}, batches of {batches}; other optimizers, rates and batches were not seen"
+    return (
+        f"fitted to {names}, learning {rates}, {schedules}, batches of {batches}; other optimizers,"
+        " rates and batches were not seen"
+    )
 
 
 def _range(rates: Sequence[float]) -> str:
@@ -68,5 +92,7 @@ def _range(rates: Sequence[float]) -> str:
 
 def _each(values: Any) -> str:
     """The distinct ones in order, and "and" before the last."""
-    *others, last = (f"{value:g}" if isinstance(value, (int, float)) else value for value in sorted(set(values)))
+    *others, last = (
+        f"{value:g}" if isinstance(value, (int, float)) else value for value in sorted(set(values))
+    )
     return f"{', '.join(others)} and {last}" if others else last

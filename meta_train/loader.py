@@ -1,8 +1,9 @@
 """The windows that steps draw from, made ahead of them in a thread, each process its own share.
 
-A *pool* is what is in memory: ``DEPTH`` parts, of which the oldest is replaced every so many steps. Parts are arrays
-``(networks, slots, windows, columns)``, one handful a slot, split by slots over all devices of all processes. A step takes equally
-many windows of every slot, so that no device needs another one's, and a pool is the same whatever the number of devices.
+A *pool* is what is in memory: ``DEPTH`` parts, of which the oldest is replaced every so many steps.
+Parts are arrays ``(networks, slots, windows, columns)``, one handful a slot, split by slots over
+all devices of all processes. A step takes equally many windows of every slot, so that no device
+needs another one's, and a pool is the same whatever the number of devices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,9 @@ def everywhere() -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(sharding().mesh, jax.sharding.PartitionSpec())
 
 
-def pools(source: Source, networks: Sequence[str], *, size: int, seed: int, first: int = 0) -> Iterator[Pool]:
+def pools(
+    source: Source, networks: Sequence[str], *, size: int, seed: int, first: int = 0
+) -> Iterator[Pool]:
     """Pool after pool, from the ``first`` on: each is determined by seed and number.
 
     Args:
@@ -63,7 +66,11 @@ def pools(source: Source, networks: Sequence[str], *, size: int, seed: int, firs
         def share(index: Any) -> np.ndarray:
             mine = range(*index[1].indices(SLOTS))
             return np.stack(
-                [[source.handful(name, size, (seed, number, slot)) for name in networks] for slot in mine], axis=1
+                [
+                    [source.handful(name, size, (seed, number, slot)) for name in networks]
+                    for slot in mine
+                ],
+                axis=1,
             )
 
         return jax.make_array_from_callback(shape, split, share)

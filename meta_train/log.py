@@ -1,4 +1,6 @@
-"""Logs of a fit, for those who want to watch it elsewhere: ``BUNDLE.log/``, whole at every evaluation."""
+"""Logs of a fit, for those who want to watch it elsewhere: ``BUNDLE.log/``, whole at every
+evaluation.
+"""
 
 import csv
 import io
@@ -29,14 +31,17 @@ class CSV:
 
 
 class TensorBoard:
-    """Events that ``tensorboard --logdir`` draws; after a restart the points before it are written once more."""
+    """Events that ``tensorboard --logdir`` draws; after a restart the points before it are written
+    once more.
+    """
 
     def __init__(self, folder: Path):
         try:
             from tensorboard.summary import Writer
         except ImportError:
             raise UserError(
-                "log=tensorboard: tensorboard is missing; pip install 'weight-nowcaster[tensorboard]'"
+                "log=tensorboard: tensorboard is missing; pip install"
+                " 'weight-nowcaster[tensorboard]'"
             ) from None
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()

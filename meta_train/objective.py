@@ -1,4 +1,6 @@
-"""What a forecaster is fitted to: the L1 error of each weight, in the units of its network's output; or a leaf's squared error."""
+"""What a forecaster is fitted to: the L1 error of each weight, in the units of its network's
+output; or a leaf's squared error.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,27 +12,35 @@ from nowcast.forecasters.gram import coefficients
 from nowcast.types import PyTree
 
 
-def error(kind: type[Learned], params: PyTree, rows: Float[Array, "N columns"], window: int) -> Float[Array, ""]:
+def error(
+    kind: type[Learned], params: PyTree, rows: Float[Array, "N columns"], window: int
+) -> Float[Array, ""]:
     """Mean error of one network over the targets that there are.
 
     Args:
         kind: The forecaster.
         params: The network's.
-        rows: Windows with their targets (:mod:`meta_train.windows`), or the inner products of leaves (:mod:`meta_train.leaves`), as the
-            forecaster asks for.
+        rows: Windows with their targets (:mod:`meta_train.windows`), or the inner products of
+            leaves (:mod:`meta_train.leaves`), as the forecaster asks for.
         window: Snapshots of a window.
     """
-    each, there = _absolute(kind, params, rows, window) if kind.elementwise else _squared(params, rows, window)
+    each, there = (
+        _absolute(kind, params, rows, window)
+        if kind.elementwise
+        else _squared(params, rows, window)
+    )
     return jnp.sum(jnp.where(there, each, 0)) / jnp.maximum(jnp.sum(there), 1)
 
 
 def examples(
     kind: type[Learned], windows: Float[Array, "N columns"], window: int
 ) -> tuple[Float[Array, "N I"], Float[Array, "N outputs"]]:
-    """``(network inputs, outputs it should give)`` of windows with their targets as last columns; NaN where there is none.
+    """``(network inputs, outputs it should give)`` of windows with their targets as last columns;
+    NaN where there is none.
 
-    Outputs are clipped to what the network can give (±1 for WNN's tanh). Under an L1 loss that changes no gradient,
-    but a few weights that stood still and then moved (their unit is 2e-5) no longer drown all others in the mean.
+    Outputs are clipped to what the network can give (±1 for WNN's tanh). Under an L1 loss that
+    changes no gradient, but a few weights that stood still and then moved (their unit is 2e-5) no
+    longer drown all others in the mean.
     """
     inputs, base, scale = kind.normalise(windows[:, :window])
     target = (windows[:, window:] - base[:, None]) / scale[:, None]
@@ -38,19 +48,29 @@ def examples(
 
 
 def squared(
-    mix: Float[Array, "N H D"], gram: Float[Array, "N D D"], along: Float[Array, "N H D"], square: Float[Array, "N H"]
+    mix: Float[Array, "N H D"],
+    gram: Float[Array, "N D D"],
+    along: Float[Array, "N H D"],
+    square: Float[Array, "N H"],
 ) -> Float[Array, "N H"]:
-    """A leaf's squared error when this mix of its increments is its forecast, over the square of what it moved and that of its increments.
+    """A leaf's squared error when this mix of its increments is its forecast, over the square of
+    what it moved and that of its increments.
 
-    That of keeping still is 1 where the leaf moves far, and less where it stays about where it is. NaN where there is no target.
-    The inner products are those of :func:`meta_train.leaves.split`.
+    That of keeping still is 1 where the leaf moves far, and less where it stays about where it is.
+    NaN where there is no target. The inner products are those of :func:`meta_train.leaves.split`.
     """
-    wrong = square - 2 * jnp.sum(mix * along, axis=-1) + jnp.einsum("nhi,nij,nhj->nh", mix, gram, mix)
+    wrong = (
+        square - 2 * jnp.sum(mix * along, axis=-1) + jnp.einsum("nhi,nij,nhj->nh", mix, gram, mix)
+    )
     return wrong / (square + gram.shape[-1])
 
 
-def losses(kind: type[Learned], params: PyTree, rows: Float[Array, "K N columns"], window: int) -> Float[Array, "K"]:
-    """Error and regulariser of each of K networks. Their gradients are independent, so the sum trains each on its own."""
+def losses(
+    kind: type[Learned], params: PyTree, rows: Float[Array, "K N columns"], window: int
+) -> Float[Array, "K"]:
+    """Error and regulariser of each of K networks. Their gradients are independent, so the sum
+    trains each on its own.
+    """
     return jnp.stack(
         [
             error(kind, own, some, window) + kind.penalty(own)
@@ -60,7 +80,9 @@ def losses(kind: type[Learned], params: PyTree, rows: Float[Array, "K N columns"
 
 
 def apart(params: PyTree, count: int) -> list[PyTree]:
-    """The parameters of each of so many networks, which lie along the first axis; looping over them beats vmap on CPUs."""
+    """The parameters of each of so many networks, which lie along the first axis; looping over them
+    beats vmap on CPUs.
+    """
     return [jax.tree.map(lambda p, k=k: p[k], params) for k in range(count)]
 
 

@@ -1,7 +1,8 @@
-"""Several processes that fit together, each with its own devices: one program, as ``jax.distributed`` means it.
+"""Several processes that fit together, each with its own devices: one program, as
+``jax.distributed`` means it.
 
-What each does by itself (reading, drawing windows, writing) goes through :func:`together`: where one fails, all end at once and
-say why, instead of waiting for one that is gone.
+What each does by itself (reading, drawing windows, writing) goes through :func:`together`: where
+one fails, all end at once and say why, instead of waiting for one that is gone.
 """
 
 import hashlib
@@ -38,9 +39,14 @@ def join(count: int | str, number: int, coordinator: str | None) -> None:
         cure = (
             "say how many there are: processes=2 process=0 coordinator=HOST:PORT"
             if count == "auto"
-            else f"start the same command once per process, each with its own process= and coordinator={coordinator}"
+            else (
+                "start the same command once per process, each with its own process= and"
+                f" coordinator={coordinator}"
+            )
         )
-        raise UserError(f"processes={count}: they did not meet ({first_line(error)}); {cure}") from None
+        raise UserError(
+            f"processes={count}: they did not meet ({first_line(error)}); {cure}"
+        ) from None
 
 
 def is_first() -> bool:
@@ -71,13 +77,19 @@ def together(work: Callable[[], T]) -> T:
 
 
 def check_alike(here: Mapping[str, Any], cure: str) -> None:
-    """Refuse to go on where a value differs between processes; all of them must call this with the same keys."""
+    """Refuse to go on where a value differs between processes; all of them must call this with the
+    same keys.
+    """
     texts = {key: json.dumps(here[key], default=str) for key in sorted(here)}
-    digests = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in texts.values()]
+    digests = [
+        np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in texts.values()
+    ]
     every = _everyones(np.stack(digests))
     differs = (every != every[:1]).any(axis=(0, 2))
     if differs.any():
-        said = ", ".join(f"{key}={texts[key]} here" for key, differ in zip(texts, differs, strict=True) if differ)
+        said = ", ".join(
+            f"{key}={texts[key]} here" for key, differ in zip(texts, differs, strict=True) if differ
+        )
         raise UserError(f"the processes of this fit differ in {said}; {cure}")
 
 
@@ -88,4 +100,6 @@ def _everyones(array: np.ndarray) -> np.ndarray:
     try:
         return np.asarray(multihost_utils.process_allgather(array))
     except jax.errors.JaxRuntimeError:
-        raise UserError("another process of this fit is gone; give the same command to all of them again") from None
+        raise UserError(
+            "another process of this fit is gone; give the same command to all of them again"
+        ) from None

@@ -10,7 +10,9 @@ from collect.corpus import Run
 from nowcast.types import UserError
 
 FIRST = 1
-"""The first snapshot that windows use: a nowcast run's window never holds the untrained weights (snapshot 0)."""
+"""The first snapshot that windows use: a nowcast run's window never holds the untrained weights
+(snapshot 0).
+"""
 TRIES = 100
 """How often a handful is drawn anew when its run had diverged there."""
 
@@ -21,7 +23,8 @@ class Rule(NamedTuple):
     window: int
     horizon: int
     many: bool = False
-    """Targets at 1, 2, …, ``horizon`` snapshots past the last one; those past a run's end are NaN."""
+    """Targets at 1, 2, …, ``horizon`` snapshots past the last one; those past a run's end are NaN.
+    """
     from_start: bool = False
     """Windows begin with snapshot 0, and take every snapshot, or every second, every third, …"""
 
@@ -45,8 +48,8 @@ class Rule(NamedTuple):
         """Refuse a run that is too short."""
         if (snapshots := run.snapshots) < self.shortest:
             raise UserError(
-                f"corpus: run {run.id} has {snapshots} snapshots, and a window of {self.window} with horizon "
-                f"{self.horizon} needs {self.shortest}; collect with more epochs"
+                f"corpus: run {run.id} has {snapshots} snapshots, and a window of {self.window}"
+                f" with horizon {self.horizon} needs {self.shortest}; collect with more epochs"
             )
 
     def moments(self, snapshots: int) -> int:
@@ -61,7 +64,8 @@ class Rule(NamedTuple):
 
 
 class Source:
-    """Draws examples of some runs: a task (architecture on a data set) is as likely as any other, then a run of it as any other of its runs.
+    """Draws examples of some runs: a task (architecture on a data set) is as likely as any other,
+    then a run of it as any other of its runs.
 
     Args:
         runs: Where from.
@@ -82,7 +86,9 @@ class Source:
         for run in runs:
             rule.check(run)
             self._check(run)
-            for network in dict.fromkeys(filter(None, (served_by.get(leaf.op) for leaf in run.leaves))):
+            for network in dict.fromkeys(
+                filter(None, (served_by.get(leaf.op) for leaf in run.leaves))
+            ):
                 self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
 
     @property
@@ -108,7 +114,10 @@ class Source:
         Raises:
             UserError: What is drawn is never finite, or a chunk is damaged.
         """
-        place, rng = np.random.default_rng(key), np.random.default_rng((*key, sum(network.encode())))
+        place, rng = (
+            np.random.default_rng(key),
+            np.random.default_rng((*key, sum(network.encode()))),
+        )
         by_task = list(self.runs[network].values())
         for _ in range(TRIES):
             task, which = place.random(2)
@@ -117,11 +126,19 @@ class Source:
             if len(sound):
                 return sound[np.arange(size) % len(sound)]
         raise UserError(
-            f"corpus: no finite {self.what} for {network} in {TRIES} draws; collect with lower learning rates"
+            f"corpus: no finite {self.what} for {network} in {TRIES} draws; collect with lower"
+            " learning rates"
         )
 
     def _draw(
-        self, run: Run, network: str, size: int, place: np.random.Generator, rng: np.random.Generator
+        self,
+        run: Run,
+        network: str,
+        size: int,
+        place: np.random.Generator,
+        rng: np.random.Generator,
     ) -> Float[np.ndarray, "some columns"]:
-        """Examples of one run, those that are sound: from where is drawn with ``place``, alike for all networks; the rest with ``rng``."""
+        """Examples of one run, those that are sound: from where is drawn with ``place``, alike for
+        all networks; the rest with ``rng``.
+        """
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """Fitting: windows in, networks out; jitted, data-parallel over every device of every process.
 
-``jit`` with shardings is what ``pmap`` was: windows are split over the devices, parameters are everywhere, and the compiler
-adds the one sum over devices that the gradient needs.
+``jit`` with shardings is what ``pmap`` was: windows are split over the devices, parameters are
+everywhere, and the compiler adds the one sum over devices that the gradient needs.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -53,7 +53,9 @@ class Progress(NamedTuple):
     waited: int
     """Evaluations since any network became better."""
     curves: dict[str, list[float]]
-    """``step``, ``loss/NETWORK`` (with the regulariser, mean since the last evaluation) and ``validation/NETWORK`` (L1)."""
+    """``step``, ``loss/NETWORK`` (with the regulariser, mean since the last evaluation) and
+    ``validation/NETWORK`` (L1).
+    """
 
     def ended(self, settings: Settings) -> bool:
         """Whether the fit is over."""
@@ -64,18 +66,28 @@ class NotFinite(UserError):
     """The loss became NaN or infinite."""
 
     def __init__(self, networks: Sequence[str], values: Sequence[float] | Array, step: int):
-        wrong = [name for name, value in zip(networks, np.asarray(values), strict=True) if not np.isfinite(value)]
+        wrong = [
+            name
+            for name, value in zip(networks, np.asarray(values), strict=True)
+            if not np.isfinite(value)
+        ]
         super().__init__(f"the loss of {', '.join(wrong)} is not finite at step {step}")
 
 
-def start(kind: type[Learned], networks: Sequence[str], window: int, horizon: int, settings: Settings) -> Progress:
+def start(
+    kind: type[Learned], networks: Sequence[str], window: int, horizon: int, settings: Settings
+) -> Progress:
     """Before the first step."""
     keys = jax.random.split(jax.random.key(settings.seed), len(networks))
     outputs = horizon if kind.many else 1
     params = jax.vmap(lambda key: kind.init_network(key, window, outputs))(keys)
-    curves: dict[str, list[float]] = {f"{what}/{name}": [] for what in ("loss", "validation") for name in networks}
+    curves: dict[str, list[float]] = {
+        f"{what}/{name}": [] for what in ("loss", "validation") for name in networks
+    }
     state = _optimizer(settings).init(params)
-    return Progress(0, params, state, params, [float("inf")] * len(networks), 0, {"step": [], **curves})
+    return Progress(
+        0, params, state, params, [float("inf")] * len(networks), 0, {"step": [], **curves}
+    )
 
 
 def fit(
@@ -86,13 +98,15 @@ def fit(
     settings: Settings,
     progress: Progress,
 ) -> Generator[Progress]:
-    """Fit one network per operation, all in one compiled step, with Adam and a cosine schedule down to 0.
+    """Fit one network per operation, all in one compiled step, with Adam and a cosine schedule down
+    to 0.
 
     Args:
         kind: The forecaster.
         networks: Their names.
         source: Training windows.
-        validation: Windows of other runs, per network: they decide which parameters are kept, and when to stop.
+        validation: Windows of other runs, per network: they decide which parameters are kept, and
+            when to stop.
         settings: How.
         progress: Where to begin, or to go on from.
 
@@ -108,7 +122,9 @@ def fit(
     everywhere = loader.everywhere()
     advance, errors = _compiled(kind, source.rule.window, settings, everywhere)  # type: ignore[arg-type]  # a class has a hash
     held_out = jax.device_put([validation[name] for name in networks], everywhere)
-    params, state, best = jax.device_put((progress.params, progress.optimizer, progress.best), everywhere)
+    params, state, best = jax.device_put(
+        (progress.params, progress.optimizer, progress.best), everywhere
+    )
     progress = progress._replace(params=params, optimizer=state, best=best)
     first = progress.step // settings.pool_steps
     pools = loader.pools(source, networks, size=settings.handful, seed=settings.seed, first=first)
@@ -125,7 +141,10 @@ def fit(
             step, total = end, total + np.asarray(summed)
             if step % settings.pool_steps == 0 and step < settings.steps:
                 pool = processes.together(lambda: next(pools))
-        losses, checked = total / (step - progress.step), [*map(float, jax.device_get(errors(params, held_out)))]
+        losses, checked = (
+            total / (step - progress.step),
+            [*map(float, jax.device_get(errors(params, held_out)))],
+        )
         if not np.isfinite(checked).all():
             raise NotFinite(networks, checked, step)
         progress = progress._replace(step=step, params=params, optimizer=state)
@@ -134,8 +153,12 @@ def fit(
 
 
 @lru_cache(maxsize=4)
-def _compiled(kind: type[Learned], window: int, settings: Settings, everywhere: NamedSharding) -> tuple[Any, Any]:
-    """``advance``, and ``errors(params, windows)`` of each network on its windows; compiled once for fits alike."""
+def _compiled(
+    kind: type[Learned], window: int, settings: Settings, everywhere: NamedSharding
+) -> tuple[Any, Any]:
+    """``advance``, and ``errors(params, windows)`` of each network on its windows; compiled once
+    for fits alike.
+    """
 
     @jax.jit
     def errors(params: PyTree, windows: Sequence[Array]) -> list[Array]:
@@ -155,7 +178,8 @@ def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
         """The steps from ``first`` to ``end``, or up to the first whose loss is not finite.
 
         Returns:
-            Parameters, optimizer state, the sum of the losses (K,), and the step that was not finite, or −1.
+            Parameters, optimizer state, the sum of the losses (K,), and the step that was not
+            finite, or −1.
         """
         windows = jnp.concatenate(pool, axis=2)  # (K, slots, windows, columns)
 
@@ -175,7 +199,9 @@ def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
             return optax.apply_updates(params, updates), state, step + 1, total + every, bad
 
         carry = (params, state, jnp.int32(first), jnp.zeros(len(windows)), jnp.int32(-1))
-        params, state, _, total, bad = jax.lax.while_loop(lambda c: (c[2] < end) & (c[4] < 0), one, carry)
+        params, state, _, total, bad = jax.lax.while_loop(
+            lambda c: (c[2] < end) & (c[4] < 0), one, carry
+        )
         return params, state, total, bad
 
     return advance
@@ -200,7 +226,9 @@ def _evaluated(
 @jax.jit
 def _where(better: Bool[Array, "K"], new: PyTree, old: PyTree) -> PyTree:
     """Of each network its new parameters, or the old ones."""
-    return jax.tree.map(lambda n, o: jnp.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old)
+    return jax.tree.map(
+        lambda n, o: jnp.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old
+    )
 
 
 def _optimizer(settings: Settings) -> optax.GradientTransformation:

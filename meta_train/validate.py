@@ -1,4 +1,6 @@
-"""How good a forecaster is on runs it was not fitted to, beside those that need no learning; and which runs those are."""
+"""How good a forecaster is on runs it was not fitted to, beside those that need no learning; and
+which runs those are.
+"""
 
 import json
 import re
@@ -42,11 +44,13 @@ class Parts(NamedTuple):
 
 
 def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int) -> Parts:
-    """Take runs apart: those of the architectures to keep out; a share of every other task's for validation.
+    """Take runs apart: those of the architectures to keep out; a share of every other task's for
+    validation.
 
-    The share is at least one run, of every task that has two complete ones or more that do not begin alike; a name without its depth, ``vgg``, keeps all depths
-    out. Runs that diverged are neither for validation nor held out: those of an architecture to keep out are not used at all. Runs that
-    differ in their length or in what was recorded only begin alike, and stay together.
+    The share is at least one run, of every task that has two complete ones or more that do not
+    begin alike; a name without its depth, ``vgg``, keeps all depths out. Runs that diverged are
+    neither for validation nor held out: those of an architecture to keep out are not used at all.
+    Runs that differ in their length or in what was recorded only begin alike, and stay together.
     """
 
     def kept_out(run: Run) -> bool:
@@ -57,16 +61,24 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     by_task: dict[str, dict[str, list[Run]]] = {}
     for run in others:
         alike = json.dumps(
-            [value for key, value in sorted(run.config.items()) if key not in ("epochs", "record_every")]
+            [
+                value
+                for key, value in sorted(run.config.items())
+                if key not in ("epochs", "record_every")
+            ]
         )
         by_task.setdefault(run.config["task"], {}).setdefault(alike, []).append(run)
     kept: list[Run] = []
     for task, groups in sorted(by_task.items()):
-        whole = [group for group in groups.values() if all(run.status == "complete" for run in group)]
+        whole = [
+            group for group in groups.values() if all(run.status == "complete" for run in group)
+        ]
         most = max(1, round(share * sum(len(group) for group in groups.values())))
         order = np.random.default_rng((seed, sum(task.encode()))).permutation(len(whole)).tolist()
         chosen: list[int] = []
-        for i in sorted(order, key=lambda i: len(whole[i]) > most)[: len(whole) - 1]:  # one stays to be fitted to
+        for i in sorted(order, key=lambda i: len(whole[i]) > most)[
+            : len(whole) - 1
+        ]:  # one stays to be fitted to
             if not chosen or sum(len(whole[j]) for j in [*chosen, i]) <= most:
                 chosen.append(i)
         kept += [run for i in sorted(chosen) for run in whole[i]]
@@ -77,9 +89,10 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
 def architectures(run: Run) -> set[str]:
     """The names that a run's architecture goes by: ``resnet32`` and ``resnet``.
 
-    They are what the run's configuration says under ``model``: a name, and a depth, which is the architecture's own where none was
-    given. Runs of a task or of a loop of one's own may lack it: then every beginning of the task's name counts, up to a hyphen, and
-    what the task's own keys say under ``model``.
+    They are what the run's configuration says under ``model``: a name, and a depth, which is the
+    architecture's own where none was given. Runs of a task or of a loop of one's own may lack it:
+    then every beginning of the task's name counts, up to a hyphen, and what the task's own keys say
+    under ``model``.
     """
     model, own = _model(run.config), _model(run.config.get("task_config") or {})
     if model:
@@ -105,14 +118,17 @@ def _names(model: Mapping[str, Any]) -> set[str]:
 
 
 def check_keep_out(runs: Sequence[Run], keep_out: Sequence[str]) -> None:
-    """Refuse a name that is neither an architecture of ours nor one that a run of the corpora goes by: it kept nothing out."""
+    """Refuse a name that is neither an architecture of ours nor one that a run of the corpora goes
+    by: it kept nothing out.
+    """
     of_runs = set().union(*(architectures(run) for run in runs))
     for name in keep_out:
         deep = family(name) in MODELS and own_depth(family(name)) is not None
         if name not in MODELS and not deep and name not in of_runs:
             raise UserError(
-                f"keep_out={name}: no architecture, and no run of the corpus is of one; there are {', '.join(MODELS)}, "
-                f"resnet32 and the like, and in the corpus {', '.join(sorted(of_runs))}"
+                f"keep_out={name}: no architecture, and no run of the corpus is of one; there are"
+                f" {', '.join(MODELS)}, resnet32 and the like, and in the corpus"
+                f" {', '.join(sorted(of_runs))}"
             )
 
 
@@ -122,13 +138,20 @@ def family(name: str) -> str:
 
 
 def draw(source: Source, networks: Sequence[str], most: int, seed: int) -> Drawn:
-    """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per network."""
-    runs = {network: [run for same in source.runs.get(network, {}).values() for run in same] for network in networks}
+    """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per
+    network.
+    """
+    runs = {
+        network: [run for same in source.runs.get(network, {}).values() for run in same]
+        for network in networks
+    }
     return {
         network: [
             np.concatenate(
                 [
-                    source.handful(network, max(16, most // (PLACES * len(some))), (seed, number, place), run)
+                    source.handful(
+                        network, max(16, most // (PLACES * len(some))), (seed, number, place), run
+                    )
                     for place in range(PLACES)
                 ]
             )
@@ -140,18 +163,22 @@ def draw(source: Source, networks: Sequence[str], most: int, seed: int) -> Drawn
 
 
 def scores(forecaster: Learned, drawn: Drawn) -> Scores:
-    """Mean absolute errors per operation, horizon and forecaster, and the skill over the linear fit.
+    """Mean absolute errors per operation, horizon and forecaster, and the skill over the linear
+    fit.
 
     Args:
         forecaster: The one to score; windows are of its rule.
-        drawn: The windows of each run, by operation; or, for a forecaster of whole leaves, the rows of :mod:`meta_train.leaves`.
+        drawn: The windows of each run, by operation; or, for a forecaster of whole leaves, the rows
+            of :mod:`meta_train.leaves`.
 
     Returns:
-        ``{operation: {horizon: {forecaster: {"normalised": …, "weight": …}, "skill": {"value", "low", "high", "runs"}}}}``: errors
-        in units of each window's own scale ``s`` (WNN's) and cut off at 1, and in units of the weights; both are means over runs.
-        The skill is 1 − error / error of the linear fit, of normalised errors, and 0 is the linear fit: the mean over runs with
-        its 95 % bootstrap interval over runs. Of many horizons, those are there that some run is long enough for. Of leaves errors are
-        squares, normalised as they are in the fit (:func:`meta_train.objective.squared`), and not in units of the weights.
+        ``{operation: {horizon: {forecaster: {"normalised": …, "weight": …}, "skill": {"value",
+        "low", "high", "runs"}}}}``: errors in units of each window's own scale ``s`` (WNN's) and
+        cut off at 1, and in units of the weights; both are means over runs. The skill is 1 − error
+        / error of the linear fit, of normalised errors, and 0 is the linear fit: the mean over runs
+        with its 95 % bootstrap interval over runs. Of many horizons, those are there that some run
+        is long enough for. Of leaves errors are squares, normalised as they are in the fit
+        (:func:`meta_train.objective.squared`), and not in units of the weights.
     """
     longest = forecaster.longest or forecaster.horizon
     horizons = [h for h in HORIZONS if forecaster.many and h < longest] + [longest]
@@ -168,54 +195,88 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
             else:
                 errors, units = _leaf_errors, ("normalised",)
             each = {
-                rival.name: np.array([errors(rival, operation, horizon, rows) for rows in runs]) for rival in rivals
+                rival.name: np.array([errors(rival, operation, horizon, rows) for rows in runs])
+                for rival in rivals
             }
             there = np.isfinite(each["last_value"][:, 0])
             if not there.any():
                 continue
-            skill = 1 - each[forecaster.name][there, 0] / np.maximum(each["linear"][there, 0], 1e-12)
+            skill = 1 - each[forecaster.name][there, 0] / np.maximum(
+                each["linear"][there, 0], 1e-12
+            )
             table[operation][str(horizon)] = {
-                **{name: dict(zip(units, error[there].mean(axis=0).tolist(), strict=True))
-                   for name, error in each.items()},
-                "skill": {**{name: value if np.isfinite(value) else None  # one run has no interval
-                             for name, value in mean_interval(skill)._asdict().items()}, "runs": int(there.sum())},
-            }  # fmt: skip
+                **{
+                    name: dict(zip(units, error[there].mean(axis=0).tolist(), strict=True))
+                    for name, error in each.items()
+                },
+                "skill": {
+                    **{
+                        name: value if np.isfinite(value) else None  # one run has no interval
+                        for name, value in mean_interval(skill)._asdict().items()
+                    },
+                    "runs": int(there.sum()),
+                },
+            }
     return table
 
 
 def _errors(
-    rival: Forecaster, operation: str, horizon: int, windows: Float[np.ndarray, "N columns"], column: int
+    rival: Forecaster,
+    operation: str,
+    horizon: int,
+    windows: Float[np.ndarray, "N columns"],
+    column: int,
 ) -> tuple[float, float]:
     """Normalised, and in units of the weights; NaN without a target."""
     parts = np.array_split(windows, -(-len(windows) // AT_ONCE))
-    sums = [_sums(rival, operation, horizon, part[:, : rival.window], part[:, column]) for part in parts]
+    sums = [
+        _sums(rival, operation, horizon, part[:, : rival.window], part[:, column]) for part in parts
+    ]
     normalised, weight, count = np.sum(sums, axis=0)
-    return (float(normalised / count), float(weight / count)) if count else (float("nan"), float("nan"))
+    return (
+        (float(normalised / count), float(weight / count))
+        if count
+        else (float("nan"), float("nan"))
+    )
 
 
-def _leaf_errors(rival: Forecaster, operation: str, horizon: int, rows: Float[np.ndarray, "N columns"]) -> tuple[float]:
+def _leaf_errors(
+    rival: Forecaster, operation: str, horizon: int, rows: Float[np.ndarray, "N columns"]
+) -> tuple[float]:
     """Normalised; NaN without a target."""
     return (float(_leaf_error(rival, operation, horizon, rows)),)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _leaf_error(rival: Forecaster, operation: str, horizon: int, rows: Float[Array, "N columns"]) -> Float[Array, ""]:
+def _leaf_error(
+    rival: Forecaster, operation: str, horizon: int, rows: Float[Array, "N columns"]
+) -> Float[Array, ""]:
     gram, along, square = leaves.split(rows, rival.window)
     mix, at = _mix(rival, operation, horizon, gram)[:, None], slice(horizon - 1, horizon)
     return jnp.nanmean(objective.squared(mix, gram, along[:, at], square[:, at]))
 
 
-def _mix(rival: Forecaster, operation: str, horizon: int, gram: Float[Array, "N D D"]) -> Float[Array, "N D"]:
-    """How much of each increment its forecast takes; of one that is the same sum of increments for all weights, that sum."""
+def _mix(
+    rival: Forecaster, operation: str, horizon: int, gram: Float[Array, "N D D"]
+) -> Float[Array, "N D"]:
+    """How much of each increment its forecast takes; of one that is the same sum of increments for
+    all weights, that sum.
+    """
     if isinstance(rival, Gram):
         return coefficients(rival.params[rival.serving(operation) or ""], gram)[:, horizon - 1]
-    alone = jnp.tri(rival.window, rival.window - 1, -1)  # windows that move by 1 in one of their increments
+    alone = jnp.tri(
+        rival.window, rival.window - 1, -1
+    )  # windows that move by 1 in one of their increments
     return jnp.broadcast_to(rival.leaf(alone, operation, horizon) - alone[-1], gram.shape[:2])
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _sums(
-    rival: Forecaster, operation: str, horizon: int, history: Float[Array, "N W"], target: Float[Array, "N"]
+    rival: Forecaster,
+    operation: str,
+    horizon: int,
+    history: Float[Array, "N W"],
+    target: Float[Array, "N"],
 ) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
     there = jnp.isfinite(target)
     error = jnp.where(there, jnp.abs(rival.leaf(history.T, operation, horizon) - target), 0)
@@ -224,7 +285,10 @@ def _sums(
 
 def table(scored: Scores) -> str:
     """The scores as text, for the terminal."""
-    lines = [f"{'operation':14} {'horizon':>7} {'forecaster':20} {'error (normalised)':>18} {'error (weights)':>16}"]
+    lines = [
+        f"{'operation':14} {'horizon':>7} {'forecaster':20} {'error (normalised)':>18}"
+        f" {'error (weights)':>16}"
+    ]
     for operation, horizons in scored.items():
         for horizon, rows in horizons.items():
             errors = {name: row for name, row in rows.items() if name != "skill"}
@@ -234,6 +298,8 @@ def table(scored: Scores) -> str:
                 for name, row in errors.items()
             ]
             skill = rows["skill"]
-            between = "" if skill["low"] is None else f" [{skill['low']:+.3f}, {skill['high']:+.3f}]"
+            between = (
+                "" if skill["low"] is None else f" [{skill['low']:+.3f}, {skill['high']:+.3f}]"
+            )
             lines[-1] += f"   skill {skill['value']:+.3f}{between}, {skill['runs']} run(s)"
     return "\n".join(lines)

@@ -1,9 +1,11 @@
-"""Windows: a forecaster's training examples, drawn from trajectories of any total size in bounded memory.
+"""Windows: a forecaster's training examples, drawn from trajectories of any total size in bounded
+memory.
 
-A window is W snapshots of one scalar weight with what comes after them as targets. It comes from one run and one leaf;
-which network it trains follows from the leaf's operation. Windows are drawn by the *handful*: one run, two moments of it,
-one stored chunk of its scalars, and some of the weights in there. A task (architecture on a data set) is as likely as any
-other, then a run of it as any other of its runs, then a scalar and a moment as any other.
+A window is W snapshots of one scalar weight with what comes after them as targets. It comes from
+one run and one leaf; which network it trains follows from the leaf's operation. Windows are drawn
+by the *handful*: one run, two moments of it, one stored chunk of its scalars, and some of the
+weights in there. A task (architecture on a data set) is as likely as any other, then a run of it as
+any other of its runs, then a scalar and a moment as any other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,9 @@ from meta_train.source import Rule, Source
 from nowcast.types import UserError
 
 MOMENTS = 2
-"""Moments that a handful's windows are taken at; neighbours, as their windows share most of what must be read."""
+"""Moments that a handful's windows are taken at; neighbours, as their windows share most of what
+must be read.
+"""
 SAMPLING = ("uniform", "movement")
 
 
@@ -38,9 +42,9 @@ class Windows(Source):
         runs: Where from.
         served_by: Which network serves which operation; leaves of other operations are left out.
         rule: What a window is.
-        sampling: ``uniform`` over the scalars, or by ``movement``: half from the half of the weights that moved most, a
-            quarter from the next quartile, a quarter from the last (Introspection, §3); moved between the snapshots that are read for
-            the handful.
+        sampling: ``uniform`` over the scalars, or by ``movement``: half from the half of the
+            weights that moved most, a quarter from the next quartile, a quarter from the last
+            (Introspection, §3); moved between the snapshots that are read for the handful.
 
     Raises:
         UserError: A run that is too short.
@@ -49,7 +53,11 @@ class Windows(Source):
     what = "windows"
 
     def __init__(
-        self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule, sampling: str | None = SAMPLING[0]
+        self,
+        runs: Sequence[Run],
+        served_by: Mapping[str, str | None],
+        rule: Rule,
+        sampling: str | None = SAMPLING[0],
     ):
         super().__init__(runs, served_by, rule)
         self.sampling = sampling
@@ -65,12 +73,17 @@ class Windows(Source):
     def _check(self, run: Run) -> None:
         if run.band is not None:
             raise UserError(
-                f"corpus: run {run.id} holds inner products and no weights (record=gram): give forecaster=gram, "
-                "or collect without record=gram"
+                f"corpus: run {run.id} holds inner products and no weights (record=gram): give"
+                " forecaster=gram, or collect without record=gram"
             )
 
     def _draw(
-        self, run: Run, network: str, size: int, place: np.random.Generator, rng: np.random.Generator
+        self,
+        run: Run,
+        network: str,
+        size: int,
+        place: np.random.Generator,
+        rng: np.random.Generator,
     ) -> Float[np.ndarray, "some columns"]:
         share, moment = place.random(2)
         part = next(part for part in self._parts[run.path][network] if share < part.share)
@@ -86,7 +99,8 @@ class Windows(Source):
         values = np.full((len(rows), size), np.nan, np.float32)
         values[: len(block)] = block[:, picked]
         drawn = values[
-            places.reshape(len(moments), -1)[rng.integers(len(moments), size=size)], np.arange(size)[:, None]
+            places.reshape(len(moments), -1)[rng.integers(len(moments), size=size)],
+            np.arange(size)[:, None],
         ]
         return drawn[np.isfinite(drawn[:, : self.rule.window + 1]).all(axis=1)]
 
@@ -97,8 +111,12 @@ class Windows(Source):
         return self._last[1]
 
 
-def _picks(count: int, size: int, sampling: str | None, rng: np.random.Generator) -> Int[np.ndarray, "size"]:
-    """Places among so many weights, which ``movement`` takes to be in the order of how far they moved."""
+def _picks(
+    count: int, size: int, sampling: str | None, rng: np.random.Generator
+) -> Int[np.ndarray, "size"]:
+    """Places among so many weights, which ``movement`` takes to be in the order of how far they
+    moved.
+    """
     if sampling == "uniform":
         return rng.integers(count, size=size)
     edges = np.array([0, 0.5, 0.75, 1]) * count

@@ -23,7 +23,9 @@ from nowcast.state import Clock, Kept, NowcastState
 from nowcast.types import PyTree
 
 Changes = dict[str, Any]
-"""What a step may change of a state, by its field. A branch gives back these and no more: what passes through one is copied."""
+"""What a step may change of a state, by its field. A branch gives back these and no more: what
+passes through one is copied.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Step:
     renew: Callable[[PyTree, PyTree], PyTree] | None
 
     def take(self, out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-        """``out``, parameters or the updates that lead to them, after what is due; and the state to go on with."""
+        """``out``, parameters or the updates that lead to them, after what is due; and the state to
+        go on with.
+        """
         clock = self._tick(state.clock)
         out, changes = self._judge_if_due(clock, out, self._changeable(state))
         due = self._is_due(clock)
@@ -54,9 +58,13 @@ class Step:
         return out, state._replace(clock=self._after(clock, due, full), history=history, **changes)
 
     def _tick(self, clock: Clock) -> Clock:
-        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes later begins a new window."""
+        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes
+        later begins a new window.
+        """
         step, filled, windows, total = clock
-        return Clock(step + 1, jnp.where(step + 1 > self.jumps.every, 0, filled), windows, total + 1)
+        return Clock(
+            step + 1, jnp.where(step + 1 > self.jumps.every, 0, filled), windows, total + 1
+        )
 
     def _after(self, clock: Clock, due: Bool[Array, ""], full: Bool[Array, ""]) -> Clock:
         """The clock once a snapshot was taken, or the window emptied."""
@@ -71,7 +79,9 @@ class Step:
         return due if end is None else due & (clock.total <= end)
 
     def _changeable(self, state: NowcastState) -> Changes:
-        changes = {name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")}
+        changes = {
+            name: getattr(state, name) for name in ("accepted", "refused", "in_a_row", "damping")
+        }
         if self.jumps.wait:
             return changes | {"inner": state.inner, "kept": state.kept}
         return changes | ({"inner": state.inner} if self.renew else {})
@@ -79,7 +89,8 @@ class Step:
     def _judge_if_due(self, clock: Clock, out: PyTree, changes: Changes) -> tuple[PyTree, Changes]:
         """With a guard that waits: the last jump is judged once its wait is over.
 
-        No update leads back from weights that are not finite: such a run is judged before they are applied.
+        No update leads back from weights that are not finite: such a run is judged before they are
+        applied.
         """
         if not self.jumps.wait:
             return out, changes
@@ -98,13 +109,17 @@ class Step:
         return out, {
             "accepted": was["accepted"] - _count(undo),
             "refused": was["refused"] + _count(undo),
-            "in_a_row": jnp.where(undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])),
+            "in_a_row": jnp.where(
+                undo, was["in_a_row"] + 1, jnp.where(pending, 0, was["in_a_row"])
+            ),
             "damping": jnp.where(undo, 0, was["damping"]),
             "inner": inner,
             "kept": before._replace(pending=jnp.zeros_like(pending)),
         }
 
-    def _record_if(self, yes: Bool[Array, ""], clock: Clock, out: PyTree, history: History) -> History:
+    def _record_if(
+        self, yes: Bool[Array, ""], clock: Clock, out: PyTree, history: History
+    ) -> History:
         """The window with this snapshot; the last one of a window is forecast from at once."""
         return branch(
             yes,
@@ -130,10 +145,17 @@ class Step:
 
         moves = branch(full, drifts, lambda *_: jnp.array(False), out, history)
         refused = changes["refused"] + _count(full & ~moves)
-        return moves, changes | {"refused": refused, "damping": jnp.where(full, 0, changes["damping"])}
+        return moves, changes | {
+            "refused": refused,
+            "damping": jnp.where(full, 0, changes["damping"]),
+        }
 
-    def _jump(self, history: History, clock: Clock, out: PyTree, was: Changes) -> tuple[PyTree, Changes]:
-        """Go to the forecast, or as far as the guard lets it; where the forecast is not finite, no part of the way is."""
+    def _jump(
+        self, history: History, clock: Clock, out: PyTree, was: Changes
+    ) -> tuple[PyTree, Changes]:
+        """Go to the forecast, or as far as the guard lets it; where the forecast is not finite, no
+        part of the way is.
+        """
         there = self._forecast(out, history, clock.windows)
         passes, there, damping = self._guarded(out, there, history, was["in_a_row"])
         passes &= _finite(self._params(there))
@@ -192,4 +214,8 @@ def _either(yes: Bool[Array, ""], this: PyTree, that: PyTree) -> PyTree:
 
 
 def _finite(tree: PyTree) -> Bool[Array, ""]:
-    return jnp.all(jnp.array([everywhere(jnp.all(jnp.isfinite(leaf)), leaf) for leaf in jax.tree.leaves(tree)], bool))
+    return jnp.all(
+        jnp.array(
+            [everywhere(jnp.all(jnp.isfinite(leaf)), leaf) for leaf in jax.tree.leaves(tree)], bool
+        )
+    )

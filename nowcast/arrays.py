@@ -1,4 +1,6 @@
-"""Leaves of a pytree as arrays: Python's and NumPy's numbers, and placeholders that have a shape and no values."""
+"""Leaves of a pytree as arrays: Python's and NumPy's numbers, and placeholders that have a shape
+and no values.
+"""
 
 from typing import Any
 
@@ -19,7 +21,9 @@ def is_abstract(leaf: Any) -> bool:
 
 
 def dtype_of_leaf(leaf: Any) -> Any:
-    """The dtype that JAX gives a leaf: float32 for Python's 1.0. Raises ``TypeError`` for what is no array."""
+    """The dtype that JAX gives a leaf: float32 for Python's 1.0. Raises ``TypeError`` for what is
+    no array.
+    """
     if is_abstract(leaf):
         return leaf.dtype
     if isinstance(leaf, np.ndarray):  # JAX knows dtypes that no device of its takes
@@ -28,10 +32,14 @@ def dtype_of_leaf(leaf: Any) -> Any:
 
 
 def as_array(leaf: Any) -> Any:
-    """The leaf as a JAX array of a fixed dtype; JAX arrays and placeholders are returned as they are."""
+    """The leaf as a JAX array of a fixed dtype; JAX arrays and placeholders are returned as they
+    are.
+    """
     if isinstance(leaf, jax.Array) or is_abstract(leaf):
         return leaf
-    return jnp.asarray(leaf, jnp.asarray(leaf).dtype)  # a Python number alone would make a dtype that adapts to others
+    return jnp.asarray(
+        leaf, jnp.asarray(leaf).dtype
+    )  # a Python number alone would make a dtype that adapts to others
 
 
 def copied(leaf: Any) -> Array:
@@ -40,9 +48,11 @@ def copied(leaf: Any) -> Array:
 
 
 def own_buffers(state: PyTree, params: PyTree) -> PyTree:
-    """``state`` with a copy of each array that is one of ``params`` or stands in it twice: JAX refuses to donate a buffer twice.
+    """``state`` with a copy of each array that is one of ``params`` or stands in it twice: JAX
+    refuses to donate a buffer twice.
 
-    Some optimizers (``optax.contrib.prodigy``, ``dadapt_adamw``) keep the parameters themselves in their state.
+    Some optimizers (``optax.contrib.prodigy``, ``dadapt_adamw``) keep the parameters themselves in
+    their state.
     """
     seen = {id(leaf) for leaf in jax.tree.leaves(params)}
 

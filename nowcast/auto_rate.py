@@ -1,7 +1,8 @@
 """``nowcast.auto_rate``: an optimizer whose rate follows how straight its run goes.
 
-The drift of a run, the mean cosine between what it moved at different times, tells how far its learning rate is from its best: far below,
-the run goes straight on for long; at its best it goes to and fro. Every ``every`` steps the wrapper looks at the last five looks:
+The drift of a run, the mean cosine between what it moved at different times, tells how far its
+learning rate is from its best: far below, the run goes straight on for long; at its best it goes to
+and fro. Every ``every`` steps the wrapper looks at the last five looks:
 
     log multiplier += clip(drift − target, log ½, log 2)
     update         ← multiplier × the optimizer's update
@@ -31,8 +32,9 @@ WINDOW = 5
 MOST = 0.6931472
 """The logarithm of 2: a look changes the multiplier by this factor at most."""
 ALIVE = 0.03
-"""Below this share of their largest size, gradients are those of a run that fits its examples: it drifts,
-and no rate makes it better."""
+"""Below this share of their largest size, gradients are those of a run that fits its examples: it
+drifts, and no rate makes it better.
+"""
 LEFT = 0.15
 """Below this share of the first loss, the multiplier grows by as much less as the loss is lower."""
 LOST = 0.3
@@ -63,7 +65,9 @@ class RateState(NamedTuple):
     gradient: Float[Array, "2"]
     """The gradients' size, a running mean, and its largest value."""
     loss: Float[Array, "4"]
-    """The first loss, its running mean, the lowest of that, and how much one differs from the next; NaN where none is given."""
+    """The first loss, its running mean, the lowest of that, and how much one differs from the next;
+    NaN where none is given.
+    """
 
     @property
     def multiplier(self) -> Float[Array, ""]:
@@ -72,8 +76,12 @@ class RateState(NamedTuple):
 
 
 _CLOCK = ("step", "total", "filled")
-RATE_POPULATION = RateState(*(cast(Any, None if name in _CLOCK else 0) for name in RateState._fields))
-"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no step but a look pays for one."""
+RATE_POPULATION = RateState(
+    *(cast(Any, None if name in _CLOCK else 0) for name in RateState._fields)
+)
+"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no
+step but a look pays for one.
+"""
 
 
 def auto_rate(
@@ -85,26 +93,31 @@ def auto_rate(
     scalars: int = 16_384,
     axis_name: str | Collection[str] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Wrap an optimizer so that its rate follows the run's drift: up where the run goes straight on, down where it goes to and fro.
+    """Wrap an optimizer so that its rate follows the run's drift: up where the run goes straight
+    on, down where it goes to and fro.
 
     Args:
         inner: Any optax optimizer, with the schedule that it has: the multiplier comes on top.
-        every: Optimizer steps between two looks. Left out: the optimizer's memory, ``2 / (1 − β₁)``, 20 for Adam. A look takes a sample of
-            the weights and some products of it; other steps cost a multiplication.
+        every: Optimizer steps between two looks. Left out: the optimizer's memory, ``2 / (1 −
+            β₁)``, 20 for Adam. A look takes a sample of the weights and some products of it; other
+            steps cost a multiplication.
         target: The drift at which the multiplier stays. A number between −1 and 1.
-        stop_after: Steps after which the multiplier stays as it is: half of the run is a good choice where a schedule decays. None: never.
-        scalars: So many of the weights are looked at, spread over all leaves. The state holds five times as many numbers, 0.3 MB; the drift
-            errs by some 0.005.
+        stop_after: Steps after which the multiplier stays as it is: half of the run is a good
+            choice where a schedule decays. None: never.
+        scalars: So many of the weights are looked at, spread over all leaves. The state holds five
+            times as many numbers, 0.3 MB; the drift errs by some 0.005.
         axis_name: Inside ``jax.shard_map`` alone, as for :func:`nowcast.periodic`.
 
     Returns:
-        A ``GradientTransformationExtraArgs``; its ``update`` needs ``params``, and takes the loss as ``value=``, or ``value_fn=`` as for
-        :class:`nowcast.Guard`, which is then called at looks alone. Its state is a :class:`RateState`.
+        A ``GradientTransformationExtraArgs``; its ``update`` needs ``params``, and takes the loss
+        as ``value=``, or ``value_fn=`` as for :class:`nowcast.Guard`, which is then called at looks
+        alone. Its state is a :class:`RateState`.
 
-    The multiplier steps back, to less than half, where the loss loses a good part of what it had gained, or (where no loss is given) where a
-    run suddenly moves many times as far; it never passes half of that place again. It grows by
-    less and less where the loss is below 0.15 of the first one, and not where gradients have gone to zero: a run that fits
-    its examples drifts too, and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
+    The multiplier steps back, to less than half, where the loss loses a good part of what it had
+    gained, or (where no loss is given) where a run suddenly moves many times as far; it never
+    passes half of that place again. It grows by less and less where the loss is below 0.15 of the
+    first one, and not where gradients have gone to zero: a run that fits its examples drifts too,
+    and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
 
     Raises:
         UserError: An option is out of range; ``update`` called without ``params``.
@@ -125,8 +138,8 @@ def auto_rate(
     every = (remembers or USUAL) if every is None else whole("every", every, "optimizer steps")
     if remembers and every < remembers:
         warnings.warn(
-            f"every={every} is below the optimizer's memory of {remembers} steps: momentum alone then looks like drift; "
-            f"give every={remembers} or more, or leave it out",
+            f"every={every} is below the optimizer's memory of {remembers} steps: momentum alone"
+            f" then looks like drift; give every={remembers} or more, or leave it out",
             stacklevel=2,
         )
     check_rule(target, stop_after, scalars)
@@ -136,12 +149,18 @@ def auto_rate(
         check_weights(params)
         return start(params, own_buffers(inner.init(params), params), scalars)
 
-    def update(grads: PyTree, state: RateState, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, RateState]:
+    def update(
+        grads: PyTree, state: RateState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, RateState]:
         if params is None:
-            raise UserError("nowcast.auto_rate needs the parameters: call update(grads, state, params)")
+            raise UserError(
+                "nowcast.auto_rate needs the parameters: call update(grads, state, params)"
+            )
         updates, inside = inner.update(grads, state.inner, params, **extra)
         multiplier = state.multiplier
-        updates = jax.tree.map(lambda u: (multiplier * u.astype(jnp.float32)).astype(u.dtype), updates)
+        updates = jax.tree.map(
+            lambda u: (multiplier * u.astype(jnp.float32)).astype(u.dtype), updates
+        )
         state = state._replace(inner=(), step=state.step + 1, total=state.total + 1)
         with split_over(names):
             loss = _loss_of(extra)
@@ -149,9 +168,18 @@ def auto_rate(
             def due(state: RateState, params: PyTree, updates: PyTree, grads: PyTree) -> RateState:
                 now = optax.apply_updates(params, updates)
                 value = loss(now) if loss else None
-                return look(state, now, _size(state, grads, now), value, target=target, stop_after=stop_after)
+                return look(
+                    state,
+                    now,
+                    _size(state, grads, now),
+                    value,
+                    target=target,
+                    stop_after=stop_after,
+                )
 
-            state = branch(state.step >= every, due, lambda state, *_: state, state, params, updates, grads)
+            state = branch(
+                state.step >= every, due, lambda state, *_: state, state, params, updates, grads
+            )
         return updates, state._replace(inner=inside)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -195,7 +223,9 @@ def forgets(state: Any, jumped: Any) -> Any:
     """The state after a jump: its window begins anew. What is no :class:`RateState` is as it was."""
     if not isinstance(state, RateState):
         return state
-    return state._replace(filled=jnp.where(jumped, 0, state.filled), step=jnp.where(jumped, 0, state.step))
+    return state._replace(
+        filled=jnp.where(jumped, 0, state.filled), step=jnp.where(jumped, 0, state.step)
+    )
 
 
 def look(
@@ -207,7 +237,8 @@ def look(
     target: float,
     stop_after: int | None,
 ) -> RateState:
-    """The state after a look at the weights: the window moves on, and the multiplier follows the drift.
+    """The state after a look at the weights: the window moves on, and the multiplier follows the
+    drift.
 
     Args:
         state: Before the look.
@@ -218,7 +249,9 @@ def look(
         stop_after: Steps after which it stays.
     """
     window = jax.tree.map(
-        lambda rows, leaf: jnp.concatenate([rows[1:], sample.take(leaf, rows.shape[1])[None]]), state.window, now
+        lambda rows, leaf: jnp.concatenate([rows[1:], sample.take(leaf, rows.shape[1])[None]]),
+        state.window,
+        now,
     )
     filled = jnp.minimum(state.filled + 1, WINDOW)
     full = filled == WINDOW
@@ -234,9 +267,13 @@ def look(
     change = jnp.where(jnp.isfinite(change), change, 0)
     if stop_after is not None:
         change = jnp.where(state.total <= stop_after, change, 0)
-    ceiling = jnp.where(lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling)
+    ceiling = jnp.where(
+        lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling
+    )
     log_multiplier = jnp.where(lost, state.log_multiplier - 2 * MOST, state.log_multiplier + change)
-    losses = jnp.where(lost, losses.at[2].set(losses[1]), losses)  # from here on it is judged by where it is
+    losses = jnp.where(
+        lost, losses.at[2].set(losses[1]), losses
+    )  # from here on it is judged by where it is
     return state._replace(
         step=jnp.zeros_like(state.step),
         filled=filled,
@@ -268,7 +305,11 @@ def _size(state: RateState, grads: PyTree, params: PyTree) -> Float[Array, ""]:
     def squares(rows: Float[Array, "W N"], grad: Array, leaf: Array) -> Float[Array, ""]:
         return total(jnp.sum(sample.take(grad, rows.shape[1]) ** 2), leaf, "auto_rate")
 
-    return jnp.sqrt(sum(jax.tree.leaves(jax.tree.map(squares, state.window, grads, params)), start=jnp.zeros([])))
+    return jnp.sqrt(
+        sum(
+            jax.tree.leaves(jax.tree.map(squares, state.window, grads, params)), start=jnp.zeros([])
+        )
+    )
 
 
 def _alike(grads: PyTree, params: PyTree) -> bool:
@@ -284,8 +325,17 @@ def _losses(before: Float[Array, "4"], value: Any) -> Float[Array, "4"]:
     begins = jnp.isnan(first)
     change = jnp.abs(value - mean)
     now = jnp.where(begins, value, SMOOTH * value + (1 - SMOOTH) * mean)
-    noise = jnp.where(begins, 0.0, jnp.where(noise == 0, change, SMOOTH * change + (1 - SMOOTH) * noise))
-    return jnp.array([jnp.where(begins, value, first), now, jnp.where(begins, value, jnp.minimum(lowest, now)), noise])
+    noise = jnp.where(
+        begins, 0.0, jnp.where(noise == 0, change, SMOOTH * change + (1 - SMOOTH) * noise)
+    )
+    return jnp.array(
+        [
+            jnp.where(begins, value, first),
+            now,
+            jnp.where(begins, value, jnp.minimum(lowest, now)),
+            noise,
+        ]
+    )
 
 
 def _left(losses: Float[Array, "4"]) -> Float[Array, ""]:
@@ -299,7 +349,9 @@ def _left(losses: Float[Array, "4"]) -> Float[Array, ""]:
 
 
 def _runs_away(losses: Float[Array, "4"], noise: Float[Array, ""]) -> Array:
-    """Whether a loss has lost a good part of what it had gained, and more than it differed from one look to the next."""
+    """Whether a loss has lost a good part of what it had gained, and more than it differed from one
+    look to the next.
+    """
     first, mean, lowest, _ = losses
     return ~(mean - lowest <= LOST * (first - lowest) + 2 * noise)
 

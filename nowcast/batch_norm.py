@@ -11,20 +11,27 @@ from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError
 
 
-def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, batches: Iterable[Any]) -> PyTree:
-    """Running statistics of the weights as they are now: the mean over batches, in place of a lagging average.
+def reestimate(
+    forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, batches: Iterable[Any]
+) -> PyTree:
+    """Running statistics of the weights as they are now: the mean over batches, in place of a
+    lagging average.
 
-    Training does not read them, so nothing need be done for the run itself: they catch up within some ten steps (a momentum of 0.9) to some
-    hundred (0.99). Before an evaluation, or a checkpoint, right after a jump, estimate them anew.
+    Training does not read them, so nothing need be done for the run itself: they catch up within
+    some ten steps (a momentum of 0.9) to some hundred (0.99). Before an evaluation, or a
+    checkpoint, right after a jump, estimate them anew.
 
     Args:
-        forward: One forward pass in training mode: ``(statistics, batch) -> new statistics``, with the weights as they are now.
-            Any moving average ``m·old + (1 − m)·batch``, whatever its ``m``, in whatever framework.
-        statistics: Of the model; what is not floating point (counters, random keys) comes back as it is.
+        forward: One forward pass in training mode: ``(statistics, batch) -> new statistics``, with
+            the weights as they are now. Any moving average ``m·old + (1 − m)·batch``, whatever its
+            ``m``, in whatever framework.
+        statistics: Of the model; what is not floating point (counters, random keys) comes back as
+            it is.
         batches: A few hundred examples in all do.
 
     Raises:
-        UserError: No batch was given; a statistic does not move (its layer is in evaluation mode, or ``m`` is 1).
+        UserError: No batch was given; a statistic does not move (its layer is in evaluation mode,
+            or ``m`` is 1).
 
     Examples:
         >>> import jax.numpy as jnp, nowcast
@@ -34,11 +41,14 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
         >>> round(new["mean"][0].item(), 3)
         4.0
 
-    Source: as after weight averaging (Izmailov et al., UAI 2018, §3.2); "precise BatchNorm" (Wu and Johnson, 2021, §3).
+    Source: as after weight averaging (Izmailov et al., UAI 2018, §3.2); "precise BatchNorm" (Wu and
+    Johnson, 2021, §3).
     """
 
     def run(tree: PyTree, batch: Any) -> PyTree:
-        own = jax.tree.map(lambda leaf: leaf, tree)  # some modules write into the tree that they get
+        own = jax.tree.map(
+            lambda leaf: leaf, tree
+        )  # some modules write into the tree that they get
         return forward(own, batch)
 
     def single(leaf: Any) -> Any:
@@ -48,23 +58,36 @@ def reestimate(forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, bat
     share, total, count = None, None, 0
     for batch in batches:
         seen = run(zeros, batch)  # (1 − m) · batch
-        if share is None:  # 1 − m, from what becomes of other values, large enough that rounding does not matter
-            other = jax.tree.map(lambda leaf: 1 + 100 * jnp.abs(leaf) if _moves(leaf) else leaf, seen)
-            share = jax.tree.map(
-                lambda o, new, old: 1 - (new - old) / o if _moves(o) else o, other, run(other, batch), seen
+        if (
+            share is None
+        ):  # 1 − m, from what becomes of other values, large enough that rounding does not matter
+            other = jax.tree.map(
+                lambda leaf: 1 + 100 * jnp.abs(leaf) if _moves(leaf) else leaf, seen
             )
-        total = seen if total is None else jax.tree.map(lambda a, b: a + b if _moves(a) else a, total, seen)
+            share = jax.tree.map(
+                lambda o, new, old: 1 - (new - old) / o if _moves(o) else o,
+                other,
+                run(other, batch),
+                seen,
+            )
+        total = (
+            seen
+            if total is None
+            else jax.tree.map(lambda a, b: a + b if _moves(a) else a, total, seen)
+        )
         count += 1
     if share is None:
         raise UserError("reestimate: no batch was given; a few hundred training examples do")
     for path, leaf in jax.tree.flatten_with_path(share)[0]:
         if _moves(leaf) and bool(jnp.any(leaf < 1e-6)):
             raise UserError(
-                f"reestimate: {path_name(path)!r} does not move as an average does; forward must run the model in training mode, "
-                "and counters must be whole numbers, or left out"
+                f"reestimate: {path_name(path)!r} does not move as an average does; forward must"
+                " run the model in training mode, and counters must be whole numbers, or left out"
             )
     return jax.tree.map(
-        lambda old, summed, part: (summed / (part * count)).astype(old.dtype) if _moves(old) else old,
+        lambda old, summed, part: (
+            (summed / (part * count)).astype(old.dtype) if _moves(old) else old
+        ),
         statistics,
         total,
         share,

@@ -11,14 +11,19 @@ from nowcast.types import PyTree
 
 
 def is_traced(tree: PyTree) -> bool:
-    """Whether a leaf of ``tree`` is a placeholder of ``jit``, ``vmap`` or ``grad``, and not a number."""
+    """Whether a leaf of ``tree`` is a placeholder of ``jit``, ``vmap`` or ``grad``, and not a
+    number.
+    """
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def branch(condition: Any, yes: Callable[..., Any], no: Callable[..., Any], *operands: PyTree) -> Any:
+def branch(
+    condition: Any, yes: Callable[..., Any], no: Callable[..., Any], *operands: PyTree
+) -> Any:
     """``yes(*operands)`` or ``no(*operands)``, by a boolean scalar.
 
-    ``lax.cond`` called outside ``jit`` compiles both functions at every call; a plain branch compiles neither.
+    ``lax.cond`` called outside ``jit`` compiles both functions at every call; a plain branch
+    compiles neither.
     """
     if is_traced(condition):
         return jax.lax.cond(condition, yes, no, *operands)
@@ -26,7 +31,9 @@ def branch(condition: Any, yes: Callable[..., Any], no: Callable[..., Any], *ope
 
 
 def map_over(work: Callable[[Array], Array], values: Array, *used: PyTree) -> Array:
-    """``work`` of each of ``values``, stacked, one after another; ``used`` is what ``work`` computes from."""
+    """``work`` of each of ``values``, stacked, one after another; ``used`` is what ``work``
+    computes from.
+    """
     if is_traced((values, used)):
         return jax.lax.map(work, values)
     return jnp.stack([work(value) for value in values])

@@ -41,11 +41,14 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     """A forecaster by its name, or from a bundle's folder.
 
     Args:
-        name_or_path: ``"wnn"``, ``"gram"`` or ``"introspection"``, which come with the library, meta-trained; ``"linear"``, ``"last_value"`` and
-            the like, which need no learning; or the path of a bundle that ``scripts/meta_train.py`` wrote (``"./wnn"`` where a folder has such a name).
+        name_or_path: ``"wnn"``, ``"gram"`` or ``"introspection"``, which come with the library,
+            meta-trained; ``"linear"``, ``"last_value"`` and the like, which need no learning; or
+            the path of a bundle that ``scripts/meta_train.py`` wrote (``"./wnn"`` where a folder
+            has such a name).
 
     Raises:
-        UserError: No such name or folder; a bundle of another schema, damaged, or changed since it was written.
+        UserError: No such name or folder; a bundle of another schema, damaged, or changed since it
+            was written.
 
     Examples:
         >>> import nowcast
@@ -60,14 +63,26 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
     content = _read(folder / "params.npz")
     if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
         raise UserError(
-            f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make the bundle again"
+            f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make"
+            " the bundle again"
         )
     kind: Any = LEARNED[card["forecaster"]]
     try:
-        return kind(params=_unflatten(content), **{key: card[key] for key in _settings(kind) if key in card})
-    except (UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError, KeyError, EOFError) as error:
+        return kind(
+            params=_unflatten(content), **{key: card[key] for key in _settings(kind) if key in card}
+        )
+    except (
+        UserError,
+        zipfile.BadZipFile,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        EOFError,
+    ) as error:
         raise UserError(
-            f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the bundle again"
+            f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the"
+            " bundle again"
         ) from None
 
 
@@ -78,26 +93,43 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         card = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again") from None
+        raise UserError(
+            f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again"
+        ) from None
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         found = card.get("schema") if isinstance(card, dict) else None
         raise UserError(
-            f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make the bundle again"
+            f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make"
+            " the bundle again"
         )
     missing = {"forecaster", "window", "horizon", "served_by", "params_sha256"} - card.keys()
     if missing:
-        raise UserError(f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle again")
-    shaped = {"forecaster": str, "window": int, "horizon": int, "served_by": dict, "params_sha256": str, "corpus": dict}
+        raise UserError(
+            f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle"
+            " again"
+        )
+    shaped = {
+        "forecaster": str,
+        "window": int,
+        "horizon": int,
+        "served_by": dict,
+        "params_sha256": str,
+        "corpus": dict,
+    }
     for key, kind in shaped.items():
         if key in card and not isinstance(card[key], kind):
-            raise UserError(f"bundle {str(folder)!r}: its card says {key}={card[key]!r}; make the bundle again")
+            raise UserError(
+                f"bundle {str(folder)!r}: its card says {key}={card[key]!r}; make the bundle again"
+            )
     if card["forecaster"] not in LEARNED:
         raise UserError(
-            f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows {', '.join(LEARNED)}; upgrade weight-nowcaster"
+            f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows"
+            f" {', '.join(LEARNED)}; upgrade weight-nowcaster"
         )
     if card.get("card_sha256") != card_hash(card):
         raise UserError(
-            f"bundle {str(folder)!r}: card.json is not as it was written (its sha256 differs); make the bundle again"
+            f"bundle {str(folder)!r}: card.json is not as it was written (its sha256 differs); make"
+            " the bundle again"
         )
     return card
 
@@ -105,7 +137,8 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def save(
     forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write a learned forecaster as a bundle; the folder appears whole or not at all, replacing an older bundle.
+    """Write a learned forecaster as a bundle; the folder appears whole or not at all, replacing an
+    older bundle.
 
     Args:
         forecaster: A learned one; the others need no bundle.
@@ -119,7 +152,10 @@ def save(
         UserError: The forecaster has nothing to save; the folder holds something else.
     """
     if not forecaster.learned:
-        raise UserError(f"{forecaster.name!r} has no parameters to save: nowcast.load({forecaster.name!r}) makes it")
+        raise UserError(
+            f"{forecaster.name!r} has no parameters to save: nowcast.load({forecaster.name!r})"
+            " makes it"
+        )
     folder = expanded(folder)
     check_destination(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -149,11 +185,16 @@ def save(
 
 
 def check_destination(folder: str | os.PathLike[str]) -> None:
-    """Refuse a path where a bundle cannot be written: a file, or a folder that holds something else."""
+    """Refuse a path where a bundle cannot be written: a file, or a folder that holds something
+    else.
+    """
     folder = expanded(folder)
     check_writable(f"bundle {str(folder)!r}", folder)
     if folder.exists() and (held := {item.name for item in folder.iterdir()}):
-        ours = "card.json" in held and b'"weight-nowcaster/bundle/' in (folder / "card.json").read_bytes()
+        ours = (
+            "card.json" in held
+            and b'"weight-nowcaster/bundle/' in (folder / "card.json").read_bytes()
+        )
         foreign = sorted(held - {"card.json", "params.npz", "loss.png"})
         if not ours or foreign:
             what = f"also holds {foreign[0]!r}" if ours else "exists and is no bundle"
@@ -170,20 +211,27 @@ def params_hash(forecaster: Forecaster) -> str:
 
 def card_hash(card: Mapping[str, Any]) -> str:
     """Of all that a card says."""
-    said = json.loads(json.dumps({key: value for key, value in card.items() if key != "card_sha256"}))
+    said = json.loads(
+        json.dumps({key: value for key, value in card.items() if key != "card_sha256"})
+    )
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
-    """A name is a string; a path that is one begins with ``./`` or the like where it looks like a name."""
+    """A name is a string; a path that is one begins with ``./`` or the like where it looks like a
+    name.
+    """
     if isinstance(name_or_path, str) and name_or_path in shipped():
         return PRETRAINED / name_or_path
     if not _is_folder(name_or_path):
         if lost := _lost(name_or_path):
-            raise UserError(f"forecaster {str(name_or_path)!r}: {lost}; give the folder of a bundle")
+            raise UserError(
+                f"forecaster {str(name_or_path)!r}: {lost}; give the folder of a bundle"
+            )
         kind = f"forecaster={name_or_path} " if str(name_or_path) in LEARNED else ""
         raise UserError(
-            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a bundle's folder; {text.command('meta_train')} {kind}makes one"
+            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a"
+            f" bundle's folder; {text.command('meta_train')} {kind}makes one"
         )
     return expanded(name_or_path)
 
@@ -200,7 +248,9 @@ def _is_folder(path: Any) -> bool:
 def _lost(path: Any) -> str:
     """In words where a path leads to, if it is a link to nothing."""
     try:
-        return dangling(expanded(path)) if isinstance(path, (str, os.PathLike)) and path != "" else ""
+        return (
+            dangling(expanded(path)) if isinstance(path, (str, os.PathLike)) and path != "" else ""
+        )
     except (OSError, ValueError):
         return ""
 
@@ -215,7 +265,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"bundle {str(path.parent)!r}: cannot read {path.name} ({error.strerror}); make the bundle again"
+            f"bundle {str(path.parent)!r}: cannot read {path.name} ({error.strerror}); make the"
+            " bundle again"
         ) from None
 
 

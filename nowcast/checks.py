@@ -23,19 +23,27 @@ from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 def check_unchanged(params: PyTree, state: NowcastState) -> None:
     """Refuse a state that is none of ours, and parameters that are not those that it was made for."""
     if not isinstance(state, NowcastState):
-        raise UserError(f"the state is a {type(state).__name__}, and none of nowcast's: make it with init(params)")
+        raise UserError(
+            f"the state is a {type(state).__name__}, and none of nowcast's: make it with"
+            " init(params)"
+        )
     difference = _difference("leaf", state, params)
     if difference:
         raise UserError(difference)
 
 
 def check_gradients(
-    inner: optax.GradientTransformationExtraArgs, grads: PyTree, state: NowcastState, params: PyTree, **extra: Any
+    inner: optax.GradientTransformationExtraArgs,
+    grads: PyTree,
+    state: NowcastState,
+    params: PyTree,
+    **extra: Any,
 ) -> None:
-    """Refuse gradients that are not those of the parameters, unless the optimizer makes updates of the parameters from them.
+    """Refuse gradients that are not those of the parameters, unless the optimizer makes updates of
+    the parameters from them.
 
-    Some do: ``optax.lookahead`` takes gradients of its fast parameters alone, private optimizers those of each example. A gradient that
-    an optimizer would merely broadcast is refused.
+    Some do: ``optax.lookahead`` takes gradients of its fast parameters alone, private optimizers
+    those of each example. A gradient that an optimizer would merely broadcast is refused.
     """
     difference = _difference("gradient", state, grads)
     if not difference:
@@ -53,13 +61,17 @@ def check_gradients(
 
 
 def _ends_alike(was: Any, now: Any) -> bool:
-    """Whether the last axes of a gradient are those of its parameter: more in front are an example each."""
+    """Whether the last axes of a gradient are those of its parameter: more in front are an example
+    each.
+    """
     shape = np.shape(was)
     return absent(was) or np.shape(now)[max(np.ndim(now) - len(shape), 0) :] == shape
 
 
 def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:
-    """In words, the first leaf of ``tree`` that is not as it was when the state was made; of gradients the dtype may differ."""
+    """In words, the first leaf of ``tree`` that is not as it was when the state was made; of
+    gradients the dtype may differ.
+    """
     known, found = _leaves(state.history.first), _leaves(tree)
     for name in known | found:
         was, now = _described(known.get(name, "not there")), _described(found.get(name, "gone"))
@@ -73,22 +85,27 @@ def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:
 
 
 def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastState) -> None:
-    """Refuse a state whose window is not this forecaster's, or that was made for a guard that waits where this one does not, and the other way round."""
+    """Refuse a state whose window is not this forecaster's, or that was made for a guard that waits
+    where this one does not, and the other way round.
+    """
     held = len(state.history.moved)
     if held != max(forecaster.window - 2, 0):
         raise UserError(
-            f"the state's window is of {held + 2} snapshots, and {forecaster.name} reads {forecaster.window}: "
-            "go on with the forecaster that the state was made for, or make a new one with init(params)"
+            f"the state's window is of {held + 2} snapshots, and {forecaster.name} reads"
+            f" {forecaster.window}: go on with the forecaster that the state was made for, or make"
+            " a new one with init(params)"
         )
     if (state.kept is None) == bool(guard and guard.after):
         raise UserError(
-            f"the state was made {'without' if state.kept is None else 'with'} a guard that waits, and guard={guard!r}: "
-            "go on with the guard that it was made for, or make a new one with init(params)"
+            f"the state was made {'without' if state.kept is None else 'with'} a guard that waits,"
+            f" and guard={guard!r}: go on with the guard that it was made for, or make a new one"
+            " with init(params)"
         )
 
 
 def check_resumed(clock: Clock, start_after: int, stop_after: int | None, wait: int) -> None:
-    """Refuse a state whose clock shows that it was made with other limits than the ones now, which could no longer be kept.
+    """Refuse a state whose clock shows that it was made with other limits than the ones now, which
+    could no longer be kept.
 
     Args:
         clock: With numbers, not placeholders of ``jit``.
@@ -98,28 +115,45 @@ def check_resumed(clock: Clock, start_after: int, stop_after: int | None, wait: 
     """
     step, filled, windows, total = map(int, clock)
     waits_to_start = not windows and not filled and step < 0
-    if (waits_to_start and total - step != start_after) or (windows + filled and total < start_after):
-        was = f"start_after={total - step}" if waits_to_start else f"windows that had begun by step {total}"
+    if (waits_to_start and total - step != start_after) or (
+        windows + filled and total < start_after
+    ):
+        was = (
+            f"start_after={total - step}"
+            if waits_to_start
+            else f"windows that had begun by step {total}"
+        )
         raise UserError(
-            f"start_after={start_after}, and the state was made with {was}: start_after counts from init(params); "
-            "go on with the one that it was made with, or make a new state"
+            f"start_after={start_after}, and the state was made with {was}: start_after counts from"
+            " init(params); go on with the one that it was made with, or make a new state"
         )
     last = total - step  # the step of the last snapshot
-    if stop_after is not None and step >= 0 and (filled or (windows and not wait)) and last > stop_after:
+    if (
+        stop_after is not None
+        and step >= 0
+        and (filled or (windows and not wait))
+        and last > stop_after
+    ):
         raise UserError(
-            f"stop_after={stop_after}, and the state has a snapshot of step {last}, so it was made with another: "
-            f"give a later step, or stop_after={total} to end the jumps now"
+            f"stop_after={stop_after}, and the state has a snapshot of step {last}, so it was made"
+            f" with another: give a later step, or stop_after={total} to end the jumps now"
         )
 
 
 def _leaves(tree: PyTree) -> dict[str, Any]:
-    return {path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(tree, is_leaf=absent)[0]}
+    return {
+        path_name(path): leaf for path, leaf in jax.tree.flatten_with_path(tree, is_leaf=absent)[0]
+    }
 
 
 def check_weights(params: PyTree) -> None:
-    """Refuse what is no floating-point array, by name. Python's and NumPy's numbers count as arrays, and so do shapes with a dtype."""
+    """Refuse what is no floating-point array, by name. Python's and NumPy's numbers count as
+    arrays, and so do shapes with a dtype.
+    """
     equinox = _holds_equinox(params)
-    cure = "pass the arrays alone" + (": eqx.filter(model, eqx.is_inexact_array)" if equinox else "")
+    cure = "pass the arrays alone" + (
+        ": eqx.filter(model, eqx.is_inexact_array)" if equinox else ""
+    )
     for path, leaf in jax.tree.flatten_with_path(params)[0]:
         name = path_name(path)
         try:
@@ -127,19 +161,26 @@ def check_weights(params: PyTree) -> None:
         except (TypeError, ValueError):
             raise UserError(f"parameter {name!r} is a {type(leaf).__name__}: {cure}") from None
         if equinox and isinstance(leaf, bool | int | float | complex):
-            raise UserError(f"parameter {name!r} is a {type(leaf).__name__} of an Equinox module: {cure}")
+            raise UserError(
+                f"parameter {name!r} is a {type(leaf).__name__} of an Equinox module: {cure}"
+            )
         if not jnp.issubdtype(dtype, jnp.floating):
             without = cure if equinox else "wrap with optax.masked to leave it out"
-            raise UserError(f"parameter {name!r} is {dtype}: only floating-point weights can be nowcast; {without}")
+            raise UserError(
+                f"parameter {name!r} is {dtype}: only floating-point weights can be nowcast;"
+                f" {without}"
+            )
         if dtype.name not in DTYPES:
             raise UserError(
-                f"parameter {name!r} is {dtype}: weights can be nowcast in {', '.join(DTYPES)}; train a copy in one of "
-                "them, or wrap with optax.masked to leave it out"
+                f"parameter {name!r} is {dtype}: weights can be nowcast in {', '.join(DTYPES)};"
+                " train a copy in one of them, or wrap with optax.masked to leave it out"
             )
 
 
 def _holds_equinox(tree: PyTree) -> bool:
-    """Whether a part of ``tree`` is an Equinox module. Equinox is not imported for the answer: who has a module has imported it."""
+    """Whether a part of ``tree`` is an Equinox module. Equinox is not imported for the answer: who
+    has a module has imported it.
+    """
     equinox = sys.modules.get("equinox")
     if equinox is None:
         return False
@@ -162,18 +203,26 @@ def _described(leaf: Any) -> str:
 def check_jumping(
     forecaster: Forecaster, names: list[str], labels: list[str], operations: Collection[str] | None
 ) -> list[bool]:
-    """Which leaves jump; refuses operations that no network serves, and a model of which nothing would ever jump."""
+    """Which leaves jump; refuses operations that no network serves, and a model of which nothing
+    would ever jump.
+    """
     for operation in operations or ():
         if operation in labels and not forecaster.serves(operation):
             raise UserError(
-                f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served by no network of this "
-                f"{forecaster.name}; leave it out, or meta-train with served_by={{{operation}:{operation}}}"
+                f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served"
+                f" by no network of this {forecaster.name}; leave it out, or meta-train with"
+                f" served_by={{{operation}:{operation}}}"
             )
-    jumping = [forecaster.serves(label) and (operations is None or label in operations) for label in labels]
+    jumping = [
+        forecaster.serves(label) and (operations is None or label in operations) for label in labels
+    ]
     if names and not any(jumping):
-        asked = "this " + forecaster.name if operations is None else f"operations={tuple(operations)}"
+        asked = (
+            "this " + forecaster.name if operations is None else f"operations={tuple(operations)}"
+        )
         raise UserError(
-            f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r}; pass labels= or other operations"
+            f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r};"
+            " pass labels= or other operations"
         )
     return jumping
 
@@ -185,7 +234,8 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
     asked = (asked,) if isinstance(asked, str) else asked
     if not isinstance(asked, Collection) or not asked:
         raise UserError(
-            f"operations={asked!r} lets nothing jump; name one or more of {', '.join(OPERATIONS)}, or leave it out"
+            f"operations={asked!r} lets nothing jump; name one or more of {', '.join(OPERATIONS)},"
+            " or leave it out"
         )
     for operation in asked:
         if operation not in OPERATIONS:
@@ -200,7 +250,9 @@ def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str,
     if not damping:
         raise UserError(f"damping={damping} {rule}")
     if min_drift is not None:
-        rule = "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
+        rule = (
+            "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
+        )
         min_drift = real("min_drift", min_drift, rule)
         if not -1 <= min_drift <= 1:
             raise UserError(f"min_drift={min_drift!r} {rule}")
@@ -218,7 +270,9 @@ def check_known(asked: Collection[str], known: Collection[str], what: str) -> No
         if option not in known:
             near = get_close_matches(option, known, n=1)
             nearest = f", and {near[0]} is near" if near else ""
-            raise UserError(f"{option}: {what} has no such option{nearest}; it has {', '.join(known)}")
+            raise UserError(
+                f"{option}: {what} has no such option{nearest}; it has {', '.join(known)}"
+            )
 
 
 def dtype_of(asked: Any) -> Any:
@@ -227,8 +281,15 @@ def dtype_of(asked: Any) -> Any:
         dtype = jnp.dtype(asked)
     except TypeError:
         dtype = None
-    if dtype is None or dtype.name not in DTYPES or (dtype.name == "float64" and not jax.config.jax_enable_x64):  # type: ignore[attr-defined]
-        raise UserError(f"history_dtype={asked!r} must be one of {', '.join(DTYPES)}; float64 needs jax_enable_x64")
+    if (
+        dtype is None
+        or dtype.name not in DTYPES
+        or (dtype.name == "float64" and not jax.config.jax_enable_x64)
+    ):  # type: ignore[attr-defined]
+        raise UserError(
+            f"history_dtype={asked!r} must be one of {', '.join(DTYPES)}; float64 needs"
+            " jax_enable_x64"
+        )
     return dtype
 
 
@@ -238,12 +299,15 @@ def first_horizon(horizon: Callable[[Any], Any]) -> int:
         return int(horizon(jnp.zeros([], jnp.int32)))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"horizon: as a function it must give a whole number of snapshots for the number of a jump ({first_line(error)}); "
-            "nowcast.decaying_horizon(10) is one"
+            "horizon: as a function it must give a whole number of snapshots for the number of a"
+            f" jump ({first_line(error)}); nowcast.decaying_horizon(10) is one"
         ) from None
 
 
 def check_optimizer(inner: Any) -> None:
     """Refuse what is no optax transformation."""
     if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
-        raise UserError(f"inner={inner!r} is no optimizer: pass an optax transformation, such as optax.adam(1e-3)")
+        raise UserError(
+            f"inner={inner!r} is no optimizer: pass an optax transformation, such as"
+            " optax.adam(1e-3)"
+        )

@@ -1,4 +1,6 @@
-"""Elementwise work on large arrays, a piece at a time: what a network needs for each weight is many times the weight."""
+"""Elementwise work on large arrays, a piece at a time: what a network needs for each weight is many
+times the weight.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,33 +16,43 @@ LIMIT = {"cpu": 2**13}
 """Weights of a piece, by platform: on a CPU its intermediate values fit the cache."""
 ELSEWHERE = 2**18
 LEAST, MOST_PIECES = 2**9, 64
-"""A leaf is cut into 64 pieces where that leaves 512 weights or more: room for its intermediate values is made at every step of a run, whether
-it jumps or not, and small models feel it."""
+"""A leaf is cut into 64 pieces where that leaves 512 weights or more: room for its intermediate
+values is made at every step of a run, whether it jumps or not, and small models feel it.
+"""
 SHARDS = (64, 8, 1)
-"""An axis is cut so that what is left of it still splits over as many devices; over fewer where pieces would stay large."""
+"""An axis is cut so that what is left of it still splits over as many devices; over fewer where
+pieces would stay large.
+"""
 
 
 def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> Array:
     """``work(*parts)``, a piece at a time.
 
     Args:
-        work: Elementwise: from arrays with axes of their own in front of ``*shape`` to one of ``*shape``; any shape will do.
+        work: Elementwise: from arrays with axes of their own in front of ``*shape`` to one of
+            ``*shape``; any shape will do.
         parts: The arrays.
         like: Of the result's shape, dtype and sharding; its axes are the last ones of every array.
 
-    Axes are cut into strides, not blocks: each piece holds some of every device's part of an array that is split over devices, so that no
-    device needs another one's.
+    Axes are cut into strides, not blocks: each piece holds some of every device's part of an array
+    that is split over devices, so that no device needs another one's.
     """
     shape = like.shape
-    limit = min(LIMIT.get(jax.default_backend(), ELSEWHERE), max(LEAST, math.prod(shape) // MOST_PIECES))
+    limit = min(
+        LIMIT.get(jax.default_backend(), ELSEWHERE), max(LEAST, math.prod(shape) // MOST_PIECES)
+    )
     cuts = pieces(shape, limit)
     total = math.prod(cuts)
     if total == 1:
         return work(*parts)
     rest = tuple(size // cut for size, cut in zip(shape, cuts, strict=True))
-    names = jax.typeof(like).sharding.spec  # of a mesh with explicit axes; else none, and the compiler sees to it
+    names = jax.typeof(
+        like
+    ).sharding.spec  # of a mesh with explicit axes; else none, and the compiler sees to it
 
-    def paired(sizes: tuple[int, ...], inner: tuple[int, ...], lead: tuple[int, ...] = ()) -> dict[str, Any]:
+    def paired(
+        sizes: tuple[int, ...], inner: tuple[int, ...], lead: tuple[int, ...] = ()
+    ) -> dict[str, Any]:
         """The shape with each axis as a pair, and that its first half is split as the axis was."""
         spec = (*[None] * len(lead), *(n for name in names for n in (name, None)))
         pairs = (n for pair in zip(sizes, inner, strict=True) for n in pair)
@@ -70,7 +82,9 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> 
 
 @lru_cache(maxsize=1024)
 def pieces(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
-    """Into how many strides to cut each axis, so that a piece has at most ``limit`` entries, where that can be had."""
+    """Into how many strides to cut each axis, so that a piece has at most ``limit`` entries, where
+    that can be had.
+    """
     cuts = [1] * len(shape)
     size = math.prod(shape)
     for keep in SHARDS:
@@ -79,7 +93,9 @@ def pieces(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
         for axis, length in enumerate(shape):
             left = length // cuts[axis]
             for factor in _factors(left // math.gcd(left, keep)):
-                if size > limit and size // factor >= limit // 16:  # not into crumbs: an axis may be prime
+                if (
+                    size > limit and size // factor >= limit // 16
+                ):  # not into crumbs: an axis may be prime
                     cuts[axis] *= factor
                     size //= factor
     return tuple(cuts)

@@ -21,11 +21,13 @@ SHORTEST = APART + 2
 
 
 def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
-    """The mean cosine between a window's increments that are two or more snapshots apart, over all weights that jump.
+    """The mean cosine between a window's increments that are two or more snapshots apart, over all
+    weights that jump.
 
-    Increments that are a common movement with noise of its own in each have μ²/(μ² + σ²): 1 where a run goes straight on, about 0 where it
-    goes to and fro. Costs an inner product for each pair of increments. (Where weights are in half precision, and move by no more than its
-    last digit, rounding is noise too.)
+    Increments that are a common movement with noise of its own in each have μ²/(μ² + σ²): 1 where a
+    run goes straight on, about 0 where it goes to and fro. Costs an inner product for each pair of
+    increments. (Where weights are in half precision, and move by no more than its last digit,
+    rounding is noise too.)
 
     Args:
         size: Snapshots in the window, ``newest`` among them; at least :data:`SHORTEST`.
@@ -47,14 +49,20 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
     ways = sum(jax.tree.leaves(leaves), start=jnp.zeros((count, count)))
     # From ways since the first snapshot to increments, which are so never in memory.
     apart = jnp.eye(count) - jnp.eye(count, k=-1)
-    products = jnp.matmul(jnp.matmul(apart, ways, precision="highest"), apart.T, precision="highest")
+    products = jnp.matmul(
+        jnp.matmul(apart, ways, precision="highest"), apart.T, precision="highest"
+    )
     return mean_cosine(products)
 
 
 def mean_cosine(products: Float[Array, "D D"]) -> Float[Array, ""]:
-    """The mean cosine of increments that are :data:`APART` or more, from their inner products; one of length 0 is at a right angle to all."""
+    """The mean cosine of increments that are :data:`APART` or more, from their inner products; one
+    of length 0 is at a right angle to all.
+    """
     count = len(products)
     lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(products), 0))
     lengths = jnp.where(lengths == 0, 1, lengths)
     cosines = products / jnp.outer(lengths, lengths)
-    return jnp.mean(jnp.array([cosines[i, j] for i, j in combinations(range(count), 2) if j - i >= APART]))
+    return jnp.mean(
+        jnp.array([cosines[i, j] for i, j in combinations(range(count), 2) if j - i >= APART])
+    )

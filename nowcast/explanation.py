@@ -30,15 +30,18 @@ def explain(
     operations: Collection[str] | None = None,
     history_dtype: Any = None,
 ) -> None:
-    """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and the sums.
+    """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and
+    the sums.
 
-    A ``?`` behind an operation says that the number of axes alone told it, for want of a name or type: pass ``labels`` where it is wrong.
-    Pass a ``flax.nnx`` module itself, not its ``nnx.State``, which has names and no types.
+    A ``?`` behind an operation says that the number of axes alone told it, for want of a name or
+    type: pass ``labels`` where it is wrong. Pass a ``flax.nnx`` module itself, not its
+    ``nnx.State``, which has names and no types.
 
     Args:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.
         forecaster: Which one; a WNN with the usual mapping when left out, and the table says so.
-        labels: The operation of every leaf. From the module's types, or guessed from names and ranks, when left out.
+        labels: The operation of every leaf. From the module's types, or guessed from names and
+            ranks, when left out.
         operations: As for :func:`nowcast.periodic`.
         history_dtype: As there.
 
@@ -62,20 +65,40 @@ def explain(
     rows, jumping, total, held = [], 0, 0, 0
     for named, (operation, by_rank) in zip(walk(params), guesses, strict=True):
         leaf = named.value
-        network = _network(forecaster, operation) if operations is None or operation in operations else None
+        network = (
+            _network(forecaster, operation)
+            if operations is None or operation in operations
+            else None
+        )
         shape, size = jnp.shape(leaf), math.prod(jnp.shape(leaf))
         window = forecaster.window if forecaster else 5
-        kept = jax.eval_shape(partial(window_of.empty, [leaf], [bool(network)], window, history_dtype))
+        kept = jax.eval_shape(
+            partial(window_of.empty, [leaf], [bool(network)], window, history_dtype)
+        )
         history = sum(part.size * part.dtype.itemsize for part in jax.tree.leaves(kept))
         total, jumping, held = total + size, jumping + (size if network else 0), held + history
         sizes = "×".join(map(str, shape)) or "scalar"
-        rows.append(("/".join(named.names), sizes, operation + MARK * by_rank, network or "—", _bytes(history)))
+        rows.append(
+            (
+                "/".join(named.names),
+                sizes,
+                operation + MARK * by_rank,
+                network or "—",
+                _bytes(history),
+            )
+        )
     print(printable("\n".join(align([HEAD, *rows], left=len(HEAD) - 1))))
     by = "" if forecaster else " with a WNN (pass another forecaster to see its table)"
     print(f"{jumping:,} of {total:,} weights jump{by}; their history takes {_bytes(held)}")
     if any(label.by_rank for label in guesses):
-        exact = "; an nnx.State has no types: pass the module for exact labels" if is_state(model_or_params) else ""
-        print(f"{MARK} guessed from the number of axes alone: pass labels= where it is wrong{exact}")
+        exact = (
+            "; an nnx.State has no types: pass the module for exact labels"
+            if is_state(model_or_params)
+            else ""
+        )
+        print(
+            f"{MARK} guessed from the number of axes alone: pass labels= where it is wrong{exact}"
+        )
 
 
 def _network(forecaster: Forecaster | None, operation: str) -> str | None:

@@ -7,6 +7,10 @@ from jaxtyping import Array, Float
 
 
 def gram_matrix(arrays: Sequence[Float[Array, "*shape"]]) -> Float[Array, "D D"]:
-    """``⟨aᵢ, aⱼ⟩``. Symmetric, and so D·(D+1)/2 products and not D²: the compiler joins those that are written alike."""
+    """``⟨aᵢ, aⱼ⟩``. Symmetric, and so D·(D+1)/2 products and not D²: the compiler joins those that
+    are written alike.
+    """
     order = range(len(arrays))
-    return jnp.array([[jnp.sum(arrays[min(i, j)] * arrays[max(i, j)]) for j in order] for i in order])
+    return jnp.array(
+        [[jnp.sum(arrays[min(i, j)] * arrays[max(i, j)]) for j in order] for i in order]
+    )

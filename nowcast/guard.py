@@ -1,7 +1,9 @@
-"""The guard: a jump must show, on a batch of yours, that it does not hurt; or it is not taken, or taken back.
+"""The guard: a jump must show, on a batch of yours, that it does not hurt; or it is not taken, or
+taken back.
 
-Why: a jump may ruin a run (the published WNN at a high learning rate), and no forecaster knows all runs. Beside the loss right after
-a jump there is the loss some steps later: at moderate rates a jump that raises the loss is often ahead an epoch on.
+Why: a jump may ruin a run (the published WNN at a high learning rate), and no forecaster knows all
+runs. Beside the loss right after a jump there is the loss some steps later: at moderate rates a
+jump that raises the loss is often ahead an epoch on.
 """
 
 from collections.abc import Callable
@@ -25,14 +27,19 @@ class Guard:
 
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
-        dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss is judged, and taken. The order
-            does not matter; a negative one goes back, towards where the run came from; one above 1 goes past the forecast.
-        longest: Of the dampings take the longest that passes at once, in either direction, and not the one of the lowest loss (see
-            :meth:`backtracking`). To pass, it must also not cost more than the window gained: its loss may be no higher than the higher of
-            two, that at the window's first snapshot and that before the jump. (Leaves that never jump, and BatchNorm's statistics, are as now in both.)
-        after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover for so many steps, then
-            compare with the weights from before the jump, on the same batch; a jump that hurt is undone, weights and optimizer
-            state, and at once where the weights stop being finite. The next window begins then. Costs a copy of both, and the steps that are undone.
+        dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss
+            is judged, and taken. The order does not matter; a negative one goes back, towards where
+            the run came from; one above 1 goes past the forecast.
+        longest: Of the dampings take the longest that passes at once, in either direction, and not
+            the one of the lowest loss (see :meth:`backtracking`). To pass, it must also not cost
+            more than the window gained: its loss may be no higher than the higher of two, that at
+            the window's first snapshot and that before the jump. (Leaves that never jump, and
+            BatchNorm's statistics, are as now in both.)
+        after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover
+            for so many steps, then compare with the weights from before the jump, on the same
+            batch; a jump that hurt is undone, weights and optimizer state, and at once where the
+            weights stop being finite. The next window begins then. Costs a copy of both, and the
+            steps that are undone.
         give_up: No more jumps after so many in a row that hurt. None: never.
 
     Raises:
@@ -57,13 +64,19 @@ class Guard:
     longest: bool = False
 
     @classmethod
-    def backtracking(cls, *, tolerance: float = 0.0, after: int = 0, give_up: int | None = None) -> "Guard":
-        """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a quarter, an eighth; or none.
+    def backtracking(
+        cls, *, tolerance: float = 0.0, after: int = 0, give_up: int | None = None
+    ) -> "Guard":
+        """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a
+        quarter, an eighth; or none.
 
-        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump for the longest that does not raise the batch's
-        loss. So jumps go past the forecast where the loss bears it, and stay short or are refused where the learning rate is at its best. With a
-        ``tolerance`` the loss may rise by that share, and by no more than the window gained: that bounds what each jump costs, and not what all of them do, as
-        a forecaster that always errs can then take back the greater part of each window. Costs 7 forward passes a jump, 8 with a tolerance.
+        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump for the
+        longest that does not raise the batch's loss. So jumps go past the forecast where the loss
+        bears it, and stay short or are refused where the learning rate is at its best. With a
+        ``tolerance`` the loss may rise by that share, and by no more than the window gained: that
+        bounds what each jump costs, and not what all of them do, as a forecaster that always errs
+        can then take back the greater part of each window. Costs 7 forward passes a jump, 8 with a
+        tolerance.
 
         Examples:
             >>> import nowcast
@@ -71,7 +84,11 @@ class Guard:
             (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
         """
         return cls(
-            tolerance=tolerance, dampings=(4.0, 2.0, 1.0, 0.5, 0.25, 0.125), after=after, give_up=give_up, longest=True
+            tolerance=tolerance,
+            dampings=(4.0, 2.0, 1.0, 0.5, 0.25, 0.125),
+            after=after,
+            give_up=give_up,
+            longest=True,
         )
 
     def __post_init__(self) -> None:
@@ -102,7 +119,8 @@ class Guard:
         there: PyTree,
         begun: PyTree,
     ) -> "Trial":
-        """The damping to take, and whether it passes; with ``after`` the verdict comes later, in :meth:`hurts`.
+        """The damping to take, and whether it passes; with ``after`` the verdict comes later, in
+        :meth:`hurts`.
 
         ``begun`` are the parameters at the window's first snapshot, but for leaves that never jump.
         """
@@ -112,8 +130,13 @@ class Guard:
             return _number(loss(to_params(place)))
 
         if len(self.dampings) == 1 and self.after and not self.longest:
-            return Trial(jnp.float32(self.dampings[0]), jnp.array(True))  # nothing to choose, and nothing to judge yet
-        each = jnp.array(sorted(self.dampings, key=lambda damping: (abs(damping), damping), reverse=True), jnp.float32)
+            return Trial(
+                jnp.float32(self.dampings[0]), jnp.array(True)
+            )  # nothing to choose, and nothing to judge yet
+        each = jnp.array(
+            sorted(self.dampings, key=lambda damping: (abs(damping), damping), reverse=True),
+            jnp.float32,
+        )
         losses = map_over(lambda damping: value(blend(here, there, damping)), each, here, there)
         fits = jnp.isfinite(losses)
         if self.longest or not self.after:
@@ -143,7 +166,9 @@ class Trial(NamedTuple):
 
 def blend(here: PyTree, there: PyTree, damping: Float[Array, ""]) -> PyTree:
     """The place at a fraction of the way; at 1 it is ``there``, bit for bit."""
-    return jax.tree.map(lambda q, t: (t + (1 - damping).astype(q.dtype) * (q - t)).astype(q.dtype), here, there)
+    return jax.tree.map(
+        lambda q, t: (t + (1 - damping).astype(q.dtype) * (q - t)).astype(q.dtype), here, there
+    )
 
 
 def needed(value_fn: ValueFn | None) -> ValueFn:
@@ -162,7 +187,9 @@ def _number(loss: Any) -> Float[Array, ""]:
     except (TypeError, ValueError):
         number = None
     if number is None or number.shape != ():
-        found = f"a {type(loss).__name__}" if number is None else f"an array of shape {number.shape}"
+        found = (
+            f"a {type(loss).__name__}" if number is None else f"an array of shape {number.shape}"
+        )
         raise UserError(
             f"a guard's value_fn must give one number, the mean loss; it gave {found} "
             "(of a loss with auxiliary output take the first: value_fn=lambda p: loss(p, batch)[0])"

@@ -1,6 +1,8 @@
-"""Which operation a leaf of a bare pytree belongs to, guessed from names, types and ranks, in that order.
+"""Which operation a leaf of a bare pytree belongs to, guessed from names, types and ranks, in that
+order.
 
-Linen, Haiku and plain dicts have names alone; in Equinox and other modules that are pytrees the type of the module counts as well.
+Linen, Haiku and plain dicts have names alone; in Equinox and other modules that are pytrees the
+type of the module counts as well.
 """
 
 import re
@@ -19,7 +21,9 @@ class Named(NamedTuple):
     names: tuple[str, ...]
     """The parts of its path."""
     holder: str
-    """The type of the innermost module around it, such as ``Linear``; empty where there are containers alone."""
+    """The type of the innermost module around it, such as ``Linear``; empty where there are
+    containers alone.
+    """
     depthwise: bool
     """Whether that module is a convolution with a group for each input channel."""
     value: Any
@@ -72,7 +76,9 @@ def _walk(node: Any, names: tuple[str, ...], holder: str, depthwise: bool) -> An
 
 
 def is_value(key: Any) -> bool:
-    """Whether a key of a path leads into a box around an array: an NNX Variable, Linen's ``Partitioned``. It is no name of the model's."""
+    """Whether a key of a path leads into a box around an array: an NNX Variable, Linen's
+    ``Partitioned``. It is no name of the model's.
+    """
     return isinstance(key, jax.tree_util.GetAttrKey) and key.name in ("value", "raw_value")
 
 

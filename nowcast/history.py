@@ -1,7 +1,9 @@
-"""The window of snapshots that a run carries: W − 1 times its parameters, because a jump follows the last snapshot at once.
+"""The window of snapshots that a run carries: W − 1 times its parameters, because a jump follows
+the last snapshot at once.
 
-The first snapshot is kept as it is, those after it as what they moved from there: in half precision that is as good as new,
-while the snapshots themselves, which differ in their last digits, would be lost.
+The first snapshot is kept as it is, those after it as what they moved from there: in half precision
+that is as good as new, while the snapshots themselves, which differ in their last digits, would be
+lost.
 """
 
 from functools import partial
@@ -19,7 +21,8 @@ from nowcast.types import PyTree
 class History(NamedTuple):
     """Filled from the front; ``optax.MaskedNode()`` in place of leaves that never jump.
 
-    Every leaf has its parameter's shape, so that whatever places or partitions optimizer states places it well.
+    Every leaf has its parameter's shape, so that whatever places or partitions optimizer states
+    places it well.
     """
 
     first: PyTree
@@ -29,7 +32,9 @@ class History(NamedTuple):
 
 
 def empty(params: PyTree, jumping: list[bool], window: int, dtype: Any = None) -> History:
-    """Room for a window of those leaves of ``params`` that are ``jumping``; ``dtype`` of what moved, or None: the parameters' own."""
+    """Room for a window of those leaves of ``params`` that are ``jumping``; ``dtype`` of what
+    moved, or None: the parameters' own.
+    """
     leaves, treedef = jax.tree.flatten(params)
 
     def zeros(dtype: Any) -> PyTree:
@@ -49,18 +54,27 @@ def record(history: History, filled: Array, params: PyTree) -> History:
         return old if absent(old) else jnp.where(filled == 0, new, old)
 
     def moved(number: int, new: Array, old: Any, begun: Any) -> Any:
-        return old if absent(old) else jnp.where(filled == number, (new - begun).astype(old.dtype), old)
+        return (
+            old
+            if absent(old)
+            else jnp.where(filled == number, (new - begun).astype(old.dtype), old)
+        )
 
-    # From the new first one: the old one is then needed no more, and need not be copied at every step.
+    # From the new first one: the old one is then needed no more, and need not be copied at every
+    # step.
     begun = jax.tree.map(first, params, history.first)
     rest = (
-        jax.tree.map(partial(moved, number), params, old, begun) for number, old in enumerate(history.moved, start=1)
+        jax.tree.map(partial(moved, number), params, old, begun)
+        for number, old in enumerate(history.moved, start=1)
     )
     return History(begun, tuple(rest))
 
 
 def window(
-    size: int, newest: Float[Array, "*shape"], first: Float[Array, "*shape"], *moved: Float[Array, "*shape"]
+    size: int,
+    newest: Float[Array, "*shape"],
+    first: Float[Array, "*shape"],
+    *moved: Float[Array, "*shape"],
 ) -> Float[Array, "W *shape"]:
     """The window of one leaf, in single precision or better."""
     dtype = wide(newest.dtype)

@@ -9,10 +9,14 @@ import numpy as np
 from nowcast.types import UserError, real, whole
 
 
-def decaying_horizon(jumps: int, first: int = 40, last: int = 1, power: float = 2.0) -> Callable[[Any], Any]:
-    """A horizon for each of so many jumps, from ``first`` down to ``last``; those that follow stay at ``last``.
+def decaying_horizon(
+    jumps: int, first: int = 40, last: int = 1, power: float = 2.0
+) -> Callable[[Any], Any]:
+    """A horizon for each of so many jumps, from ``first`` down to ``last``; those that follow stay
+    at ``last``.
 
-    The roots of that power are evenly spaced. NiNo (Knyazev et al., ICLR 2025) takes 40 down to 1 with power 2:
+    The roots of that power are evenly spaced. NiNo (Knyazev et al., ICLR 2025) takes 40 down to 1
+    with power 2:
 
     Examples:
         >>> import nowcast, optax
@@ -24,7 +28,9 @@ def decaying_horizon(jumps: int, first: int = 40, last: int = 1, power: float = 
     Raises:
         UserError: A number is out of range.
     """
-    begin, end = (whole(name, value, "snapshots") for name, value in (("first", first), ("last", last)))
+    begin, end = (
+        whole(name, value, "snapshots") for name, value in (("first", first), ("last", last))
+    )
     if not real("power", power, "must be above 0") > 0:
         raise UserError(f"power={power!r} must be above 0")
     roots = np.linspace(begin ** (1 / power), end ** (1 / power), whole("jumps", jumps, "jumps"))

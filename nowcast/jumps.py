@@ -1,4 +1,5 @@
-"""When a run jumps, where to, and what becomes of a jump that hurts: for optax, for loops without it, for Keras.
+"""When a run jumps, where to, and what becomes of a jump that hurts: for optax, for loops without
+it, for Keras.
 
 The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
 
@@ -60,13 +61,13 @@ class JumpOptions(TypedDict, total=False):
 class Jumps:
     """Nowcasting for a loop of your own, without optax: call :meth:`step` after each step of yours.
 
-    Weights are set to the forecast itself, with no rounding in between. The options are also those of
-    :func:`nowcast.periodic` and, but for ``labels`` and ``axis_name``, of the Keras callback.
+    Weights are set to the forecast itself, with no rounding in between. The options are also those
+    of :func:`nowcast.periodic` and, but for ``labels`` and ``axis_name``, of the Keras callback.
 
     Args:
         forecaster: What to forecast with, from :func:`nowcast.load`.
-        every: Optimizer steps between two snapshots; the steps of an epoch, to do as the paper does.
-            With a window of 5 a jump follows every ``5 * every`` steps.
+        every: Optimizer steps between two snapshots; the steps of an epoch, to do as the paper
+            does. With a window of 5 a jump follows every ``5 * every`` steps.
         labels: The operation of every leaf, from :func:`nowcast.label_ops`. Guessed from names and
             ranks when left out.
         operations: Which operations jump, such as ``("conv", "fc")``; the others train on as they
@@ -135,11 +136,20 @@ class Jumps:
         else:
             settle(horizon=self.forecaster.check_horizon(self.horizon))
         settle(operations=operations_of(self.operations), axis_name=axis_names(self.axis_name))
-        settle(start_after=whole("start_after", self.start_after, "optimizer steps") if self.start_after != 0 else 0)
+        settle(
+            start_after=(
+                whole("start_after", self.start_after, "optimizer steps")
+                if self.start_after != 0
+                else 0
+            )
+        )
         if self.stop_after is not None:
             first = self.start_after + self.forecaster.window * self.every
             if whole("stop_after", self.stop_after, "optimizer steps") < first:
-                raise UserError(f"stop_after={self.stop_after} lets nothing jump: the first jump is at step {first}")
+                raise UserError(
+                    f"stop_after={self.stop_after} lets nothing jump: the first jump is at step"
+                    f" {first}"
+                )
         settle(**limits_of(self.forecaster, self.damping, self.min_drift))
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
@@ -175,11 +185,15 @@ class Jumps:
         return self.advance(params, (), state, value_fn)
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
-        """The state before the first step; ``carry`` is what a guard restores beside the parameters, which were checked."""
+        """The state before the first step; ``carry`` is what a guard restores beside the
+        parameters, which were checked.
+        """
         params = jax.tree.map(as_array, params)
 
         def number(value: int = 0) -> Int[Array, ""]:
-            return jnp.array(value, jnp.int32)  # each an array of its own: donating one buffer twice is an error
+            return jnp.array(
+                value, jnp.int32
+            )  # each an array of its own: donating one buffer twice is an error
 
         kept = None
         if self.wait:
@@ -187,7 +201,9 @@ class Jumps:
         return NowcastState(
             inner=carry,
             clock=Clock(number(-self.start_after), number(), number(), number()),
-            history=window_of.empty(params, self._jumping(params), self.forecaster.window, self.history_dtype),
+            history=window_of.empty(
+                params, self._jumping(params), self.forecaster.window, self.history_dtype
+            ),
             accepted=number(),
             refused=number(),
             in_a_row=number(),
@@ -228,14 +244,20 @@ class Jumps:
             out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
             kept = state.kept
             if kept:  # an optimizer's state may have found its dtype in its first step
-                kept = kept._replace(carry=jax.tree.map(lambda old, new: old.astype(new.dtype), kept.carry, carry))
-            return Step(self, value_fn, base, renew).take(out, state._replace(inner=carry, kept=kept))
+                kept = kept._replace(
+                    carry=jax.tree.map(lambda old, new: old.astype(new.dtype), kept.carry, carry)
+                )
+            return Step(self, value_fn, base, renew).take(
+                out, state._replace(inner=carry, kept=kept)
+            )
 
     def check_resumed(self, state: NowcastState) -> None:
-        """Refuse a saved state that cannot go on with these options; its clock holds numbers, so call it outside ``jit``.
+        """Refuse a saved state that cannot go on with these options; its clock holds numbers, so
+        call it outside ``jit``.
 
         Raises:
-            UserError: The state was made with another ``start_after``, or has a snapshot of a step past ``stop_after``.
+            UserError: The state was made with another ``start_after``, or has a snapshot of a step
+                past ``stop_after``.
 
         Examples:
             >>> import jax.numpy as jnp, nowcast
@@ -245,7 +267,9 @@ class Jumps:
         check_resumed(state.clock, self.start_after, self.stop_after, self.wait)
 
     def is_over(self, steps: int) -> bool:
-        """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has passed."""
+        """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has
+        passed.
+        """
         return self.stop_after is not None and steps >= self.stop_after
 
     @property
@@ -256,4 +280,6 @@ class Jumps:
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""
         names = [path_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
-        return check_jumping(self.forecaster, names, flat_labels(params, self.labels), self.operations)
+        return check_jumping(
+            self.forecaster, names, flat_labels(params, self.labels), self.operations
+        )

@@ -16,7 +16,9 @@ from nowcast.types import PyTree
 def to_forecast(
     to: Callable[..., Array], out: PyTree, base: PyTree | None, history: History, labels: list[str]
 ) -> PyTree:
-    """What ``out`` is after the jump, leaf by leaf, by ``to`` (:func:`landed`); leaves that never jump are as they were."""
+    """What ``out`` is after the jump, leaf by leaf, by ``to`` (:func:`landed`); leaves that never
+    jump are as they were.
+    """
     bases = () if base is None else (base,)
 
     def leaf(out: Array, label: str, first: Any, *rest: Any) -> Array:
@@ -62,8 +64,12 @@ def landed(
         there = forecaster.leaf(window, operation, horizon)
         if damping != 1:
             there = window[-1] + damping * (there - window[-1])
-        still = jnp.all(window == window[-1:], axis=0)  # frozen weights stay so, whatever a network says of them
-        return jnp.where(still, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype))
+        still = jnp.all(
+            window == window[-1:], axis=0
+        )  # frozen weights stay so, whatever a network says of them
+        return jnp.where(
+            still, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
+        )
 
     based = len(base)
     return by_pieces(forecaster, piece, (out, *kept, *base), out)

@@ -10,7 +10,8 @@ USUAL = 20
 
 
 def memory(optimizer: Any) -> int | None:
-    """Steps, ``2 / (1 − β₁)``: of Adam with β₁ = 0.9 they are 20. None: the optimizer has no momentum that can be found.
+    """Steps, ``2 / (1 − β₁)``: of Adam with β₁ = 0.9 they are 20. None: the optimizer has no
+    momentum that can be found.
 
     >>> import optax
     >>> from nowcast.memory import memory
@@ -39,5 +40,9 @@ def _factors(function: Any, seen: set[int]) -> list[float]:
     if not inspect.isfunction(function):
         return []
     held = inspect.getclosurevars(function).nonlocals
-    own = [float(value) for name, value in held.items() if name in NAMES and isinstance(value, float | int)]
+    own = [
+        float(value)
+        for name, value in held.items()
+        if name in NAMES and isinstance(value, float | int)
+    ]
     return own + [factor for value in held.values() for factor in _factors(value, seen)]

@@ -42,10 +42,14 @@ def _moments(state: Any, of_params: Any) -> set[str]:
     if isinstance(state, dict):
         parts = [("", state[key], of_params[key]) for key in state]
     elif isinstance(state, tuple | list):
-        parts = list(zip(getattr(state, "_fields", [""] * len(state)), state, of_params, strict=True))
+        parts = list(
+            zip(getattr(state, "_fields", [""] * len(state)), state, of_params, strict=True)
+        )
     else:
         return set()
-    each = ({name} if name and _all(marks) else _moments(part, marks) for name, part, marks in parts)
+    each = (
+        {name} if name and _all(marks) else _moments(part, marks) for name, part, marks in parts
+    )
     return set().union(*each)
 
 
@@ -56,7 +60,9 @@ def _begun(state: Any, fresh: Any, of_params: Any) -> Any:
     if not isinstance(state, tuple | list):
         return state
     fields = getattr(state, "_fields", [""] * len(state))
-    moments = {field for field, marks in zip(fields, of_params, strict=True) if field and _all(marks)}
+    moments = {
+        field for field, marks in zip(fields, of_params, strict=True) if field and _all(marks)
+    }
     parts = []
     for field, part, new, marks in zip(fields, state, fresh, of_params, strict=True):
         if field in moments or (moments and not isinstance(part, tuple | list | dict)):

@@ -1,8 +1,8 @@
 """Which operation each weight belongs to: a forecaster keeps one network per operation.
 
-From a Flax NNX module the operation is read off the types of Flax's layers; parameters that a module of one's own holds go by
-their names. For a bare pytree (Linen, Haiku, Equinox, plain dicts, an ``nnx.State``) there is a documented guess from names, types and
-ranks: :mod:`nowcast.guess`.
+From a Flax NNX module the operation is read off the types of Flax's layers; parameters that a
+module of one's own holds go by their names. For a bare pytree (Linen, Haiku, Equinox, plain dicts,
+an ``nnx.State``) there is a documented guess from names, types and ranks: :mod:`nowcast.guess`.
 """
 
 import sys
@@ -21,33 +21,40 @@ def label_ops(model_or_params: PyTree) -> PyTree:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.
 
     Returns:
-        A pytree of strings from :data:`nowcast.types.OPERATIONS`, one per leaf. For a module it has the
-        structure of ``nnx.to_pure_dict(nnx.state(model, nnx.Param))``; for a pytree that of the pytree.
+        A pytree of strings from :data:`nowcast.types.OPERATIONS`, one per leaf. For a module it has
+        the structure of ``nnx.to_pure_dict(nnx.state(model, nnx.Param))``; for a pytree that of the
+        pytree.
 
-    From a module, by type: ``nnx.Conv`` kernel → ``conv`` (``depthwise_conv`` when every input channel is
-    its own group); kernels of ``nnx.Linear``, ``nnx.Einsum`` and ``nnx.LoRA`` → ``fc``; their biases → ``bias``; everything in a
-    normalisation layer → ``norm``; ``nnx.Embed`` → ``embedding``. Parameters that any other module holds, in lists and dicts too, go by
-    rules 1 to 5 below; of the rest one called ``kernel`` or ``weight`` goes by rule 6, and any other is ``other``.
+    From a module, by type: ``nnx.Conv`` kernel → ``conv`` (``depthwise_conv`` when every input
+    channel is its own group); kernels of ``nnx.Linear``, ``nnx.Einsum`` and ``nnx.LoRA`` → ``fc``;
+    their biases → ``bias``; everything in a normalisation layer → ``norm``; ``nnx.Embed`` →
+    ``embedding``. Parameters that any other module holds, in lists and dicts too, go by rules 1 to
+    5 below; of the rest one called ``kernel`` or ``weight`` goes by rule 6, and any other is
+    ``other``.
 
-    An ``nnx.State`` has names and no types: it is labelled as a bare pytree. Pass the module for exact labels.
+    An ``nnx.State`` has names and no types: it is labelled as a bare pytree. Pass the module for
+    exact labels.
 
-    From a bare pytree, by the first rule that fits the leaf's path, the type of the module that holds it (Equinox's, or any other
-    that is a pytree) and its number of axes:
+    From a bare pytree, by the first rule that fits the leaf's path, the type of the module that
+    holds it (Equinox's, or any other that is a pytree) and its number of axes:
 
-    1. a part of the path, or the type, names an embedding (``embed…``, ``wte``, ``wpe``), or the leaf is a ``cls`` token → ``embedding``
-    2. the leaf is called ``scale``, ``gamma`` or ``beta``, or its parent or type is called like a normalisation
-       (``bn1``, ``BatchNorm_0``, ``ln_f``, ``norm``) → ``norm``
+    1. a part of the path, or the type, names an embedding (``embed…``, ``wte``, ``wpe``), or the
+        leaf is a ``cls`` token → ``embedding``
+    2. the leaf is called ``scale``, ``gamma`` or ``beta``, or its parent or type is called like a
+       normalisation (``bn1``, ``BatchNorm_0``, ``ln_f``, ``norm``) → ``norm``
     3. called ``bias`` or ``b`` → ``bias``
-    4. three axes or more, and the leaf, its parent or its type is called a convolution → ``conv``; ``depthwise_conv`` if a part of
-       the path says so (``depthwise``, ``dw``)
-    5. two axes or more, and the leaf or its parent is called ``Dense``, ``DenseGeneral``, ``query``, ``key``, ``value``, ``out``, ``qkv``,
-       ``linear…``, ``proj…``, ``mlp…``, ``fc`` or like them (a number behind does not count), or its type is ``Linear`` or a recurrent
-       cell → ``fc``
-    6. by the number of axes alone, which :func:`nowcast.explain` marks: 1 → ``bias``; 2 → ``fc``; 3 to 5 → ``conv``
+    4. three axes or more, and the leaf, its parent or its type is called a convolution → ``conv``;
+       ``depthwise_conv`` if a part of the path says so (``depthwise``, ``dw``)
+    5. two axes or more, and the leaf or its parent is called ``Dense``, ``DenseGeneral``,
+       ``query``, ``key``, ``value``, ``out``, ``qkv``, ``linear…``, ``proj…``, ``mlp…``, ``fc`` or
+       like them (a number behind does not count), or its type is ``Linear`` or a recurrent cell →
+       ``fc``
+    6. by the number of axes alone, which :func:`nowcast.explain` marks: 1 → ``bias``; 2 → ``fc``; 3
+        to 5 → ``conv``
     7. anything else (scalars) → ``other``
 
-    The shape alone cannot tell a depthwise kernel ``(3, 3, 1, 32)`` from a first layer on grey images, which is why
-    rule 4 goes by the name. Pass labels of your own where that matters.
+    The shape alone cannot tell a depthwise kernel ``(3, 3, 1, 32)`` from a first layer on grey
+    images, which is why rule 4 goes by the name. Pass labels of your own where that matters.
 
     Examples:
         >>> import nowcast, numpy as np
@@ -59,7 +66,9 @@ def label_ops(model_or_params: PyTree) -> PyTree:
 
 
 def guessed(model_or_params: PyTree) -> tuple[PyTree, list[Guess]]:
-    """``(params, labels)``: the parameters as a pytree, of a module a pure dict; and of each leaf what it seems to be."""
+    """``(params, labels)``: the parameters as a pytree, of a module a pure dict; and of each leaf
+    what it seems to be.
+    """
     if not is_module(model_or_params):
         return model_or_params, [guess(leaf) for leaf in walk(model_or_params)]
     from flax import nnx
@@ -70,7 +79,8 @@ def guessed(model_or_params: PyTree) -> tuple[PyTree, list[Guess]]:
 
 
 def flat_labels(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -> list[str]:
-    """The operation of every leaf of ``tree``, in its flattening order; ``labels`` are matched by path.
+    """The operation of every leaf of ``tree``, in its flattening order; ``labels`` are matched by
+    path.
 
     ``leading_axes`` extra axes in front of each leaf (a window) do not count for the guess.
     """
@@ -86,28 +96,38 @@ def flat_guesses(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) 
     for names, label in given.items():
         if label not in OPERATIONS:
             raise UserError(
-                f"label {label!r} of leaf {'/'.join(names)!r} is no operation: use one of {', '.join(OPERATIONS)}"
+                f"label {label!r} of leaf {'/'.join(names)!r} is no operation: use one of"
+                f" {', '.join(OPERATIONS)}"
             )
     for leaf in leaves:
         if leaf.names not in given:
-            raise UserError(f"labels have no entry for leaf {'/'.join(leaf.names)!r}: pass nowcast.label_ops(model)")
+            raise UserError(
+                f"labels have no entry for leaf {'/'.join(leaf.names)!r}: pass"
+                " nowcast.label_ops(model)"
+            )
     return [Guess(given[leaf.names], by_rank=False) for leaf in leaves]
 
 
 def is_module(tree: Any) -> bool:
-    """Whether ``tree`` is a ``flax.nnx`` module. Flax is not imported for the answer: who has a module has imported it."""
+    """Whether ``tree`` is a ``flax.nnx`` module. Flax is not imported for the answer: who has a
+    module has imported it.
+    """
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(tree, nnx.Module)
 
 
 def is_state(tree: Any) -> bool:
-    """Whether ``tree`` is a ``flax.nnx`` State: parameters by name, without the types of their modules."""
+    """Whether ``tree`` is a ``flax.nnx`` State: parameters by name, without the types of their
+    modules.
+    """
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(tree, nnx.State)
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A key path as text: ``convs/0/kernel``. The ``value`` inside a box around an array is not a name of the model's."""
+    """A key path as text: ``convs/0/kernel``. The ``value`` inside a box around an array is not a
+    name of the model's.
+    """
     names = key_names(path)
     inside = len(names) > 1 and is_value(path[-1])
     return "/".join(names[:-1] if inside else names)
@@ -120,10 +140,19 @@ def _owner(owners: dict[tuple[str, ...], Any], names: tuple[str, ...]) -> Any:
 
 
 def _by_type(module: Any, leaf: Named) -> Guess:
-    """What a leaf of this NNX module is, by the module's type where it is one of Flax's layers, else by names."""
+    """What a leaf of this NNX module is, by the module's type where it is one of Flax's layers,
+    else by names.
+    """
     from flax import nnx
 
-    norms = nnx.BatchNorm | nnx.LayerNorm | nnx.GroupNorm | nnx.RMSNorm | nnx.InstanceNorm | nnx.WeightNorm
+    norms = (
+        nnx.BatchNorm
+        | nnx.LayerNorm
+        | nnx.GroupNorm
+        | nnx.RMSNorm
+        | nnx.InstanceNorm
+        | nnx.WeightNorm
+    )
     fully_connected = nnx.Linear | nnx.LinearGeneral | nnx.Einsum | nnx.LoRA
     if isinstance(module, norms):
         return Guess("norm", by_rank=False)

@@ -1,4 +1,6 @@
-"""Places to write to: checked before the work whose result they will hold, one's own meanwhile, and written whole or not at all."""
+"""Places to write to: checked before the work whose result they will hold, one's own meanwhile, and
+written whole or not at all.
+"""
 
 import os
 import sys
@@ -21,7 +23,9 @@ def expanded(path: str | os.PathLike[str], cure: str = "write the path in full")
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UserError(f"{str(path)!r}: no home folder is known for {Path(path).parts[0]}; {cure}") from None
+        raise UserError(
+            f"{str(path)!r}: no home folder is known for {Path(path).parts[0]}; {cure}"
+        ) from None
 
 
 def at_home(path: str) -> str:
@@ -30,7 +34,8 @@ def at_home(path: str) -> str:
 
 
 def check_utf8(what: str, path: Path) -> None:
-    """Refuse a path whose name TensorStore and Orbax would not read as Python does: they take UTF-8 alone.
+    """Refuse a path whose name TensorStore and Orbax would not read as Python does: they take UTF-8
+    alone.
 
     Raises:
         UserError: The name is not UTF-8, or Python reads names in another encoding; with the cure.
@@ -55,7 +60,8 @@ def dangling(path: Path) -> str:
 
 
 def check_writable(what: str, folder: Path, cure: str = "choose another path") -> None:
-    """Refuse a folder that could not be made or written to: a file or a dangling link on its way, or no right to write.
+    """Refuse a folder that could not be made or written to: a file or a dangling link on its way,
+    or no right to write.
 
     Args:
         what: How the message names it, such as ``corpus='corpora/mine'``.
@@ -78,4 +84,6 @@ def check_writable(what: str, folder: Path, cure: str = "choose another path") -
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise UserError(f"{what}: nothing can be written in {str(nearest)!r} ({error.strerror}); {cure}") from None
+        raise UserError(
+            f"{what}: nothing can be written in {str(nearest)!r} ({error.strerror}); {cure}"
+        ) from None

@@ -1,6 +1,8 @@
-"""The WNN authors' own weights: three Keras files, ``NWNN_Conv_13.h5``, ``NWNN_FC_13.h5`` and ``NWNN_Bias_13.h5``.
+"""The WNN authors' own weights: three Keras files, ``NWNN_Conv_13.h5``, ``NWNN_FC_13.h5`` and
+``NWNN_Bias_13.h5``.
 
-They are published beside the paper (github.com/jjh6297/WNN), carry no licence, and are no part of this project.
+They are published beside the paper (github.com/jjh6297/WNN), carry no licence, and are no part of
+this project.
 """
 
 import os
@@ -16,8 +18,14 @@ from nowcast.paths import expanded
 from nowcast.types import PyTree, UserError
 
 NETWORKS = {"conv": "Conv", "fc": "FC", "bias": "Bias"}
-LAYERS = [f"{stream}_{layer}" for stream in ("x", "dx") for layer in ("in", "hidden", "c", "a", "b", "out")] + ["head"]
-"""In the order in which the authors' program makes them, which is that of the numbers in their names."""
+LAYERS = [
+    f"{stream}_{layer}"
+    for stream in ("x", "dx")
+    for layer in ("in", "hidden", "c", "a", "b", "out")
+] + ["head"]
+"""In the order in which the authors' program makes them, which is that of the numbers in their
+names.
+"""
 
 
 def is_published(folder: str | os.PathLike[str]) -> bool:
@@ -30,9 +38,10 @@ def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0])
 
     Args:
         folder: Where ``NWNN_Conv_13.h5``, ``NWNN_FC_13.h5`` and ``NWNN_Bias_13.h5`` lie.
-        bias: What becomes of a bias's increment. ``"published"`` adds it to the raw last value, as their code does, with the
-            effect that biases fall back to about the start of the window; ``"consistent"`` treats biases as all
-            other weights, so that a zero increment is the identity.
+        bias: What becomes of a bias's increment. ``"published"`` adds it to the raw last value, as
+            their code does, with the effect that biases fall back to about the start of the window;
+            ``"consistent"`` treats biases as all other weights, so that a zero increment is the
+            identity.
 
     Raises:
         UserError: A file is missing or holds other layers; h5py is not installed.
@@ -46,7 +55,10 @@ def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0])
 
     Source: Jang et al., ICML 2023, and the code published with it.
     """
-    params = {network: _read(expanded(folder) / f"NWNN_{name}_13.h5") for network, name in NETWORKS.items()}
+    params = {
+        network: _read(expanded(folder) / f"NWNN_{name}_13.h5")
+        for network, name in NETWORKS.items()
+    }
     return WNN(params=params, bias=bias)
 
 
@@ -54,7 +66,9 @@ def _read(file: Path) -> PyTree:
     try:
         import h5py
     except ImportError:
-        raise UserError("the authors' weights are HDF5 files; pip install 'weight-nowcaster[published]'") from None
+        raise UserError(
+            "the authors' weights are HDF5 files; pip install 'weight-nowcaster[published]'"
+        ) from None
     found: dict[int, dict[str, Any]] = {}
 
     def visit(path: str, item: Any) -> None:
@@ -66,12 +80,20 @@ def _read(file: Path) -> PyTree:
         with h5py.File(file) as content:
             content.visititems(visit)
     except OSError as error:
-        reason = "is not there" if not file.exists() else f"cannot be read ({str(error).splitlines()[0]})"
+        reason = (
+            "is not there"
+            if not file.exists()
+            else f"cannot be read ({str(error).splitlines()[0]})"
+        )
         raise UserError(
             f"{file} {reason}; import_published_wnn needs the folder of the authors' NWNN_*_13.h5"
         ) from None
     params = dict(zip(LAYERS, (found[number] for number in sorted(found)), strict=False))
     wanted = jax.eval_shape(lambda: init_network(jax.random.key(0)))
-    if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, wanted) or len(found) != len(LAYERS):
-        raise UserError(f"{file} holds {len(found)} layers, and not the {len(LAYERS)} of the published WNN")
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, wanted) or len(
+        found
+    ) != len(LAYERS):
+        raise UserError(
+            f"{file} holds {len(found)} layers, and not the {len(LAYERS)} of the published WNN"
+        )
     return params

@@ -1,4 +1,6 @@
-"""A fixed sample of a model's scalars, spread over its leaves: a few megabytes that speak for the whole of it."""
+"""A fixed sample of a model's scalars, spread over its leaves: a few megabytes that speak for the
+whole of it.
+"""
 
 from typing import Any
 
@@ -15,7 +17,8 @@ LEAST = 64
 
 
 def sizes(params: PyTree, count: int) -> list[int]:
-    """How many scalars of each leaf are in a sample of some ``count``: as large a share of each, and :data:`LEAST` of them at least.
+    """How many scalars of each leaf are in a sample of some ``count``: as large a share of each,
+    and :data:`LEAST` of them at least.
 
     >>> import jax.numpy as jnp
     >>> from nowcast.sample import sizes
@@ -28,16 +31,20 @@ def sizes(params: PyTree, count: int) -> list[int]:
 
 
 def take(leaf: Float[Array, "*shape"], count: int) -> Float[Array, " N"]:
-    """So many scalars of a leaf, evenly spread, in float32, each times the root of how many it stands for.
+    """So many scalars of a leaf, evenly spread, in float32, each times the root of how many it
+    stands for.
 
-    Sums of products of samples are then those of whole leaves, in expectation. A leaf that is split over devices is not gathered.
+    Sums of products of samples are then those of whole leaves, in expectation. A leaf that is split
+    over devices is not gathered.
     """
     if not leaf.size:
         return jnp.zeros(0, jnp.float32)
     places = ((np.arange(count) + 0.5) * leaf.size / count).astype(np.int64)
     mesh = jax.typeof(leaf).sharding.mesh
     where: dict[str, Any] = (
-        {"out_sharding": NamedSharding(mesh, PartitionSpec(None))} if AxisType.Explicit in mesh.axis_types else {}
+        {"out_sharding": NamedSharding(mesh, PartitionSpec(None))}
+        if AxisType.Explicit in mesh.axis_types
+        else {}
     )
     picked = leaf.at[np.unravel_index(places, leaf.shape)].get(**where) if leaf.ndim else leaf[None]
     return picked.astype(jnp.float32) * np.float32(np.sqrt(leaf.size / count))

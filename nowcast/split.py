@@ -1,4 +1,5 @@
-"""Leaves that are split over devices inside ``jax.shard_map``, where code sees the part of one device alone.
+"""Leaves that are split over devices inside ``jax.shard_map``, where code sees the part of one
+device alone.
 
 Under plain ``jit`` nothing of this is needed: sums are of whole leaves there, however they lie.
 """
@@ -22,7 +23,9 @@ def axis_names(asked: Any) -> tuple[str, ...] | None:
     if asked is None or isinstance(asked, str):
         return asked if asked is None else (asked,)
     if not isinstance(asked, Collection) or not all(isinstance(name, str) for name in asked):
-        raise UserError(f"axis_name={asked!r} must be the name of a mesh axis, several, or (): leaves are whole")
+        raise UserError(
+            f"axis_name={asked!r} must be the name of a mesh axis, several, or (): leaves are whole"
+        )
     return tuple(asked)
 
 
@@ -37,7 +40,9 @@ def split_over(names: tuple[str, ...] | None) -> Iterator[None]:
 
 
 def total(value: Array, leaf: Array, what: str) -> Array:
-    """The sum of ``value``, itself a sum over the part of ``leaf`` that is here, over all its parts; ``what`` needs it."""
+    """The sum of ``value``, itself a sum over the part of ``leaf`` that is here, over all its
+    parts; ``what`` needs it.
+    """
     axes = _axes_of(leaf, what)
     return jax.lax.psum(value, axes) if axes else value
 
@@ -49,15 +54,19 @@ def parts_of(leaf: Array, what: str) -> int:
 
 
 def everywhere(condition: Bool[Array, ""], leaf: Array) -> Bool[Array, ""]:
-    """Whether a condition holds of all parts of a leaf, where ``axis_name`` says how it is split; else of the part here."""
+    """Whether a condition holds of all parts of a leaf, where ``axis_name`` says how it is split;
+    else of the part here.
+    """
     axes = () if _GIVEN.get() is None else _axes_of(leaf, "this")
     return jax.lax.psum((~condition).astype(jnp.int32), axes) == 0 if axes else condition
 
 
 def check_split(tree: PyTree, counts: Any) -> None:
-    """Refuse leaves that are split over devices that share their counts of jumps, unless ``axis_name`` says so.
+    """Refuse leaves that are split over devices that share their counts of jumps, unless
+    ``axis_name`` says so.
 
-    Each device would decide by its own part whether to jump. Where the counts differ too, devices hold runs of their own.
+    Each device would decide by its own part whether to jump. Where the counts differ too, devices
+    hold runs of their own.
     """
     if _GIVEN.get() is not None or not _manual():
         return
@@ -71,23 +80,30 @@ def check_split(tree: PyTree, counts: Any) -> None:
 
 
 def _axes_of(leaf: Array, what: str) -> tuple[str, ...]:
-    """The axes of the mesh over which a leaf is split, or a :class:`UserError` where that can't be known."""
+    """The axes of the mesh over which a leaf is split, or a :class:`UserError` where that can't be
+    known.
+    """
     manual, given = _manual(), _GIVEN.get()
     if not manual:
         return ()
-    known = bool(_varying(jax.lax.axis_index(manual[0])))  # shard_map tracks what differs, unless check_vma=False
+    known = bool(
+        _varying(jax.lax.axis_index(manual[0]))
+    )  # shard_map tracks what differs, unless check_vma=False
     if given is None:
         if known and not _varying(leaf):
             return ()
         names = ", ".join(map(repr, manual))
         raise UserError(
-            f"{what} sums over whole leaves, and sees a part inside shard_map or pmap over {names}: pass axis_name={manual[0]!r} "
-            "if leaves are split over it, axis_name=() if each device holds whole ones"
+            f"{what} sums over whole leaves, and sees a part inside shard_map or pmap over {names}:"
+            f" pass axis_name={manual[0]!r} if leaves are split over it, axis_name=() if each"
+            " device holds whole ones"
         )
     mesh = jax.sharding.get_abstract_mesh().axis_names
     for name in given:
         if name not in mesh:
-            raise UserError(f"axis_name={name!r} is no axis of this mesh: it has {', '.join(map(repr, mesh))}")
+            raise UserError(
+                f"axis_name={name!r} is no axis of this mesh: it has {', '.join(map(repr, mesh))}"
+            )
     return tuple(name for name in given if name in manual and (not known or name in _varying(leaf)))
 
 
@@ -99,4 +115,8 @@ def _manual() -> tuple[str, ...]:
 def _varying(leaf: Any) -> frozenset[str]:
     """The axes over which a value is known to differ between devices."""
     kind = jax.typeof(leaf)
-    return frozenset(getattr(kind, "manual_axis_type", kind).varying if hasattr(kind, "manual_axis_type") else kind.vma)
+    return frozenset(
+        getattr(kind, "manual_axis_type", kind).varying
+        if hasattr(kind, "manual_axis_type")
+        else kind.vma
+    )

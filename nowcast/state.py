@@ -10,11 +10,15 @@ from nowcast.types import PyTree
 
 
 class Clock(NamedTuple):
-    """Where a run stands between two jumps; int32 scalars, the same for all members of a population."""
+    """Where a run stands between two jumps; int32 scalars, the same for all members of a
+    population.
+    """
 
     step: Int[Array, ""]
-    """Optimizer steps since the last snapshot; negative before ``start_after`` and while a guard waits. From ``every`` on the next
-    snapshot is due; beyond ``every`` (after ``stop_after``, or in a run resumed with a smaller ``every``) that snapshot begins a new window."""
+    """Optimizer steps since the last snapshot; negative before ``start_after`` and while a guard
+    waits. From ``every`` on the next snapshot is due; beyond ``every`` (after ``stop_after``, or in
+    a run resumed with a smaller ``every``) that snapshot begins a new window.
+    """
     filled: Int[Array, ""]
     """Snapshots in the window, below W: a full window is used and emptied at once."""
     windows: Int[Array, ""]
@@ -33,10 +37,12 @@ class Kept(NamedTuple):
 
 
 class NowcastState(NamedTuple):
-    """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are final from ``init``.
+    """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are
+    final from ``init``.
 
-    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was not. A run may be resumed with another
-    ``every``, later ``stop_after`` or guard that does not wait: its next snapshots follow the new options. ``start_after`` counts from ``init``.
+    A plain pytree: a run that was saved and resumed in the middle of a window equals one that was
+    not. A run may be resumed with another ``every``, later ``stop_after`` or guard that does not
+    wait: its next snapshots follow the new options. ``start_after`` counts from ``init``.
     """
 
     inner: optax.OptState
@@ -47,7 +53,9 @@ class NowcastState(NamedTuple):
     accepted: Int[Array, ""]
     """Jumps taken, and not taken back."""
     refused: Int[Array, ""]
-    """Jumps not taken, because the forecast was not finite or the guard was against it; and those taken back."""
+    """Jumps not taken, because the forecast was not finite or the guard was against it; and those
+    taken back.
+    """
     in_a_row: Int[Array, ""]
     """Refused since the last good one."""
     damping: Float[Array, ""]
@@ -56,5 +64,9 @@ class NowcastState(NamedTuple):
     """None but for a guard with ``after``."""
 
 
-POPULATION = NowcastState(inner=0, clock=None, history=0, accepted=0, refused=0, in_a_row=0, damping=0, kept=0)  # type: ignore[arg-type]
-"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no step but a jump pays for one."""
+POPULATION = NowcastState(
+    inner=0, clock=None, history=0, accepted=0, refused=0, in_a_row=0, damping=0, kept=0
+)  # type: ignore[arg-type]
+"""``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no
+step but a jump pays for one.
+"""

@@ -47,7 +47,8 @@ def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """``text`` with ``x``, ``-`` and ``?`` in the place of characters that the terminal's encoding lacks.
+    """``text`` with ``x``, ``-`` and ``?`` in the place of characters that the terminal's encoding
+    lacks.
 
     Examples:
         >>> printable("4x3")

@@ -1,8 +1,9 @@
 """``nowcast.periodic``: an optax optimizer that also jumps.
 
-As a gradient transformation there is no epoch, only steps, and the new weights are seen before they are
-applied: with ``p`` the parameters and ``u`` the inner optimizer's updates, the snapshot is ``q = p + u``, and a
-jump to ``q̂`` returns the updates ``q̂ − p``. When it jumps, and what then is checked: :mod:`nowcast.jumps`.
+As a gradient transformation there is no epoch, only steps, and the new weights are seen before they
+are applied: with ``p`` the parameters and ``u`` the inner optimizer's updates, the snapshot is ``q
+= p + u``, and a jump to ``q̂`` returns the updates ``q̂ − p``. When it jumps, and what then is
+checked: :mod:`nowcast.jumps`.
 """
 
 from functools import partial
@@ -13,7 +14,13 @@ import optax
 
 from nowcast.arrays import own_buffers
 from nowcast.auto_rate import forgets
-from nowcast.checks import check_gradients, check_known, check_optimizer, check_unchanged, check_weights
+from nowcast.checks import (
+    check_gradients,
+    check_known,
+    check_optimizer,
+    check_unchanged,
+    check_weights,
+)
 from nowcast.forecasters.base import Forecaster
 from nowcast.jumps import JumpOptions, Jumps
 from nowcast.moments import MOMENTS, check_resettable, renewed
@@ -44,19 +51,23 @@ def periodic(
             needs ``value_fn=``.
 
     Returns:
-        A ``GradientTransformationExtraArgs``. It must be the outermost one (only ``MultiSteps`` or ``masked``
-        may sit outside it), because it needs the updates that are really applied. ``update`` needs ``params``. Its state
-        (:class:`nowcast.NowcastState`) counts the jumps accepted and refused; a forecast that is not finite is always refused.
+        A ``GradientTransformationExtraArgs``. It must be the outermost one (only ``MultiSteps`` or
+        ``masked`` may sit outside it), because it needs the updates that are really applied.
+        ``update`` needs ``params``. Its state (:class:`nowcast.NowcastState`) counts the jumps
+        accepted and refused; a forecast that is not finite is always refused.
 
     Raises:
-        UserError: An option is out of range, or there is none of that name; a state that was made with another ``start_after``, or that has a snapshot past ``stop_after``
-            (outside ``jit``: :meth:`nowcast.Jumps.check_resumed` says so before it); labels that do not match the parameters; leaves that are not floating point;
-            an operation that the forecaster does not serve; ``update`` called without ``params``, without the guard's
+        UserError: An option is out of range, or there is none of that name; a state that was made
+            with another ``start_after``, or that has a snapshot past ``stop_after`` (outside
+            ``jit``: :meth:`nowcast.Jumps.check_resumed` says so before it); labels that do not
+            match the parameters; leaves that are not floating point; an operation that the
+            forecaster does not serve; ``update`` called without ``params``, without the guard's
             ``value_fn``, or with parameters of another structure than ``init``.
 
-    Through ``optax.apply_updates`` a jump is exact to rounding, since ``p + (q − p)`` is not ``q`` in floating point;
-    :func:`nowcast.forecast` returns the forecast itself, and :class:`nowcast.Jumps` sets it. Weights that did not move within the window do not
-    jump. Under ``jax.vmap`` use :data:`nowcast.POPULATION`, or every step pays for a jump.
+    Through ``optax.apply_updates`` a jump is exact to rounding, since ``p + (q − p)`` is not ``q``
+    in floating point; :func:`nowcast.forecast` returns the forecast itself, and
+    :class:`nowcast.Jumps` sets it. Weights that did not move within the window do not jump. Under
+    ``jax.vmap`` use :data:`nowcast.POPULATION`, or every step pays for a jump.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast, optax
@@ -87,7 +98,9 @@ def periodic(
         updates: PyTree, state: NowcastState, params: PyTree | None = None, **extra_args: Any
     ) -> tuple[PyTree, NowcastState]:
         if params is None:
-            raise UserError("nowcast.periodic needs the parameters: call update(grads, state, params)")
+            raise UserError(
+                "nowcast.periodic needs the parameters: call update(grads, state, params)"
+            )
         check_unchanged(params, state)
         check_gradients(inner, updates, state, params, **extra_args)
         updates, carry = inner.update(updates, state.inner, params, **extra_args)
@@ -99,6 +112,8 @@ def periodic(
             base=params,
             renew=None if moments == "keep" else partial(renewed, inner),
         )
-        return updates, after._replace(inner=forgets(after.inner, after.clock.windows != state.clock.windows))
+        return updates, after._replace(
+            inner=forgets(after.inner, after.clock.windows != state.clock.windows)
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)

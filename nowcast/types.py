@@ -30,7 +30,9 @@ MOST = 2_000_000_000
 
 
 def whole(key: str, value: Any, of: str) -> int:
-    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something, from 1 to 2 billion."""
+    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something,
+    from 1 to 2 billion.
+    """
     try:
         number = operator.index(value)
     except TypeError:

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has files named as packages
+sys.path[0] = str(
+    Path(__file__).resolve().parent.parent
+)  # not this folder: it has files named as packages
 
 from collect.commands import start_advise
 

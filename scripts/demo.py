@@ -1,4 +1,6 @@
-"""The whole pipeline on real data, small: collect → meta_train → evaluate, through the commands a user would type."""
+"""The whole pipeline on real data, small: collect → meta_train → evaluate, through the commands a
+user would type.
+"""
 
 import argparse
 import shlex
@@ -9,7 +11,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its `collect.py` would hide the package
+sys.path[0] = str(
+    Path(__file__).resolve().parent.parent
+)  # not this folder: its `collect.py` would hide the package
 
 from collect.commands.output import print_anything
 
@@ -40,18 +44,51 @@ class Size(NamedTuple):
 
 
 RESNET = "resnet20 model.depth=8 model.width=0.5"
-LONG = "epochs=64 record_every=4 target_share=0.5 tuned.learning_rates=[0.003,0.01,0.03] tuned.warmups=[0]"
+LONG = (
+    "epochs=64 record_every=4 target_share=0.5 tuned.learning_rates=[0.003,0.01,0.03]"
+    " tuned.warmups=[0]"
+)
 SIZES = {
     "fast": Size(
-        "-fast", COLLECTED[:1], 4, 12, 40, ("nowcast",), "lenet model.width=0.5", 2,
-        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01] tuned.warmups=[0]", (12, 15, 40),
+        "-fast",
+        COLLECTED[:1],
+        4,
+        12,
+        40,
+        ("nowcast",),
+        "lenet model.width=0.5",
+        2,
+        "epochs=12 tuned.seeds=1 tuned.learning_rates=[0.003,0.01] tuned.warmups=[0]",
+        (12, 15, 40),
     ),
-    "usual": Size("", COLLECTED, 4, 24, 1500, ("linear", "nowcast"), RESNET, 5, f"{LONG} tuned.seeds=4", (22, 35, 175)),
+    "usual": Size(
+        "",
+        COLLECTED,
+        4,
+        24,
+        1500,
+        ("linear", "nowcast"),
+        RESNET,
+        5,
+        f"{LONG} tuned.seeds=4",
+        (22, 35, 175),
+    ),
     "full": Size(
-        "-full", COLLECTED, 10, 30, 3000, ("linear", "nowcast", "wnn", "gram_guarded"), RESNET, 20, f"{LONG} tuned.seeds=5", (30, 60, 300)
+        "-full",
+        COLLECTED,
+        10,
+        30,
+        3000,
+        ("linear", "nowcast", "wnn", "gram_guarded"),
+        RESNET,
+        20,
+        f"{LONG} tuned.seeds=5",
+        (30, 60, 300),
     ),
-}  # fmt: skip
-"""The WNN of the demo itself (``nowcast``) beside the linear fit, the shipped WNN, and the shipped ``gram`` with a guard."""
+}
+"""The WNN of the demo itself (``nowcast``) beside the linear fit, the shipped WNN, and the shipped
+``gram`` with a guard.
+"""
 
 
 class Step(NamedTuple):
@@ -64,26 +101,32 @@ class Step(NamedTuple):
 
 def steps(size: Size) -> list[Step]:
     """The demo's commands. The comparison trains an architecture that no run of the corpus is of."""
-    corpus, bundle, report = (f"{folder}/demo{size.suffix}" for folder in ("corpora", "bundles", "reports"))
+    corpus, bundle, report = (
+        f"{folder}/demo{size.suffix}" for folder in ("corpora", "bundles", "reports")
+    )
     arms = ",".join(f"{base}_{arm}" if arm else base for base in BASES for arm in ("", *size.arms))
     collect, fit, compare = size.seconds
     return [
         *(
             Step(
-                f"collect: train {size.runs} runs of {model.split()[0]} on handwritten digits, and record every weight",
-                f"python scripts/collect.py model={model} data=digits batch_size=256 runs={size.runs} epochs={size.epochs} "
-                f"vary.learning_rate=[0.001,0.03] vary.schedule=[constant,cosine] corpus={corpus}",
+                f"collect: train {size.runs} runs of {model.split()[0]} on handwritten digits, and"
+                " record every weight",
+                f"python scripts/collect.py model={model} data=digits batch_size=256"
+                f" runs={size.runs} epochs={size.epochs} vary.learning_rate=[0.001,0.03]"
+                f" vary.schedule=[constant,cosine] corpus={corpus}",
                 collect,
             )
             for model in size.collected
         ),
         Step(
             "meta-train: fit a WNN to those trajectories",
-            f"python scripts/meta_train.py corpus={corpus} forecaster=wnn steps={size.steps} bundle={bundle}",
+            f"python scripts/meta_train.py corpus={corpus} forecaster=wnn steps={size.steps}"
+            f" bundle={bundle}",
             fit,
         ),
         Step(
-            f"compare: train a small {size.model.split()[0]} with and without nowcasting, {2 * (len(size.arms) + 1)} ways × {size.seeds} seeds",
+            f"compare: train a small {size.model.split()[0]} with and without nowcasting,"
+            f" {2 * (len(size.arms) + 1)} ways × {size.seeds} seeds",
             f"python scripts/evaluate.py forecaster={bundle} model={size.model} data=digits "
             f"batch_size=512 seeds={size.seeds} {size.comparison} arm=[{arms}] report={report}",
             compare,
@@ -99,9 +142,13 @@ def duration(seconds: float) -> str:
 def main() -> None:
     print_anything()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fast", action="store_true", help="about a minute, and numbers that mean nothing")
     parser.add_argument(
-        "--full", action="store_true", help="more runs, seeds and arms: what docs/results/tuned_bases.md shows of it"
+        "--fast", action="store_true", help="about a minute, and numbers that mean nothing"
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="more runs, seeds and arms: what docs/results/tuned_bases.md shows of it",
     )
     given = parser.parse_args()
     todo = steps(size := SIZES["fast" if given.fast else "full" if given.full else "usual"])
@@ -109,13 +156,22 @@ def main() -> None:
     print(f"demo: {len(todo)} steps, about {duration(expected)} on 2 idle cores; Ctrl-C stops it")
     for number, step in enumerate(todo, start=1):
         print(f"  {number}. {step.words} (about {duration(step.seconds)})")
-    for folder in ("corpora", "bundles", "reports"):  # an older demo's may be of other commands or another version
+    for folder in (
+        "corpora",
+        "bundles",
+        "reports",
+    ):  # an older demo's may be of other commands or another version
         shutil.rmtree(ROOT / folder / f"demo{size.suffix}", ignore_errors=True)
     begun, done = time.monotonic(), 0
     for number, step in enumerate(todo, start=1):
-        pace = (time.monotonic() - begun) / done if done else 1.0  # of this machine, as far as it is known
+        pace = (
+            (time.monotonic() - begun) / done if done else 1.0
+        )  # of this machine, as far as it is known
         left = duration(pace * (expected - done))
-        print(f"\n[{number}/{len(todo)}, about {left} left] {step.words}\n$ {step.command}", flush=True)
+        print(
+            f"\n[{number}/{len(todo)}, about {left} left] {step.words}\n$ {step.command}",
+            flush=True,
+        )
         run(step.command)
         done += step.seconds
     print(f"\ndemo: done in {time.monotonic() - begun:.0f} s")

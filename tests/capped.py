@@ -1,5 +1,7 @@
 # ruff: noqa: E402
-"""Meta-trains on a corpus larger than the memory it may have: python capped.py FOLDER > {"corpus": bytes, "cap": bytes, …}."""
+"""Meta-trains on a corpus larger than the memory it may have: python capped.py FOLDER > {"corpus":
+bytes, "cap": bytes, …}.
+"""
 
 import json
 import os
@@ -18,18 +20,24 @@ from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
 CAP, RUNS, SNAPSHOTS, SCALARS = 512 << 20, 20, 28, 1_000_000
-"""The cap is on memory beyond what the program has after a first, small fit: that is its code, compiled, and buffers."""
+"""The cap is on memory beyond what the program has after a first, small fit: that is its code,
+compiled, and buffers.
+"""
 
 
 def record(corpus: Path, number: int, scalars: int) -> None:
     rng = np.random.default_rng(number)
-    weights = rng.integers(0, 4, scalars).astype(np.float32)  # of few values: much compressed, quick to write
+    weights = rng.integers(0, 4, scalars).astype(
+        np.float32
+    )  # of few values: much compressed, quick to write
     leaves = [
         {"path": "kernel", "shape": [scalars - 1000], "op": "fc"},
         {"path": "bias", "shape": [1000], "op": "bias"},
     ]
     config = {"task": "made-up", "seed": number, "record_every": 1}
-    with Recorder(corpus, f"run{number}", config=config, leaves=leaves, snapshots=SNAPSHOTS) as recorder:
+    with Recorder(
+        corpus, f"run{number}", config=config, leaves=leaves, snapshots=SNAPSHOTS
+    ) as recorder:
         for snapshot in range(SNAPSHOTS):
             row = weights * (1 + snapshot)
             params = {"0": row[:-1000], "1": row[-1000:]}
@@ -53,7 +61,9 @@ def repeat(runs: Path, number: int) -> None:
 
 def fit(folder: Path, corpus: str) -> dict:
     given = {"steps": 3000, "batch_size": 64}
-    return meta_train(MetaTrainConfig(str(folder / corpus), str(folder / f"{corpus}-bundle"), **given)).card
+    return meta_train(
+        MetaTrainConfig(str(folder / corpus), str(folder / f"{corpus}-bundle"), **given)
+    ).card
 
 
 if __name__ == "__main__":
@@ -70,5 +80,11 @@ if __name__ == "__main__":
         bites = bool(np.ones(CAP // 4, np.float32).sum() < 0)
     except MemoryError:
         bites = True
-    said = {"corpus": RUNS * SNAPSHOTS * SCALARS * 4, "cap": CAP, "cap_bites": bites, "runs": RUNS, "card": card}
+    said = {
+        "corpus": RUNS * SNAPSHOTS * SCALARS * 4,
+        "cap": CAP,
+        "cap_bites": bites,
+        "runs": RUNS,
+        "card": card,
+    }
     json.dump(said, sys.stdout)

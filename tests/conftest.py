@@ -1,5 +1,7 @@
 # ruff: noqa: E402
-"""Strictness for every test, simulated devices, and the small corpus and bundle that several tests read."""
+"""Strictness for every test, simulated devices, and the small corpus and bundle that several tests
+read.
+"""
 
 import collections
 import fcntl
@@ -22,7 +24,8 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE}"
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
-    # What is written durably waits for the disk, a quarter of the time: folders of tests lie in memory where there is room.
+    # What is written durably waits for the disk, a quarter of the time: folders of tests lie in
+    # memory where there is room.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 import jax
@@ -33,7 +36,9 @@ import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
 from made_sets import MADE, SETS
 
-gc.set_threshold(200_000, 20, 50)  # tracing makes millions of small objects: by default a third of the time went there
+gc.set_threshold(
+    200_000, 20, 50
+)  # tracing makes millions of small objects: by default a third of the time went there
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook(["nowcast", "collect", "meta_train", "evaluate"], "typecheck.check")
@@ -45,8 +50,8 @@ from meta_train import fitting, loader
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
-# Fits in this process draw fewer windows than those of the commands, are split over two of the devices, and make no pictures: more
-# devices and pictures have tests of their own.
+# Fits in this process draw fewer windows than those of the commands, are split over two of the
+# devices, and make no pictures: more devices and pictures have tests of their own.
 fitting.SCORED, fitting.WATCHED, loader.DEPTH = 4_000, 1_024, 2
 loader.devices = lambda: jax.devices()[:2]
 fitting.png = lambda figure: b"a picture"
@@ -82,7 +87,9 @@ def keras_as_users_have_it():
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """``once(name, make)``: a folder that all workers of this session share, and what ``make`` of it gave to the one that came first."""
+    """``once(name, make)``: a folder that all workers of this session share, and what ``make`` of
+    it gave to the one that came first.
+    """
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
@@ -128,9 +135,13 @@ def corpus_config():
 
     def make(path, **overrides):
         given = {
-            "model": ModelConfig("mlp", width=0.1), "optimizer": OptimizerConfig("adam", 3e-3),
-            "vary": VaryConfig(learning_rate=[1e-3, 1e-2]), "runs": 3, "epochs": 14, "batch_size": 256,
-        }  # fmt: skip
+            "model": ModelConfig("mlp", width=0.1),
+            "optimizer": OptimizerConfig("adam", 3e-3),
+            "vary": VaryConfig(learning_rate=[1e-3, 1e-2]),
+            "runs": 3,
+            "epochs": 14,
+            "batch_size": 256,
+        }
         return CollectConfig(corpus=str(path), **(given | overrides))
 
     return make
@@ -138,11 +149,15 @@ def corpus_config():
 
 @pytest.fixture(scope="session")
 def corpus_path(once, corpus_config):
-    """A recorded corpus: 3 runs of a narrow MLP on digits, 14 epochs each. Read it, do not change it."""
+    """A recorded corpus: 3 runs of a narrow MLP on digits, 14 epochs each. Read it, do not change
+    it.
+    """
 
     def collect(folder):
         path = folder / "corpus"
-        return collect_population(corpus_config(path), command=f"python scripts/collect.py model=mlp corpus={path}")
+        return collect_population(
+            corpus_config(path), command=f"python scripts/collect.py model=mlp corpus={path}"
+        )
 
     folder, counts = once("recorded", collect)
     assert counts["complete"] == 3
@@ -151,7 +166,9 @@ def corpus_path(once, corpus_config):
 
 @pytest.fixture
 def collect_until_killed(monkeypatch):
-    """Collects until a run has recorded a snapshot of this index; ``checkpoint(folder, snapshot)`` says where a checkpoint is made."""
+    """Collects until a run has recorded a snapshot of this index; ``checkpoint(folder, snapshot)``
+    says where a checkpoint is made.
+    """
 
     class Killed(BaseException):
         pass
@@ -180,13 +197,17 @@ def bundle_path(once, corpus_path):
     def fit(folder):
         path = folder / "bundle"
         config = MetaTrainConfig(str(corpus_path), str(path), steps=40, batch_size=64)
-        meta_train(config, command=f"python scripts/meta_train.py corpus={corpus_path} bundle={path}")
+        meta_train(
+            config, command=f"python scripts/meta_train.py corpus={corpus_path} bundle={path}"
+        )
 
     return once("fitted", fit)[0] / "bundle"
 
 
 def pytest_collection_finish(session):
-    """Let a warm process import while the first tests run, where commands will be tested and this process runs tests."""
+    """Let a warm process import while the first tests run, where commands will be tested and this
+    process runs tests.
+    """
     commands = {"script", "launch"}
     if not session.config.option.collectonly and any(
         commands & set(getattr(item, "fixturenames", ())) for item in session.items
@@ -216,11 +237,15 @@ def script(command_line):
 
 @pytest.fixture(scope="session")
 def process(command_line):
-    """As ``script``, in a process that was started by itself: slower, for what starts further processes."""
+    """As ``script``, in a process that was started by itself: slower, for what starts further
+    processes.
+    """
 
     def run(name, *overrides, cwd=ROOT):
         command = command_line(name, *overrides)
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+        )
 
     return run
 
@@ -244,15 +269,25 @@ def launch(command_line):
 def evaluation(bundle_path):
     """The overrides of a small comparison, as a user would type them; two jumps in eleven epochs."""
     return [
-        f"forecaster={bundle_path}", "model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64",
-        "seeds=3", "epochs=11", "tuned.learning_rates=[0.003,0.01]", "tuned.warmups=[0.1]",
+        f"forecaster={bundle_path}",
+        "model=mlp",
+        "model.width=0.1",
+        "data.train_size=256",
+        "batch_size=64",
+        "seeds=3",
+        "epochs=11",
+        "tuned.learning_rates=[0.003,0.01]",
+        "tuned.warmups=[0.1]",
         "tuned.seeds=2",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="session")
 def evaluated(once, script, evaluation):
     """``(folder, process)`` of that comparison. Read it, do not change it."""
-    root, done = once("evaluated", lambda root: script("evaluate", *evaluation, f"report={root / 'report'}", cwd=root))
+    root, done = once(
+        "evaluated",
+        lambda root: script("evaluate", *evaluation, f"report={root / 'report'}", cwd=root),
+    )
     assert done.returncode == 0, done.stderr
     return root / "report", done

@@ -11,18 +11,26 @@ from evaluate.folder import write_json
 from evaluate.metrics import OLDER
 
 SCHEMAS = {
-    name: json.loads((resources.files("evaluate") / f"{name}.schema.json").read_text()) for name in ("results", "joint")
+    name: json.loads((resources.files("evaluate") / f"{name}.schema.json").read_text())
+    for name in ("results", "joint")
 }
 GRIDS = {"adam": (0.1, 0.2, 0.4), "muon": (0.01, 0.02)}
 PER_EPOCH, TARGET = 10, 0.5
 CHOSEN = {
-    "learning_rate": 0.2, "warmup": 0.0, "final_loss": {"0.2, warm-up 0": 0.3}, "rates": 1, "warmups": 1, "at_edge": False,
+    "learning_rate": 0.2,
+    "warmup": 0.0,
+    "final_loss": {"0.2, warm-up 0": 0.3},
+    "rates": 1,
+    "warmups": 1,
+    "at_edge": False,
     "warmup_at_edge": False,
-}  # fmt: skip
+}
 
 
 def run(loss, *, seconds=2.0, accuracy=None, jumps=(), refused=0, **more):
-    """A run with a snapshot an epoch; ``jumps`` as ``(step, before, after, damping)``, ``seconds`` those of an epoch."""
+    """A run with a snapshot an epoch; ``jumps`` as ``(step, before, after, damping)``, ``seconds``
+    those of an epoch.
+    """
     places = range(len(loss))
     keys = ("step", "before", "after", "damping")
     return {
@@ -45,7 +53,9 @@ def run(loss, *, seconds=2.0, accuracy=None, jumps=(), refused=0, **more):
 
 
 def reaching(when, length=41, **more):
-    """A run whose mean of three losses crosses the target at this epoch, and not one before; None: never."""
+    """A run whose mean of three losses crosses the target at this epoch, and not one before; None:
+    never.
+    """
     loss = [1.0 if when is None or epoch < when - 2 else 0.25 for epoch in range(length)]
     if when is not None:
         loss[when - 2] = 0.9  # (0.9 + 0.25 + 0.25) / 3 < 0.5 < (1 + 0.9 + 0.25) / 3
@@ -60,7 +70,17 @@ def arms(**given):
 def plan(*, seeds=5, **given):
     """Of some arms; what is no arm is the plan's."""
     own = {key: given.pop(key) for key in list(given) if not isinstance(given[key], Arm)}
-    return Plan(tuple(arms(**given)), **{"grids": GRIDS, "warmups": (0.0,), "seeds": tuple(range(seeds)), "calibration_seeds": (10, 11, 12), "metrics": OLDER} | own)  # fmt: skip
+    return Plan(
+        tuple(arms(**given)),
+        **{
+            "grids": GRIDS,
+            "warmups": (0.0,),
+            "seeds": tuple(range(seeds)),
+            "calibration_seeds": (10, 11, 12),
+            "metrics": OLDER,
+        }
+        | own,
+    )
 
 
 def results(plan, runs, targets=None, errors=None):
@@ -68,15 +88,23 @@ def results(plan, runs, targets=None, errors=None):
     rates = {arm.name: CHOSEN for arm in plan.arms if arm.rate_of == arm.name}  # fmt: skip
     value = TARGET if plan.target_accuracy is None else plan.target_accuracy
     targets = targets or {arm.name: {plan.headline: value} for arm in plan.arms}
-    return summarise(plan, rates, targets, lambda arm, seed: runs[arm.name][plan.seeds.index(seed)], errors)
+    return summarise(
+        plan, rates, targets, lambda arm, seed: runs[arm.name][plan.seeds.index(seed)], errors
+    )
 
 
 def told(results, task="mlp-digits", cost=None, **about):
     """Results with all that a report needs besides: what the command adds."""
     described = {
-        "task": task, "content": f"sha256 of {task}", "epochs": 40, "steps_per_epoch": PER_EPOCH, "record_every": PER_EPOCH, "left_out": [], "seen": [],
+        "task": task,
+        "content": f"sha256 of {task}",
+        "epochs": 40,
+        "steps_per_epoch": PER_EPOCH,
+        "record_every": PER_EPOCH,
+        "left_out": [],
+        "seen": [],
         "more": {"model": {"name": "mlp", "width": 0.5, "depth": None}, "batch_size": 64},
-    }  # fmt: skip
+    }
     return results | {
         "about": described | about,
         "beside_title": "",

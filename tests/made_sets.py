@@ -1,4 +1,6 @@
-"""Prepared sets that tests read: those beside the project, and small ones that TFDS prepares without TensorFlow."""
+"""Prepared sets that tests read: those beside the project, and small ones that TFDS prepares
+without TensorFlow.
+"""
 
 import os
 from pathlib import Path

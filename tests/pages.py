@@ -5,7 +5,9 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """What matters of a page: its tags with attributes, its tables, its words, and whether every tag is closed."""
+    """What matters of a page: its tags with attributes, its tables, its words, and whether every
+    tag is closed.
+    """
 
     VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
 

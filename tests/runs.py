@@ -17,12 +17,16 @@ def start(dtype=jnp.float32):
     """Parameters with a leaf of each operation that a WNN serves."""
     rng = np.random.default_rng(0)
     shapes = {"conv": {"kernel": (2, 2, 1, 3)}, "head": {"bias": (4,), "kernel": (3, 4)}}
-    tree = jax.tree.map(lambda s: rng.normal(size=s), shapes, is_leaf=lambda s: isinstance(s, tuple))
+    tree = jax.tree.map(
+        lambda s: rng.normal(size=s), shapes, is_leaf=lambda s: isinstance(s, tuple)
+    )
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
 
 def follow(tx, params, steps, gradient, state=None, **extra):
-    """``(parameters, states)``: before the first step and after each; ``extra`` goes to every update."""
+    """``(parameters, states)``: before the first step and after each; ``extra`` goes to every
+    update.
+    """
 
     @jax.jit
     def step(params, state):
@@ -41,10 +45,16 @@ def loss(params):
     return sum(jnp.sum(1 + jnp.cos(x)) for x in jax.tree.leaves(params))
 
 
-def train(steps, params=None, inner=None, forecaster=LINEAR, state=None, *, value_fn=loss, **options):
+def train(
+    steps, params=None, inner=None, forecaster=LINEAR, state=None, *, value_fn=loss, **options
+):
     """The parameters after every step, from the start on, and the last state."""
-    tx = nowcast.periodic(inner or optax.sgd(0.1), forecaster, **({"every": EVERY, "min_drift": None} | options))
-    path, states = follow(tx, start() if params is None else params, steps, jax.grad(loss), state, value_fn=value_fn)
+    tx = nowcast.periodic(
+        inner or optax.sgd(0.1), forecaster, **({"every": EVERY, "min_drift": None} | options)
+    )
+    path, states = follow(
+        tx, start() if params is None else params, steps, jax.grad(loss), state, value_fn=value_fn
+    )
     return path, states[-1]
 
 

@@ -1,4 +1,6 @@
-"""Which tests ``make test`` leaves out, beside those marked ``slow`` where they stand: rows of long tables, and tests of many seconds."""
+"""Which tests ``make test`` leaves out, beside those marked ``slow`` where they stand: rows of long
+tables, and tests of many seconds.
+"""
 
 EVERY = {
     "test_architectures.py::test_convolve_is_the_convolution_of_lax_in_value_and_gradients": 3,
@@ -23,7 +25,9 @@ EVERY = {
     "test_ops.py::test_every_architecture_of_ours_is_labelled_without_a_guess": 3,
     "test_record.py::test_a_collection_that_was_killed_records_the_same": 2,
     "test_report.py::test_other_configurations_do_not_mix_with_results_that_are_there": 3,
-    "test_streaming.py::test_a_run_and_its_measures_are_those_in_memory_and_go_on_within_an_epoch": 2,
+    "test_streaming.py::test_a_run_and_its_measures_are_those_in_memory_and_go_on_within_an_epoch": (
+        2
+    ),
     "test_streaming.py::test_batches_are_those_of_the_images_in_memory": 2,
     "test_streaming.py::test_splits_and_moments_are_those_in_memory": 3,
 }

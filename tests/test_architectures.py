@@ -1,4 +1,6 @@
-"""The larger architectures against what is known of them: parameters, stages, operations; and the convolution below."""
+"""The larger architectures against what is known of them: parameters, stages, operations; and the
+convolution below.
+"""
 
 from collections import Counter
 
@@ -23,9 +25,14 @@ def slow(*values):
 
 
 SMALL = {
-    "densenet": {"depth": 10}, "introspection_n0": {}, "mobilenet_v2": {}, "nino_cnn": {}, "resnet18": {}, "shufflenet_v2": {},
+    "densenet": {"depth": 10},
+    "introspection_n0": {},
+    "mobilenet_v2": {},
+    "nino_cnn": {},
+    "resnet18": {},
+    "shufflenet_v2": {},
     "vgg": {"depth": 11},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,9 @@ def test_operations_of_all_leaves(name, sizes, expected):
     labels = nowcast.label_ops(shapes_only(name, **sizes))
     assert Counter(jax.tree.leaves(labels)) == expected
     for path, label in jax.tree.leaves_with_path(labels):
-        assert (label == "depthwise_conv") == ("depthwise" in str(path) and "conv" in str(path)), path
+        assert (label == "depthwise_conv") == ("depthwise" in str(path) and "conv" in str(path)), (
+            path
+        )
 
 
 @pytest.mark.parametrize(
@@ -116,18 +125,25 @@ MANY_PROGRAMS = {"mobilenet_v2", "resnet18", "shufflenet_v2"}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in MANY_PROGRAMS)) for name in SMALL]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in MANY_PROGRAMS)) for name in SMALL],
 )
 def test_a_small_member_learns_a_batch(name):
-    definition, params, extra = nnx.split(shapes_only(name, width=0.2, **SMALL[name]), nnx.Param, ...)
+    definition, params, extra = nnx.split(
+        shapes_only(name, width=0.2, **SMALL[name]), nnx.Param, ...
+    )
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):  # the initial values, without compiling an initialiser for every shape
         if leaf.ndim == 1:
             return jnp.full(leaf.shape, "scale" in str(path) or "var" in str(path), leaf.dtype)
-        return jnp.asarray(rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.dtype)
+        return jnp.asarray(
+            rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.dtype
+        )
 
-    params, extra = (jax.tree.map_with_path(fill, nnx.to_pure_dict(tree)) for tree in (params, extra))
+    params, extra = (
+        jax.tree.map_with_path(fill, nnx.to_pure_dict(tree)) for tree in (params, extra)
+    )
     images, labels = jnp.asarray(rng.normal(size=(4, 32, 32, 3)), jnp.float32), jnp.arange(4)
 
     def loss(params):
@@ -151,12 +167,24 @@ def test_a_small_member_learns_a_batch(name):
 
 def lax_convolution(x, kernel, strides, padding, groups):
     return lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+        x,
+        kernel,
+        strides,
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
 
 
 def ours(x, kernel, strides, padding, groups):
-    return convolve(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)
+    return convolve(
+        x,
+        kernel,
+        strides,
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 CONVOLUTIONS = [  # size, channels, outputs, kernel, groups
@@ -177,7 +205,9 @@ PAIRWISE = [  # every pair of a convolution, a stride and a padding
 ]
 
 
-@pytest.mark.parametrize(("size", "channels", "outputs", "kernel", "groups", "stride", "padding"), PAIRWISE)
+@pytest.mark.parametrize(
+    ("size", "channels", "outputs", "kernel", "groups", "stride", "padding"), PAIRWISE
+)
 def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
     size, channels, outputs, kernel, groups, stride, padding
 ):
@@ -189,13 +219,25 @@ def test_convolve_is_the_convolution_of_lax_in_value_and_gradients(
     def value_and_gradients(x, k):
         results = []
         for function in (ours, lax_convolution):
-            value, gradients = jax.vjp(lambda x, k, f=function: f(x, k, (stride, stride), padding, groups), x, k)
+            value, gradients = jax.vjp(
+                lambda x, k, f=function: f(x, k, (stride, stride), padding, groups), x, k
+            )
             results.append(
-                (value, *gradients(jnp.broadcast_to(weights[:, : value.shape[1], : value.shape[2]], value.shape)))
+                (
+                    value,
+                    *gradients(
+                        jnp.broadcast_to(
+                            weights[:, : value.shape[1], : value.shape[2]], value.shape
+                        )
+                    ),
+                )
             )
         return results
 
-    jax.tree.map(lambda mine, other: np.testing.assert_allclose(mine, other, atol=1e-5), *value_and_gradients(x, k))
+    jax.tree.map(
+        lambda mine, other: np.testing.assert_allclose(mine, other, atol=1e-5),
+        *value_and_gradients(x, k),
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -217,13 +259,19 @@ def test_a_kernels_gradient_of_a_large_batch_is_the_sum_of_its_parts(batch, part
     ("size", "kernel", "groups", "outputs", "other_code"),
     [(2, 3, 1, 4, True), (8, 3, 4, 4, True), (8, 1, 1, 3, True), (8, 1, 1, 8, True), (8, 3, 1, 4, False), (8, 3, 2, 4, False), (8, 3, 4, 8, False)],
 )  # fmt: skip
-def test_convolve_uses_other_code_only_where_xlas_is_slow(size, kernel, groups, outputs, other_code):
+def test_convolve_uses_other_code_only_where_xlas_is_slow(
+    size, kernel, groups, outputs, other_code
+):
     x, k = jnp.zeros((1, size, size, 4)), jnp.zeros((kernel, kernel, 4 // groups, outputs))
     traced = jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", groups))(x, k)
-    assert ("conv_general_dilated" not in str(traced)) == (other_code and jax.default_backend() == "cpu")
+    assert ("conv_general_dilated" not in str(traced)) == (
+        other_code and jax.default_backend() == "cpu"
+    )
 
 
-@pytest.mark.parametrize(("channels", "outputs", "columns"), [(6, 6, 4), (3, 8, 4), (8, 8, 1), (1, 37, 1)])
+@pytest.mark.parametrize(
+    ("channels", "outputs", "columns"), [(6, 6, 4), (3, 8, 4), (8, 8, 1), (1, 37, 1)]
+)
 def test_convolve_counts_columns_of_few_channels_as_one(channels, outputs, columns):
     x, k = jnp.zeros((1, 8, 8, channels)), jnp.zeros((3, 3, channels, outputs))
     traced = str(jax.make_jaxpr(lambda x, k: ours(x, k, (1, 1), "SAME", 1))(x, k))
@@ -238,7 +286,10 @@ def test_the_layers_of_the_networks_use_that_code():
 
 
 def test_convolve_heeds_options_that_its_own_code_does_not_know():
-    x, k = jax.random.normal(jax.random.key(0), (2, 8, 8, 3)), jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    x, k = (
+        jax.random.normal(jax.random.key(0), (2, 8, 8, 3)),
+        jax.random.normal(jax.random.key(1), (3, 3, 3, 4)),
+    )
     given = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "rhs_dilation": (2, 2)}
     mine, other = (f(x, k, (1, 1), "SAME", **given) for f in (convolve, lax.conv_general_dilated))
     np.testing.assert_allclose(mine, other, atol=1e-5)

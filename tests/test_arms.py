@@ -1,4 +1,6 @@
-"""Arms: what each takes from the one it is over, what is refused, and those that the configuration has."""
+"""Arms: what each takes from the one it is over, what is refused, and those that the configuration
+has.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +44,14 @@ def test_an_arm_takes_from_its_base_what_it_does_not_say():
         "learning_rate": 0.3,
         "average": Average("ema"),
     }
-    arms = resolved(base=Arm(**own, outer=Outer(every=7)), jumps=replace(LINEAR, jump=Jump(moments="reset")))
-    assert taken(arms["jumps"]) == taken(arms["base"]) == ("momentum", "cosine", 0.1, 0.3, Outer(7), Average("ema"))
+    arms = resolved(
+        base=Arm(**own, outer=Outer(every=7)), jumps=replace(LINEAR, jump=Jump(moments="reset"))
+    )
+    assert (
+        taken(arms["jumps"])
+        == taken(arms["base"])
+        == ("momentum", "cosine", 0.1, 0.3, Outer(7), Average("ema"))
+    )
 
 
 def test_what_an_arm_says_itself_wins_along_a_chain():
@@ -61,7 +69,11 @@ def test_what_an_arm_says_itself_wins_along_a_chain():
 def test_forecasters_jumps_and_guards_are_an_arms_own():
     first = replace(LINEAR, jump=Jump(damping=0.5), guard=GuardOptions())
     arms = resolved(base=BASE, first=first, second=Arm(over="first"))
-    assert (arms["second"].forecaster, arms["second"].jump, arms["second"].guard) == (None, Jump(), None)
+    assert (arms["second"].forecaster, arms["second"].jump, arms["second"].guard) == (
+        None,
+        Jump(),
+        None,
+    )
 
 
 def test_arms_keep_their_order_whoever_is_over_whom():
@@ -101,9 +113,14 @@ def test_a_tuned_rate_has_a_tuned_warm_up_unless_a_number_is_said():
         over_again=Arm(over="again", learning_rate=0.1),
     )
     assert {name: (arm.warmup, arm.sweeps_warmup) for name, arm in arms.items()} == {
-        "base": ("tuned", True), "mean": ("tuned", True), "low": (0.0, False), "short": (0.05, False),
-        "over_short": (0.05, False), "again": ("tuned", True), "over_again": (0.0, False),
-    }  # fmt: skip
+        "base": ("tuned", True),
+        "mean": ("tuned", True),
+        "low": (0.0, False),
+        "short": (0.05, False),
+        "over_short": (0.05, False),
+        "again": ("tuned", True),
+        "over_again": (0.0, False),
+    }
 
 
 def test_optional_arms_are_left_out_where_their_forecaster_is_not_given():
@@ -116,18 +133,32 @@ def test_optional_arms_are_left_out_where_their_forecaster_is_not_given():
 
 
 def test_bases_are_those_that_others_are_over_and_those_over_nothing():
-    arms = resolved(base=BASE, mean=Arm(over="base", average=Average()), jumps=Arm(over="mean", forecaster="linear"), alone=BASE)  # fmt: skip
+    arms = resolved(
+        base=BASE,
+        mean=Arm(over="base", average=Average()),
+        jumps=Arm(over="mean", forecaster="linear"),
+        alone=BASE,
+    )
     assert [arm.name for arm in bases(list(arms.values()))] == ["base", "mean", "alone"]
 
 
 def test_settings_are_all_that_runs_depend_on_but_the_rate():
     arm = resolved(base=BASE, linear=LINEAR)["linear"]
-    renamed = replace(arm, name="other", over="another", learning_rate=0.5, rate_of="one", optional=True)
+    renamed = replace(
+        arm, name="other", over="another", learning_rate=0.5, rate_of="one", optional=True
+    )
     assert renamed.settings == arm.settings
     changes = {
-        "optimizer": "sgd", "schedule": "cosine", "warmup": 0.1, "outer": Outer(), "average": Average(),
-        "forecaster": "average", "of": "average", "jump": Jump(damping=0.5), "guard": GuardOptions(),
-    }  # fmt: skip
+        "optimizer": "sgd",
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "outer": Outer(),
+        "average": Average(),
+        "forecaster": "average",
+        "of": "average",
+        "jump": Jump(damping=0.5),
+        "guard": GuardOptions(),
+    }
     assert arm.settings.keys() == changes.keys()
     for key, value in changes.items():
         assert replace(arm, **{key: value}).settings != arm.settings
@@ -138,50 +169,115 @@ ORACLE = Arm(over="base", forecaster="oracle")
 WRONG = {
     "no arms": ({}, ["arm=[]", "arm=[constant,constant_linear]"]),
     "all left out": ({"base": Arm(forecaster="", optional=True)}, ["arm=[]", "give at least one"]),
-    "over one that is not there": ({"linear": LINEAR}, ["arm.linear.over=base", "add it to arm=[linear]"]),
+    "over one that is not there": (
+        {"linear": LINEAR},
+        ["arm.linear.over=base", "add it to arm=[linear]"],
+    ),
     "over itself": ({"base": Arm(over="base")}, ["arm.base.over=base", "circle"]),
-    "a circle": ({"a": Arm(over="b"), "b": Arm(over="c"), "c": Arm(over="a")}, ["arm.c.over=a", "circle"]),
-    "a circle further on": ({"x": Arm(over="a"), "a": Arm(over="b"), "b": Arm(over="a")}, ["arm.b.over=a", "circle"]),
-    "no forecaster": ({"base": BASE, "own": replace(LINEAR, forecaster="")}, ["arm.own has no forecaster", "give forecaster=…"]),
-    "a null of no forecaster": ({"base": BASE, "own": replace(LINEAR, forecaster="noise", of="")}, ["arm.own has no forecaster", "give forecaster=…"]),
-    "of, without a null": ({"base": BASE, "linear": replace(LINEAR, of="average")}, ["arm.linear.of=average", "noise or permuted", "leave it out"]),
-    "of, without a forecaster": ({"base": Arm(of="average")}, ["arm.base.of=average", "leave it out"]),
-    "a base that jumps": ({"base": Arm(forecaster="linear")}, ["arm.base.over=null", "to be compared with"]),
-    "jump without forecaster": ({"base": Arm(jump=Jump(damping=0.5))}, ["arm.base.jump=", "leave it out, or give one"]),
-    "guard without forecaster": ({"base": Arm(guard=GuardOptions())}, ["arm.base.guard=", "leave it out, or give one"]),
-    "no rate": ({"base": Arm(learning_rate="fast")}, ["arm.base.learning_rate=fast", "given, tuned, or a number"]),
+    "a circle": (
+        {"a": Arm(over="b"), "b": Arm(over="c"), "c": Arm(over="a")},
+        ["arm.c.over=a", "circle"],
+    ),
+    "a circle further on": (
+        {"x": Arm(over="a"), "a": Arm(over="b"), "b": Arm(over="a")},
+        ["arm.b.over=a", "circle"],
+    ),
+    "no forecaster": (
+        {"base": BASE, "own": replace(LINEAR, forecaster="")},
+        ["arm.own has no forecaster", "give forecaster=…"],
+    ),
+    "a null of no forecaster": (
+        {"base": BASE, "own": replace(LINEAR, forecaster="noise", of="")},
+        ["arm.own has no forecaster", "give forecaster=…"],
+    ),
+    "of, without a null": (
+        {"base": BASE, "linear": replace(LINEAR, of="average")},
+        ["arm.linear.of=average", "noise or permuted", "leave it out"],
+    ),
+    "of, without a forecaster": (
+        {"base": Arm(of="average")},
+        ["arm.base.of=average", "leave it out"],
+    ),
+    "a base that jumps": (
+        {"base": Arm(forecaster="linear")},
+        ["arm.base.over=null", "to be compared with"],
+    ),
+    "jump without forecaster": (
+        {"base": Arm(jump=Jump(damping=0.5))},
+        ["arm.base.jump=", "leave it out, or give one"],
+    ),
+    "guard without forecaster": (
+        {"base": Arm(guard=GuardOptions())},
+        ["arm.base.guard=", "leave it out, or give one"],
+    ),
+    "no rate": (
+        {"base": Arm(learning_rate="fast")},
+        ["arm.base.learning_rate=fast", "given, tuned, or a number"],
+    ),
     "rate 0": ({"base": Arm(learning_rate=0)}, ["arm.base.learning_rate=0", "above 0"]),
     "rate 100": ({"base": Arm(learning_rate=100.0)}, ["arm.base.learning_rate=100", "below 100"]),
-    "rate NaN": ({"base": Arm(learning_rate=float("nan"))}, ["arm.base.learning_rate=nan", "above 0"]),
+    "rate NaN": (
+        {"base": Arm(learning_rate=float("nan"))},
+        ["arm.base.learning_rate=nan", "above 0"],
+    ),
     "rate true": ({"base": Arm(learning_rate=True)}, ["arm.base.learning_rate=True", "a number"]),
     "rate list": ({"base": Arm(learning_rate=[0.1])}, ["arm.base.learning_rate=[0.1]", "a number"]),
     "warm-up 1": ({"base": Arm(warmup=1.0)}, ["arm.base.warmup=1.0", "below 1"]),
     "warm-up true": ({"base": Arm(warmup=True)}, ["arm.base.warmup=True", "a share of the run"]),
     "warm-up tuned alone": (
-        {"base": Arm(warmup="tuned")}, ["arm.base.warmup=tuned", "set arm.base.learning_rate=tuned too"]
+        {"base": Arm(warmup="tuned")},
+        ["arm.base.warmup=tuned", "set arm.base.learning_rate=tuned too"],
     ),
     "warm-up below 0": ({"base": Arm(warmup=-0.1)}, ["arm.base.warmup=-0.1", "0 or more"]),
-    "outer, moments kept": ({"base": OUTER, "linear": LINEAR}, ["arm.linear.jump.moments=keep", "outer", "must be reset"]),
+    "outer, moments kept": (
+        {"base": OUTER, "linear": LINEAR},
+        ["arm.linear.jump.moments=keep", "outer", "must be reset"],
+    ),
     "schedule-free, moments kept": (
-        {"base": SCHEDULE_FREE, "linear": LINEAR}, ["arm.linear.jump.moments=keep", "optimizer=schedule_free", "must be reset"],
+        {"base": SCHEDULE_FREE, "linear": LINEAR},
+        ["arm.linear.jump.moments=keep", "optimizer=schedule_free", "must be reset"],
     ),
     "schedule-free, first moments alone reset": (
-        {"base": SCHEDULE_FREE, "linear": replace(LINEAR, jump=Jump(moments="keep"))}, ["jump.moments=keep", "must be reset"],
+        {"base": SCHEDULE_FREE, "linear": replace(LINEAR, jump=Jump(moments="keep"))},
+        ["jump.moments=keep", "must be reset"],
     ),
-    "lawa": ({"base": Arm(average=Average("lawa")), "linear": LINEAR}, ["arm.linear.average.kind=lawa", "must be ema"]),
-    "every 0": ({"base": BASE, "linear": replace(LINEAR, jump=Jump(every=0))}, ["arm.linear.jump.every=0", "1 snapshot or more"]),
-    "start before the start": ({"base": BASE, "linear": replace(LINEAR, jump=Jump(start_after=-1))}, ["arm.linear.jump.start_after=-1"]),
-    "horizon 0": ({"base": BASE, "oracle": replace(ORACLE, jump=Jump(horizon=0))}, ["arm.oracle.jump.horizon=0", "1 snapshot or more"]),
+    "lawa": (
+        {"base": Arm(average=Average("lawa")), "linear": LINEAR},
+        ["arm.linear.average.kind=lawa", "must be ema"],
+    ),
+    "every 0": (
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(every=0))},
+        ["arm.linear.jump.every=0", "1 snapshot or more"],
+    ),
+    "start before the start": (
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(start_after=-1))},
+        ["arm.linear.jump.start_after=-1"],
+    ),
+    "horizon 0": (
+        {"base": BASE, "oracle": replace(ORACLE, jump=Jump(horizon=0))},
+        ["arm.oracle.jump.horizon=0", "1 snapshot or more"],
+    ),
     "horizon to, without from": (
-        {"base": BASE, "linear": replace(LINEAR, jump=Jump(horizon_to=2))}, ["arm.linear.jump.horizon_to=2", "jump.horizon=None"],
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(horizon_to=2))},
+        ["arm.linear.jump.horizon_to=2", "jump.horizon=None"],
     ),
     "horizon to more": (
-        {"base": BASE, "linear": replace(LINEAR, jump=Jump(horizon=3, horizon_to=4))}, ["arm.linear.jump.horizon_to=4", "1 to jump.horizon=3"],
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(horizon=3, horizon_to=4))},
+        ["arm.linear.jump.horizon_to=4", "1 to jump.horizon=3"],
     ),
-    "oracle, damped": ({"base": BASE, "oracle": replace(ORACLE, jump=Jump(damping=0.5))}, ["arm.oracle.jump.damping=", "every, horizon only"]),
-    "oracle, guarded": ({"base": BASE, "oracle": replace(ORACLE, guard=GuardOptions())}, ["arm.oracle.guard=", "every, horizon only"]),
-    "oracle, outer": ({"base": OUTER, "oracle": ORACLE}, ["arm.oracle.forecaster=oracle", "outer", "leave one of them out"]),
-}  # fmt: skip
+    "oracle, damped": (
+        {"base": BASE, "oracle": replace(ORACLE, jump=Jump(damping=0.5))},
+        ["arm.oracle.jump.damping=", "every, horizon only"],
+    ),
+    "oracle, guarded": (
+        {"base": BASE, "oracle": replace(ORACLE, guard=GuardOptions())},
+        ["arm.oracle.guard=", "every, horizon only"],
+    ),
+    "oracle, outer": (
+        {"base": OUTER, "oracle": ORACLE},
+        ["arm.oracle.forecaster=oracle", "outer", "leave one of them out"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -267,12 +363,17 @@ def test_all_arms_of_the_configuration_go_together():
         if name.startswith("constant_"):
             assert arm.schedule == "constant"
         if name.startswith("cosine_") and name != "cosine_1e-2":
-            assert (arm.schedule, arm.rate_of) == ("cosine", name if name.endswith("_tuned") else "cosine")
+            assert (arm.schedule, arm.rate_of) == (
+                "cosine",
+                name if name.endswith("_tuned") else "cosine",
+            )
     for name in ("constant_nowcast", "cosine_nowcast", "muon_nowcast", "snoo_nowcast"):
         assert by_name[name].forecaster == "linear"
-    assert {by_name[f"{base}_{null}"].of for base in ("constant", "cosine") for null in ("noise", "permuted")} == {
-        "linear"
-    }
+    assert {
+        by_name[f"{base}_{null}"].of
+        for base in ("constant", "cosine")
+        for null in ("noise", "permuted")
+    } == {"linear"}
     assert by_name["snoo_nowcast"].outer == by_name["snoo"].outer is not None
     assert by_name["cosine_introspection"].forecaster == "average"
     assert by_name["constant_published"].forecaster == "exponential"
@@ -282,14 +383,22 @@ def test_without_their_forecasters_the_optional_arms_of_the_configuration_are_le
     found, left = resolve(composed(), optimizer="adam", learning_rate=0.001)
     assert sorted(left) == ["constant_published", "cosine_published"]
     shipped = {arm.name: arm.forecaster for arm in found if arm.name.startswith("cosine_")}
-    names = {"nowcast": "wnn", "introspection": "introspection", "gram": "gram", "gram_tuned": "gram"}
+    names = {
+        "nowcast": "wnn",
+        "introspection": "introspection",
+        "gram": "gram",
+        "gram_tuned": "gram",
+    }
     assert {name: shipped[f"cosine_{name}"] for name in names} == names
     with pytest.raises(UserError, match=r"arm\.constant_noise has no forecaster"):
         resolve(composed("forecaster=''"), optimizer="adam", learning_rate=0.001)
 
 
 def test_a_command_changes_options_of_arms_and_adds_arms_of_its_own():
-    own = "+arm={mine: {over: cosine, forecaster: linear, jump: {damping: 0.5}}, other: {over: mine, average: {kind: lawa}}}"
+    own = (
+        "+arm={mine: {over: cosine, forecaster: linear, jump: {damping: 0.5}}, other: {over: mine,"
+        " average: {kind: lawa}}}"
+    )
     arms = composed("forecaster=linear", "arm.cosine_nowcast.jump.stop_after=10", own)
     assert list(arms)[-2:] == ["mine", "other"]
     assert arms["mine"] == Arm(over="cosine", forecaster="linear", jump=Jump(damping=0.5))

@@ -1,4 +1,6 @@
-"""The rate that follows a run's drift: its rule by NumPy, its safeguards, and the ways in which optimizers are used."""
+"""The rate that follows a run's drift: its rule by NumPy, its safeguards, and the ways in which
+optimizers are used.
+"""
 
 import pickle
 import warnings
@@ -41,7 +43,9 @@ def run(tx, params, state=None, steps=range(STEPS), grads=gradients, **extra):
     step, state = jax.jit(tx.update), tx.init(params) if state is None else state
     path = []
     for number in steps:
-        updates, state = step(grads(number), state, params, **{key: value(number) for key, value in extra.items()})
+        updates, state = step(
+            grads(number), state, params, **{key: value(number) for key, value in extra.items()}
+        )
         params = optax.apply_updates(params, updates)
         path.append((params, state))
     return path
@@ -52,7 +56,11 @@ def flat(params):
 
 
 def same(one, other, **tolerance):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(np.float32(a), np.float32(b), **tolerance), one, other)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(np.float32(a), np.float32(b), **tolerance),
+        one,
+        other,
+    )
 
 
 @pytest.mark.parametrize("target", [0.02, 0.2])
@@ -78,34 +86,54 @@ def test_updates_are_those_of_the_optimizer_times_the_multiplier_and_before_the_
     alone, seen = inner.init(here), []
     for number, (params, state) in enumerate(run(make(inner, every=20), start(), steps=range(120))):
         updates, alone = inner.update(gradients(number), alone, here)
-        same(params, jax.tree.map(lambda p, u, m=multiplier: p + m * u, here, updates), rtol=1e-5, atol=1e-7)
+        same(
+            params,
+            jax.tree.map(lambda p, u, m=multiplier: p + m * u, here, updates),
+            rtol=1e-5,
+            atol=1e-7,
+        )
         here, multiplier = params, state.multiplier
         seen.append(multiplier.item())
     assert seen[98] == 1 != seen[99]
 
 
 def test_a_straight_run_doubles_at_every_look_and_one_to_and_fro_sinks():
-    straight = run(make(every=1), start(), steps=range(8), grads=lambda n: jax.tree.map(jnp.ones_like, start()))
-    np.testing.assert_allclose([state.multiplier for _, state in straight], [1, 1, 1, 1, 2, 4, 8, 16], rtol=1e-5)
-    pair = run(make(every=1), start(), steps=range(20), grads=lambda n: jax.tree.map(lambda p: p + (-1.0) ** (n // 2), start()))  # fmt: skip
+    straight = run(
+        make(every=1), start(), steps=range(8), grads=lambda n: jax.tree.map(jnp.ones_like, start())
+    )
+    np.testing.assert_allclose(
+        [state.multiplier for _, state in straight], [1, 1, 1, 1, 2, 4, 8, 16], rtol=1e-5
+    )
+    pair = run(
+        make(every=1),
+        start(),
+        steps=range(20),
+        grads=lambda n: jax.tree.map(lambda p: p + (-1.0) ** (n // 2), start()),
+    )
     assert pair[-1][1].multiplier < 0.5
 
 
 def test_it_does_not_grow_where_gradients_have_gone_to_zero():
     small = lambda n: jax.tree.map(lambda p: p + (1.0 if n < 4 else 1e-3), start())  # noqa: E731
-    seen = [state.multiplier.item() for _, state in run(make(every=1), start(), steps=range(30), grads=small)]
+    seen = [
+        state.multiplier.item()
+        for _, state in run(make(every=1), start(), steps=range(30), grads=small)
+    ]
     assert 1 < seen[10] == seen[-1] < 100
 
 
 @pytest.mark.parametrize(
-    ("first", "now", "left"), [(2.0, 1.0, 1), (2.0, 0.06, 0.2), (-3.0, -4.0, 1), (1e-3, 1e-4, 2 / 3)]
+    ("first", "now", "left"),
+    [(2.0, 1.0, 1), (2.0, 0.06, 0.2), (-3.0, -4.0, 1), (1e-3, 1e-4, 2 / 3)],
 )
 def test_it_grows_by_less_where_most_of_the_loss_is_gained(first, now, left):
     ones = lambda n: jax.tree.map(jnp.ones_like, start())  # noqa: E731
     loss = lambda n: jnp.float32(first if n == 0 else now)  # noqa: E731
     _, state = run(make(every=1), start(), steps=range(40), grads=ones, value=loss)[-1]
     _, before = run(make(every=1), start(), steps=range(39), grads=ones, value=loss)[-1]
-    assert float(state.log_multiplier - before.log_multiplier) == pytest.approx(left * np.log(2), rel=1e-3)
+    assert float(state.log_multiplier - before.log_multiplier) == pytest.approx(
+        left * np.log(2), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("given", ["value", "value_fn"])
@@ -126,13 +154,18 @@ def test_where_the_loss_runs_away_it_steps_back_and_does_not_come_again(given):
 
 def test_without_a_loss_a_leap_counts_as_running_away():
     leaps = lambda n: jax.tree.map(lambda p: p + (100.0 if n == 9 else 1.0), start())  # noqa: E731
-    seen = [state.multiplier.item() for _, state in run(make(every=1), start(), steps=range(12), grads=leaps)]
+    seen = [
+        state.multiplier.item()
+        for _, state in run(make(every=1), start(), steps=range(12), grads=leaps)
+    ]
     assert seen[9] == pytest.approx(seen[8] / 4, rel=1e-4)
 
 
 def test_what_is_not_finite_leaves_the_multiplier_finite():
     lost = lambda n: jax.tree.map(lambda p: p + (jnp.nan if n == 9 else 1.0), start())  # noqa: E731
-    assert np.isfinite([state.multiplier for _, state in run(make(every=1), start(), steps=range(14), grads=lost)]).all()  # fmt: skip
+    assert np.isfinite(
+        [state.multiplier for _, state in run(make(every=1), start(), steps=range(14), grads=lost)]
+    ).all()
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -172,12 +205,22 @@ def test_in_a_scan_eagerly_and_after_a_restart_it_is_the_same_run():
 
 
 def test_multi_steps_and_masked_leave_out_what_they_leave_out():
-    accumulated = run(optax.MultiSteps(make(every=1), 2), start(), steps=range(16), grads=lambda n: gradients(n // 2))
+    accumulated = run(
+        optax.MultiSteps(make(every=1), 2),
+        start(),
+        steps=range(16),
+        grads=lambda n: gradients(n // 2),
+    )
     plain = run(make(every=1), start(), steps=range(8))
     same(accumulated[-1][1].inner_opt_state.log_multiplier, plain[-1][1].log_multiplier, rtol=1e-3)
     tx = optax.masked(make(every=1), {"bias": False, "kernel": True})
     path = run(tx, start(), steps=range(9))
-    kernel = run(make(every=1), {"kernel": start()["kernel"]}, steps=range(9), grads=lambda n: {"kernel": gradients(n)["kernel"]})  # fmt: skip
+    kernel = run(
+        make(every=1),
+        {"kernel": start()["kernel"]},
+        steps=range(9),
+        grads=lambda n: {"kernel": gradients(n)["kernel"]},
+    )
     same(path[-1][1].inner_state.log_multiplier, kernel[-1][1].log_multiplier, rtol=1e-5)
 
 
@@ -191,8 +234,12 @@ def test_a_population_shares_the_clock_and_each_member_has_its_own_rate():
         updates, state = step(jax.tree.map(lambda *g: jnp.stack(g), *each), state, params)
         params = optax.apply_updates(params, updates)
     for member in range(3):
-        alone = run(make(), start(), grads=lambda n, m=member: gradients(n, straight=0.3 * m, seed=m))
-        np.testing.assert_allclose(state.log_multiplier[member], alone[-1][1].log_multiplier, atol=1e-4)
+        alone = run(
+            make(), start(), grads=lambda n, m=member: gradients(n, straight=0.3 * m, seed=m)
+        )
+        np.testing.assert_allclose(
+            state.log_multiplier[member], alone[-1][1].log_multiplier, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
@@ -205,13 +252,18 @@ def test_on_8_devices_a_split_run_is_the_same_and_no_leaf_is_gathered(kind):
     whole = run(tx, params, grads=grads)
     split = run(tx, place(params), grads=lambda n: place(grads(n)))
     same(split[-1], whole[-1], rtol=1e-4, atol=1e-5)
-    text = jax.jit(tx.update).lower(place(grads(0)), split[-1][1], place(params)).compile().as_text()
+    text = (
+        jax.jit(tx.update).lower(place(grads(0)), split[-1][1], place(params)).compile().as_text()
+    )
     assert "f32[64,40]" not in "".join(line for line in text.splitlines() if "all-gather" in line)
 
 
 def test_inside_shard_map_the_axis_is_named():
     mesh = jax.make_mesh((8,), ("x",), axis_types=(AxisType.Auto,))
-    params, grads = {"kernel": jnp.zeros((64, 4))}, lambda n: {"kernel": gradients(n)["kernel"][:1, :4] * jnp.ones((64, 1))}  # fmt: skip
+    params, grads = (
+        {"kernel": jnp.zeros((64, 4))},
+        lambda n: {"kernel": gradients(n)["kernel"][:1, :4] * jnp.ones((64, 1))},
+    )
     tx, axes = make(axis_name="x"), {"kernel": P("x")}
     whole = run(make(), params, grads=grads)
 
@@ -222,7 +274,9 @@ def test_inside_shard_map_the_axis_is_named():
             params = optax.apply_updates(params, updates)
         return params, state.log_multiplier[None]
 
-    out = jax.jit(jax.shard_map(steps, mesh=mesh, in_specs=(axes,), out_specs=(axes, P("x")), check_vma=False))(params)
+    out = jax.jit(
+        jax.shard_map(steps, mesh=mesh, in_specs=(axes,), out_specs=(axes, P("x")), check_vma=False)
+    )(params)
     same(out[0], whole[19][0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(out[1], np.full(8, whole[19][1].log_multiplier), atol=1e-4)
 
@@ -244,10 +298,14 @@ def test_inside_of_jumps_the_window_begins_anew_at_each():
 
 def test_a_sample_speaks_for_the_whole():
     leaf = jnp.float32(np.random.default_rng(0).normal(size=(300, 200)))
-    np.testing.assert_allclose(jnp.sum(sample.take(leaf, 4096) ** 2), np.sum(np.square(leaf)), rtol=0.1)
+    np.testing.assert_allclose(
+        jnp.sum(sample.take(leaf, 4096) ** 2), np.sum(np.square(leaf)), rtol=0.1
+    )
     np.testing.assert_allclose(sample.take(leaf, leaf.size), np.ravel(leaf))
     assert sample.take(jnp.float32(2), 1) == 2
-    assert sample.sizes({"a": jnp.zeros(10), "b": jnp.zeros((1000, 100)), "c": jnp.zeros(900)}, 1000) == [10, 991, 64]
+    assert sample.sizes(
+        {"a": jnp.zeros(10), "b": jnp.zeros((1000, 100)), "c": jnp.zeros(900)}, 1000
+    ) == [10, 991, 64]
 
 
 def test_ten_million_weights_take_less_than_a_hundredth_more():

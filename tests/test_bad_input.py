@@ -1,6 +1,7 @@
 """Bad input of any kind: exit code 2, one line that names it, no traceback, and nothing written.
 
-Every row is checked where the command checks it; some of each kind, those of ``TYPED``, are typed as well.
+Every row is checked where the command checks it; some of each kind, those of ``TYPED``, are typed
+as well.
 """
 
 import copy
@@ -33,136 +34,399 @@ from meta_train.fitting import meta_train
 
 COLLECT = [
     # what is added to a good command line, and what the message must name
-    ("model=lenett", "small/resnet20"), ("hydra/launcher=sloorm", "but joblib, ray, slurm, submitit_local"), ("model.name=lenett", "lenett"), ("data=mnits", "mnits"),
-    ("data.name=mnits", "mnits"), ("data.name=../mnist", "../mnist"), ("data.name=", "data.name"),
-    ("data.name=null", "data.name"), ("data.dir=", "data.dir"), ("data=cifar10 data.dir={file}", "{file}"),
-    ("augment=flip", "flip"), ("augment.name=flip", "flip"), ("augment.angle=3", "angle"), ("optimizer=addam", "addam"), ("optimizer.name=addam", "addam"),
-    ("optimizer.schedule=linear", "linear"), ("optimizer.learning_rate=-1", "-1"),
-    ("optimizer.learning_rate=0", "0"), ("optimizer.learning_rate=1000", "1000"),
-    ("optimizer.learning_rate=nan", "nan"), ("optimizer.learning_rate=fast", "fast"),
-    ("optimizer.lr=0.1", "lr"), ("epochs=0", "epochs=0"), ("epochs=-3", "-3"), ("epochs=ten", "ten"),
-    ("epochs=1.5", "1.5"), ("epochs=null", "epochs"), ("epochs=[1,2]", "epochs"),
-    ("batch_size=0", "batch_size=0"), ("batch_size=5000", "5000"), ("runs=0", "runs=0"),
-    ("runs=two", "two"), ("record_every=0", "record_every=0"), ("record_every=never", "never"),
-    ("max_minutes=-1", "-1"), ("max_minutes=0", "max_minutes=0"), ("max_minutes=nan", "nan"),
-    ("data.train_size=0", "train_size=0"), ("data.train_size=-5", "-5"),
-    ("data.train_size=99999", "99999"), ("model.width=0", "width=0"), ("model.width=-1", "-1"),
-    ("data.in_memory=-1", "data.in_memory=-1"), ("data.in_memory=nan", "data.in_memory=nan"), ("data.in_memory=much", "much"),
-    ("data.size=0", "data.size=0"), ("data.size=9000", "data.size=9000"), ("data.size=large", "large"), ("data.size=16", "digits has images of one size"),
-    ("model.width=wide", "wide"), ("model.width=nan", "nan"),
-    ("model=resnet20 model.depth=21", "depth=21"), ("model=resnet20 model.depth=-4", "depth=-4"),
-    ("model=mlp model.depth=3", "depth"), ("seed=-1", "seed=-1"), ("seed=2147483648", "2147483648"),
-    ("vary.learning_rate=[0.1]", "[0.1]"), ("vary.learning_rate=[0.1,0.01]", "0.01"),
-    ("vary.learning_rate=[0,1]", "0"), ("vary.learning_rate=fast", "vary.learning_rate=[fast]"),
-    ("vary.schedule=[linear]", "linear"), ("vary.batch_size=[]", "vary.batch_size"), ("vary.batch_size=[64,0]", "0"),
-    ("optimizer.warmup=1", "warmup=1"), ("together=maybe", "maybe"), ("at_once=0", "at_once=0"), ("vary.schedule=[]", "vary.schedule"), ("epoch=3", "epoch"),
-    ("+extra=3", "extra"), ("++extra=3", "extra"), ("+model.extra=3", "extra"),
-    ("epochs=${nope}", "nope"), ("epochs", "epochs"), ("vary.learning_rate=[0.1", "[0.1"),
-    ("~corpus", "corpus"), ("corpus=???", "corpus"), ("corpus=", "corpus"), ("corpus=null", "corpus"),
-    ("corpus={file}", "{file}"), ("corpus={folder}", "{folder}"), ("corpus={file}/below", "{file}"), ("corpus={dangling}/mine", "{dangling}' is a link to "), ("corpus=~nobody-here/a", "'corpus=\"~nobody-here/a\"'"),
-    ("corpus={other_schema}", "corpus/99"), ("batch_stats=some", "some"),
-    ("corpus=lr=0.1/x", """corpus=lr=0.1/x: a text with such characters goes into quotes: 'corpus="lr=0.1/x"'"""), ("corpus=run#1", """'corpus="run#1"'"""),
-    ("corpus=naïve", """'corpus="naïve"'"""), ("corpus=a[b", """'corpus="a[b"'"""), ("corpus=a(b", """'corpus="a(b"'"""), ("corpus=~me", """'corpus="~me"'"""), ("corpus=实", """'corpus="实"'"""),
-    ("data.dir=a=b", """'data.dir="a=b"'"""), ("corpus=a,b", "add -m to try each value; a list is corpus=[a,b], and a text 'corpus=\"a,b\"'"), ("corpús=a", "'corpús'"),
-    ("corpus=ftp://host/mine", "ftp"), ("corpus=gs://", "gs://"), ("corpus=memory://mine", "memory"),
-    ("corpus=file://{folder}", "is no corpus"), ("corpus={damaged_manifest}", "remove this file alone"), ("corpus={empty_run}", "run.json lacks config"),
-    ("task=gtp", "gpt2_small"), ("task._target_=null", "my_package.my_file.MyTask"), ("task._target_=Alone", "package.file.Class"),
-    ("task._target_=nowhere.Task", "nowhere cannot be imported"), ("task._target_=collect.tasks.Missing", "no class Missing"),
-    ("task._target_=json.JSONDecoder task.width=3", "task.width: is unknown"), ("task._target_=json.JSONDecoder", "JSONDecoder.name: is missing"),
-    ("task.width=3", "collect.tasks.Classification takes no keys of its own"), ("task=gpt task.layer=3 data=tiny_shakespeare", "tokens, steps_per_epoch, layers"),
-    ("task=gpt", "is no text; give data=tiny_shakespeare"), ("task=gpt data=tiny_shakespeare augment=crop_flip", "augment=crop_flip"),
+    ("model=lenett", "small/resnet20"),
+    ("hydra/launcher=sloorm", "but joblib, ray, slurm, submitit_local"),
+    ("model.name=lenett", "lenett"),
+    ("data=mnits", "mnits"),
+    ("data.name=mnits", "mnits"),
+    ("data.name=../mnist", "../mnist"),
+    ("data.name=", "data.name"),
+    ("data.name=null", "data.name"),
+    ("data.dir=", "data.dir"),
+    ("data=cifar10 data.dir={file}", "{file}"),
+    ("augment=flip", "flip"),
+    ("augment.name=flip", "flip"),
+    ("augment.angle=3", "angle"),
+    ("optimizer=addam", "addam"),
+    ("optimizer.name=addam", "addam"),
+    ("optimizer.schedule=linear", "linear"),
+    ("optimizer.learning_rate=-1", "-1"),
+    ("optimizer.learning_rate=0", "0"),
+    ("optimizer.learning_rate=1000", "1000"),
+    ("optimizer.learning_rate=nan", "nan"),
+    ("optimizer.learning_rate=fast", "fast"),
+    ("optimizer.lr=0.1", "lr"),
+    ("epochs=0", "epochs=0"),
+    ("epochs=-3", "-3"),
+    ("epochs=ten", "ten"),
+    ("epochs=1.5", "1.5"),
+    ("epochs=null", "epochs"),
+    ("epochs=[1,2]", "epochs"),
+    ("batch_size=0", "batch_size=0"),
+    ("batch_size=5000", "5000"),
+    ("runs=0", "runs=0"),
+    ("runs=two", "two"),
+    ("record_every=0", "record_every=0"),
+    ("record_every=never", "never"),
+    ("max_minutes=-1", "-1"),
+    ("max_minutes=0", "max_minutes=0"),
+    ("max_minutes=nan", "nan"),
+    ("data.train_size=0", "train_size=0"),
+    ("data.train_size=-5", "-5"),
+    ("data.train_size=99999", "99999"),
+    ("model.width=0", "width=0"),
+    ("model.width=-1", "-1"),
+    ("data.in_memory=-1", "data.in_memory=-1"),
+    ("data.in_memory=nan", "data.in_memory=nan"),
+    ("data.in_memory=much", "much"),
+    ("data.size=0", "data.size=0"),
+    ("data.size=9000", "data.size=9000"),
+    ("data.size=large", "large"),
+    ("data.size=16", "digits has images of one size"),
+    ("model.width=wide", "wide"),
+    ("model.width=nan", "nan"),
+    ("model=resnet20 model.depth=21", "depth=21"),
+    ("model=resnet20 model.depth=-4", "depth=-4"),
+    ("model=mlp model.depth=3", "depth"),
+    ("seed=-1", "seed=-1"),
+    ("seed=2147483648", "2147483648"),
+    ("vary.learning_rate=[0.1]", "[0.1]"),
+    ("vary.learning_rate=[0.1,0.01]", "0.01"),
+    ("vary.learning_rate=[0,1]", "0"),
+    ("vary.learning_rate=fast", "vary.learning_rate=[fast]"),
+    ("vary.schedule=[linear]", "linear"),
+    ("vary.batch_size=[]", "vary.batch_size"),
+    ("vary.batch_size=[64,0]", "0"),
+    ("optimizer.warmup=1", "warmup=1"),
+    ("together=maybe", "maybe"),
+    ("at_once=0", "at_once=0"),
+    ("vary.schedule=[]", "vary.schedule"),
+    ("epoch=3", "epoch"),
+    ("+extra=3", "extra"),
+    ("++extra=3", "extra"),
+    ("+model.extra=3", "extra"),
+    ("epochs=${nope}", "nope"),
+    ("epochs", "epochs"),
+    ("vary.learning_rate=[0.1", "[0.1"),
+    ("~corpus", "corpus"),
+    ("corpus=???", "corpus"),
+    ("corpus=", "corpus"),
+    ("corpus=null", "corpus"),
+    ("corpus={file}", "{file}"),
+    ("corpus={folder}", "{folder}"),
+    ("corpus={file}/below", "{file}"),
+    ("corpus={dangling}/mine", "{dangling}' is a link to "),
+    ("corpus=~nobody-here/a", "'corpus=\"~nobody-here/a\"'"),
+    ("corpus={other_schema}", "corpus/99"),
+    ("batch_stats=some", "some"),
+    (
+        "corpus=lr=0.1/x",
+        """corpus=lr=0.1/x: a text with such characters goes into quotes: 'corpus="lr=0.1/x"'""",
+    ),
+    ("corpus=run#1", """'corpus="run#1"'"""),
+    ("corpus=naïve", """'corpus="naïve"'"""),
+    ("corpus=a[b", """'corpus="a[b"'"""),
+    ("corpus=a(b", """'corpus="a(b"'"""),
+    ("corpus=~me", """'corpus="~me"'"""),
+    ("corpus=实", """'corpus="实"'"""),
+    ("data.dir=a=b", """'data.dir="a=b"'"""),
+    ("corpus=a,b", "add -m to try each value; a list is corpus=[a,b], and a text 'corpus=\"a,b\"'"),
+    ("corpús=a", "'corpús'"),
+    ("corpus=ftp://host/mine", "ftp"),
+    ("corpus=gs://", "gs://"),
+    ("corpus=memory://mine", "memory"),
+    ("corpus=file://{folder}", "is no corpus"),
+    ("corpus={damaged_manifest}", "remove this file alone"),
+    ("corpus={empty_run}", "run.json lacks config"),
+    ("task=gtp", "gpt2_small"),
+    ("task._target_=null", "my_package.my_file.MyTask"),
+    ("task._target_=Alone", "package.file.Class"),
+    ("task._target_=nowhere.Task", "nowhere cannot be imported"),
+    ("task._target_=collect.tasks.Missing", "no class Missing"),
+    ("task._target_=json.JSONDecoder task.width=3", "task.width: is unknown"),
+    ("task._target_=json.JSONDecoder", "JSONDecoder.name: is missing"),
+    ("task.width=3", "collect.tasks.Classification takes no keys of its own"),
+    ("task=gpt task.layer=3 data=tiny_shakespeare", "tokens, steps_per_epoch, layers"),
+    ("task=gpt", "is no text; give data=tiny_shakespeare"),
+    ("task=gpt data=tiny_shakespeare augment=crop_flip", "augment=crop_flip"),
     ("task=gpt task.heads=5 data=tiny_shakespeare", "task.heads=5: must divide"),
-    ("task=gpt task.dropout=1 data=tiny_shakespeare", "task.dropout=1"), ("task=gpt data.name={folder}", "{folder}': holds no .txt file"),
-    ("task=gpt data.name={folder}/none", "is not there"), ("task=gpt data.name={file}", "is a file"), ("task=gpt data.name={empty_text}", "is empty; fill it"),
-    ("task=gpt data.name={short_text}", "a shorter task.context"), ("task=gpt data.name={latin_text}", "is no UTF-8 at byte 3"), ("data.name={folder}", "images are in no folder"),
-    ("task=gpt data.name={short_text} task.context=2 task.tokens={file}", "is no tokenizer's file"), ("task=gpt data.name={short_text} task.tokens=words", "task.tokens=words: is no file"),
-    ("task=gpt data.name={short_text} data.standardize=true", "is for images"), ("task=gpt data.name={short_text} data.size=16", "data.size=16: is for images"), ("task=gpt data.name={short_text} task.context=6", "batch_size=64: must be 1 to"),
-    ("task=gpt data.name={short_text} data.train_size=9999", "training tokens to give"), ("task=gpt data.name={short_text} task.context=2 batch_size=1 task.steps_per_epoch=0", "task.steps_per_epoch=0"),
-    ("hydra/launcher=joblib", "add -m"), ("--corpus=mine", "--corpus=mine: keys have no hyphens before them: give corpus=mine"), ("--data.name", "give data.name=…"), ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
-]  # fmt: skip
+    ("task=gpt task.dropout=1 data=tiny_shakespeare", "task.dropout=1"),
+    ("task=gpt data.name={folder}", "{folder}': holds no .txt file"),
+    ("task=gpt data.name={folder}/none", "is not there"),
+    ("task=gpt data.name={file}", "is a file"),
+    ("task=gpt data.name={empty_text}", "is empty; fill it"),
+    ("task=gpt data.name={short_text}", "a shorter task.context"),
+    ("task=gpt data.name={latin_text}", "is no UTF-8 at byte 3"),
+    ("data.name={folder}", "images are in no folder"),
+    ("task=gpt data.name={short_text} task.context=2 task.tokens={file}", "is no tokenizer's file"),
+    ("task=gpt data.name={short_text} task.tokens=words", "task.tokens=words: is no file"),
+    ("task=gpt data.name={short_text} data.standardize=true", "is for images"),
+    ("task=gpt data.name={short_text} data.size=16", "data.size=16: is for images"),
+    ("task=gpt data.name={short_text} task.context=6", "batch_size=64: must be 1 to"),
+    ("task=gpt data.name={short_text} data.train_size=9999", "training tokens to give"),
+    (
+        "task=gpt data.name={short_text} task.context=2 batch_size=1 task.steps_per_epoch=0",
+        "task.steps_per_epoch=0",
+    ),
+    ("hydra/launcher=joblib", "add -m"),
+    ("--corpus=mine", "--corpus=mine: keys have no hyphens before them: give corpus=mine"),
+    ("--data.name", "give data.name=…"),
+    ("corpus=http://127.0.0.1:9/mine", "127.0.0.1:9"),
+]
 META_TRAIN = [
-    ("corpus={folder}/nowhere", "{folder}/nowhere"), ("corpus={folder}", "{folder}"),
-    ("corpus={file}", "{file}"), ("corpus={other_schema}", "corpus/99"),
-    ("corpus={damaged_manifest}", "manifest.json"), ("corpus={damaged_run}", "run.json"),
-    ("corpus={damaged_chunk}", "/weights/c/3/0"), ("corpus=???", "corpus"), ("~bundle", "bundle"),
-    ("bundle=", "bundle"), ("bundle=null", "bundle"), ("bundle={file}", "{file}"),
-    ("bundle={folder}", "{folder}"), ("bundle={dangling}", "{dangling}' is a link to "), ("corpus={dangling}", "{dangling}' is a link to "), ("forecaster=linear", "linear"),
-    ("forecaster=crystal_ball", "crystal_ball"), ("window=1", "window=1"), ("window=50", "50"),
-    ("window=five", "five"), ("horizon=0", "horizon=0"), ("horizon=50", "50"), ("steps=0", "steps=0"),
-    ("steps=many", "many"), ("batch_size=0", "batch_size=0"), ("batch_size=12", "batch_size=12"), ("patience=0", "patience=0"),
-    ("sampling=random", "random"), ("served_by=norm", "served_by"), ("served_by={{norm:1}}", "served_by"), ("served_by={{gru:norm}}", "gru"),
-    ("served_by={{conv:null,depthwise_conv:null,fc:null,bias:null}}", "nothing to forecast"), ("keep_out=mlp", "keep_out=[mlp]"), ("keep_out=[mlp]", "keep_out"),
-    ("corpus=[]", "corpus=[a,b]"), ("corpus=[{folder},{file}]", "{folder}"), ("log=paper", "csv, tensorboard"), ("max_minutes=0", "max_minutes=0"),
-    ("processes=0", "processes=0"), ("processes=many", "auto"), ("processes=2", "coordinator"), ("processes=2 process=2", "process=2"), ("processes=2 coordinator=nonsense", "nonsense"),
-    ("served_by={{norm:true}}", "served_by"), ("keep_out=[resnet_32]", "resnet_32"), ("keep_out=[lenet5]", "lenet5"), ("window=2", "window=2"), ("forecaster=wnn_multi", "give horizon=9"),
+    ("corpus={folder}/nowhere", "{folder}/nowhere"),
+    ("corpus={folder}", "{folder}"),
+    ("corpus={file}", "{file}"),
+    ("corpus={other_schema}", "corpus/99"),
+    ("corpus={damaged_manifest}", "manifest.json"),
+    ("corpus={damaged_run}", "run.json"),
+    ("corpus={damaged_chunk}", "/weights/c/3/0"),
+    ("corpus=???", "corpus"),
+    ("~bundle", "bundle"),
+    ("bundle=", "bundle"),
+    ("bundle=null", "bundle"),
+    ("bundle={file}", "{file}"),
+    ("bundle={folder}", "{folder}"),
+    ("bundle={dangling}", "{dangling}' is a link to "),
+    ("corpus={dangling}", "{dangling}' is a link to "),
+    ("forecaster=linear", "linear"),
+    ("forecaster=crystal_ball", "crystal_ball"),
+    ("window=1", "window=1"),
+    ("window=50", "50"),
+    ("window=five", "five"),
+    ("horizon=0", "horizon=0"),
+    ("horizon=50", "50"),
+    ("steps=0", "steps=0"),
+    ("steps=many", "many"),
+    ("batch_size=0", "batch_size=0"),
+    ("batch_size=12", "batch_size=12"),
+    ("patience=0", "patience=0"),
+    ("sampling=random", "random"),
+    ("served_by=norm", "served_by"),
+    ("served_by={{norm:1}}", "served_by"),
+    ("served_by={{gru:norm}}", "gru"),
+    ("served_by={{conv:null,depthwise_conv:null,fc:null,bias:null}}", "nothing to forecast"),
+    ("keep_out=mlp", "keep_out=[mlp]"),
+    ("keep_out=[mlp]", "keep_out"),
+    ("corpus=[]", "corpus=[a,b]"),
+    ("corpus=[{folder},{file}]", "{folder}"),
+    ("log=paper", "csv, tensorboard"),
+    ("max_minutes=0", "max_minutes=0"),
+    ("processes=0", "processes=0"),
+    ("processes=many", "auto"),
+    ("processes=2", "coordinator"),
+    ("processes=2 process=2", "process=2"),
+    ("processes=2 coordinator=nonsense", "nonsense"),
+    ("served_by={{norm:true}}", "served_by"),
+    ("keep_out=[resnet_32]", "resnet_32"),
+    ("keep_out=[lenet5]", "lenet5"),
+    ("window=2", "window=2"),
+    ("forecaster=wnn_multi", "give horizon=9"),
     ("bundle=s3://bucket/mine", "s3://bucket/mine"),
-    ("validation_share=0", "validation_share=0"), ("validation_share=1", "share=1"),
-    ("validation_share=nan", "nan"), ("learning_rate=-1", "-1"), ("learning_rate=inf", "inf"),
-    ("seed=-1", "seed=-1"), ("stepz=3", "stepz"), ("+extra=3", "extra"), ("steps=${nope}", "nope"),
-]  # fmt: skip
+    ("validation_share=0", "validation_share=0"),
+    ("validation_share=1", "share=1"),
+    ("validation_share=nan", "nan"),
+    ("learning_rate=-1", "-1"),
+    ("learning_rate=inf", "inf"),
+    ("seed=-1", "seed=-1"),
+    ("stepz=3", "stepz"),
+    ("+extra=3", "extra"),
+    ("steps=${nope}", "nope"),
+]
 EVALUATE = [
-    ("forecaster=crystal_ball", "crystal_ball"), ("forecaster={folder}/nowhere", "{folder}/nowhere"),
-    ("forecaster={folder}", "{folder}"), ("forecaster={file}", "{file}"),
-    ("forecaster={damaged_bundle}", "params.npz"), ("forecaster=???", "forecaster"),
-    ("forecaster=", "forecaster"), ("report=???", "report"),
-    ("report=", "report"), ("report={folder}", "{folder}"), ("report={file}", "{file}"), ("report={dangling}", "{dangling}' is a link to "), ("forecaster={dangling}", "{dangling}' is a link to "),
-    ("model=resnet21", "resnet21"), ("data=mnits", "mnits"), ("augment=flip", "flip"),
-    ("data=mnist data.dir={file}", "{file}"), ("optimizer=addam", "addam"), ("seeds=0", "seeds=0"), ("seeds=five", "five"), ("seed=-1", "seed=-1"), ("seed=1000", "1000"), ("seed=99999999999999999999", "99999999999999999999"), ("epochs=1", "epochs="),
-    ("epochs=0", "epochs=0"), ("target_share=0", "target_share=0"), ("target_share=1.5", "1.5"),
-    ("tuned.learning_rates=[]", "learning_rates"), ("tuned.learning_rates=[0.1,-1]", "-1"),
-    ("tuned.learning_rates=fast", "fast"), ("tuned.warmups=[]", "tuned.warmups"), ("tuned.warmups=[0.1,1]", "tuned.warmups=[0.1, 1.0]"), ("tuned.warmups=[0.1,0.1]", "each share once"), ("arm.constant.warmup=tuned", "arm.constant.learning_rate=tuned too"), ("tuned.seeds=0", "tuned.seeds"), ("tuned.seed=-1", "-1"),
-    ("tuned.rates=[1]", "rates"), ("optimizer.schedule=cosine", "cosine"), ("optimizer.warmup=0.1", "0.1"), ("batch_size=5000", "5000"),
-    ("record_every=0", "record_every=0"), ("max_minutes=0", "max_minutes=0"),
-    ("data.in_memory=-1", "data.in_memory=-1"), ("data.size=0", "data.size=0"),
-    ("data.train_size=99999", "99999"), ("seedz=3", "seedz"), ("+extra=3", "extra"),
-    ("epochs=${nope}", "nope"), ("workers=0", "workers=0"), ("together=maybe", "maybe"), ("optimizer=schedule_free", "moments=keep"),
-    ("arm=[]", "arm=[]"), ("arm=[constant,constnt_linear]", "but constant, constant_auto"), ("arm=constnt", "but constant, constant_auto"),
-    ("arm=[constant_linear]", "add it to arm=[constant_linear]"), ("arm=[constant,constant_linear,constant_nowcast] forecaster=", "arm.constant_nowcast has no forecaster"),
-    ("arm=[constant,constant_published] forecaster= published={folder}", "{folder}"), ("arm=[constant,constant_introspection] forecaster= introspection={damaged_bundle}", "params.npz"),
-    ("arm.constant.learning_rate=fast", "arm.constant.learning_rate=fast"), ("arm.constant.learning_rate=-1", "-1"), ("arm.constant.optimizer=addam", "addam"),
-    ("arm.constant.schedule=linear", "arm.constant.schedule=linear"), ("arm.constant.warmup=1", "arm.constant.warmup=1"), ("arm.constant.warmup=long", "long"),
-    ("arm.constant.jump.damping=0.5", "arm.constant.jump"), ("arm.constant_linear.jump.damping=much", "much"), ("arm.constant_linear.jump.dampin=1", "dampin"),
-    ("arm.constant_linear.jump.damping=0", "damping=0"), ("arm.constant_linear.jump.every=0", "every=0"), ("arm.constant_linear.jump.every=2", "epochs="),
-    ("arm.constant_linear.jump.horizon=0", "horizon=0"), ("arm.constant_linear.jump.moments=drop", "drop"), ("arm.constant_linear.jump.operations=[convv]", "convv"),
-    ("arm.constant_linear.of=average", "arm.constant_linear.of=average"), ("+arm={{constant:{{average:{{kind:swa}}}}}}", "kind=swa"), ("+arm={{constant:{{outer:{{every:0}}}}}}", "outer.every=0"),
-    ("arm.constant.average={{kind:swa}}", "arm.constant.average="), ("arm.constant_linear.guard.after=0.5", "arm.constant_linear.guard.after="), ("+arm.mine={{over:constant}}", "+arm={{mine: "),
-    ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"), ("+arm={{mine:{{ovr:constant}}}}", "ovr"), ("+arm={{a:{{over:b}},b:{{over:a}}}}", "circle"),
-    ("+arm={{a/b:{{over:constant}}}}", "a/b"), ("+arm={{mine:3}}", "mine"), ("protocol=kind", "honest, paper"), ("protocol=robust robust.starts=[]", "robust.starts=[]"), ("protocol=robust robust.starts=[1,-1]", "above 0"),
-    ("protocol=robust robust.starts=[1,1]", "each once"), ("robust.warmup=1", "robust.warmup=1"), ("protocol=robust arm=[cosine_1e-2] forecaster=", "arm.cosine_1e-2.learning_rate=0.01: protocol=robust trains every arm"),
-    ("protocol=robust arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"), ("protocol=robust arm=[prodigy] forecaster=", "add it to arm=[prodigy]"), ("target_accuracy=0", "target_accuracy=0"),
-    ("protocol=budget budget.lengths=[]", "budget.lengths=[]"), ("budget.lengths=[0,1]", "above 0"),
-    ("budget.lengths=[-1,1]", "above 0"), ("budget.lengths=[1]", "two multiples of epochs or more"),
-    ("budget.lengths=[1,1]", "each once"), ("budget.lengths=[1,inf]", "at most 100"), ("budget.lengths=2", "budget.lengths"),
-    ("protocol=budget arm=[constant] forecaster= budget.lengths=[0.001,1]", "budget.lengths=0.001: a run of that length"),
-    ("protocol=budget arm=[constant] forecaster= budget.lengths=[0.5,0.5001]", "another length comes to"),
+    ("forecaster=crystal_ball", "crystal_ball"),
+    ("forecaster={folder}/nowhere", "{folder}/nowhere"),
+    ("forecaster={folder}", "{folder}"),
+    ("forecaster={file}", "{file}"),
+    ("forecaster={damaged_bundle}", "params.npz"),
+    ("forecaster=???", "forecaster"),
+    ("forecaster=", "forecaster"),
+    ("report=???", "report"),
+    ("report=", "report"),
+    ("report={folder}", "{folder}"),
+    ("report={file}", "{file}"),
+    ("report={dangling}", "{dangling}' is a link to "),
+    ("forecaster={dangling}", "{dangling}' is a link to "),
+    ("model=resnet21", "resnet21"),
+    ("data=mnits", "mnits"),
+    ("augment=flip", "flip"),
+    ("data=mnist data.dir={file}", "{file}"),
+    ("optimizer=addam", "addam"),
+    ("seeds=0", "seeds=0"),
+    ("seeds=five", "five"),
+    ("seed=-1", "seed=-1"),
+    ("seed=1000", "1000"),
+    ("seed=99999999999999999999", "99999999999999999999"),
+    ("epochs=1", "epochs="),
+    ("epochs=0", "epochs=0"),
+    ("target_share=0", "target_share=0"),
+    ("target_share=1.5", "1.5"),
+    ("tuned.learning_rates=[]", "learning_rates"),
+    ("tuned.learning_rates=[0.1,-1]", "-1"),
+    ("tuned.learning_rates=fast", "fast"),
+    ("tuned.warmups=[]", "tuned.warmups"),
+    ("tuned.warmups=[0.1,1]", "tuned.warmups=[0.1, 1.0]"),
+    ("tuned.warmups=[0.1,0.1]", "each share once"),
+    ("arm.constant.warmup=tuned", "arm.constant.learning_rate=tuned too"),
+    ("tuned.seeds=0", "tuned.seeds"),
+    ("tuned.seed=-1", "-1"),
+    ("tuned.rates=[1]", "rates"),
+    ("optimizer.schedule=cosine", "cosine"),
+    ("optimizer.warmup=0.1", "0.1"),
+    ("batch_size=5000", "5000"),
+    ("record_every=0", "record_every=0"),
+    ("max_minutes=0", "max_minutes=0"),
+    ("data.in_memory=-1", "data.in_memory=-1"),
+    ("data.size=0", "data.size=0"),
+    ("data.train_size=99999", "99999"),
+    ("seedz=3", "seedz"),
+    ("+extra=3", "extra"),
+    ("epochs=${nope}", "nope"),
+    ("workers=0", "workers=0"),
+    ("together=maybe", "maybe"),
+    ("optimizer=schedule_free", "moments=keep"),
+    ("arm=[]", "arm=[]"),
+    ("arm=[constant,constnt_linear]", "but constant, constant_auto"),
+    ("arm=constnt", "but constant, constant_auto"),
+    ("arm=[constant_linear]", "add it to arm=[constant_linear]"),
+    (
+        "arm=[constant,constant_linear,constant_nowcast] forecaster=",
+        "arm.constant_nowcast has no forecaster",
+    ),
+    ("arm=[constant,constant_published] forecaster= published={folder}", "{folder}"),
+    (
+        "arm=[constant,constant_introspection] forecaster= introspection={damaged_bundle}",
+        "params.npz",
+    ),
+    ("arm.constant.learning_rate=fast", "arm.constant.learning_rate=fast"),
+    ("arm.constant.learning_rate=-1", "-1"),
+    ("arm.constant.optimizer=addam", "addam"),
+    ("arm.constant.schedule=linear", "arm.constant.schedule=linear"),
+    ("arm.constant.warmup=1", "arm.constant.warmup=1"),
+    ("arm.constant.warmup=long", "long"),
+    ("arm.constant.jump.damping=0.5", "arm.constant.jump"),
+    ("arm.constant_linear.jump.damping=much", "much"),
+    ("arm.constant_linear.jump.dampin=1", "dampin"),
+    ("arm.constant_linear.jump.damping=0", "damping=0"),
+    ("arm.constant_linear.jump.every=0", "every=0"),
+    ("arm.constant_linear.jump.every=2", "epochs="),
+    ("arm.constant_linear.jump.horizon=0", "horizon=0"),
+    ("arm.constant_linear.jump.moments=drop", "drop"),
+    ("arm.constant_linear.jump.operations=[convv]", "convv"),
+    ("arm.constant_linear.of=average", "arm.constant_linear.of=average"),
+    ("+arm={{constant:{{average:{{kind:swa}}}}}}", "kind=swa"),
+    ("+arm={{constant:{{outer:{{every:0}}}}}}", "outer.every=0"),
+    ("arm.constant.average={{kind:swa}}", "arm.constant.average="),
+    ("arm.constant_linear.guard.after=0.5", "arm.constant_linear.guard.after="),
+    ("+arm.mine={{over:constant}}", "+arm={{mine: "),
+    ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"),
+    ("+arm={{mine:{{ovr:constant}}}}", "ovr"),
+    ("+arm={{a:{{over:b}},b:{{over:a}}}}", "circle"),
+    ("+arm={{a/b:{{over:constant}}}}", "a/b"),
+    ("+arm={{mine:3}}", "mine"),
+    ("protocol=kind", "honest, paper"),
+    ("protocol=robust robust.starts=[]", "robust.starts=[]"),
+    ("protocol=robust robust.starts=[1,-1]", "above 0"),
+    ("protocol=robust robust.starts=[1,1]", "each once"),
+    ("robust.warmup=1", "robust.warmup=1"),
+    (
+        "protocol=robust arm=[cosine_1e-2] forecaster=",
+        "arm.cosine_1e-2.learning_rate=0.01: protocol=robust trains every arm",
+    ),
+    ("protocol=robust arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"),
+    ("protocol=robust arm=[prodigy] forecaster=", "add it to arm=[prodigy]"),
+    ("target_accuracy=0", "target_accuracy=0"),
+    ("protocol=budget budget.lengths=[]", "budget.lengths=[]"),
+    ("budget.lengths=[0,1]", "above 0"),
+    ("budget.lengths=[-1,1]", "above 0"),
+    ("budget.lengths=[1]", "two multiples of epochs or more"),
+    ("budget.lengths=[1,1]", "each once"),
+    ("budget.lengths=[1,inf]", "at most 100"),
+    ("budget.lengths=2", "budget.lengths"),
+    (
+        "protocol=budget arm=[constant] forecaster= budget.lengths=[0.001,1]",
+        "budget.lengths=0.001: a run of that length",
+    ),
+    (
+        "protocol=budget arm=[constant] forecaster= budget.lengths=[0.5,0.5001]",
+        "another length comes to",
+    ),
     ("protocol=budget arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"),
-    ("protocol=budget arm=[cosine_linear] forecaster=", "add it to arm=[cosine_linear]"), ("target_accuracy=1", "target_accuracy=1"), ("data.validation=false", "data.validation=false"), ("protocol=paper data.validation=false", "tuned"),
-    ("beside=theirs", "beside"), ("published={folder}", "no arm of this command jumps by it"), ("arm=[constant,constant_linear]", "forecaster="), ("epochs=2 arm=[constant] forecaster=", "a run has 3 evaluations"), ("-m report={folder}", "is no report"), ("-m report={one}", "holds a report of one task"),
-]  # fmt: skip
+    ("protocol=budget arm=[cosine_linear] forecaster=", "add it to arm=[cosine_linear]"),
+    ("target_accuracy=1", "target_accuracy=1"),
+    ("data.validation=false", "data.validation=false"),
+    ("protocol=paper data.validation=false", "tuned"),
+    ("beside=theirs", "beside"),
+    ("published={folder}", "no arm of this command jumps by it"),
+    ("arm=[constant,constant_linear]", "forecaster="),
+    ("epochs=2 arm=[constant] forecaster=", "a run has 3 evaluations"),
+    ("-m report={folder}", "is no report"),
+    ("-m report={one}", "holds a report of one task"),
+]
 REPORT = [
-    ("reports=[]", "two folders or more"), ("reports=[{one}]", "two folders or more"), ("reports={one}", "reports=[{one}"), ("~reports", "reports"),
-    ("reports=???", "reports"), ("reports=[{one},{one}]", "twice"), ("reports=[{one},{one}/]", "twice"), ("reports=[{one},{folder}/nowhere]", "{folder}/nowhere"),
-    ("reports=[{folder},{one}]", "{folder}"), ("reports=[{dangling},{one}]", "{dangling}' is a link to "), ("report={dangling}", "{dangling}' is a link to "), ("reports=[{one},{file}]", "{file}"), ("reports=[{one},{damaged_report}]", "{damaged_report}"),
-    ("reports=[{one},{old_report}]", "results/1"), ("reports=[{one},{paper_report}]", "honest at 0.75, paper at 0.6"), ("reports=[{one},{two},null]", "reports"),
-    ("report=", "report"), ("report=???", "report"), ("report={file}", "{file}"), ("report={file}/below", "{file}"), ("report={folder}", "is no report"),
-    ("report={one}", "holds a report of one task"), ("reprot=here", "reprot"), ("+extra=3", "extra"),
-]  # fmt: skip
+    ("reports=[]", "two folders or more"),
+    ("reports=[{one}]", "two folders or more"),
+    ("reports={one}", "reports=[{one}"),
+    ("~reports", "reports"),
+    ("reports=???", "reports"),
+    ("reports=[{one},{one}]", "twice"),
+    ("reports=[{one},{one}/]", "twice"),
+    ("reports=[{one},{folder}/nowhere]", "{folder}/nowhere"),
+    ("reports=[{folder},{one}]", "{folder}"),
+    ("reports=[{dangling},{one}]", "{dangling}' is a link to "),
+    ("report={dangling}", "{dangling}' is a link to "),
+    ("reports=[{one},{file}]", "{file}"),
+    ("reports=[{one},{damaged_report}]", "{damaged_report}"),
+    ("reports=[{one},{old_report}]", "results/1"),
+    ("reports=[{one},{paper_report}]", "honest at 0.75, paper at 0.6"),
+    ("reports=[{one},{two},null]", "reports"),
+    ("report=", "report"),
+    ("report=???", "report"),
+    ("report={file}", "{file}"),
+    ("report={file}/below", "{file}"),
+    ("report={folder}", "is no report"),
+    ("report={one}", "holds a report of one task"),
+    ("reprot=here", "reprot"),
+    ("+extra=3", "extra"),
+]
 INSPECT = [
-    ("corpus={folder}", "{folder}"), ("corpus={other_schema}", "corpus/99"), ("corpus=", "corpus"),
-    ("corpus=ftp://host/mine", "ftp"), ("corpus=file://{folder}", "no corpus there"),
-    ("pictures={file}", "{file}"), ("pictures={dangling}", "{dangling}' is a link to "), ("corpus={dangling}", "{dangling}' is a link to "), ("weights=0", "weights=0"),
-    ("seed=-1", "seed=-1"), ("verify=perhaps", "perhaps"), ("picture=here", "picture"),
-]  # fmt: skip
+    ("corpus={folder}", "{folder}"),
+    ("corpus={other_schema}", "corpus/99"),
+    ("corpus=", "corpus"),
+    ("corpus=ftp://host/mine", "ftp"),
+    ("corpus=file://{folder}", "no corpus there"),
+    ("pictures={file}", "{file}"),
+    ("pictures={dangling}", "{dangling}' is a link to "),
+    ("corpus={dangling}", "{dangling}' is a link to "),
+    ("weights=0", "weights=0"),
+    ("seed=-1", "seed=-1"),
+    ("verify=perhaps", "perhaps"),
+    ("picture=here", "picture"),
+]
 ADVISE = [
-    ("corpus={folder}", "no corpus there"), ("corpus={other_schema}", "corpus/99"),
-    ("~run", "holds 3 runs: "), ("corpus={damaged_manifest}", "manifest.json"), ("corpus={damaged_run} ~run", "run.json"),
-    ("~corpus ~run", "give corpus=… or checkpoints=…"), ("checkpoints={folder}", "and not both"),
-    ("~corpus checkpoints={folder}", "run=nobody: is of a corpus"), ("prefix=model", "prefix=model: is of checkpoints"),
-    ("corpus=", "corpus=''"), ("corpus={dangling}", "{dangling}' is a link to "), ("corpus=ftp://host/mine", "ftp"),
-    ("~corpus ~run checkpoints={folder}", "no checkpoint is there"), ("~corpus ~run checkpoints={file}", "is one checkpoint"),
-    ("~corpus ~run checkpoints={folder}/*.npz", "no such files"), ("steps=0", "steps=0"), ("steps=many", "many"),
-    ("run=nobody", "run=nobody: "), ("pictures={file}", "{file}"), ("pictures=", "pictures=''"), ("rum=mine", "rum"), ("+extra=3", "extra"),
-]  # fmt: skip
+    ("corpus={folder}", "no corpus there"),
+    ("corpus={other_schema}", "corpus/99"),
+    ("~run", "holds 3 runs: "),
+    ("corpus={damaged_manifest}", "manifest.json"),
+    ("corpus={damaged_run} ~run", "run.json"),
+    ("~corpus ~run", "give corpus=… or checkpoints=…"),
+    ("checkpoints={folder}", "and not both"),
+    ("~corpus checkpoints={folder}", "run=nobody: is of a corpus"),
+    ("prefix=model", "prefix=model: is of checkpoints"),
+    ("corpus=", "corpus=''"),
+    ("corpus={dangling}", "{dangling}' is a link to "),
+    ("corpus=ftp://host/mine", "ftp"),
+    ("~corpus ~run checkpoints={folder}", "no checkpoint is there"),
+    ("~corpus ~run checkpoints={file}", "is one checkpoint"),
+    ("~corpus ~run checkpoints={folder}/*.npz", "no such files"),
+    ("steps=0", "steps=0"),
+    ("steps=many", "many"),
+    ("run=nobody", "run=nobody: "),
+    ("pictures={file}", "{file}"),
+    ("pictures=", "pictures=''"),
+    ("rum=mine", "rum"),
+    ("+extra=3", "extra"),
+]
 TABLES = {
     "collect": COLLECT,
     "meta_train": META_TRAIN,
@@ -173,21 +437,56 @@ TABLES = {
 }
 TYPED = {
     "collect": [
-        "model=lenett", "hydra/launcher=sloorm", "hydra/launcher=joblib", "augment.angle=3", "optimizer.learning_rate=fast", "epochs=0",
-        "vary.learning_rate=[0.1,0.01]", "+extra=3", "epochs=${nope}", "epochs", "vary.learning_rate=[0.1", "~corpus", "corpus=???",
-        "corpus={folder}", "corpus=lr=0.1/x", "corpus=naïve", "corpus=a,b", "--corpus=mine", "--data.name", "corpus={empty_run}", "corpus=memory://mine", "model=resnet20 model.depth=21",
-        "task=gtp", "task._target_=nowhere.Task", "task=gpt data.name={empty_text}",
+        "model=lenett",
+        "hydra/launcher=sloorm",
+        "hydra/launcher=joblib",
+        "augment.angle=3",
+        "optimizer.learning_rate=fast",
+        "epochs=0",
+        "vary.learning_rate=[0.1,0.01]",
+        "+extra=3",
+        "epochs=${nope}",
+        "epochs",
+        "vary.learning_rate=[0.1",
+        "~corpus",
+        "corpus=???",
+        "corpus={folder}",
+        "corpus=lr=0.1/x",
+        "corpus=naïve",
+        "corpus=a,b",
+        "--corpus=mine",
+        "--data.name",
+        "corpus={empty_run}",
+        "corpus=memory://mine",
+        "model=resnet20 model.depth=21",
+        "task=gtp",
+        "task._target_=nowhere.Task",
+        "task=gpt data.name={empty_text}",
     ],
-    "meta_train": ["corpus={damaged_chunk}", "bundle={folder}", "served_by={{norm:1}}", "processes=2 coordinator=nonsense", "keep_out=mlp"],
+    "meta_train": [
+        "corpus={damaged_chunk}",
+        "bundle={folder}",
+        "served_by={{norm:1}}",
+        "processes=2 coordinator=nonsense",
+        "keep_out=mlp",
+    ],
     "evaluate": [
-        "forecaster={damaged_bundle}", "arm=[]", "arm=[constant,constnt_linear]", "+arm={{mine:3}}", "arm.constant.average={{kind:swa}}",
+        "forecaster={damaged_bundle}",
+        "arm=[]",
+        "arm=[constant,constnt_linear]",
+        "+arm={{mine:3}}",
+        "arm.constant.average={{kind:swa}}",
         "arm.constant_linear.guard.after=0.5",
-        "protocol=kind", "protocol=robust robust.starts=[]", "protocol=budget budget.lengths=[]", "-m report={folder}", "-m report={one}",
+        "protocol=kind",
+        "protocol=robust robust.starts=[]",
+        "protocol=budget budget.lengths=[]",
+        "-m report={folder}",
+        "-m report={one}",
     ],
     "report": ["reports={one}", "reports=[{one},{old_report}]"],
     "inspect_corpus": ["pictures={file}", "weights=0"],
     "advise": ["run=nobody", "~corpus ~run"],
-}  # fmt: skip
+}
 """What only the command line refuses, and some of every other kind."""
 ALONE = (
     "-m",
@@ -202,7 +501,14 @@ ALONE = (
 ROWS = [(name, *row) for name, rows in TABLES.items() for row in rows]
 CHECKED = [row for row in ROWS if not row[1].startswith(ALONE)]
 TYPED_ROWS = [row for row in ROWS if row[1] in TYPED[row[0]]]
-OUTPUT = {"collect": "corpus", "meta_train": "bundle", "evaluate": "report", "report": "report", "inspect_corpus": "pictures", "advise": "pictures"}  # fmt: skip
+OUTPUT = {
+    "collect": "corpus",
+    "meta_train": "bundle",
+    "evaluate": "report",
+    "report": "report",
+    "inspect_corpus": "pictures",
+    "advise": "pictures",
+}
 
 
 def inspect_corpus(config):
@@ -217,7 +523,10 @@ BODIES = {
     "collect": (CollectConfig, collect_population),
     "meta_train": (MetaTrainConfig, meta_train),
     "evaluate": (EvaluateConfig, lambda config: evaluate(config, Path(config.report), Stop())),
-    "report": (ReportConfig, lambda config: joint_report.write(Path(config.report), list(map(Path, config.reports)))),
+    "report": (
+        ReportConfig,
+        lambda config: joint_report.write(Path(config.report), list(map(Path, config.reports))),
+    ),
     "inspect_corpus": (InspectCorpusConfig, inspect_corpus),
     "advise": (AdviseConfig, advise),
 }
@@ -247,35 +556,60 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     copies = {name: shutil.copytree(corpus_path, root / name) for name in names}
     (copies["other_schema"] / "manifest.json").write_text('{"schema": "corpus/99"}')
     (copies["damaged_manifest"] / "manifest.json").write_text('{"sch')
-    (copies["damaged_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text('{"con')
-    (copies["empty_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text("{}")
+    (copies["damaged_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text(
+        '{"con'
+    )
+    (copies["empty_run"] / "runs" / corpus.open(corpus_path).runs[1].id / "run.json").write_text(
+        "{}"
+    )
     for chunk in copies["damaged_chunk"].glob("runs/*/weights/c/3/0"):
         chunk.write_bytes(chunk.read_bytes()[:-9] + b"\0" * 9)
     copies["damaged_bundle"] = shutil.copytree(bundle_path, root / "damaged_bundle")
     (copies["damaged_bundle"] / "params.npz").write_bytes(b"PK")
     for name, target in (("one", {}), ("two", {}), ("paper_report", {"target_accuracy": 0.6})):
-        own = plan(seeds=1, constant=Arm(), linear=Arm(over="constant", forecaster="linear"), **target)
-        read_back(told(results(own, {"constant": [reaching(20)], "linear": [reaching(10)]}), content=name), root / name)
+        own = plan(
+            seeds=1, constant=Arm(), linear=Arm(over="constant", forecaster="linear"), **target
+        )
+        read_back(
+            told(
+                results(own, {"constant": [reaching(20)], "linear": [reaching(10)]}), content=name
+            ),
+            root / name,
+        )
         (root / name / "configuration.json").write_text("{}")
         copies[name] = root / name
-    for name, content in (("damaged_report", '{"sch'), ("old_report", '{"schema": "weight-nowcaster/results/1"}')):
+    for name, content in (
+        ("damaged_report", '{"sch'),
+        ("old_report", '{"schema": "weight-nowcaster/results/1"}'),
+    ):
         copies[name] = shutil.copytree(copies["one"], root / name)
         (copies[name] / "results.json").write_text(content)
     copies |= {name: root / name for name in ("empty_text", "short_text", "latin_text")}
-    places = {"file": root / "file", "folder": root / "folder", "dangling": root / "dangling", **copies}
+    places = {
+        "file": root / "file",
+        "folder": root / "folder",
+        "dangling": root / "dangling",
+        **copies,
+    }
     before = contents(root)
     yield places
     assert contents(root) == before
 
 
 def contents(root):
-    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "lock" not in path.name}
+    return {
+        path: path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and "lock" not in path.name
+    }
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """A store that does not answer is asked once."""
-    monkeypatch.setattr(store, "CONTEXT", store.ts.Context({"http_request_retries": {"max_retries": 1}}))
+    monkeypatch.setattr(
+        store, "CONTEXT", store.ts.Context({"http_request_retries": {"max_retries": 1}})
+    )
     store._connect.cache_clear()
     yield
     store._connect.cache_clear()
@@ -298,7 +632,11 @@ def line(corpus_path, bundle_path, places, tmp_path):
         own = [f"{OUTPUT[name]}={tmp_path / 'out'}", *good[name]]
         gone = tuple(part[1:] for part in bad.split() if part[0] == "~")
         own = [part for part in own if not part.startswith(gone)]
-        more = [part if "${" in part else part.format(**places) for part in bad.split() if part[0] != "~"]
+        more = [
+            part if "${" in part else part.format(**places)
+            for part in bad.split()
+            if part[0] != "~"
+        ]
         return own, more
 
     return make
@@ -319,15 +657,23 @@ def _composed(configs, name, overrides):
 
 
 def configuration(cli, name, good, bad):
-    """What Hydra makes of a command line: of keys of the configuration, on top of what it made of the good part."""
+    """What Hydra makes of a command line: of keys of the configuration, on top of what it made of
+    the good part.
+    """
     keys = {part.split("=")[0].split(".")[0] for part in bad}
     groups = {folder.name for folder in Path(cli.CONFIGS).iterdir() if folder.is_dir()}
     if any(part.split("=")[0] in groups or part[0] in "+~" or "=" not in part for part in bad):
         return _composed.__wrapped__(cli.CONFIGS, name, (*good, *bad))
     config = copy.deepcopy(
-        _composed(cli.CONFIGS, name, tuple(part for part in good if part.split("=")[0] not in keys - groups))
+        _composed(
+            cli.CONFIGS,
+            name,
+            tuple(part for part in good if part.split("=")[0] not in keys - groups),
+        )
     )
-    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(bad), config)
+    ConfigLoaderImpl._apply_overrides_to_config(
+        OverridesParser.create().parse_overrides(bad), config
+    )
     return config
 
 
@@ -337,8 +683,12 @@ def check_line(said, named):
     assert named in said
 
 
-@pytest.mark.parametrize(("name", "bad", "named"), CHECKED, ids=[f"{name} {bad}" for name, bad, _ in CHECKED])
-def test_bad_input_is_refused_with_a_line_that_names_it(cli, line, places, tmp_path, monkeypatch, name, bad, named):
+@pytest.mark.parametrize(
+    ("name", "bad", "named"), CHECKED, ids=[f"{name} {bad}" for name, bad, _ in CHECKED]
+)
+def test_bad_input_is_refused_with_a_line_that_names_it(
+    cli, line, places, tmp_path, monkeypatch, name, bad, named
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((*cli.WRONG, HydraException)) as caught:
         cli.checked(configuration(cli, name, *line(name, bad)), *BODIES[name])
@@ -346,8 +696,12 @@ def test_bad_input_is_refused_with_a_line_that_names_it(cli, line, places, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "bad", "named"), TYPED_ROWS, ids=[f"{name} {bad}" for name, bad, _ in TYPED_ROWS])
-def test_a_command_with_bad_input_ends_with_that_line(script, line, places, tmp_path, name, bad, named):
+@pytest.mark.parametrize(
+    ("name", "bad", "named"), TYPED_ROWS, ids=[f"{name} {bad}" for name, bad, _ in TYPED_ROWS]
+)
+def test_a_command_with_bad_input_ends_with_that_line(
+    script, line, places, tmp_path, name, bad, named
+):
     good, more = line(name, bad)
     done = script(name, *sorted(good + more, key=lambda part: part != "-m"), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

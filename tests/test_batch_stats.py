@@ -24,9 +24,15 @@ def with_statistics(corpus_config):
 
     def make(path, **overrides):
         given = {
-            "model": ModelConfig("resnet", width=0.25, depth=8), "data": DataConfig(train_size=64), "batch_size": 32,
-            "vary": VaryConfig(), "runs": 2, "epochs": 2, "batch_stats": True, "together": False,
-        }  # fmt: skip
+            "model": ModelConfig("resnet", width=0.25, depth=8),
+            "data": DataConfig(train_size=64),
+            "batch_size": 32,
+            "vary": VaryConfig(),
+            "runs": 2,
+            "epochs": 2,
+            "batch_stats": True,
+            "together": False,
+        }
         return corpus_config(path, **(given | overrides))
 
     return make
@@ -42,7 +48,9 @@ def recorded(tmp_path_factory, with_statistics):
 def states(config, seed):
     """What the loop yields, without any recording."""
     task = make_task(config.model, config.data, config.batch_size)
-    rates = np.full(config.epochs * task.steps_per_epoch, config.optimizer.learning_rate, np.float32)
+    rates = np.full(
+        config.epochs * task.steps_per_epoch, config.optimizer.learning_rate, np.float32
+    )
     for snapshot in Loop(task, optimizers.make("adam")).run(seed, rates):
         yield jax.device_get(snapshot.state)
 
@@ -56,7 +64,9 @@ def test_the_statistics_are_those_of_the_loop(recorded):
         for (path, value), leaf in zip(flat, leaves, strict=True):
             assert leaf.path.endswith(f"{path[-2].key}/{path[-1].key}")
             assert leaf.shape == value.shape
-            np.testing.assert_array_equal(run.statistics[snapshot, leaf.scalars].reshape(leaf.shape), value)
+            np.testing.assert_array_equal(
+                run.statistics[snapshot, leaf.scalars].reshape(leaf.shape), value
+            )
     assert run.statistics.shape == (3, sum(leaf.size for leaf in leaves))
     assert {leaf.path.rsplit("/", 1)[-1] for leaf in leaves} == {"mean", "var"}
     assert (run.statistics[0] != run.statistics[-1]).any()
@@ -71,8 +81,12 @@ def test_together_they_are_the_same(recorded, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_and_collected_again_they_are_the_same(with_statistics, tmp_path, collect_until_killed):
-    config, whole = (with_statistics(tmp_path / name, runs=1, epochs=4) for name in ("corpus", "whole"))
+def test_killed_and_collected_again_they_are_the_same(
+    with_statistics, tmp_path, collect_until_killed
+):
+    config, whole = (
+        with_statistics(tmp_path / name, runs=1, epochs=4) for name in ("corpus", "whole")
+    )
     collect_until_killed(config, last=3, checkpoint=lambda _, snapshot: snapshot == 2)
     assert collect_population(config)["complete"] == collect_population(whole)["complete"] == 1
     [got], [expected] = corpus.open(config.corpus), corpus.open(whole.corpus)
@@ -83,17 +97,24 @@ def test_killed_and_collected_again_they_are_the_same(with_statistics, tmp_path,
 
 def test_recording_them_changes_nothing_else_and_makes_another_run(recorded, tmp_path):
     plain = dataclasses.replace(recorded, batch_stats=False)
-    assert collect_population(dataclasses.replace(plain, corpus=str(tmp_path / "plain")))["complete"] == 2
+    assert (
+        collect_population(dataclasses.replace(plain, corpus=str(tmp_path / "plain")))["complete"]
+        == 2
+    )
     without, with_ = corpus.open(tmp_path / "plain"), corpus.open(recorded.corpus)
     for one, other in zip(without, with_, strict=True):
         np.testing.assert_array_equal(one.weights[:], other.weights[:])
         assert "batch_stats" not in one.config
         assert one.config | {"batch_stats": True} == other.config
         assert set(one.metrics) == set(other.metrics)
-        with pytest.raises(nowcast.UserError, match=f"{one.id} was recorded without .* batch_stats=true"):
+        with pytest.raises(
+            nowcast.UserError, match=f"{one.id} was recorded without .* batch_stats=true"
+        ):
             _ = one.statistics
     path = shutil.copytree(recorded.corpus, tmp_path / "both")
-    assert collect_population(dataclasses.replace(plain, corpus=str(path)))["complete"] == 2  # none counts as done
+    assert (
+        collect_population(dataclasses.replace(plain, corpus=str(path)))["complete"] == 2
+    )  # none counts as done
     assert len(corpus.open(path)) == 4
 
 
@@ -116,7 +137,10 @@ def test_damage_is_found_and_named(recorded, tmp_path, harm):
     elif harm == "gone":
         chunk.unlink()
     elif harm == "hash":
-        metrics, said = run.path / "metrics.jsonl", rf"{run.id} is not what was recorded \(statistics\)"
+        metrics, said = (
+            run.path / "metrics.jsonl",
+            rf"{run.id} is not what was recorded \(statistics\)",
+        )
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
         lines[1]["sha256_statistics"] = "0" * 64
         metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -140,7 +164,9 @@ def test_a_description_of_them_that_is_damaged_is_refused(recorded, tmp_path):
 
 def test_the_estimate_counts_them(recorded):
     runs = corpus.open(recorded.corpus).runs
-    recorded_scalars = sum(np.prod(array.shape) for run in runs for array in (run.weights, run.statistics))
+    recorded_scalars = sum(
+        np.prod(array.shape) for run in runs for array in (run.weights, run.statistics)
+    )
     assert estimate(recorded).bytes == 4 * recorded_scalars
 
 

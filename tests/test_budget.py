@@ -140,10 +140,14 @@ def test_the_speed_up_is_the_geometric_mean_over_seeds_with_its_interval():
     interval = np.exp(mean_interval(np.log([1.2, 1.4, 2])))
     assert linear["speed_up"] == pytest.approx(interval.tolist())
     assert results["verdicts"] == [
-        "cosine is no gain that these seeds can show: the base needs 1.00× [1.00, 1.00] as many "
-        "steps for an equal final loss.",
-        "linear is a gain, as good in fewer steps: the base needs 1.50× [1.20, 2.00] as many steps "
-        "for an equal final loss.",
+        (
+            "cosine is no gain that these seeds can show: the base needs 1.00× [1.00, 1.00] as many"
+            " steps for an equal final loss."
+        ),
+        (
+            "linear is a gain, as good in fewer steps: the base needs 1.50× [1.20, 2.00] as many"
+            " steps for an equal final loss."
+        ),
     ]
     assert [tone(line) for line in results["verdicts"]] == ["", "better"]
 

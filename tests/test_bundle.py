@@ -24,7 +24,10 @@ def folder(tmp_path):
 
 def forecast(forecaster):
     history = jnp.cumsum(jax.random.normal(jax.random.key(0), (5, 50)), axis=0)
-    return [nowcast.forecast(forecaster, {"w": history}, labels={"w": op})["w"] for op in nowcast.OPERATIONS]
+    return [
+        nowcast.forecast(forecaster, {"w": history}, labels={"w": op})["w"]
+        for op in nowcast.OPERATIONS
+    ]
 
 
 def change_card(folder, **changes):
@@ -41,7 +44,12 @@ def test_the_card_says_what_the_bundle_is(folder):
     card = json.loads((folder / "card.json").read_text())
     assert card == read_card(folder)
     assert card["schema"] == SCHEMA
-    assert (card["forecaster"], card["window"], card["horizon"], card["note"]) == ("wnn", 5, 5, "made up")
+    assert (card["forecaster"], card["window"], card["horizon"], card["note"]) == (
+        "wnn",
+        5,
+        5,
+        "made up",
+    )
     assert card["params_sha256"] == hashlib.sha256((folder / "params.npz").read_bytes()).hexdigest()
     assert card["served_by"]["depthwise_conv"] == "conv"
     assert card["served_by"]["norm"] is None
@@ -49,7 +57,10 @@ def test_the_card_says_what_the_bundle_is(folder):
 
 def test_saving_what_was_loaded_gives_the_same_parameters(folder, tmp_path):
     nowcast.save(nowcast.load(folder), tmp_path / "again")
-    with np.load(folder / "params.npz") as before, np.load(tmp_path / "again" / "params.npz") as after:
+    with (
+        np.load(folder / "params.npz") as before,
+        np.load(tmp_path / "again" / "params.npz") as after,
+    ):
         assert sorted(before) == sorted(after)
         for name in before:
             np.testing.assert_array_equal(before[name], after[name])
@@ -57,7 +68,9 @@ def test_saving_what_was_loaded_gives_the_same_parameters(folder, tmp_path):
 
 def test_a_window_and_horizon_of_its_own_come_back(tmp_path):
     wnn = random_wnn()
-    nowcast.save(type(wnn)(params=wnn.params, horizon=9, served_by={"fc": "conv"}), tmp_path / "bundle")
+    nowcast.save(
+        type(wnn)(params=wnn.params, horizon=9, served_by={"fc": "conv"}), tmp_path / "bundle"
+    )
     loaded = nowcast.load(tmp_path / "bundle")
     assert (loaded.window, loaded.horizon, loaded.served_by) == (5, 9, {"fc": "conv"})
 
@@ -77,9 +90,13 @@ def tamper(folder):
 def lose_a_network(folder):
     params = dict(random_wnn().params)
     del params["conv"]["head"]
-    flat = {"/".join(k.key for k in path): leaf for path, leaf in jax.tree.flatten_with_path(params)[0]}
+    flat = {
+        "/".join(k.key for k in path): leaf for path, leaf in jax.tree.flatten_with_path(params)[0]
+    }
     np.savez(folder / "params.npz", **flat)
-    change_card(folder, params_sha256=hashlib.sha256((folder / "params.npz").read_bytes()).hexdigest())
+    change_card(
+        folder, params_sha256=hashlib.sha256((folder / "params.npz").read_bytes()).hexdigest()
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +125,9 @@ def lose_a_network(folder):
         "another window", "wrong served_by",
     ],
 )  # fmt: skip
-def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(folder, harm, said, unchecked):
+def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(
+    folder, harm, said, unchecked
+):
     harm(folder)
     with pytest.raises(nowcast.UserError) as caught:
         nowcast.load(folder)
@@ -121,10 +140,13 @@ def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(fold
 
 @pytest.mark.parametrize("given", ["linaer", "./wnn", Path("wnn")])
 @pytest.mark.parametrize(
-    ("read", "names"), [(nowcast.load, ("gram", "linear", "last_value")), (read_card, ("gram", "wnn"))]
+    ("read", "names"),
+    [(nowcast.load, ("gram", "linear", "last_value")), (read_card, ("gram", "wnn"))],
 )
 def test_an_unknown_name_is_refused_with_the_names_that_exist(read, names, given):
-    with pytest.raises(nowcast.UserError, match=f"'{given}' is neither a name .* nor a bundle's folder") as caught:
+    with pytest.raises(
+        nowcast.UserError, match=f"'{given}' is neither a name .* nor a bundle's folder"
+    ) as caught:
         read(given)
     for word in names:
         assert word in str(caught.value)
@@ -139,7 +161,9 @@ def test_what_can_be_no_name_is_refused_as_one_that_is_unknown(given, unchecked)
 
 
 def test_a_kind_that_is_not_shipped_is_said_to_be_fitted():
-    with pytest.raises(nowcast.UserError, match=r"scripts/meta_train.py forecaster=wnn_multi makes one"):
+    with pytest.raises(
+        nowcast.UserError, match=r"scripts/meta_train.py forecaster=wnn_multi makes one"
+    ):
         nowcast.load("wnn_multi")
 
 
@@ -191,7 +215,12 @@ def test_a_folder_with_files_of_the_users_is_never_replaced(folder, tmp_path, ca
 
 @pytest.mark.parametrize(
     "changes",
-    [{"horizon": 10}, {"served_by": {"conv": "fc", "fc": "conv"}}, {"note": "better"}, {"card_sha256": None}],
+    [
+        {"horizon": 10},
+        {"served_by": {"conv": "fc", "fc": "conv"}},
+        {"note": "better"},
+        {"card_sha256": None},
+    ],
     ids=str,
 )
 def test_a_card_that_was_changed_by_hand_is_refused(folder, changes):
@@ -216,7 +245,9 @@ def test_what_comes_with_the_library_is_small_and_says_how_it_was_made(name):
     forecaster, card = nowcast.load(name), read_card(name)
     assert forecaster.name == card["forecaster"] == name
     assert sum(file.stat().st_size for file in (bundle.PRETRAINED / name).iterdir()) < 1e6
-    assert card["command"].startswith(f"python scripts/meta_train.py corpus=corpora/shipped forecaster={name} ")
+    assert card["command"].startswith(
+        f"python scripts/meta_train.py corpus=corpora/shipped forecaster={name} "
+    )
     assert set(card["corpus"]["commands"]) == {
         f"python scripts/collect.py experiment={part}" for part in ("shipped", "shipped_images")
     }

@@ -8,7 +8,11 @@ from evaluate import chosen_rates, report, tables, words
 from evaluate.arms import Arm
 
 OLD = {"learning_rate": 0.01, "final_loss": {"0.003": 0.5, "0.01": 0.25}, "at_edge": True}
-PAIRS = {f"{rate}, warm-up {warm}": 1 + abs(rate - 2) + warm for rate in (1, 2, 3) for warm in (0, 0.1, 0.2)}
+PAIRS = {
+    f"{rate}, warm-up {warm}": 1 + abs(rate - 2) + warm
+    for rate in (1, 2, 3)
+    for warm in (0, 0.1, 0.2)
+}
 
 
 def test_the_grid_is_said_in_numbers():
@@ -19,8 +23,10 @@ def test_the_grid_is_said_in_numbers():
 def test_a_few_pairs_are_all_shown_and_of_many_the_best():
     assert chosen_rates.tried(LOSS, OLD) == "0.003: 0.5000; 0.01: 0.2500; at the grid's edge"
     many = CHOSEN | {"rates": 3, "warmups": 3, "final_loss": PAIRS | {"9, warm-up 0": None}}
-    assert chosen_rates.tried(LOSS, many) == (
-        "3 rates × 3 warm-ups; 2, warm-up 0: 1.0000; 2, warm-up 0.1: 1.1000; 2, warm-up 0.2: 1.2000"
+    assert (
+        chosen_rates.tried(LOSS, many)
+        == "3 rates × 3 warm-ups; 2, warm-up 0: 1.0000; 2, warm-up 0.1: 1.1000; 2, warm-up 0.2:"
+        " 1.2000"
     )
     score = Metric("score", "higher", "difference")
     best = chosen_rates.tried(score, many | {"final_score": PAIRS, "warmup_at_edge": True})
@@ -42,9 +48,9 @@ def test_tables_and_words_say_the_pair_and_how_many_were_swept(compared):
     assert tables.main(compared, "base")[1][1] == "0.2, warm-up 0.1"
     assert tables.main(compared, "constant")[1][1] == "0.1"
     [line] = [line for line in words.method(compared) if "Tuned arms" in line]
-    assert line == (
-        "Tuned arms have the pair of learning rate and warm-up with the best mean final validation loss of "
-        "3 calibration runs: base of 5 rates × 3 warm-ups."
+    assert (
+        line == "Tuned arms have the pair of learning rate and warm-up with the best mean final"
+        " validation loss of 3 calibration runs: base of 5 rates × 3 warm-ups."
     )
     assert line in report.page(compared)
 
@@ -55,8 +61,8 @@ def test_older_results_say_that_a_rate_alone_was_chosen_by_the_median(compared):
         del row["warmup_tuned"]
     assert tables.main(compared, "base")[1][1] == "0.2"
     [line] = [line for line in words.method(compared) if "tuned learning rate" in line]
-    assert line == (
-        "The tuned learning rate of base is the one of the grid with the best median final validation loss of "
-        "3 calibration runs."
+    assert (
+        line == "The tuned learning rate of base is the one of the grid with the best median final"
+        " validation loss of 3 calibration runs."
     )
     assert not [line for line in words.method(compared) if "Tuned arms" in line]

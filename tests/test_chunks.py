@@ -1,4 +1,6 @@
-"""Forecasts a piece at a time: the same numbers, in bounded memory, wherever a leaf is split over devices."""
+"""Forecasts a piece at a time: the same numbers, in bounded memory, wherever a leaf is split over
+devices.
+"""
 
 import math
 
@@ -23,7 +25,9 @@ def small_pieces(monkeypatch):
     monkeypatch.setitem(chunks.LIMIT, "cpu", 64)
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, (10_000_000,), (3, 3, 512, 512), (50257, 768), (4096, 4096)])
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, (10_000_000,), (3, 3, 512, 512), (50257, 768), (4096, 4096)]
+)
 @pytest.mark.parametrize("limit", [64, 8192])
 def test_pieces_divide_their_axes_and_are_neither_large_nor_crumbs(shape, limit):
     cuts = chunks.pieces(shape, limit)
@@ -38,7 +42,9 @@ def test_pieces_divide_their_axes_and_are_neither_large_nor_crumbs(shape, limit)
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_forecast_by_pieces_is_the_forecast(shape, small_pieces, monkeypatch):
-    history = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(5, *shape)), jnp.float32)}
+    history = {
+        "kernel": jnp.asarray(np.random.default_rng(0).normal(size=(5, *shape)), jnp.float32)
+    }
     by_pieces = nowcast.forecast(random_wnn(), history, labels={"kernel": "fc"})["kernel"]
     monkeypatch.setitem(chunks.LIMIT, "cpu", 10**9)
     whole = nowcast.forecast(random_wnn(), history, labels={"kernel": "fc"})["kernel"]
@@ -46,7 +52,9 @@ def test_a_forecast_by_pieces_is_the_forecast(shape, small_pieces, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spec", [P("a"), P(None, "a"), P("b", "a"), P(None, None, None, ("a", "b")), P("a", None, "b")], ids=str
+    "spec",
+    [P("a"), P(None, "a"), P("b", "a"), P(None, None, None, ("a", "b")), P("a", None, "b")],
+    ids=str,
 )
 @pytest.mark.parametrize("forecaster", ["wnn", "linear"])
 def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, forecaster):
@@ -54,7 +62,9 @@ def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, f
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 8, 16, 16, 32)), jnp.float32)
     split = jax.device_put(x, NamedSharding(mesh, P(None, *spec)))
-    run = jax.jit(lambda h: nowcast.forecast(forecaster, {"kernel": h}, labels={"kernel": "conv"})["kernel"])
+    run = jax.jit(
+        lambda h: nowcast.forecast(forecaster, {"kernel": h}, labels={"kernel": "conv"})["kernel"]
+    )
     text = run.lower(split).compile().as_text()
     assert not [word for word in COLLECTIVES if word in text]
     if forecaster.name == "wnn":
@@ -77,12 +87,16 @@ def test_a_leaf_split_over_devices_along_any_axis_needs_no_communication(spec, f
 )
 def test_axes_of_an_explicit_mesh_are_kept(spec, options):
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
-    params = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=(8, 16, 16, 32)), jnp.float32)}
+    params = {
+        "kernel": jnp.asarray(np.random.default_rng(0).normal(size=(8, 16, 16, 32)), jnp.float32)
+    }
     tx = nowcast.periodic(optax.sgd(0.1), **({"forecaster": random_wnn(), "every": 1} | options))
 
     @jax.jit
     def step(params, state):
-        updates, state = tx.update(params, state, params, value_fn=lambda p: jnp.sum(p["kernel"] ** 2))
+        updates, state = tx.update(
+            params, state, params, value_fn=lambda p: jnp.sum(p["kernel"] ** 2)
+        )
         return optax.apply_updates(params, updates), state
 
     def train(params):

@@ -17,10 +17,19 @@ from collect.training.loop import Loop
 
 
 def test_the_same_command_again_finds_everything_done(corpus_path, corpus_config):
-    files = sorted(file for file in corpus_path.rglob("*") if file.is_file() and "lock" not in file.name)
+    files = sorted(
+        file for file in corpus_path.rglob("*") if file.is_file() and "lock" not in file.name
+    )
     before = {file: file.stat().st_mtime_ns for file in files}
     counts = collect_population(corpus_config(corpus_path))
-    assert counts == {"complete": 0, "diverged": 0, "already": 3, "left": 0, "stopped": "", "exit_code": 0}
+    assert counts == {
+        "complete": 0,
+        "diverged": 0,
+        "already": 3,
+        "left": 0,
+        "stopped": "",
+        "exit_code": 0,
+    }
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
@@ -64,7 +73,9 @@ def test_recording_more_often_does_not_change_the_run(tmp_path, corpus_config):
 def test_a_diverged_run_is_marked_and_the_others_go_on(tmp_path, corpus_config, monkeypatch):
     def rates(schedule, learning_rate, steps, warmup):  # one rate turns infinite in the third epoch
         given = np.full(steps, learning_rate, np.float32)
-        return np.where((np.arange(steps) == 12) & (learning_rate == 2e-3), np.inf, given).astype(np.float32)
+        return np.where((np.arange(steps) == 12) & (learning_rate == 2e-3), np.inf, given).astype(
+            np.float32
+        )
 
     monkeypatch.setattr(optimizers, "rates", rates)
     vary = VaryConfig(learning_rate=[2e-3, 2e-3])

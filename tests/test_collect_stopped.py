@@ -1,4 +1,6 @@
-"""However a collection is stopped, the same command goes on and gives the corpus of an uninterrupted one."""
+"""However a collection is stopped, the same command goes on and gives the corpus of an
+uninterrupted one.
+"""
 
 import dataclasses
 import signal
@@ -15,13 +17,24 @@ from collect.corpus.recorder import Recorder
 from collect.population import collect_population
 from collect.training.stop import Stop
 
-COMMAND = ["model=mlp", "model.width=0.1", "batch_size=256", "runs=2", "epochs=60", "record_every=1"]
+COMMAND = [
+    "model=mlp",
+    "model.width=0.1",
+    "batch_size=256",
+    "runs=2",
+    "epochs=60",
+    "record_every=1",
+]
 
 
 def contents(path):
     """Everything a reader sees, by run."""
     return {
-        run.id: (run.info | {"seconds": 0}, np.asarray(run.weights), {k: v.tolist() for k, v in run.metrics.items()})
+        run.id: (
+            run.info | {"seconds": 0},
+            np.asarray(run.weights),
+            {k: v.tolist() for k, v in run.metrics.items()},
+        )
         for run in corpus.open(path)
     }
 
@@ -79,7 +92,9 @@ def test_terminated_it_stops_in_good_order_and_goes_on(launch, script, uninterru
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "stopped: SIGTERM" in out
     assert "the same command goes on" in out
-    kept = [len(list(file.parent.glob("checkpoint/*.sha256"))) for file in path.glob("runs/*/run.json")]
+    kept = [
+        len(list(file.parent.glob("checkpoint/*.sha256"))) for file in path.glob("runs/*/run.json")
+    ]
     assert kept  # one for every run that had begun
     assert set(kept) == {1}
     lines = len(next(path.glob("runs/*/metrics.jsonl")).read_text().splitlines())
@@ -94,8 +109,12 @@ def test_terminated_it_stops_in_good_order_and_goes_on(launch, script, uninterru
 def test_killed_between_two_checkpoints_it_records_the_rest_again(
     tmp_path, corpus_config, collect_until_killed, checkpoint_every
 ):
-    config, whole = (corpus_config(tmp_path / name, runs=1, epochs=12) for name in ("corpus", "whole"))
-    collect_until_killed(config, last=8, checkpoint=lambda _, snapshot: snapshot % checkpoint_every == 0)
+    config, whole = (
+        corpus_config(tmp_path / name, runs=1, epochs=12) for name in ("corpus", "whole")
+    )
+    collect_until_killed(
+        config, last=8, checkpoint=lambda _, snapshot: snapshot % checkpoint_every == 0
+    )
     with next(tmp_path.glob("corpus/runs/*/metrics.jsonl")).open("a") as file:
         file.write('{"snapshot": 9, "st')  # a line cut short
     assert len(corpus.open(config.corpus)) == 0
@@ -124,7 +143,9 @@ def test_a_checkpoint_that_reads_well_and_is_not_what_was_saved_is_refused(
     collect_until_killed(config, last=3)
     [saved] = tmp_path.glob("corpus/runs/*/checkpoint/3.sha256")
     saved.write_text("0" * 64)
-    with pytest.raises(nowcast.UserError, match=r"is damaged \(its content is not what was saved\)"):
+    with pytest.raises(
+        nowcast.UserError, match=r"is damaged \(its content is not what was saved\)"
+    ):
         collect_population(config)
 
 
@@ -156,9 +177,13 @@ def test_runs_in_several_threads_make_their_checkpoints_side_by_side(tmp_path):
     def record(seed):
         weights = np.full(100, seed, np.float32)
         config = {"task": "t", "seed": seed, "record_every": 1}
-        with Recorder(tmp_path / "corpus", f"run{seed}", config=config, leaves=leaves, snapshots=9) as recorder:
+        with Recorder(
+            tmp_path / "corpus", f"run{seed}", config=config, leaves=leaves, snapshots=9
+        ) as recorder:
             for snapshot in range(8):
-                recorder.append(snapshot, {"w": weights}, {"loss": 1.0}, {"w": weights}, checkpoint=True)
+                recorder.append(
+                    snapshot, {"w": weights}, {"loss": 1.0}, {"w": weights}, checkpoint=True
+                )
             found = recorder.resume({"w": jnp.zeros(100)})
         assert found[0] == 7
         np.testing.assert_array_equal(found[1]["w"], weights)

@@ -1,4 +1,6 @@
-"""Several processes at one corpus: each run is recorded by one of them, and the index keeps up with many runs."""
+"""Several processes at one corpus: each run is recorded by one of them, and the index keeps up with
+many runs.
+"""
 
 import json
 import signal
@@ -25,7 +27,9 @@ def assert_same(got, expected):
 
 
 @pytest.mark.slow
-def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(launch, script, tmp_path):
+def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(
+    launch, script, tmp_path
+):
     length = ["runs=1", "epochs=200", "record_every=1"]
     path = tmp_path / "corpus"
     first = launch("collect", *SIZE, *length, f"corpus={path}")
@@ -40,7 +44,9 @@ def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(launc
     assert second.returncode == 2
     message = second.stderr.splitlines()[-1]
     assert (
-        message == f"error: corpus: run {found[0].parent} is being recorded by another process; wait for it or stop it"
+        message
+        == f"error: corpus: run {found[0].parent} is being recorded by another process; wait for it"
+        " or stop it"
     )
     assert "Traceback" not in second.stderr
     _, err = first.communicate(timeout=240)
@@ -53,7 +59,10 @@ def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(launc
 @pytest.mark.slow
 def test_processes_with_different_seeds_fill_one_corpus(launch, script, tmp_path):
     path = tmp_path / "corpus"
-    processes = [launch("collect", *SIZE, "runs=2", "epochs=8", f"seed={seed}", f"corpus={path}") for seed in (0, 2, 4)]
+    processes = [
+        launch("collect", *SIZE, "runs=2", "epochs=8", f"seed={seed}", f"corpus={path}")
+        for seed in (0, 2, 4)
+    ]
     for process in processes:
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
@@ -73,7 +82,9 @@ def test_the_manifest_is_not_rewritten_at_every_run(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "INDEX_PACE", 1e9)  # as slow as with very many runs
     for seed in range(30):
         config = {"task": "t", "seed": seed, "record_every": 1}
-        with Recorder(tmp_path / "corpus", f"run{seed:02}", config=config, leaves=LEAVES, snapshots=1) as one:
+        with Recorder(
+            tmp_path / "corpus", f"run{seed:02}", config=config, leaves=LEAVES, snapshots=1
+        ) as one:
             one.append(0, {"w": np.zeros(3, np.float32)}, {"loss": 1.0}, None, checkpoint=False)
             one.finish("complete")
     assert len(opened) <= 2

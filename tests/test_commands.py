@@ -61,34 +61,62 @@ def test_help_names_experiments_launchers_and_arms(helped):
             assert option.stem in helped["collect"].stdout
 
 
-@pytest.mark.parametrize(("group", "registered"), [("model", MODELS), ("augment", AUGMENTS), ("optimizer", OPTIMIZERS)])
+@pytest.mark.parametrize(
+    ("group", "registered"), [("model", MODELS), ("augment", AUGMENTS), ("optimizer", OPTIMIZERS)]
+)
 def test_everything_registered_has_a_configuration(group, registered):
-    configured = {yaml.safe_load(file.read_text())["name"] for file in (CONFIGS / group).glob("*.yaml")}
+    configured = {
+        yaml.safe_load(file.read_text())["name"] for file in (CONFIGS / group).glob("*.yaml")
+    }
     assert configured == set(registered)
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory, script):
-    """The commands of the contract, made small; every one with relative paths, from an empty folder."""
+    """The commands of the contract, made small; every one with relative paths, from an empty
+    folder.
+    """
     cwd = tmp_path_factory.mktemp("pipeline")
     small = ["data=digits", "data.train_size=200", "model.width=0.3"]
     done = {
         "collect": script(
-            "collect", "model=lenet", "optimizer=adam", "runs=2", "epochs=12", "corpus=corpora/mine", *small,
+            "collect",
+            "model=lenet",
+            "optimizer=adam",
+            "runs=2",
+            "epochs=12",
+            "corpus=corpora/mine",
+            *small,
             cwd=cwd,
         ),
         "inspect_corpus": script(
-            "inspect_corpus", "corpus=corpora/mine", "pictures=corpora/mine-pictures", cwd=cwd,
+            "inspect_corpus",
+            "corpus=corpora/mine",
+            "pictures=corpora/mine-pictures",
+            cwd=cwd,
         ),
         "meta_train": script(
-            "meta_train", "corpus=corpora/mine", "forecaster=wnn", "bundle=bundles/mine",
-            "steps=2", cwd=cwd,
+            "meta_train",
+            "corpus=corpora/mine",
+            "forecaster=wnn",
+            "bundle=bundles/mine",
+            "steps=2",
+            cwd=cwd,
         ),
         "evaluate": script(
-            "evaluate", "forecaster=bundles/mine", "model=mlp", "seeds=2", "epochs=6", "report=reports/mine",
-            "tuned.seeds=1", "tuned.learning_rates=[0.003]", "tuned.warmups=[0.1]", *small, cwd=cwd,
+            "evaluate",
+            "forecaster=bundles/mine",
+            "model=mlp",
+            "seeds=2",
+            "epochs=6",
+            "report=reports/mine",
+            "tuned.seeds=1",
+            "tuned.learning_rates=[0.003]",
+            "tuned.warmups=[0.1]",
+            *small,
+            cwd=cwd,
         ),
-    }  # fmt: skip
+    }
     return cwd, done
 
 
@@ -120,9 +148,16 @@ def test_the_results_lie_where_the_commands_said_and_nowhere_else(pipeline):
 
 def test_many_values_fan_out_in_one_command(script, tmp_path):
     done = script(
-        "collect", "-m", "model=mlp", "model.width=0.05,0.1", "epochs=1", "runs=1", "data.train_size=100",
-        "corpus=corpora/both", cwd=tmp_path,
-    )  # fmt: skip
+        "collect",
+        "-m",
+        "model=mlp",
+        "model.width=0.05,0.1",
+        "epochs=1",
+        "runs=1",
+        "data.train_size=100",
+        "corpus=corpora/both",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     runs = corpus.open(tmp_path / "corpora" / "both")
     assert sorted(run.config["model"]["width"] for run in runs) == [0.05, 0.1]

@@ -1,4 +1,6 @@
-"""Comparing with the real loop: arms are paired, measured around their jumps, kept, and gone on with."""
+"""Comparing with the real loop: arms are paired, measured around their jumps, kept, and gone on
+with.
+"""
 
 import dataclasses
 import json
@@ -52,9 +54,13 @@ class Further(Forecaster):
 
 
 FORECASTERS = {
-    "linear": nowcast.load("linear"), "last_value": nowcast.load("last_value"), "further": Further(),
-    "lost": Times(factor=math.nan), "wrong": Times(factor=-3.0), "wild": Times(factor=1e20),
-}  # fmt: skip
+    "linear": nowcast.load("linear"),
+    "last_value": nowcast.load("last_value"),
+    "further": Further(),
+    "lost": Times(factor=math.nan),
+    "wrong": Times(factor=-3.0),
+    "wild": Times(factor=1e20),
+}
 GIVEN = {
     "constant": Arm(),
     "linear": Arm(over="constant", forecaster="linear"),
@@ -90,7 +96,13 @@ def trials(task, tmp_path_factory):
 
     def make(folder=None, **options):
         folder = folder or tmp_path_factory.mktemp("runs")
-        given = {"epochs": EPOCHS, "record_every": None, "forecasters": FORECASTERS, "folder": folder, "stop": Stop()}
+        given = {
+            "epochs": EPOCHS,
+            "record_every": None,
+            "forecasters": FORECASTERS,
+            "folder": folder,
+            "stop": Stop(),
+        }
         return Trials(task, **(given | options))
 
     return make
@@ -119,7 +131,9 @@ def curve(trained):
 
 @pytest.fixture(scope="module")
 def path(task):
-    """``(parameters, optimizer state)`` of seed 0 after every step, by a loop without all that arms have around it."""
+    """``(parameters, optimizer state)`` of seed 0 after every step, by a loop without all that arms
+    have around it.
+    """
 
     def follow(tx):
         run = Loop(task, tx).run(0, np.full(STEPS, RATE, np.float32), record_every=1)
@@ -172,7 +186,9 @@ def test_the_loss_beside_a_schedule_is_that_of_its_own_rates(curve, task):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_jumping_to_the_last_value_changes_nothing_but_rounding(curve, seed):
-    np.testing.assert_allclose(curve("still", seed)["loss"], curve("constant", seed)["loss"], rtol=1e-4)
+    np.testing.assert_allclose(
+        curve("still", seed)["loss"], curve("constant", seed)["loss"], rtol=1e-4
+    )
     assert curve("still", seed)["accepted"] == 2
     assert curve("still", seed)["jumps"]["damping"] == [1, 1]
 
@@ -181,7 +197,9 @@ def test_a_forecast_that_is_not_finite_is_refused_and_the_run_goes_on_as_its_bas
     lost, alone = curve("lost"), curve("constant")
     assert (lost["accepted"], lost["refused"]) == (0, 2)
     assert lost["jumps"]["damping"] == [0, 0]
-    assert lost["jumps"]["after"] == lost["jumps"]["before"] == [alone["loss"][5], alone["loss"][10]]
+    assert (
+        lost["jumps"]["after"] == lost["jumps"]["before"] == [alone["loss"][5], alone["loss"][10]]
+    )
     assert lost["loss"] == alone["loss"]
 
 
@@ -195,7 +213,9 @@ def _line(values, horizon):
     """Where NumPy's least-squares line through each weight goes."""
     flat = values.reshape(len(values), -1).astype(float)
     slope, height = np.polyfit(np.arange(len(values)), flat, 1)
-    return (height + slope * (len(values) - 1 + horizon)).reshape(values.shape[1:]).astype(np.float32)
+    return (
+        (height + slope * (len(values) - 1 + horizon)).reshape(values.shape[1:]).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -219,7 +239,9 @@ def test_no_arm_jumps_at_its_last_step(trials):
         ten = trials(epochs=10)
         ten.train([ARMS[name]], [0], "test")
         assert ten.curve(ARMS[name], 0)["jumps"]["step"] == [5 * EACH]
-        with pytest.raises(nowcast.UserError, match=rf"arm\.{name}: .*20 steps.* after 20; train longer"):
+        with pytest.raises(
+            nowcast.UserError, match=rf"arm\.{name}: .*20 steps.* after 20; train longer"
+        ):
             trials(epochs=5).check([ARMS[name]])
 
 
@@ -233,7 +255,10 @@ def test_averages_train_as_their_base_and_are_judged_differently(curve, name):
 
 def test_lawa_is_the_mean_of_the_last_snapshots(curve, path, task, loss):
     weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
-    means = [jax.tree.map(lambda *each: np.mean(each, axis=0), *weights[max(0, i - 2) : i + 1]) for i in range(12)]
+    means = [
+        jax.tree.map(lambda *each: np.mean(each, axis=0), *weights[max(0, i - 2) : i + 1])
+        for i in range(12)
+    ]
     np.testing.assert_allclose(curve("lawa")["loss"], [loss(mean) for mean in means], rtol=1e-4)
     end = task.evaluate(means[-1], task.init(0)[1], "test")["loss"]
     assert curve("lawa")["test_loss"] == [pytest.approx(end, rel=1e-4)]
@@ -244,7 +269,9 @@ def test_an_ema_is_of_the_weights_after_all_steps(curve, path, loss):
     expected = [loss(weights[0])]
     for end in range(EACH, STEPS + 1, EACH):
         shares = 0.8 ** np.arange(end)[::-1]
-        means = jax.tree.map(lambda *each, w=shares: np.average(each, axis=0, weights=w), *weights[1 : end + 1])
+        means = jax.tree.map(
+            lambda *each, w=shares: np.average(each, axis=0, weights=w), *weights[1 : end + 1]
+        )
         expected.append(loss(jax.tree.map(np.float32, means)))
     np.testing.assert_allclose(curve("ema")["loss"], expected, rtol=1e-4)
 
@@ -255,33 +282,49 @@ def test_an_average_beside_jumps_begins_as_the_average_alone(curve):
     assert jumping["jumps"]["before"][0] == alone["loss"][5]
     assert jumping["loss"][5] != alone["loss"][5]
     assert jumping["accepted"] == 2
-    np.testing.assert_allclose(jumping["train_loss"][1:6], curve("linear")["train_loss"][1:6], rtol=1e-5)
+    np.testing.assert_allclose(
+        jumping["train_loss"][1:6], curve("linear")["train_loss"][1:6], rtol=1e-5
+    )
 
 
 def test_schedule_free_is_judged_by_its_averaged_weights(curve, path, loss):
     run = path(optimizers.make("schedule_free"))[::EACH]
-    expected = [loss(optax.contrib.schedule_free_eval_params(state, params)) for params, state in run]
+    expected = [
+        loss(optax.contrib.schedule_free_eval_params(state, params)) for params, state in run
+    ]
     np.testing.assert_allclose(curve("free")["loss"], expected, rtol=1e-3)
 
 
 def test_an_outer_arm_is_judged_by_its_slow_weights(curve, path, loss):
     run = path(wrappers.outer(optimizers.make("adam"), every=3, learning_rate=0.5, momentum=0.0))
-    slow = [run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)]  # where both are the same
-    np.testing.assert_allclose(curve("lookahead")["loss"], [loss(params) for params in slow], rtol=1e-3)
+    slow = [
+        run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)
+    ]  # where both are the same
+    np.testing.assert_allclose(
+        curve("lookahead")["loss"], [loss(params) for params in slow], rtol=1e-3
+    )
 
 
 def test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer(task):
-    arms = {"plain": Arm(learning_rate=1e-4), "auto": Arm(over="plain", auto=Auto(every=2, until=0.75))}
+    arms = {
+        "plain": Arm(learning_rate=1e-4),
+        "auto": Arm(over="plain", auto=Auto(every=2, until=0.75)),
+    }
     _, arm = resolve(arms, optimizer="adam", learning_rate=RATE)[0]
     training, rates = Training(task, arm, None, EACH, STEPS), np.full(STEPS, 1e-4, np.float32)
     *_, last = training.moments(arm, [0], together=False)
     tx = nowcast.auto_rate(optimizers.make("adam"), every=2, stop_after=round(0.75 * STEPS))
     *_, alone = Loop(task, tx).run(0, rates)
     jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), last.snapshots[0].state.params, alone.state.params
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        last.snapshots[0].state.params,
+        alone.state.params,
     )
     assert alone.state.optimizer.multiplier > 2
-    assert "its rate follows the drift (every 2 steps, target 0.02, until 0.75 of the run)" in arm.words
+    assert (
+        "its rate follows the drift (every 2 steps, target 0.02, until 0.75 of the run)"
+        in arm.words
+    )
     assert arms["plain"].settings.keys() == arms["auto"].settings.keys() - {"auto"}
 
 
@@ -294,7 +337,10 @@ def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):
             before = jax.device_get(training.judged(moment.before[0]))
             landed, judged = jax.device_get((state.params, training.judged(state)))
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), landed, judged)
-            assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*map(jax.tree.leaves, (before, judged)), strict=True))
+            assert any(
+                np.abs(a - b).max() > 1e-3
+                for a, b in zip(*map(jax.tree.leaves, (before, judged)), strict=True)
+            )
             assert training.nowcast(state.optimizer).inner.since == 0
     assert training.nowcast(state.optimizer).accepted == 2
 
@@ -308,21 +354,36 @@ def test_a_jump_between_two_evaluations_is_measured_and_adds_no_row(curve):
     assert late["jumps"]["before"][0] not in (alone["loss"][5], alone["loss"][6])
     assert late["jumps"]["after"][0] not in late["loss"]
     assert late["jumps"]["damping"] == [0.5, 0.5]
-    assert len({len(late[key]) for key in ("step", "epoch", "train_loss", "loss", "accuracy", "seconds")}) == 1
+    assert (
+        len(
+            {
+                len(late[key])
+                for key in ("step", "epoch", "train_loss", "loss", "accuracy", "seconds")
+            }
+        )
+        == 1
+    )
 
 
-def test_what_is_measured_before_a_jump_between_two_evaluations_is_the_bases_loss_there(curve, path, loss):
+def test_what_is_measured_before_a_jump_between_two_evaluations_is_the_bases_loss_there(
+    curve, path, loss
+):
     at = path(optimizers.make("adam"))[5 * EACH + 2][0]
     assert curve("late")["jumps"]["before"][0] == pytest.approx(loss(at), rel=1e-4)
 
 
 def test_a_guard_undoes_a_jump_after_its_share_of_a_snapshot(curve):
     guarded, alone = curve("guarded"), curve("constant")
-    assert guarded["jumps"]["step"] == [5 * EACH, 10 * EACH + 2]  # two steps of waiting, then another window
+    assert guarded["jumps"]["step"] == [
+        5 * EACH,
+        10 * EACH + 2,
+    ]  # two steps of waiting, then another window
     assert guarded["jumps"]["damping"] == [1, 1]
     assert (np.divide(guarded["jumps"]["after"], guarded["jumps"]["before"]) > 2).all()
     assert (guarded["accepted"], guarded["refused"]) == (0, 2)
-    assert [row for row in range(1, EPOCHS + 1) if guarded["loss"][row] > guarded["loss"][row - 1]] == [5]
+    assert [
+        row for row in range(1, EPOCHS + 1) if guarded["loss"][row] > guarded["loss"][row - 1]
+    ] == [5]
     assert guarded["loss"][6] < alone["loss"][5]  # two steps are lost, and two are taken again
     assert guarded["test_loss"][0] < 2 * alone["test_loss"][0]
 
@@ -354,9 +415,13 @@ def test_times_of_jumps_are_in_snapshots(task, jump, guard, steps):
 def test_a_jump_is_as_the_arm_says(task, jump, bias, kernel):
     arm = dataclasses.replace(ARMS["linear"], jump=jump, forecaster="further")
     moved = {"bias": [], "kernel": []}
-    for moment in Training(task, arm, FORECASTERS["further"], EACH, STEPS).moments(arm, [0], together=False):
+    for moment in Training(task, arm, FORECASTERS["further"], EACH, STEPS).moments(
+        arm, [0], together=False
+    ):
         for name in moved if moment.before else ():
-            after, before = (one.params["head"][name] for one in (moment.snapshots[0].state, moment.before[0]))
+            after, before = (
+                one.params["head"][name] for one in (moment.snapshots[0].state, moment.before[0])
+            )
             moved[name].append(np.asarray(after - before))
     for name, expected in (("bias", bias), ("kernel", kernel)):
         assert len(moved[name]) == 2
@@ -394,7 +459,9 @@ def test_a_run_says_what_it_is_made_of(curve, task):
     assert curve("linear")["history_bytes"] == 4 * 4 * weights  # four snapshots in single precision
 
 
-def test_by_the_papers_protocol_rows_are_of_the_test_set_before_the_jump(trials, trained, task, path):
+def test_by_the_papers_protocol_rows_are_of_the_test_set_before_the_jump(
+    trials, trained, task, path
+):
     paper = trials(protocol="paper")
     paper.train([ARMS["constant"], ARMS["linear"]], [0], "test")
     alone, jumping = (paper.curve(ARMS[name], 0) for name in ("constant", "linear"))
@@ -431,7 +498,9 @@ def test_together_arms_are_the_same_as_apart(trials, trained):
                 np.testing.assert_allclose(one[key], other[key], rtol=1e-3, err_msg=f"{name} {key}")
             np.testing.assert_allclose(one["accuracy"], other["accuracy"], atol=0.02)
             for key in one["jumps"]:
-                np.testing.assert_allclose(one["jumps"][key], other["jumps"][key], rtol=1e-3, err_msg=f"{name} {key}")
+                np.testing.assert_allclose(
+                    one["jumps"][key], other["jumps"][key], rtol=1e-3, err_msg=f"{name} {key}"
+                )
             assert one["seconds"][0] == 0
             assert (np.diff(one["seconds"]) > 0).all()
 
@@ -443,7 +512,9 @@ def test_together_only_missing_runs_are_trained(trials, trained, tmp_path):
     before = file.stat().st_mtime_ns
     trials(tmp_path, epochs=2, together=True).train([ARMS["constant"]], SEEDS, "test")
     assert file.stat().st_mtime_ns == before
-    assert first.curve(ARMS["constant"], 1)["loss"] == pytest.approx(trained.curve(ARMS["constant"], 1)["loss"][:3])
+    assert first.curve(ARMS["constant"], 1)["loss"] == pytest.approx(
+        trained.curve(ARMS["constant"], 1)["loss"][:3]
+    )
 
 
 def test_a_stopped_comparison_keeps_what_is_finished_and_goes_on(trials, trained, tmp_path):
@@ -461,7 +532,9 @@ def test_a_stopped_comparison_keeps_what_is_finished_and_goes_on(trials, trained
     assert {file: file.stat().st_mtime_ns for file in before} == before
     for arm in arms:
         for seed in SEEDS:
-            np.testing.assert_equal(measured(again.curve(arm, seed)), measured(trained.curve(arm, seed)))
+            np.testing.assert_equal(
+                measured(again.curve(arm, seed)), measured(trained.curve(arm, seed))
+            )
 
 
 class Soon(Stop):
@@ -500,12 +573,24 @@ def test_the_same_settings_are_accepted_and_others_of_the_same_name_refused(tria
     trials(tmp_path, epochs=6).train([arm], [0], "test")
     trials(tmp_path, epochs=6).check([arm])
     trials(tmp_path, epochs=6).check([arm.at(0.01)])  # another folder
-    others = [dataclasses.replace(arm, jump=jump) for jump in (Jump(damping=0.5), Jump(min_drift=0.2))]
+    others = [
+        dataclasses.replace(arm, jump=jump) for jump in (Jump(damping=0.5), Jump(min_drift=0.2))
+    ]
     others.append(dataclasses.replace(arm, schedule="cosine"))
     another = trials(tmp_path, epochs=6, identities={"linear": "another bundle"})
-    aims = trials(tmp_path, epochs=6, forecasters=FORECASTERS | {"linear": nowcast.forecasters.Linear(horizon=3)})
-    for these, changed in [*((trials(tmp_path, epochs=6), one) for one in others), (another, arm), (aims, arm)]:
-        with pytest.raises(nowcast.UserError, match=r"arm\.linear: .* holds runs of other settings") as refused:
+    aims = trials(
+        tmp_path,
+        epochs=6,
+        forecasters=FORECASTERS | {"linear": nowcast.forecasters.Linear(horizon=3)},
+    )
+    for these, changed in [
+        *((trials(tmp_path, epochs=6), one) for one in others),
+        (another, arm),
+        (aims, arm),
+    ]:
+        with pytest.raises(
+            nowcast.UserError, match=r"arm\.linear: .* holds runs of other settings"
+        ) as refused:
             these.check([changed])
         assert "\n" not in str(refused.value)
     (tmp_path / "linear" / "arm.json").write_text("{")
@@ -517,14 +602,25 @@ def test_runs_from_before_an_option_was_there_still_count(trials, tmp_path):
     trials(tmp_path, epochs=6).train([ARMS["linear"]], [0], "test")
     described = json.loads((tmp_path / "linear" / "arm.json").read_text())
     assert described["jump"] == {
-        "every": 1, "horizon": 5, "horizon_to": None, "damping": 1.0, "operations": None, "start_after": 0.0, "stop_after": None,
-        "moments": "keep", "max_relative_jump": None, "history_dtype": None,
-    }  # fmt: skip
+        "every": 1,
+        "horizon": 5,
+        "horizon_to": None,
+        "damping": 1.0,
+        "operations": None,
+        "start_after": 0.0,
+        "stop_after": None,
+        "moments": "keep",
+        "max_relative_jump": None,
+        "history_dtype": None,
+    }
 
 
 @pytest.mark.parametrize(("name", "first"), [("linear", 20), ("late", 22), ("oracle", 20)])
 def test_a_run_too_short_for_a_jump_is_refused_with_the_cure(trials, name, first):
-    with pytest.raises(nowcast.UserError, match=rf"arm\.{name}: .*16 steps.* after {first}; train longer \(epochs=…\)"):
+    with pytest.raises(
+        nowcast.UserError,
+        match=rf"arm\.{name}: .*16 steps.* after {first}; train longer \(epochs=…\)",
+    ):
         trials(epochs=4).check([ARMS[name]])
 
 
@@ -538,7 +634,9 @@ def test_the_last_evaluation_is_at_the_end_whatever_lies_between_two(trials, cur
 
 def test_forecast_errors_are_those_of_the_bases_own_weights(trained, path):
     weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
-    kernels = np.stack([np.concatenate([w[k]["kernel"].ravel() for k in sorted(w)]) for w in weights])
+    kernels = np.stack(
+        [np.concatenate([w[k]["kernel"].ravel() for k in sorted(w)]) for w in weights]
+    )
     missed = np.abs(_line(kernels[1:6], 5) - kernels[10]).sum()
     stayed = np.abs(kernels[5] - kernels[10]).sum()
     got = trained.forecast_errors(ARMS["linear"], ARMS["constant"], SEEDS)
@@ -549,7 +647,9 @@ def test_forecast_errors_are_those_of_the_bases_own_weights(trained, path):
     assert still == [{"bias": 1.0, "fc": 1.0}] * 2
 
 
-def test_there_are_no_forecast_errors_without_a_horizon_or_without_the_bases_weights(trained, trials, tmp_path):
+def test_there_are_no_forecast_errors_without_a_horizon_or_without_the_bases_weights(
+    trained, trials, tmp_path
+):
     falling = dataclasses.replace(ARMS["linear"], jump=Jump(horizon=5, horizon_to=1))
     assert trained.forecast_errors(ARMS["oracle"], ARMS["constant"], [0]) is None
     assert trained.forecast_errors(falling, ARMS["constant"], [0]) is None
@@ -595,18 +695,37 @@ def test_a_folder_or_file_that_is_no_report_is_not_claimed(tmp_path):
     for name in ("folder", "file"):
         with pytest.raises(nowcast.UserError, match="is no report; choose another folder"):
             claim(tmp_path / name, {"epochs": 3})
-    assert (tmp_path / "folder" / "thesis.tex").read_text() == (tmp_path / "file").read_text() == "mine"
+    assert (
+        (tmp_path / "folder" / "thesis.tex").read_text()
+        == (tmp_path / "file").read_text()
+        == "mine"
+    )
     claim(tmp_path / "hidden", {"epochs": 3})
 
 
 def test_what_is_not_finite_becomes_null_and_comes_back_as_nan(trials, tmp_path):
-    run = {"loss": [1.0, math.nan, math.inf], "jumps": {"before": (math.nan,)}, "alone": None, "refused": 0}
+    run = {
+        "loss": [1.0, math.nan, math.inf],
+        "jumps": {"before": (math.nan,)},
+        "alone": None,
+        "refused": 0,
+    }
     file = tmp_path / "constant" / "0.003" / "seed0.json"
     file.parent.mkdir(parents=True)
     write_json(file, run)
-    assert json.loads(file.read_text()) == {"loss": [1, None, None], "jumps": {"before": [None]}, "alone": None, "refused": 0}  # fmt: skip
+    assert json.loads(file.read_text()) == {
+        "loss": [1, None, None],
+        "jumps": {"before": [None]},
+        "alone": None,
+        "refused": 0,
+    }
     assert '"loss": [1.0, null, null],\n' in file.read_text()  # in one line
-    expected = {"loss": [1, math.nan, math.nan], "jumps": {"before": [math.nan]}, "alone": None, "refused": 0}
+    expected = {
+        "loss": [1, math.nan, math.nan],
+        "jumps": {"before": [math.nan]},
+        "alone": None,
+        "refused": 0,
+    }
     np.testing.assert_equal(trials(tmp_path).curve(ARMS["constant"], 0), expected)
 
 
@@ -632,5 +751,7 @@ def test_a_run_of_other_settings_is_trained_again_where_nothing_else_tells(trial
     trials(tmp_path, epochs=6).train([arm], [0], "test")
     assert file.stat().st_mtime_ns == before
     (tmp_path / "linear" / "arm.json").unlink()
-    trials(tmp_path, epochs=6).train([dataclasses.replace(arm, jump=Jump(damping=0.5))], [0], "test")
+    trials(tmp_path, epochs=6).train(
+        [dataclasses.replace(arm, jump=Jump(damping=0.5))], [0], "test"
+    )
     assert file.stat().st_mtime_ns > before

@@ -35,10 +35,19 @@ def run(corpus_path):
 
 def test_a_run_says_how_it_came_about(run):
     assert run.status == "complete"
-    assert (run.config["task"], run.config["epochs"], run.config["batch_size"]) == ("mlp-digits", 14, 256)
-    assert run.weights.shape == (15, sum(leaf.size for leaf in run.leaves))  # the start and 14 epochs
+    assert (run.config["task"], run.config["epochs"], run.config["batch_size"]) == (
+        "mlp-digits",
+        14,
+        256,
+    )
+    assert run.weights.shape == (
+        15,
+        sum(leaf.size for leaf in run.leaves),
+    )  # the start and 14 epochs
     assert run.weights.dtype == np.float32
-    np.testing.assert_array_equal(run.metrics["step"], 5 * np.arange(15))  # 1284 // 256 steps an epoch
+    np.testing.assert_array_equal(
+        run.metrics["step"], 5 * np.arange(15)
+    )  # 1284 // 256 steps an epoch
     np.testing.assert_array_equal(run.metrics["epoch"], np.arange(15))
     assert np.isnan(run.metrics["train_loss"][0])
     assert np.isfinite(run.metrics["loss"]).all()
@@ -151,7 +160,12 @@ def test_a_lost_chunk_of_a_finished_run_is_found_and_named(copied):
         (lambda path: change(first_run(path) / "run.json", leaves="gone"), "lacks leaves"),
         (lambda path: shutil.rmtree(path), "no corpus there"),
         *[
-            (lambda path, key=key, value=value: change(first_run(path) / "run.json", **{key: value}), key)
+            (
+                lambda path, key=key, value=value: change(
+                    first_run(path) / "run.json", **{key: value}
+                ),
+                key,
+            )
             for key, value in [
                 ("snapshots", "x"),
                 ("snapshots", 1.5),

@@ -116,17 +116,26 @@ def test_a_resnet_of_impossible_depth_is_refused(depth):
 @pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 5, 7, 2)])
 def test_max_pool_is_flax_max_pool_in_value_and_gradient(shape):
     x = jax.random.normal(jax.random.key(0), shape)
-    weights = jax.random.normal(jax.random.key(1), (shape[0], shape[1] // 2, shape[2] // 2, shape[3]))
+    weights = jax.random.normal(
+        jax.random.key(1), (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
+    )
     theirs = lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))  # noqa: E731
     np.testing.assert_array_equal(max_pool(x), theirs(x))
-    ours_grad, theirs_grad = (jax.grad(lambda x, f=f: jnp.sum(weights * f(x)))(x) for f in (max_pool, theirs))
+    ours_grad, theirs_grad = (
+        jax.grad(lambda x, f=f: jnp.sum(weights * f(x)))(x) for f in (max_pool, theirs)
+    )
     np.testing.assert_array_equal(ours_grad, theirs_grad)
     assert np.count_nonzero(ours_grad) == weights.size
 
 
 @pytest.mark.parametrize(
     "name",  # others: test_architectures.py
-    ["lenet", "lstm", "mlp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "vanilla_cnn"))],
+    [
+        "lenet",
+        "lstm",
+        "mlp",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "vanilla_cnn")),
+    ],
 )
 def test_a_small_architecture_learns(name):
     depth = {"depth": 8} if name == "resnet" else {}
@@ -163,7 +172,9 @@ def test_evaluation_uses_the_statistics_that_training_would_converge_to():
     module.eval()
     logits = nnx.jit(lambda module: module(images))(module)
     expected = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-    assert task.evaluate(params, task.init(0)[1], "validation")["loss"] == pytest.approx(float(expected), rel=1e-4)
+    assert task.evaluate(params, task.init(0)[1], "validation")["loss"] == pytest.approx(
+        float(expected), rel=1e-4
+    )
 
 
 def test_evaluation_is_the_mean_over_the_whole_split():
@@ -178,7 +189,9 @@ def test_evaluation_is_the_mean_over_the_whole_split():
     logits = x @ p["head"]["kernel"] + p["head"]["bias"]
     right = logits[np.arange(len(labels)), labels]
     got = task.evaluate(params, extra, "test")
-    assert got["loss"] == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5)
+    assert got["loss"] == pytest.approx(
+        np.mean(np.log(np.exp(logits).sum(axis=1)) - right), rel=1e-5
+    )
     assert got["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels), abs=1e-6)
 
 
@@ -188,12 +201,17 @@ def test_standardized_images_have_mean_0_and_deviation_1_of_the_training_set():
     plain = data.load("digits").images
     np.testing.assert_allclose(np.asarray(images).mean(), 0, atol=1e-5)
     np.testing.assert_allclose(np.asarray(images).std(), 1, atol=1e-5)
-    np.testing.assert_allclose(images, (plain["train"] - plain["train"].mean()) / plain["train"].std(), atol=1e-5)
+    np.testing.assert_allclose(
+        images, (plain["train"] - plain["train"].mean()) / plain["train"].std(), atol=1e-5
+    )
 
 
 def test_what_is_evaluated_is_standardized_alike():
     """The network that undoes it in its first layer has the same losses."""
-    plain, standard = (make_task(ModelConfig("mlp"), DataConfig("digits", standardize=s), 64) for s in (False, True))
+    plain, standard = (
+        make_task(ModelConfig("mlp"), DataConfig("digits", standardize=s), 64)
+        for s in (False, True)
+    )
     params, extra = plain.init(0)
     images = data.load("digits").images["train"]
     first = params["fc1"]
@@ -208,7 +226,9 @@ def test_a_channel_that_is_the_same_everywhere_is_left_at_0():
     images = np.zeros((8, 4, 4, 2), np.uint8)
     images[:4, ..., 0] = 255
     labels = np.zeros(8, np.int32)
-    same = data.Dataset("same", 2, {"train": images, "test": images}, {"train": labels, "test": labels})
+    same = data.Dataset(
+        "same", 2, {"train": images, "test": images}, {"train": labels, "test": labels}
+    )
     task = Classification("mlp", same, batch_size=8, standardize=True)
     batch, _ = task.batch(task.arrays, np.arange(8))
     np.testing.assert_array_equal(np.asarray(batch)[:, 0, 0], [[1, 0]] * 4 + [[-1, 0]] * 4)

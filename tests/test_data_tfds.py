@@ -1,4 +1,6 @@
-"""Sets prepared by TensorFlow Datasets: label counts known from elsewhere, images as TFDS reads them, and the cache."""
+"""Sets prepared by TensorFlow Datasets: label counts known from elsewhere, images as TFDS reads
+them, and the cache.
+"""
 
 import json
 import os
@@ -33,7 +35,10 @@ pytestmark = pytest.mark.usefixtures("cache_folder")
 @needs_sets
 @pytest.mark.parametrize(
     ("name", "shape", "validation"),
-    [("mnist", (28, 28, 1), 6000), pytest.param("cifar10", (32, 32, 3), 5000, marks=pytest.mark.slow)],
+    [
+        ("mnist", (28, 28, 1), 6000),
+        pytest.param("cifar10", (32, 32, 3), 5000, marks=pytest.mark.slow),
+    ],
 )
 def test_a_set_has_the_published_labels_and_the_images_that_tfds_reads(name, shape, validation):
     import tensorflow_datasets as tfds
@@ -88,13 +93,19 @@ def test_uint8_images_become_floats_in_the_batch_and_are_resized_for_the_network
 
 @needs_sets
 def test_a_set_of_texts_is_refused():
-    with pytest.raises(nowcast.UserError, match=r"'tiny_shakespeare': no image classification set.* it has text"):
+    with pytest.raises(
+        nowcast.UserError, match=r"'tiny_shakespeare': no image classification set.* it has text"
+    ):
         data.load("tiny_shakespeare")
 
 
 def test_a_set_without_a_test_split_gives_two_tenths_of_its_training_images(made):
     got = data.load("made", directory=str(made))
-    assert {split: len(labels) for split, labels in got.labels.items()} == {"train": 32, "validation": 4, "test": 4}
+    assert {split: len(labels) for split, labels in got.labels.items()} == {
+        "train": 32,
+        "validation": 4,
+        "test": 4,
+    }
     values = {split: set(images[:, 0, 0, 0].tolist()) for split, images in got.images.items()}
     assert set.union(*values.values()) == set(range(40))  # each image in one split
     for split, images in got.images.items():
@@ -108,9 +119,21 @@ def test_a_set_without_a_test_split_gives_two_tenths_of_its_training_images(made
         ("sized", "its images have several sizes; add data.size=224"),
         ("unlabelled", "the t[a-z]+ split has images without a label"),
         ("untrained", "no training split, only test"),
-        ("counted", r"takes image \(Image\) and label \(ClassLabel.*it has image \(Image\), label \(Scalar\)"),
+        (
+            "counted",
+            (
+                r"takes image \(Image\) and label \(ClassLabel.*it has image \(Image\), label"
+                r" \(Scalar\)"
+            ),
+        ),
         ("torn", "the prepared set in .*torn/1.0.0' is damaged .*prepare it again"),
-        ("odd", r"is damaged \(train image \d+ is \(1, 1, 3\), and \(8, 6, 3\) is declared\).*prepare it again"),
+        (
+            "odd",
+            (
+                r"is damaged \(train image \d+ is \(1, 1, 3\), and \(8, 6, 3\) is"
+                r" declared\).*prepare it again"
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(made, cache_folder, name, said):
@@ -121,7 +144,9 @@ def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(made, cache_fol
 
 def test_a_set_prepared_anew_is_decoded_anew(made, tmp_path):
     shutil.copytree(made / "made", tmp_path / "made")
-    first, elsewhere = (data.load("made", directory=str(folder)).images["train"] for folder in (made, tmp_path))
+    first, elsewhere = (
+        data.load("made", directory=str(folder)).images["train"] for folder in (made, tmp_path)
+    )
     assert first.filename != elsewhere.filename
     os.utime(tmp_path / "made" / "1.0.0" / "features.json", (1, 1))
     assert data.load("made", directory=str(tmp_path)).images["train"].filename != elsewhere.filename
@@ -174,7 +199,9 @@ DAMAGES = {
 
 @pytest.mark.parametrize("in_memory", [4, 0])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, tmp_path, damage, in_memory):
+def test_a_damaged_set_is_named_with_its_folder_and_the_cure(
+    made, monkeypatch, tmp_path, damage, in_memory
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(made / "made", tmp_path / "my sets" / "made")
     folder = tmp_path / "my sets" / "made" / "1.0.0"
@@ -193,22 +220,30 @@ def test_a_damaged_set_is_named_with_its_folder_and_the_cure(made, monkeypatch, 
 
 @pytest.mark.parametrize("name", ["several", "several:1.0.0", "several/first"])
 @pytest.mark.parametrize("damage", ["empty", "a torn description", "without features"])
-def test_a_damaged_configuration_of_a_set_is_named_also_as_the_default(made, monkeypatch, tmp_path, name, damage):
+def test_a_damaged_configuration_of_a_set_is_named_also_as_the_default(
+    made, monkeypatch, tmp_path, name, damage
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(made / "several", tmp_path / "several")
     DAMAGES[damage](tmp_path / "several" / "first" / "1.0.0")
     with pytest.raises(nowcast.UserError) as caught:
         data.load(name, directory=str(tmp_path))
     lies = tmp_path / "several" / "first" / "1.0.0"
-    assert str(caught.value).startswith(f"data.name={name!r}: the prepared set in '{lies}' is damaged (")
-    assert str(caught.value).endswith(f"tfds build {name} --file_format=array_record --data_dir={tmp_path}")
+    assert str(caught.value).startswith(
+        f"data.name={name!r}: the prepared set in '{lies}' is damaged ("
+    )
+    assert str(caught.value).endswith(
+        f"tfds build {name} --file_format=array_record --data_dir={tmp_path}"
+    )
     assert len(data.load("several/second", directory=str(tmp_path)).labels["train"]) == 32
 
 
 def test_a_set_whose_default_configuration_is_not_known_is_named(made, tmp_path):
     shutil.copytree(made / "several", tmp_path / "several")
     cut(tmp_path / "several" / ".config" / "metadata.json", 5)
-    with pytest.raises(nowcast.UserError, match=r"the prepared set in '.*several/\.config' is damaged"):
+    with pytest.raises(
+        nowcast.UserError, match=r"the prepared set in '.*several/\.config' is damaged"
+    ):
         data.load("several", directory=str(tmp_path))
     (tmp_path / "several" / ".config" / "metadata.json").unlink()
     with pytest.raises(nowcast.UserError, match="holds several/first, several/second"):
@@ -219,7 +254,13 @@ def test_a_command_on_a_damaged_set_ends_with_that_line(script, made, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(made / "made", tmp_path / "made")
     cut(first_shard(tmp_path / "made" / "1.0.0"), 0)
-    done = script("collect", "data.name=made", f"data.dir={tmp_path}", f"corpus={tmp_path / 'corpus'}", cwd=tmp_path)
+    done = script(
+        "collect",
+        "data.name=made",
+        f"data.dir={tmp_path}",
+        f"corpus={tmp_path / 'corpus'}",
+        cwd=tmp_path,
+    )
     assert (done.returncode, done.stdout) == (2, "")
     [said] = [line for line in done.stderr.split("\n") if line and "image/s" not in line]
     assert said.startswith("error: data.name='made': the prepared set in ")
@@ -252,11 +293,16 @@ def test_a_cache_without_a_home_or_the_right_to_write_is_named(made, monkeypatch
     with monkeypatch.context() as patch:
         patch.delenv("XDG_CACHE_HOME")
         without_home(patch)
-        with pytest.raises(nowcast.UserError, match=r"'~/.cache': no home folder.*set XDG_CACHE_HOME"):
+        with pytest.raises(
+            nowcast.UserError, match=r"'~/.cache': no home folder.*set XDG_CACHE_HOME"
+        ):
             data.load("made", directory=str(made))
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(nowcast.UserError, match=r"^cache '.*file/weight-nowcaster': .*is a file; set XDG_CACHE_HOME"):
+    with pytest.raises(
+        nowcast.UserError,
+        match=r"^cache '.*file/weight-nowcaster': .*is a file; set XDG_CACHE_HOME",
+    ):
         data.load("made", directory=str(made))
 
 
@@ -264,7 +310,11 @@ def test_two_at_once_are_safe(made, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images = Images("made", str(made))
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: cache._decode(images, tmp_path / "weight-nowcaster" / "here"), range(4)))
+        list(
+            pool.map(
+                lambda _: cache._decode(images, tmp_path / "weight-nowcaster" / "here"), range(4)
+            )
+        )
     assert [path.name for path in (tmp_path / "weight-nowcaster").iterdir()] == ["here"]
     assert len(np.load(tmp_path / "weight-nowcaster" / "here" / "train-images.npy")) == 32
 
@@ -288,7 +338,9 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
     with pytest.raises(nowcast.UserError) as caught:
         data.load("fashion_mnist", directory=str(folder))
     assert f"not in {folder} " in str(caught.value)
-    assert f"tfds build fashion_mnist --file_format=array_record --data_dir='{folder}'" in str(caught.value)
+    assert f"tfds build fashion_mnist --file_format=array_record --data_dir='{folder}'" in str(
+        caught.value
+    )
     assert "ConnectionError: no route…" in str(caught.value)
     assert not folder.exists()
 
@@ -296,7 +348,10 @@ def test_a_missing_set_names_the_folder_and_the_command_that_prepares_it(monkeyp
 def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
     with pytest.raises(
         nowcast.UserError,
-        match=r"'mnits' is unknown; available: digits, .* holds counted, hidden, made, odd, several/first, several/second, sized",
+        match=(
+            r"'mnits' is unknown; available: digits, .* holds counted, hidden, made, odd,"
+            r" several/first, several/second, sized"
+        ),
     ):
         data.load("mnits", directory=str(made))
 
@@ -314,5 +369,8 @@ def test_what_tfds_can_prepare_is_prepared_where_it_was_looked_for(monkeypatch, 
 
 
 def test_digits_need_no_tfds():
-    code = "import sys, collect.data; collect.data.load('digits'); sys.exit('tensorflow_datasets' in sys.modules)"
+    code = (
+        "import sys, collect.data; collect.data.load('digits'); sys.exit('tensorflow_datasets' in"
+        " sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

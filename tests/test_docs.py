@@ -34,9 +34,14 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("results/*.md"))]
 SCHEMAS = {
-    "collect": CollectConfig, "import_checkpoints": ImportCheckpointsConfig, "inspect_corpus": InspectCorpusConfig, "meta_train": MetaTrainConfig,
-    "evaluate": EvaluateConfig, "report": ReportConfig, "advise": AdviseConfig,
-}  # fmt: skip
+    "collect": CollectConfig,
+    "import_checkpoints": ImportCheckpointsConfig,
+    "inspect_corpus": InspectCorpusConfig,
+    "meta_train": MetaTrainConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+    "advise": AdviseConfig,
+}
 EXPERIMENTS = {
     file.stem: "collect" if "\ncorpus:" in file.read_text() else "evaluate"
     for file in (ROOT / "configs" / "experiment").glob("*.yaml")
@@ -46,11 +51,17 @@ MODULES = [nowcast.__name__, *(m.name for m in pkgutil.walk_packages(nowcast.__p
 
 def called(page):
     """What a test says of a page: its path below the documents, as two pages may have one name."""
-    return page.relative_to(DOCS).with_suffix("").as_posix() if page.is_relative_to(DOCS) else page.stem
+    return (
+        page.relative_to(DOCS).with_suffix("").as_posix()
+        if page.is_relative_to(DOCS)
+        else page.stem
+    )
 
 
 def commands(text):
-    """``(script, overrides)`` of every ``python scripts/…`` line in the bash blocks of a Markdown text."""
+    """``(script, overrides)`` of every ``python scripts/…`` line in the bash blocks of a Markdown
+    text.
+    """
     for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
             found = re.match(r"\s*(?:\$ )?(?:\S*/)?python3? scripts/(\w+)\.py\s*(.*)", line)
@@ -70,7 +81,9 @@ def register():
 
 
 def jobs(name, overrides, *, each=True):
-    """The configuration of every job of a command line, checked; not ``each``: of as many as have every value at least once."""
+    """The configuration of every job of a command line, checked; not ``each``: of as many as have
+    every value at least once.
+    """
     return _jobs(name, tuple(overrides), each)
 
 
@@ -82,7 +95,9 @@ def is_sweep(value):
 @lru_cache
 def _jobs(name, overrides, each):
     overrides = [override for override in overrides if override != "-m"]
-    sweep = compose(name, overrides=[o for o in overrides if not is_sweep(o)], return_hydra_config=True)
+    sweep = compose(
+        name, overrides=[o for o in overrides if not is_sweep(o)], return_hydra_config=True
+    )
     params = {key: str(value) for key, value in (sweep.hydra.sweeper.params or {}).items()}
     if not params and not any(map(is_sweep, overrides)):
         with open_dict(sweep):
@@ -91,7 +106,8 @@ def _jobs(name, overrides, each):
     params |= dict(override.split("=", 1) for override in overrides if override[0] != "~")
     without = [override for override in overrides if override[0] == "~"]
     values = [
-        [f"{key}={v}" for v in (value.split(",") if is_sweep(value) else [value])] for key, value in params.items()
+        [f"{key}={v}" for v in (value.split(",") if is_sweep(value) else [value])]
+        for key, value in params.items()
     ]
     many = max(map(len, values))
     some = zip(*(itertools.islice(itertools.cycle(value), many) for value in values), strict=True)
@@ -103,11 +119,18 @@ def _jobs(name, overrides, each):
 @pytest.mark.parametrize(
     "page",
     # the commands of the pages of results are also those of the results, and have a test as such
-    [pytest.param(page, id=called(page), marks=[pytest.mark.slow] * (page.parent.name == "results")) for page in PAGES],
+    [
+        pytest.param(
+            page, id=called(page), marks=[pytest.mark.slow] * (page.parent.name == "results")
+        )
+        for page in PAGES
+    ],
 )
 def test_every_command_in_the_documents_composes(register, page):
     found = [
-        (n, overrides) for n, overrides in commands(page.read_text()) if n in SCHEMAS and "--help" not in overrides
+        (n, overrides)
+        for n, overrides in commands(page.read_text())
+        if n in SCHEMAS and "--help" not in overrides
     ]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, overrides in found:
@@ -115,7 +138,9 @@ def test_every_command_in_the_documents_composes(register, page):
             assert configs
             for config in configs if name == "evaluate" else []:
                 assert resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)
-    assert len(found) >= {"README": 6, "collecting": 8, "meta_training": 3, "evaluate": 5}.get(page.stem, 0)
+    assert len(found) >= {"README": 6, "collecting": 8, "meta_training": 3, "evaluate": 5}.get(
+        page.stem, 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,12 +156,18 @@ def test_the_page_says_how_many_runs_and_epochs_an_experiment_is(register, name)
         configs = jobs("collect", [f"experiment={name}"])
     runs = sum(config.runs for config in configs)
     epochs = sum(config.runs * config.epochs for config in configs)
-    row = next(line for line in (DOCS / "collecting.md").read_text().splitlines() if line.startswith(f"| `{name}` |"))
+    row = next(
+        line
+        for line in (DOCS / "collecting.md").read_text().splitlines()
+        if line.startswith(f"| `{name}` |")
+    )
     assert f"{len(configs)} jobs |" in row
     assert f"| {runs:,}, {epochs:,}, " in row
 
 
-@pytest.mark.parametrize("name", [name for name, command in EXPERIMENTS.items() if command == "evaluate"])
+@pytest.mark.parametrize(
+    "name", [name for name, command in EXPERIMENTS.items() if command == "evaluate"]
+)
 def test_the_arms_of_an_experiment_go_together(register, name):
     given = ["forecaster=linear", "published=average", "introspection=exponential", "report=mine"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -147,7 +178,10 @@ def test_the_arms_of_an_experiment_go_together(register, name):
             for arm in arms:  # written out in each file
                 if arm.guard and arm.guard.longest:
                     guard = nowcast.Guard.backtracking()
-                    assert (*arm.guard.dampings, arm.guard.tolerance) == (*guard.dampings, guard.tolerance)
+                    assert (*arm.guard.dampings, arm.guard.tolerance) == (
+                        *guard.dampings,
+                        guard.tolerance,
+                    )
 
 
 def test_table_4_is_2500_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(register):
@@ -155,9 +189,15 @@ def test_table_4_is_2500_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(r
         [table4] = jobs("evaluate", ["experiment=table4", "report=mine"])
         held_out = jobs("evaluate", ["experiment=held_out", "report=mine"])
     assert len(table4.arm) * table4.seeds * table4.epochs == 2500
-    assert (table4.protocol, table4.target_accuracy, table4.data.validation) == ("paper", 0.59, False)
+    assert (table4.protocol, table4.target_accuracy, table4.data.validation) == (
+        "paper",
+        0.59,
+        False,
+    )
     assert {(job.model.name, job.model.depth, job.data.name) for job in held_out} == {
-        (*model, data) for model in (("shufflenet_v2", None), ("resnet", 32)) for data in ("mnist", "cifar10")
+        (*model, data)
+        for model in (("shufflenet_v2", None), ("resnet", 32))
+        for data in ("mnist", "cifar10")
     }
 
 
@@ -167,13 +207,20 @@ def test_the_papers_corpus_is_30_000_epochs_and_its_validation_2_200(register):
         for name, epochs in (("paper", 30_000), ("paper_validation", 2_200)):
             configs = jobs("collect", [f"experiment={name}"])
             assert sum(config.runs * config.epochs for config in configs) == epochs
-            seeds = {(c.model.name, c.model.depth, c.data.name, c.seed + i) for c in configs for i in range(c.runs)}
+            seeds = {
+                (c.model.name, c.model.depth, c.data.name, c.seed + i)
+                for c in configs
+                for i in range(c.runs)
+            }
             assert len(seeds) == sum(config.runs for config in configs)  # no run twice
 
 
 def test_the_gpu_experiment_collects_for_12_minutes_at_most(register):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        assert sum(config.max_minutes for config in jobs("collect", ["experiment=gpu_half_hour"])) <= 12
+        assert (
+            sum(config.max_minutes for config in jobs("collect", ["experiment=gpu_half_hour"]))
+            <= 12
+        )
 
 
 def test_the_readme_begins_with_make():
@@ -211,25 +258,35 @@ def test_every_python_example_of_a_page_runs(page, corpus_path, tmp_path, monkey
         (tmp_path / "corpora" / "mine").symlink_to(corpus_path)
     names = {"__name__": "__main__"}  # the blocks of a page follow one another
     with jax.numpy_rank_promotion("allow"):
-        for example in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for example in re.findall(
+            r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+        ):
             exec(example, names)
     for name in ("state", "opt_state"):
         if name in names:
             state = getattr(names[name], "opt_state", names[name])
             follows = isinstance(state, nowcast.RateState)
-            assert state.multiplier > 2 if follows else np.all(np.asarray(state.accepted) > 0)  # it does jump
+            assert (
+                state.multiplier > 2 if follows else np.all(np.asarray(state.accepted) > 0)
+            )  # it does jump
 
 
-def test_the_forecaster_that_the_documents_show_is_fitted_and_loaded(corpus_path, tmp_path, monkeypatch):
+def test_the_forecaster_that_the_documents_show_is_fitted_and_loaded(
+    corpus_path, tmp_path, monkeypatch
+):
     page = (DOCS / "forecasters.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     [example] = [code for code in examples if "LEARNED[" in code]
     assert len(example.splitlines()) < 50
     monkeypatch.setitem(LEARNED, "small", None)  # to be taken away again
     exec(example, {"__name__": "__main__"})
-    card = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "small", steps=300, batch_size=64)).card
+    card = meta_train(
+        MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "small", steps=300, batch_size=64)
+    ).card
     assert "small" in card["validation"]["fc"]["5"]
-    assert card["curves"]["loss/fc"][-1] < 0.8 * card["curves"]["loss/fc"][0]  # what can be learned is learned
+    assert (
+        card["curves"]["loss/fc"][-1] < 0.8 * card["curves"]["loss/fc"][0]
+    )  # what can be learned is learned
     assert nowcast.load(tmp_path / "b").name == "small"
 
 
@@ -244,7 +301,9 @@ def test_every_command_of_the_demo_composes(size, register, monkeypatch):
             OmegaConf.to_object(compose(Path(script).stem, overrides=overrides))
 
 
-@pytest.mark.parametrize("found", sorted((ROOT / "docs/results").rglob("results.json")), ids=lambda f: f.parent.name)
+@pytest.mark.parametrize(
+    "found", sorted((ROOT / "docs/results").rglob("results.json")), ids=lambda f: f.parent.name
+)
 def test_the_command_of_a_result_is_that_of_its_arms(register, found):
     results = json.loads(found.read_text())
     [(name, overrides)] = commands(f"```bash\n{results['commands'][-1]}\n```")
@@ -252,18 +311,26 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
         [config] = jobs(name, overrides)
     about, shown = results["about"], {arm["name"]: arm for arm in results["arms"]}
     rate = config.optimizer.learning_rate
-    resolved = {arm.name: arm for arm in resolve(config.arm, optimizer=config.optimizer.name, learning_rate=rate)[0]}
+    resolved = {
+        arm.name: arm
+        for arm in resolve(config.arm, optimizer=config.optimizer.name, learning_rate=rate)[0]
+    }
     assert shown.keys() <= resolved.keys()
     assert len(results["protocol"]["seeds"]) == config.seeds
     recorded = config.record_every or about["steps_per_epoch"]
     assert (about["epochs"], about["record_every"]) == (config.epochs, recorded)
     more = about["more"]
     assert more["batch_size"] == config.batch_size
-    assert more.get("task_config", more.get("model", {}).get("name")) in (dict(config.task), config.model.name)
+    assert more.get("task_config", more.get("model", {}).get("name")) in (
+        dict(config.task),
+        config.model.name,
+    )
     for name, arm in shown.items():
         for part, now in json.loads(json.dumps(resolved[name].settings)).items():
             said = arm["settings"][part]
-            if isinstance(now, dict) and said:  # may lack an option that was added since, None where it is not given
+            if (
+                isinstance(now, dict) and said
+            ):  # may lack an option that was added since, None where it is not given
                 said = {option: said.get(option) for option in now}
             if (part, said, now) == ("warmup", 0, "tuned"):  # of reports from when none was tried
                 assert config.tuned.warmups == [0], name
@@ -288,18 +355,32 @@ def test_every_link_of_a_page_leads_somewhere(page):
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
         if anchor:
-            assert anchor in {slug(line) for line in re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)}, target
+            assert anchor in {
+                slug(line) for line in re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            }, target
 
 
 def test_the_reference_has_every_function_and_class_of_the_library():
-    shown = set(re.findall(r"^::: nowcast\.(\w+)$", (DOCS / "reference.md").read_text(), re.MULTILINE))
+    shown = set(
+        re.findall(r"^::: nowcast\.(\w+)$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+    )
     assert shown == {name for name in nowcast.__all__ if callable(getattr(nowcast, name))}
 
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path / "site")]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "periodic" in (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")
+    assert "periodic" in (tmp_path / "site" / "reference" / "index.html").read_text(
+        encoding="utf-8"
+    )

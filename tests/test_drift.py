@@ -11,7 +11,11 @@ from nowcast import history as window_of
 from nowcast.drift import drift
 
 LINEAR = nowcast.load("linear")
-STRAIGHT, WAVERING, BACK = [1, 1, 1, 1], [1, 0.5, -0.5, 1], [1, -1, -1, 1]  # drift 1, a third, minus a third
+STRAIGHT, WAVERING, BACK = (
+    [1, 1, 1, 1],
+    [1, 0.5, -0.5, 1],
+    [1, -1, -1, 1],
+)  # drift 1, a third, minus a third
 
 
 def filled(snapshots, jumping, dtype=None):
@@ -27,7 +31,10 @@ def filled(snapshots, jumping, dtype=None):
 def test_drift_is_the_mean_cosine_of_increments_that_are_apart(size, dtype, tolerance):
     rng = np.random.default_rng(size)
     runs = rng.normal(size=(size, 7)).cumsum(axis=0) + 0.5 * np.arange(size)[:, None]
-    snapshots = [{"a": jnp.float32(x[:3]), "b": {"c": jnp.float32(x[3:5]), "still": jnp.float32(x[5:])} } for x in runs]  # fmt: skip
+    snapshots = [
+        {"a": jnp.float32(x[:3]), "b": {"c": jnp.float32(x[3:5]), "still": jnp.float32(x[5:])}}
+        for x in runs
+    ]
     steps = np.diff(runs[:, :5], axis=0)
     cosines = [
         u @ v / np.linalg.norm(u) / np.linalg.norm(v)
@@ -45,7 +52,9 @@ def test_weights_that_stand_still_do_not_drift():
 
 
 def run(moves, **options):
-    """A state after these moves of three weights alike, one snapshot each, and where they have come to."""
+    """A state after these moves of three weights alike, one snapshot each, and where they have come
+    to.
+    """
     jumps = nowcast.Jumps(forecaster=LINEAR, every=1, **options)
     params = {"kernel": jnp.zeros((1, 3))}
     state = jumps.init(params)
@@ -67,7 +76,9 @@ def test_a_run_jumps_where_it_drifts_and_keeps_still_elsewhere(moves, least, jum
 
 
 @pytest.mark.parametrize(
-    ("moves", "jumps"), [(STRAIGHT, True), (WAVERING, True), (BACK, False)], ids=["straight", "wavering", "back"]
+    ("moves", "jumps"),
+    [(STRAIGHT, True), (WAVERING, True), (BACK, False)],
+    ids=["straight", "wavering", "back"],
 )
 def test_a_run_that_does_not_drift_keeps_still_unless_told_otherwise(moves, jumps):
     assert int(run([1, *moves])[1].accepted) == jumps
@@ -81,7 +92,9 @@ def test_a_run_that_does_not_drift_keeps_still_unless_told_otherwise(moves, jump
 
 
 def test_a_window_too_short_for_the_default_is_refused_with_the_cure():
-    with pytest.raises(nowcast.UserError, match=r"linear has 3; pass min_drift=None to jump always"):
+    with pytest.raises(
+        nowcast.UserError, match=r"linear has 3; pass min_drift=None to jump always"
+    ):
         nowcast.Jumps(forecaster=nowcast.forecasters.Linear(window=3), every=1)
 
 
@@ -93,14 +106,22 @@ def test_keeping_still_is_no_hurt():
 
 @pytest.mark.parametrize(("moves", "looks"), [(WAVERING, 0), (STRAIGHT, 2)])
 def test_keeping_still_costs_neither_a_forecast_nor_a_look_at_the_loss(moves, looks):
-    seen, jumps = [], nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=0.5, guard=nowcast.Guard(tolerance=1e9))
+    seen, jumps = (
+        [],
+        nowcast.Jumps(
+            forecaster=LINEAR, every=1, min_drift=0.5, guard=nowcast.Guard(tolerance=1e9)
+        ),
+    )
 
     def loss(params):
         jax.debug.callback(seen.append, jnp.sum(params["kernel"]))
         return jnp.sum(params["kernel"] ** 2)
 
     params = {"kernel": jnp.zeros((1, 3))}
-    state, step = jumps.init(params), jax.jit(lambda params, state: jumps.step(params, state, value_fn=loss))
+    state, step = (
+        jumps.init(params),
+        jax.jit(lambda params, state: jumps.step(params, state, value_fn=loss)),
+    )
     for move in [1, *moves]:
         params, state = step({"kernel": params["kernel"] + move}, state)
     jax.effects_barrier()
@@ -116,8 +137,14 @@ def test_drift_takes_no_more_memory_than_a_forecast():
     jumps = nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=0.5)
     params = {f"{i}": {"kernel": jnp.zeros((512, 512))} for i in range(4)}
     state = jumps.init(params)
-    find = jax.jit(lambda params, history: drift(5, history, params)).lower(params, state.history).compile()
-    assert find.memory_analysis().temp_size_in_bytes <= 1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    find = (
+        jax.jit(lambda params, history: drift(5, history, params))
+        .lower(params, state.history)
+        .compile()
+    )
+    assert find.memory_analysis().temp_size_in_bytes <= 1.1 * sum(
+        leaf.nbytes for leaf in jax.tree.leaves(params)
+    )
 
 
 def test_members_of_a_population_drift_each_by_its_own():
@@ -127,7 +154,9 @@ def test_members_of_a_population_drift_each_by_its_own():
     for straight, wavering in zip([1, *STRAIGHT], [1, *WAVERING], strict=True):
         grads = {"kernel": -jnp.stack([jnp.full(3, float(straight)), jnp.full(3, float(wavering))])}
         axes = (0, nowcast.POPULATION, 0)
-        updates, state = jax.vmap(tx.update, in_axes=axes, out_axes=(0, nowcast.POPULATION))(grads, state, params)
+        updates, state = jax.vmap(tx.update, in_axes=axes, out_axes=(0, nowcast.POPULATION))(
+            grads, state, params
+        )
         params = optax.apply_updates(params, updates)
     assert state.accepted.tolist() == [1, 0]
     np.testing.assert_allclose(params["kernel"], [[10.0] * 3, [3.0] * 3], rtol=1e-5)

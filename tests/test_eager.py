@@ -1,4 +1,6 @@
-"""Loops outside ``jit``: plain Python where the clock is a number, so that nothing compiles step after step."""
+"""Loops outside ``jit``: plain Python where the clock is a number, so that nothing compiles step
+after step.
+"""
 
 from contextlib import contextmanager
 
@@ -27,7 +29,10 @@ def compilations():
     seen = []
 
     def listen(name, seconds, **about):
-        if name in ("/jax/core/compile/jaxpr_trace_duration", "/jax/core/compile/backend_compile_duration"):
+        if name in (
+            "/jax/core/compile/jaxpr_trace_duration",
+            "/jax/core/compile/backend_compile_duration",
+        ):
             seen.append(about.get("fun_name", name))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
@@ -38,8 +43,13 @@ def compilations():
 
 
 def eager(options, steps, count_from, every):
-    """The parameters and state after so many steps outside ``jit``, and what compiled from step ``count_from`` on."""
-    tx, params = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=every, **options), start()
+    """The parameters and state after so many steps outside ``jit``, and what compiled from step
+    ``count_from`` on.
+    """
+    tx, params = (
+        nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=every, **options),
+        start(),
+    )
     grads = jax.jit(jax.grad(loss))
     state = tx.init(params)
 
@@ -72,7 +82,10 @@ def test_after_the_first_jump_nothing_compiles_either(options):
 @pytest.mark.parametrize("options", GUARDS.values(), ids=GUARDS)
 def test_an_eager_run_is_the_jitted_one(options):
     got, state, _ = eager(options, 24, 1, every=2)
-    tx, params = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=2, **options), start()
+    tx, params = (
+        nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=2, **options),
+        start(),
+    )
 
     @jax.jit
     def step(params, state):
@@ -84,7 +97,9 @@ def test_an_eager_run_is_the_jitted_one(options):
         params, expected = step(params, expected)
     close(got, params, rtol=1e-4, atol=1e-4)
     assert (state.accepted, state.refused) == (expected.accepted, expected.refused)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), expected)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), expected
+    )
 
 
 def test_the_plain_form_compiles_nothing_either():
@@ -97,7 +112,10 @@ def test_the_plain_form_compiles_nothing_either():
 
 
 def test_a_population_with_one_clock_takes_the_plain_branch_too():
-    jumps, params = nowcast.Jumps(forecaster=nowcast.load("linear"), every=2), {"kernel": jnp.ones((3, 2, 2))}
+    jumps, params = (
+        nowcast.Jumps(forecaster=nowcast.load("linear"), every=2),
+        {"kernel": jnp.ones((3, 2, 2))},
+    )
     state = jax.vmap(jumps.init, out_axes=nowcast.POPULATION)(params)
     axes = (0, nowcast.POPULATION)
     for number in range(10):
@@ -108,8 +126,13 @@ def test_a_population_with_one_clock_takes_the_plain_branch_too():
 
 
 def test_a_state_on_the_host_goes_on_outside_jit():
-    jumps, params = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1), {"kernel": np.zeros((2, 2), np.float32)}
+    jumps, params = (
+        nowcast.Jumps(forecaster=nowcast.load("linear"), every=1),
+        {"kernel": np.zeros((2, 2), np.float32)},
+    )
     state = jumps.init(params)
     for _ in range(5):
-        params, state = jumps.step({"kernel": np.asarray(params["kernel"]) - 1}, jax.device_get(state))
+        params, state = jumps.step(
+            {"kernel": np.asarray(params["kernel"]) - 1}, jax.device_get(state)
+        )
     np.testing.assert_allclose(params["kernel"], -10, rtol=1e-5)

@@ -1,4 +1,6 @@
-"""Any machine: no home, another encoding, a back end of matplotlib that is not there, folders that cannot be written."""
+"""Any machine: no home, another encoding, a back end of matplotlib that is not there, folders that
+cannot be written.
+"""
 
 import ast
 import io
@@ -41,8 +43,14 @@ def names_no_encoding(call):
     """Whether a call opens a file as text in the encoding of the locale."""
     function, arguments = call.func, [*call.args, *(keyword.value for keyword in call.keywords)]
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    modes = [one.value for one in arguments if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-    if any(keyword.arg == "encoding" for keyword in call.keywords) or any("b" in mode for mode in modes):
+    modes = [
+        one.value
+        for one in arguments
+        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    ]
+    if any(keyword.arg == "encoding" for keyword in call.keywords) or any(
+        "b" in mode for mode in modes
+    ):
         return False
     if name == "open":  # of a path: no argument, or a mode; open(path) too
         return not arguments or bool(modes) or isinstance(function, ast.Name)
@@ -51,11 +59,17 @@ def names_no_encoding(call):
 
 @pytest.mark.parametrize("file", OURS, ids=[str(file.relative_to(ROOT)) for file in OURS])
 def test_every_file_is_read_and_written_as_utf_8(file):
-    calls = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    calls = [
+        node
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
     assert [call.lineno for call in calls if names_no_encoding(call)] == []
 
 
-@pytest.mark.parametrize("file", [f for f in OURS if f.is_relative_to(ROOT / "scripts")], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [f for f in OURS if f.is_relative_to(ROOT / "scripts")], ids=lambda file: file.stem
+)
 def test_every_script_prints_on_any_terminal(file):
     text = file.read_text(encoding="utf-8")
     if 'if __name__ == "__main__":\n    main()' in text:
@@ -74,7 +88,9 @@ def test_every_script_prints_on_any_terminal(file):
         ("ascii", b"1.2x -> a-b >= 3 ... e 2 ? naive\xff"),
     ],
 )
-def test_what_a_terminal_cannot_show_is_printed_as_something_like_it(monkeypatch, encoding, printed):
+def test_what_a_terminal_cannot_show_is_printed_as_something_like_it(
+    monkeypatch, encoding, printed
+):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(f"sys.{name}", io.TextIOWrapper(io.BytesIO(), encoding))
     print_anything()
@@ -89,14 +105,25 @@ def reports(tmp_path_factory):
     root = tmp_path_factory.mktemp("reports")
     for name in ("one", "two"):
         own = plan(seeds=1, constant=Arm(), linear=Arm(over="constant", forecaster="linear"))
-        read_back(told(results(own, {"constant": [reaching(20)], "linear": [reaching(10)]}), content=name), root / name)
+        read_back(
+            told(
+                results(own, {"constant": [reaching(20)], "linear": [reaching(10)]}), content=name
+            ),
+            root / name,
+        )
         (root / name / "configuration.json").write_text("{}")
     return root
 
 
 @pytest.mark.slow
-def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(command_line, reports, tmp_path):
-    odd = {"LC_ALL": "C", "PYTHONUTF8": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(
+    command_line, reports, tmp_path
+):
+    odd = {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
     done = subprocess.run(
         command_line("report", f"reports=[{reports / 'one'},{reports / 'two'}]", 'report="naïve"'),
         cwd=tmp_path, env=os.environ | odd, capture_output=True, check=False,
@@ -129,7 +156,9 @@ def test_a_command_starts_anew_in_utf_8_where_names_are_not_read_as_that(
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: encoding)
     monkeypatch.setattr("sys.argv", ["collect.py", argument])
     monkeypatch.setattr("sys.orig_argv", ["python", "-u", "collect.py", argument])
-    monkeypatch.setattr("os.execv", lambda program, command: begun.append((command[1:], os.environ["PYTHONUTF8"])))
+    monkeypatch.setattr(
+        "os.execv", lambda program, command: begun.append((command[1:], os.environ["PYTHONUTF8"]))
+    )
     in_utf8()
     assert begun == ([(["-u", "collect.py", argument], "1")] if anew else [])
 
@@ -141,7 +170,10 @@ def test_an_argument_that_is_not_utf_8_is_refused(monkeypatch):
         command("collect", CollectConfig, lambda config: None)
     assert ended.value.code == 2
     sys.stderr.flush()
-    assert sys.stderr.buffer.getvalue() == b"error: corpus=c\xe9: is not UTF-8; names and values are given in UTF-8\n"
+    assert (
+        sys.stderr.buffer.getvalue()
+        == b"error: corpus=c\xe9: is not UTF-8; names and values are given in UTF-8\n"
+    )
 
 
 def test_a_path_that_tensorstore_would_read_otherwise_is_refused(monkeypatch, tmp_path):
@@ -150,7 +182,9 @@ def test_a_path_that_tensorstore_would_read_otherwise_is_refused(monkeypatch, tm
         with pytest.raises(UserError, match="the path is not UTF-8; choose another path"):
             read(str(tmp_path / "c\udce9"))
     monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
-    with pytest.raises(UserError, match="Python reads names of files as iso8859-1 here; set PYTHONUTF8=1"):
+    with pytest.raises(
+        UserError, match="Python reads names of files as iso8859-1 here; set PYTHONUTF8=1"
+    ):
         places.at(str(tmp_path / "cé"))
 
 
@@ -159,7 +193,8 @@ def test_a_file_system_that_refuses_in_spite_of_all_rights_is_named(monkeypatch,
     with pytest.raises(UserError) as caught:
         destination.make(places.at(f"file://{tmp_path}/corpus")).check()
     assert re.fullmatch(
-        "cache '/proc/nothing/weight-nowcaster': (no right to write|nothing can be written) in '/proc'.*; set XDG_CACHE_HOME to a folder .*",
+        "cache '/proc/nothing/weight-nowcaster': (no right to write|nothing can be written) in"
+        " '/proc'.*; set XDG_CACHE_HOME to a folder .*",
         str(caught.value),
     )
     assert not (tmp_path / "corpus").exists()
@@ -178,7 +213,10 @@ def home(monkeypatch, tmp_path):
 
 def test_a_bundle_is_saved_and_loaded_at_home(home):
     nowcast.save(random_wnn(), "~/bundles/mine")
-    assert {file.name for file in (home / "bundles" / "mine").iterdir()} == {"card.json", "params.npz"}
+    assert {file.name for file in (home / "bundles" / "mine").iterdir()} == {
+        "card.json",
+        "params.npz",
+    }
     assert nowcast.load("~/bundles/mine").name == nowcast.load(Path("~/bundles/mine")).name == "wnn"
     assert nowcast.bundle.read_card("~/bundles/mine")["forecaster"] == "wnn"
     with pytest.raises(UserError, match="exists and is no bundle"):
@@ -201,7 +239,10 @@ def test_every_path_of_a_configuration_may_begin_at_home(home):
     assert (joined.reports, joined.report) == ([f"{home}/a", "b/"], f"{home}/mine")
     assert InspectCorpusConfig("~/mine", pictures="~/drawn").pictures == f"{home}/drawn"
     assert MetaTrainConfig("~/mine", "~/bundle").bundle == f"{home}/bundle"
-    with pytest.raises(UserError, match=r"'~nobody-here/a': no home folder is known for ~nobody-here; write the path"):
+    with pytest.raises(
+        UserError,
+        match=r"'~nobody-here/a': no home folder is known for ~nobody-here; write the path",
+    ):
         EvaluateConfig("~nobody-here/a")
 
 
@@ -239,7 +280,9 @@ def inspect(monkeypatch, tmp_path, corpus_path, capsys):
 
     def run(*read_only, **more):
         access = os.access
-        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name not in read_only and access(path, mode))
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: Path(path).name not in read_only and access(path, mode)
+        )
         main(InspectCorpusConfig(str(tmp_path / "kept" / "mine"), verify=True, **more))
         return capsys.readouterr().out
 
@@ -256,12 +299,16 @@ def test_a_corpus_that_can_only_be_read_is_verified_and_drawn_here(inspect, tmp_
 def test_where_nothing_can_be_written_a_corpus_is_verified_without_pictures(inspect, tmp_path):
     said = inspect("kept", "here")
     assert "verified: every snapshot of 3 runs" in said
-    assert "\npictures: none, for they can be written neither beside the corpus nor here; give pictures=…\n" in said
+    assert (
+        "\npictures: none, for they can be written neither beside the corpus nor here; give"
+        " pictures=…\n" in said
+    )
     assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_pictures_that_were_asked_for_are_refused_where_they_cannot_be_written(inspect, tmp_path):
     with pytest.raises(
-        UserError, match=r"^pictures='.*kept/drawn': no right to write in '.*kept'; choose another path"
+        UserError,
+        match=r"^pictures='.*kept/drawn': no right to write in '.*kept'; choose another path",
     ):
         inspect("kept", pictures=str(tmp_path / "kept" / "drawn"))

@@ -29,8 +29,14 @@ ARMS = {
     "noise": Arm(over="mean", forecaster="noise", of="average"),
 }
 SETTINGS = {
-    "epochs": 7, "learning_rate": 0.02, "learning_rates": [0.01, 0.1], "warmups": [0.0], "seeds": [0, 1], "calibration_seeds": [9], "workers": 1,
-}  # fmt: skip
+    "epochs": 7,
+    "learning_rate": 0.02,
+    "learning_rates": [0.01, 0.1],
+    "warmups": [0.0],
+    "seeds": [0, 1],
+    "calibration_seeds": [9],
+    "workers": 1,
+}
 
 
 class Line:
@@ -84,7 +90,9 @@ def compared(tmp_path_factory):
 @pytest.mark.parametrize("together", [False, True])
 def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(name, together):
     task, rates = Kept(), np.full(6, 0.5, np.float32)
-    tx = nowcast.periodic(optimizers.make(name), nowcast.forecasters.Linear(window=3), every=2, min_drift=None)
+    tx = nowcast.periodic(
+        optimizers.make(name), nowcast.forecasters.Linear(window=3), every=2, min_drift=None
+    )
     params, extra = task.init(0)
     state = tx.init(params)
     for step in range(6):  # nothing is compiled or donated here
@@ -98,7 +106,11 @@ def test_an_optimizer_that_keeps_the_parameters_themselves_trains_as_it_would(na
             *_, [last, _] = loop.run_together([0, 1], np.stack([rates, rates]))
         else:
             *_, last = loop.run(0, rates)
-        jax.tree.map(lambda got, own: np.testing.assert_allclose(got, own, rtol=1e-4), last.state.params, params)
+        jax.tree.map(
+            lambda got, own: np.testing.assert_allclose(got, own, rtol=1e-4),
+            last.state.params,
+            params,
+        )
 
 
 def test_any_task_is_compared_and_reported(compared):
@@ -109,12 +121,15 @@ def test_any_task_is_compared_and_reported(compared):
     assert results["targets"].keys() == {"constant", "tuned", "mean"}
     assert results["rates"]["tuned"]["learning_rate"] == 0.1
     assert results["metrics"] == [
-        {"name": "loss", "better": "lower", "compare": "ratio"}, {"name": "root", "better": "lower", "compare": "ratio"}
-    ]  # fmt: skip
+        {"name": "loss", "better": "lower", "compare": "ratio"},
+        {"name": "root", "better": "lower", "compare": "ratio"},
+    ]
     assert results["splits"] == ["validation", "test"]
     for row in results["arms"]:
         assert not any("accuracy" in key for key in row)
-        assert row["test_root"] == np.median([run["test_root"] for run in results["curves"][row["name"]]])
+        assert row["test_root"] == np.median(
+            [run["test_root"] for run in results["curves"][row["name"]]]
+        )
     for run in results["curves"]["constant"]:
         np.testing.assert_allclose(run["root"], np.sqrt(run["loss"]))
         assert run["test_root"] == run["root"][-1:]
@@ -135,8 +150,15 @@ def test_it_goes_on_where_it_is_and_refuses_another_task(compared):
 
 def test_a_base_that_diverges_sets_no_target(tmp_path):
     with pytest.raises(nowcast.UserError) as caught:
-        compare(Line(), {"constant": Arm(optimizer="sgd")}, tmp_path / "report", **SETTINGS | {"learning_rate": 90.0})
-    assert "arm.constant: after 0.5 of their length its calibration runs have a loss of" in str(caught.value)
+        compare(
+            Line(),
+            {"constant": Arm(optimizer="sgd")},
+            tmp_path / "report",
+            **SETTINGS | {"learning_rate": 90.0},
+        )
+    assert "arm.constant: after 0.5 of their length its calibration runs have a loss of" in str(
+        caught.value
+    )
     assert "lower its learning rate" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -155,18 +177,27 @@ def test_a_forecaster_is_told_by_its_name_or_by_its_parameters(bundle_path):
 
 
 CARDS = {
-    "wnn": {"command": "fit", "corpus": {"tasks": ["lenet-mnist", "mlp-digits"], "commands": ["collect a", "collect b"]}},
+    "wnn": {
+        "command": "fit",
+        "corpus": {"tasks": ["lenet-mnist", "mlp-digits"], "commands": ["collect a", "collect b"]},
+    },
     "again": {"command": "fit", "corpus": {"tasks": ["lenet-mnist"], "commands": ["collect a"]}},
     "unknown": {"window": 5},
     "linear": {},
-}  # fmt: skip
+}
 
 
 def test_what_a_forecaster_has_seen_is_said():
     assert seen(CARDS, "mlp-digits") == [
-        "The forecaster of wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen mlp-digits.",
+        (
+            "The forecaster of wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen"
+            " mlp-digits."
+        ),
         "The forecaster of again was meta-trained on lenet-mnist; it has never seen mlp-digits.",
-        "The forecaster of unknown was meta-trained on what is not known; it has perhaps seen mlp-digits.",
+        (
+            "The forecaster of unknown was meta-trained on what is not known; it has perhaps seen"
+            " mlp-digits."
+        ),
     ]
 
 
@@ -176,7 +207,13 @@ def test_the_commands_behind_bundles_are_named_once():
 
 def test_a_folder_is_of_one_task_one_protocol_and_one_target(tmp_path):
     arms = {"constant": Arm(), "linear": Arm(over="constant", forecaster="linear")}
-    given = {"epochs": 7, "learning_rate": 0.02, "seeds": [0, 1], "calibration_seeds": [9], "workers": 1}
+    given = {
+        "epochs": 7,
+        "learning_rate": 0.02,
+        "seeds": [0, 1],
+        "calibration_seeds": [9],
+        "workers": 1,
+    }
     compare(Line(), arms, tmp_path / "a", **given)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
     other = Line()
@@ -192,7 +229,13 @@ def test_a_folder_is_of_one_task_one_protocol_and_one_target(tmp_path):
 
 def test_what_was_chosen_stands(tmp_path):
     arms = {"constant": Arm(), "linear": Arm(over="constant", forecaster="linear")}
-    given = {"epochs": 7, "learning_rate": 0.02, "seeds": [0], "calibration_seeds": [9], "workers": 1}
+    given = {
+        "epochs": 7,
+        "learning_rate": 0.02,
+        "seeds": [0],
+        "calibration_seeds": [9],
+        "workers": 1,
+    }
     compare(Line(), arms, tmp_path, **given)
     file = tmp_path / "targets.json"
     chosen = file.read_text()
@@ -228,7 +271,10 @@ def test_an_arm_that_cannot_be_is_named_before_anything_is_trained(tmp_path):
     given = {"epochs": 7, "seeds": [0, 1], "calibration_seeds": [9]}
     for arm, said in [
         (Arm(schedule="foo"), "schedule='foo' is unknown"),
-        (Arm(over="constant", forecaster="linear", jump=Jump(moments="foo")), "arm.mine: moments='foo' must be one of"),
+        (
+            Arm(over="constant", forecaster="linear", jump=Jump(moments="foo")),
+            "arm.mine: moments='foo' must be one of",
+        ),
     ]:
         with pytest.raises(UserError, match=said):
             compare(Line(), {"constant": Arm(), "mine": arm}, tmp_path / "a", **given)
@@ -239,7 +285,10 @@ def test_two_commands_do_not_train_for_one_report(tmp_path):
     given = {"epochs": 7, "seeds": [0], "calibration_seeds": [9]}
     with locked(tmp_path / "a"):
         assert [file.name for file in (tmp_path / "a").rglob("*")] == ["runs", "lock"]
-        with pytest.raises(UserError, match="another command is at work there"), locked(tmp_path / "a"):
+        with (
+            pytest.raises(UserError, match="another command is at work there"),
+            locked(tmp_path / "a"),
+        ):
             pass
     shutil.rmtree(tmp_path / "a")
     compare(Line(), {"constant": Arm()}, tmp_path / "a", **given)

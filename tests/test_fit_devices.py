@@ -1,4 +1,6 @@
-"""One fit on one device, on eight, and on two processes: the same numbers; and within a cap on memory."""
+"""One fit on one device, on eight, and on two processes: the same numbers; and within a cap on
+memory.
+"""
 
 import json
 import os
@@ -29,7 +31,9 @@ def start(commands, *, devices=1):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}  # a command that finds it does not start itself anew
+    chosen = {
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"
+    }  # a command that finds it does not start itself anew
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | chosen
     count = len(commands)
     for number, command in enumerate(commands if count > 1 else []):
@@ -40,15 +44,23 @@ def start(commands, *, devices=1):
 
 def end(processes):
     """``(exit code, stdout, stderr)`` of each."""
-    return [(process.returncode, *said) for process in processes for said in [process.communicate(timeout=300)]]
+    return [
+        (process.returncode, *said)
+        for process in processes
+        for said in [process.communicate(timeout=300)]
+    ]
 
 
 def fit(command_line, corpus_path, bundle, *, devices, processes=1, killed_at=None):
-    """The parameters and the card of ``bundle``, fitted so; killed once at a step, and started again."""
+    """The parameters and the card of ``bundle``, fitted so; killed once at a step, and started
+    again.
+    """
     given = ["meta_train", f"corpus={corpus_path}", f"bundle={bundle}", "steps=6", "batch_size=64"]
     if killed_at:
         python, *command = command_line(*given)
-        started = start([[python, "-c", EVERY, *command] for _ in range(processes)], devices=devices)
+        started = start(
+            [[python, "-c", EVERY, *command] for _ in range(processes)], devices=devices
+        )
         progress = bundle.with_name("bundle.checkpoint") / "progress.json"
         while not (progress.exists() and json.loads(progress.read_text())["step"] >= killed_at):
             assert all(process.poll() is None for process in started)
@@ -78,7 +90,10 @@ def one_device(command_line, corpus_path, tmp_path_factory):
 def test_the_result_does_not_depend_on_devices_and_processes(
     command_line, corpus_path, tmp_path, one_device, devices, processes, killed_at
 ):
-    bundle, how = tmp_path / "bundle", {"devices": devices, "processes": processes, "killed_at": killed_at}
+    bundle, how = (
+        tmp_path / "bundle",
+        {"devices": devices, "processes": processes, "killed_at": killed_at},
+    )
     params, card, outputs = fit(command_line, corpus_path, bundle, **how)
     expected, alone, _ = one_device
     assert params.keys() == expected.keys()
@@ -106,9 +121,17 @@ def test_where_one_of_two_processes_cannot_fit_both_end_and_say_why(
     command_line, corpus_path, tmp_path, differently, said
 ):
     (tmp_path / "bundle.log").touch()  # where only the log would be
-    given = {"corpus": str(corpus_path), "bundle": str(tmp_path / "bundle"), "steps": "40", "batch_size": "64"}
+    given = {
+        "corpus": str(corpus_path),
+        "bundle": str(tmp_path / "bundle"),
+        "steps": "40",
+        "batch_size": "64",
+    }
     each = [given | differently, given]
-    commands = [command_line("meta_train", *(f"{key}={value}" for key, value in own.items())) for own in each]
+    commands = [
+        command_line("meta_train", *(f"{key}={value}" for key, value in own.items()))
+        for own in each
+    ]
     for (code, out, err), expected in zip(end(start(commands)), said, strict=True):
         assert code == 2, err
         assert "Traceback" not in err
@@ -125,7 +148,11 @@ def test_so_many_devices_that_windows_do_not_split_over_are_refused(monkeypatch)
 @pytest.mark.slow
 def test_a_corpus_four_times_as_large_as_the_memory_fits(tmp_path):
     done = subprocess.run(
-        [sys.executable, HERE / "capped.py", tmp_path], cwd=HERE.parent, capture_output=True, text=True, timeout=300
+        [sys.executable, HERE / "capped.py", tmp_path],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout)

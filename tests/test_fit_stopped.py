@@ -49,7 +49,9 @@ def kill_at(monkeypatch, number, *, before_index):
     def dying(self, progress):
         saves.append(progress)
         if len(saves) == number and before_index:
-            monkeypatch.setattr("meta_train.checkpoint.replace", lambda *_: (_ for _ in ()).throw(Killed))
+            monkeypatch.setattr(
+                "meta_train.checkpoint.replace", lambda *_: (_ for _ in ()).throw(Killed)
+            )
         save(self, progress)
         if len(saves) == number:
             raise Killed
@@ -95,12 +97,21 @@ def test_a_process_that_is_killed_goes_on(launch, script, corpus_path, tmp_path)
             assert 0 < json.loads(index.read_text())["step"] < 3000
         done = script(*command)
         assert done.returncode == 0, done.stderr
-    one, other = (json.loads((tmp_path / name / "card.json").read_text()) for name in ("whole", "killed"))
+    one, other = (
+        json.loads((tmp_path / name / "card.json").read_text()) for name in ("whole", "killed")
+    )
     assert one["params_sha256"] == other["params_sha256"]
 
 
 def test_sigterm_stops_in_good_order(launch, corpus_path, tmp_path):
-    given = [f"corpus={corpus_path}", "steps=8000", "patience=100", "batch_size=64", "bundle=mine", "log=csv"]
+    given = [
+        f"corpus={corpus_path}",
+        "steps=8000",
+        "patience=100",
+        "batch_size=64",
+        "bundle=mine",
+        "log=csv",
+    ]
     process = launch("meta_train", *given, cwd=tmp_path)
     while process.poll() is None and not (tmp_path / "mine.log" / "loss.csv").exists():
         time.sleep(0.01)
@@ -172,12 +183,18 @@ def test_a_folder_of_something_else_in_the_checkpoints_place_is_refused(config, 
     assert (tmp_path / "bundle.checkpoint" / "letter.txt").read_text() == "dear"
 
 
-def test_a_loss_that_is_not_finite_names_the_step_the_last_good_checkpoint_and_the_cure(config, monkeypatch, tmp_path):
+def test_a_loss_that_is_not_finite_names_the_step_the_last_good_checkpoint_and_the_cure(
+    config, monkeypatch, tmp_path
+):
     losses = trainer.objective.losses
 
     def failing(kind, params, batch, window):
-        moved = abs(params["head"]["bias"]).max()  # a step of Adam moves it by the learning rate at most
-        return losses(kind, params, batch, window) * trainer.jnp.where(moved > 2.5e-3, trainer.jnp.nan, 1)
+        moved = abs(
+            params["head"]["bias"]
+        ).max()  # a step of Adam moves it by the learning rate at most
+        return losses(kind, params, batch, window) * trainer.jnp.where(
+            moved > 2.5e-3, trainer.jnp.nan, 1
+        )
 
     monkeypatch.setattr(trainer.objective, "losses", failing)
     trainer._compiled.cache_clear()
@@ -185,7 +202,10 @@ def test_a_loss_that_is_not_finite_names_the_step_the_last_good_checkpoint_and_t
         meta_train(config(learning_rate=2e-3))
     trainer._compiled.cache_clear()
     good = int(
-        re.search(r"last good checkpoint is step (\d+); remove .* lower learning_rate=0.002", str(caught.value))[1]
+        re.search(
+            r"last good checkpoint is step (\d+); remove .* lower learning_rate=0.002",
+            str(caught.value),
+        )[1]
     )
     index = json.loads((tmp_path / "bundle.checkpoint" / "progress.json").read_text())
     assert index["step"] == good > 0
@@ -194,7 +214,9 @@ def test_a_loss_that_is_not_finite_names_the_step_the_last_good_checkpoint_and_t
 
 
 def test_parameters_that_are_not_finite_are_no_checkpoint(config, tmp_path):
-    with pytest.raises(nowcast.UserError, match=r"not finite at step 1; no checkpoint yet; lower learning_rate"):
+    with pytest.raises(
+        nowcast.UserError, match=r"not finite at step 1; no checkpoint yet; lower learning_rate"
+    ):
         meta_train(config(learning_rate=99, forecaster="wnn"))
     assert not (tmp_path / "bundle.checkpoint").exists()
 
@@ -210,11 +232,14 @@ def test_two_commands_cannot_fit_one_bundle(config, tmp_path):
 def test_two_jobs_of_a_sweep_cannot_write_one_bundle(monkeypatch):
     fitted = []
     monkeypatch.setattr(
-        fitting, "meta_train", lambda config, line: fitted.append(config.horizon) or Outcome(None, "enough")
+        fitting,
+        "meta_train",
+        lambda config, line: fitted.append(config.horizon) or Outcome(None, "enough"),
     )
     main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=2))
     with pytest.raises(
-        nowcast.UserError, match=r"bundle=bundles/mine: another job of this -m writes it; give each its own"
+        nowcast.UserError,
+        match=r"bundle=bundles/mine: another job of this -m writes it; give each its own",
     ):
         main(MetaTrainConfig("corpora/mine", "bundles/mine", horizon=3))
     assert fitted == [2]
@@ -233,13 +258,22 @@ def test_every_job_of_a_sweep_makes_its_bundle(script, corpus_path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [nowcast.load(tmp_path / "bundles" / f"h{h}").horizon for h in (2, 3)] == [2, 3]
-    assert done.stdout.count("no run has weights of conv, depthwise_conv") == 2  # the corpus is of MLPs
+    assert (
+        done.stdout.count("no run has weights of conv, depthwise_conv") == 2
+    )  # the corpus is of MLPs
 
 
-def test_a_damaged_array_of_a_checkpoint_ends_the_command_with_one_line(script, checkpoint, corpus_path):
+def test_a_damaged_array_of_a_checkpoint_ends_the_command_with_one_line(
+    script, checkpoint, corpus_path
+):
     for file in checkpoint.rglob("d/*"):
         file.write_bytes(bytes(8) + file.read_bytes()[8:])
-    given = [f"corpus={corpus_path}", f"bundle={checkpoint.with_suffix('')}", "steps=12", "batch_size=64"]
+    given = [
+        f"corpus={corpus_path}",
+        f"bundle={checkpoint.with_suffix('')}",
+        "steps=12",
+        "batch_size=64",
+    ]
     done = script("meta_train", *given)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr

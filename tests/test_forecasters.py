@@ -31,8 +31,13 @@ from nowcast.forecasters import wnn as module
 def history():
     """Windows of a model with a leaf of each usual operation."""
     rng = np.random.default_rng(0)
-    shapes = {"conv": {"kernel": (3, 3, 2, 4), "bias": (4,)}, "head": {"kernel": (6, 3), "bias": (3,)}}
-    steps = jax.tree.map(lambda s: rng.normal(size=(5, *s)), shapes, is_leaf=lambda s: isinstance(s, tuple))
+    shapes = {
+        "conv": {"kernel": (3, 3, 2, 4), "bias": (4,)},
+        "head": {"kernel": (6, 3), "bias": (3,)},
+    }
+    steps = jax.tree.map(
+        lambda s: rng.normal(size=(5, *s)), shapes, is_leaf=lambda s: isinstance(s, tuple)
+    )
     return jax.tree.map(lambda s: jnp.asarray(np.cumsum(s, axis=0), jnp.float32), steps)
 
 
@@ -41,7 +46,9 @@ def history():
 def test_fits_are_numpys_least_squares(kind, window, horizon):
     x = np.random.default_rng(0).normal(size=(window, 7, 3)).astype(np.float32)
     fit = np.polyfit(np.arange(window), x.reshape(window, -1).astype(float), kind.degree)
-    expected = (np.array([window - 1 + horizon]) ** np.arange(kind.degree, -1, -1) @ fit).reshape(7, 3)
+    expected = (np.array([window - 1 + horizon]) ** np.arange(kind.degree, -1, -1) @ fit).reshape(
+        7, 3
+    )
     got = nowcast.forecast(kind(window=window, horizon=horizon), {"kernel": x})["kernel"]
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
@@ -54,8 +61,12 @@ def test_introspection_is_its_paper(unchecked):
     columns = 1000 * np.stack([x[10], x[7], x[4], x[0]], axis=-1)  # t, 0.7t, 0.4t, 0
     hidden = columns @ np.asarray(params["hidden"]["kernel"]) + np.asarray(params["hidden"]["bias"])
     for kind, active in ((Introspection, np.maximum(hidden, 0)), (IntrospectionLinear, hidden)):
-        expected = (active @ np.asarray(params["out"]["kernel"]) + np.asarray(params["out"]["bias"]))[..., 0] / 1000
-        got = nowcast.forecast(kind(params={"all": params}), {"kernel": x}, labels={"kernel": "fc"})["kernel"]
+        expected = (
+            active @ np.asarray(params["out"]["kernel"]) + np.asarray(params["out"]["bias"])
+        )[..., 0] / 1000
+        got = nowcast.forecast(
+            kind(params={"all": params}), {"kernel": x}, labels={"kernel": "fc"}
+        )["kernel"]
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -64,15 +75,21 @@ def test_many_horizons_are_the_outputs_of_one_network():
     multi = WNNMulti(params={"fc": params}, horizon=7)
     x = np.cumsum(np.random.default_rng(0).normal(size=(5, 6, 2)), axis=0).astype(np.float32)
     inputs, base, scale = module.normalise(jnp.asarray(x.reshape(5, -1).T))
-    expected = np.asarray(base)[:, None] + np.asarray(scale)[:, None] * np.asarray(module.features(params, inputs))
+    expected = np.asarray(base)[:, None] + np.asarray(scale)[:, None] * np.asarray(
+        module.features(params, inputs)
+    )
     for horizon in range(1, 8):
-        got = nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"}, horizon=horizon)["kernel"]
+        got = nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"}, horizon=horizon)[
+            "kernel"
+        ]
         np.testing.assert_allclose(np.ravel(got), expected[:, horizon - 1], rtol=1e-5)
     assert np.array_equal(
         nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"})["kernel"],
         nowcast.forecast(multi, {"kernel": x}, labels={"kernel": "fc"}, horizon=7)["kernel"],
     )
-    with pytest.raises(nowcast.UserError, match="horizon=8: this wnn_multi was fitted to forecast 1 to 7 snapshots"):
+    with pytest.raises(
+        nowcast.UserError, match="horizon=8: this wnn_multi was fitted to forecast 1 to 7 snapshots"
+    ):
         nowcast.forecast(multi, {"kernel": x}, horizon=8)
 
 
@@ -87,9 +104,13 @@ def test_last_value_is_the_last_snapshot(history):
     jax.tree.map(lambda g, h: np.testing.assert_array_equal(g, h[-1]), got, history)
 
 
-@pytest.mark.parametrize("forecaster", [LastValue(), Linear(), Quadratic(), constant_wnn(0.0)], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "forecaster", [LastValue(), Linear(), Quadratic(), constant_wnn(0.0)], ids=lambda f: f.name
+)
 def test_weights_that_stand_still_stay_bit_for_bit(forecaster):
-    still = np.random.default_rng(1).normal(size=100).astype(np.float32) * np.logspace(-8, 8, 100, dtype=np.float32)
+    still = np.random.default_rng(1).normal(size=100).astype(np.float32) * np.logspace(
+        -8, 8, 100, dtype=np.float32
+    )
     got = nowcast.forecast(forecaster, {"bias": jnp.stack([jnp.asarray(still)] * 5)})["bias"]
     np.testing.assert_array_equal(got, still)
 
@@ -194,7 +215,10 @@ def test_a_constant_increment_is_one_of_the_windows_own_range():
 def test_each_operation_has_its_own_network():
     forecaster = random_wnn(5)
     x = jnp.cumsum(jax.random.normal(jax.random.key(2), (5, 8)), axis=0)
-    got = {op: nowcast.forecast(forecaster, {"w": x}, labels={"w": op})["w"] for op in nowcast.OPERATIONS}
+    got = {
+        op: nowcast.forecast(forecaster, {"w": x}, labels={"w": op})["w"]
+        for op in nowcast.OPERATIONS
+    }
     assert np.abs(got["conv"] - got["fc"]).max() > 1e-2
     assert np.abs(got["bias"] - got["fc"]).max() > 1e-2
     np.testing.assert_array_equal(got["depthwise_conv"], got["conv"])
@@ -203,7 +227,9 @@ def test_each_operation_has_its_own_network():
 @pytest.mark.parametrize("op", ["norm", "embedding", "other"])
 def test_weights_that_no_network_serves_come_back_bit_for_bit(op):
     x = jnp.cumsum(jax.random.normal(jax.random.key(2), (5, 8)), axis=0)
-    np.testing.assert_array_equal(nowcast.forecast(random_wnn(), {"w": x}, labels={"w": op})["w"], x[-1])
+    np.testing.assert_array_equal(
+        nowcast.forecast(random_wnn(), {"w": x}, labels={"w": op})["w"], x[-1]
+    )
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
@@ -225,7 +251,11 @@ def test_exponential_fit_is_scipys_where_the_weights_do_come_to_rest(rate, horiz
     expected = []
     for column in x.T.astype(float):
         fit, _ = optimize.curve_fit(
-            lambda t, a, b, r: a + b * r**t, times, column, p0=(column[-1], column[0] - column[-1], 0.5), maxfev=10_000
+            lambda t, a, b, r: a + b * r**t,
+            times,
+            column,
+            p0=(column[-1], column[0] - column[-1], 0.5),
+            maxfev=10_000,
         )
         expected.append(fit[0] + fit[1] * fit[2] ** (5 + horizon))
     np.testing.assert_allclose(got, expected, atol=0.04 * np.abs(way).max())  # its rates are a grid
@@ -292,7 +322,9 @@ def test_autoregressive_keeps_what_stands_still_and_takes_each_leaf_for_itself()
 def test_average_is_the_mean():
     x = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
     np.testing.assert_allclose(
-        nowcast.forecast(nowcast.load("average"), {"kernel": x})["kernel"], x.mean(axis=0), atol=1e-6
+        nowcast.forecast(nowcast.load("average"), {"kernel": x})["kernel"],
+        x.mean(axis=0),
+        atol=1e-6,
     )
 
 
@@ -302,7 +334,9 @@ def test_null_jumps_have_the_size_of_the_others_and_not_its_direction(kind, hist
         true = nowcast.forecast(other, history)
         null = nowcast.forecast(kind(of=other), history)
         again, seeded = (nowcast.forecast(kind(of=other, seed=seed), history) for seed in (0, 1))
-        for t, n, a, s, h in zip(*map(jax.tree.leaves, (true, null, again, seeded, history)), strict=True):
+        for t, n, a, s, h in zip(
+            *map(jax.tree.leaves, (true, null, again, seeded, history)), strict=True
+        ):
             jump, wrong = np.ravel(t - h[-1]), np.ravel(n - h[-1])
             np.testing.assert_allclose(np.linalg.norm(wrong), np.linalg.norm(jump), rtol=1e-4)
             np.testing.assert_array_equal(n, a)
@@ -320,7 +354,9 @@ def test_null_jumps_have_the_size_of_the_others_and_not_its_direction(kind, hist
 def test_every_simple_forecaster_leaves_weights_that_stand_still_and_is_finite(name, history):
     forecaster = nowcast.load(name)
     still = jax.tree.map(lambda h: jnp.stack([h[0]] * 5), history)
-    for got, at in zip(*map(jax.tree.leaves, (nowcast.forecast(forecaster, still), still)), strict=True):
+    for got, at in zip(
+        *map(jax.tree.leaves, (nowcast.forecast(forecaster, still), still)), strict=True
+    ):
         if name == "noise":
             continue  # 0/0 of nothing
         np.testing.assert_allclose(got, at[-1], atol=1e-6)

@@ -1,4 +1,6 @@
-"""The wrapper in the frameworks that people use: Flax NNX and Linen, modules that are pytrees, bare dicts."""
+"""The wrapper in the frameworks that people use: Flax NNX and Linen, modules that are pytrees, bare
+dicts.
+"""
 
 from typing import NamedTuple
 
@@ -28,7 +30,10 @@ def by_hand(params, apply):
         leaves = [leaf - 0.1 * np.asarray(g) for leaf, g in zip(leaves, grads, strict=True)]
         window.append(leaves)
         if len(window) == 5:
-            leaves, window = [np.asarray(_line(np.stack(each))) for each in zip(*window, strict=True)], []
+            leaves, window = (
+                [np.asarray(_line(np.stack(each))) for each in zip(*window, strict=True)],
+                [],
+            )
     return leaves
 
 
@@ -58,7 +63,11 @@ def test_flax_nnx_with_its_optimizer():
     graph, params = nnx.split(model, nnx.Param)
     expected = by_hand(params, lambda p: nnx.merge(graph, p)(X))
     tx = nowcast.periodic(
-        optax.sgd(0.1), LINEAR, every=1, labels=nowcast.label_ops(model), guard=nowcast.Guard(tolerance=1e9)
+        optax.sgd(0.1),
+        LINEAR,
+        every=1,
+        labels=nowcast.label_ops(model),
+        guard=nowcast.Guard(tolerance=1e9),
     )
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -88,7 +97,9 @@ def test_flax_linen_with_its_train_state():
 
     @jax.jit
     def step(state):
-        grads = jax.grad(lambda p: jnp.mean((state.apply_fn({"params": p}, X) - Y) ** 2))(state.params)
+        grads = jax.grad(lambda p: jnp.mean((state.apply_fn({"params": p}, X) - Y) ** 2))(
+            state.params
+        )
         return state.apply_gradients(grads=grads)
 
     for _ in range(STEPS):
@@ -126,7 +137,9 @@ def test_modules_that_are_pytrees_with_none_in_them():
     dense = _module(fields)
     rng = np.random.default_rng(2)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape) / 3, jnp.float32)  # noqa: E731
-    params = Pair(_filled(dense, fields, (draw(6, 8), draw(8))), _filled(dense, fields, (draw(8, 2), None)))
+    params = Pair(
+        _filled(dense, fields, (draw(6, 8), draw(8))), _filled(dense, fields, (draw(8, 2), None))
+    )
     assert jax.tree.leaves(nowcast.label_ops(params)) == ["fc", "bias", "fc"]
 
     def apply(p):
@@ -137,7 +150,9 @@ def test_modules_that_are_pytrees_with_none_in_them():
 
     @jax.jit
     def step(params, state):
-        updates, state = tx.update(jax.grad(lambda p: jnp.mean((apply(p) - Y) ** 2))(params), state, params)
+        updates, state = tx.update(
+            jax.grad(lambda p: jnp.mean((apply(p) - Y) ** 2))(params), state, params
+        )
         return optax.apply_updates(params, updates), state
 
     for _ in range(STEPS):
@@ -179,10 +194,14 @@ def test_batch_norm_statistics_are_estimated_anew_whatever_their_average(momentu
     forward = jax.jit(forward) if jitted else forward
     got = nowcast.reestimate(forward, statistics, images.reshape(8, 32, 5))
     np.testing.assert_allclose(got["mean"][...], images.mean(axis=0), rtol=2e-3)
-    np.testing.assert_allclose(got["var"][...], images.reshape(8, 32, 5).var(axis=1).mean(axis=0), rtol=2e-3)
+    np.testing.assert_allclose(
+        got["var"][...], images.reshape(8, 32, 5).var(axis=1).mean(axis=0), rtol=2e-3
+    )
     with pytest.raises(nowcast.UserError, match="no batch was given"):
         nowcast.reestimate(forward, statistics, [])
-    with pytest.raises(nowcast.UserError, match="'mean' does not move as an average does; forward must run"):
+    with pytest.raises(
+        nowcast.UserError, match="'mean' does not move as an average does; forward must run"
+    ):
         nowcast.reestimate(lambda old, batch: old, statistics, [images])
 
 

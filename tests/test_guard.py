@@ -45,7 +45,9 @@ def gradient(params):
 
 
 def train(steps, share, guard, inner=None, *, value_fn=loss, **options):
-    tx = nowcast.periodic(inner or optax.adam(0.001), far(share), every=EVERY, min_drift=None, guard=guard, **options)
+    tx = nowcast.periodic(
+        inner or optax.adam(0.001), far(share), every=EVERY, min_drift=None, guard=guard, **options
+    )
     return follow(tx, start(), steps, gradient, value_fn=value_fn)
 
 
@@ -57,7 +59,8 @@ FREE, STATES = alone(8 * PERIOD)
 
 
 @pytest.mark.parametrize(
-    ("share", "taken"), [(-0.5, True), (0.5, False), (-2.5, False), (float("nan"), False), (1e30, False)]
+    ("share", "taken"),
+    [(-0.5, True), (0.5, False), (-2.5, False), (float("nan"), False), (1e30, False)],
 )
 def test_a_jump_that_raises_the_loss_is_not_taken(share, taken):
     path, states = train(PERIOD, share, Guard())
@@ -87,7 +90,9 @@ def test_tolerance_is_a_share_of_the_loss():
 def test_the_best_damping_is_taken(share, dampings, best):
     path, states = train(PERIOD, share, Guard(dampings=dampings))
     assert states[-1].damping == best
-    expected = FREE[PERIOD] if best == 0 else jax.tree.map(lambda x: x * (1 + best * share), FREE[PERIOD])
+    expected = (
+        FREE[PERIOD] if best == 0 else jax.tree.map(lambda x: x * (1 + best * share), FREE[PERIOD])
+    )
     close(path[-1], expected)
     assert states[-1].accepted == (best != 0)
 
@@ -105,7 +110,10 @@ def test_backtracking_goes_as_far_as_the_loss_lets_it(share, tolerance, gone):
     path, states = train(PERIOD, share, Guard.backtracking(tolerance=tolerance), FAST)
     assert states[-1].damping == gone
     assert (states[-1].accepted, states[-1].refused) == (gone > 0, gone == 0)
-    close(path[-1], jax.tree.map(lambda x: x * (1 + gone * share if gone else 1), alone(PERIOD, FAST)[0][-1]))
+    close(
+        path[-1],
+        jax.tree.map(lambda x: x * (1 + gone * share if gone else 1), alone(PERIOD, FAST)[0][-1]),
+    )
 
 
 def test_backtracking_lets_no_loss_rise_unasked():
@@ -121,7 +129,9 @@ def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
     first, before = (loss(alone(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
     assert loss(path[-1]) <= first
     assert gone == 0 or before * (1 + 2 * gone * share) ** 2 > first  # twice as far is too far
-    assert train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0  # it only ever lost
+    assert (
+        train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0
+    )  # it only ever lost
 
 
 def test_past_the_forecast_weights_stay_finite():
@@ -141,13 +151,17 @@ def test_leaves_that_never_jump_are_as_now_where_the_window_began():
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.zeros(2)}
     jumps = nowcast.Jumps(forecaster=far(0.1), every=1, min_drift=None, operations=("bias",))
     _, state = jumps.step(params, jumps.init(params))
-    then = history.oldest(state.history, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.full(2, 7.0)})
+    then = history.oldest(
+        state.history, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.full(2, 7.0)}
+    )
     same(then, {"kernel": jnp.full((2, 2), 5.0), "bias": jnp.zeros(2)})
 
 
 def test_the_longest_is_the_farthest_from_here_and_may_be_judged_twice():
     assert train(PERIOD, 1.5, Guard(dampings=(0.5, -1.0), longest=True))[1][-1].damping == -1.0
-    states = train(PERIOD + 1, 0.01, Guard(dampings=(1.0, 8.0), longest=True, tolerance=0.05, after=1), FAST)[1]
+    states = train(
+        PERIOD + 1, 0.01, Guard(dampings=(1.0, 8.0), longest=True, tolerance=0.05, after=1), FAST
+    )[1]
     assert (states[-2].damping, states[-1].refused) == (1.0, 0)  # 8 fails at once
     steep = train(PERIOD + 1, 0.5, Guard(dampings=(1.0,), longest=True, after=1), FAST)[1]
     assert (steep[-2].refused, steep[-1].refused) == (1, 1)  # at once, and not again
@@ -159,14 +173,18 @@ def test_dampings_are_fractions_of_the_damped_jump():
     assert states[-1].damping == 0.25
 
 
-@pytest.mark.parametrize("inner", [optax.adam(0.001), optax.sgd(0.001, momentum=0.9)], ids=["adam", "momentum"])
+@pytest.mark.parametrize(
+    "inner", [optax.adam(0.001), optax.sgd(0.001, momentum=0.9)], ids=["adam", "momentum"]
+)
 def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state(inner):
     free, inner_states = alone(8 * PERIOD, inner)
     path, states = train(PERIOD + 4 + PERIOD, 0.5, Guard(after=4), inner)
     close(path[PERIOD], jax.tree.map(lambda x: 1.5 * x, free[PERIOD]))  # it jumps
     assert (states[PERIOD].accepted, states[PERIOD].refused) == (1, 0)
     assert (states[PERIOD + 4].accepted, states[PERIOD + 4].refused) == (0, 1)
-    close(path[PERIOD + 4], free[PERIOD], atol=1e-6)  # exact to rounding, through optax.apply_updates
+    close(
+        path[PERIOD + 4], free[PERIOD], atol=1e-6
+    )  # exact to rounding, through optax.apply_updates
     same(states[PERIOD + 4].inner, inner_states[PERIOD])
     close(path[PERIOD + 4 + PERIOD - 1], free[2 * PERIOD - 1], atol=1e-6)  # and goes on from there
     assert states[-1].clock.windows == 2
@@ -195,11 +213,16 @@ def test_a_jump_that_recovers_stays():
 
 def test_the_window_begins_after_the_recovery():
     _, states = train(3 * (PERIOD + 4), -0.1, Guard(after=4))
-    jumps = [i for i in range(1, len(states)) if states[i].clock.windows > states[i - 1].clock.windows]
+    jumps = [
+        i for i in range(1, len(states)) if states[i].clock.windows > states[i - 1].clock.windows
+    ]
     assert jumps == [PERIOD, 2 * PERIOD + 4, 3 * PERIOD + 8]
     stopped = train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 4)[1][-1]
     assert stopped.accepted == 2
-    assert train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 3)[1][-1].accepted == 1
+    assert (
+        train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 3)[1][-1].accepted
+        == 1
+    )
 
 
 @pytest.mark.parametrize("after", [0, 2])
@@ -224,11 +247,15 @@ def test_in_a_population_each_member_has_its_own_verdict():
     state = jax.vmap(tx.init, out_axes=axes)(params)
 
     def step(params, state, goal):
-        updates, state = tx.update(params, state, params, value_fn=lambda p: jnp.sum((p["kernel"] - goal) ** 2))
+        updates, state = tx.update(
+            params, state, params, value_fn=lambda p: jnp.sum((p["kernel"] - goal) ** 2)
+        )
         return optax.apply_updates(params, updates), state
 
     for _ in range(WINDOW + 1):
-        params, state = jax.jit(jax.vmap(step, in_axes=(0, axes, 0), out_axes=(0, axes)))(params, state, goal)
+        params, state = jax.jit(jax.vmap(step, in_axes=(0, axes, 0), out_axes=(0, axes)))(
+            params, state, goal
+        )
     np.testing.assert_array_equal(state.accepted, [1, 0])
     np.testing.assert_array_equal(state.refused, [0, 1])
     np.testing.assert_allclose(params["kernel"][:, 0, 0], [-0.5, 1.0], rtol=1e-3)
@@ -248,7 +275,9 @@ def test_without_the_loss_it_says_what_is_missing():
     ids=["number beside", "dict beside", "dict", "nothing"],
 )  # fmt: skip
 def test_a_loss_with_auxiliary_output_is_refused_with_the_cure(gives, said):
-    with pytest.raises(nowcast.UserError, match=rf"it gave a {said} .*value_fn=lambda p: loss\(p, batch\)\[0\]"):
+    with pytest.raises(
+        nowcast.UserError, match=rf"it gave a {said} .*value_fn=lambda p: loss\(p, batch\)\[0\]"
+    ):
         train(PERIOD, 0.1, Guard(), value_fn=lambda p: gives(jnp.sum(p["kernel"])))
 
 
@@ -272,14 +301,23 @@ def test_a_guard_that_cannot_be_is_refused(given, said, unchecked):
 
 def test_a_jump_out_of_an_infinite_loss_is_not_worse():
     for tolerance in (0.0, 0.1):
-        value_fn = lambda p: jnp.where(jnp.abs(p["bias"]).sum() < 0.1 * jnp.abs(start()["bias"]).sum(), 1.0, jnp.inf)  # noqa: E731
-        assert train(PERIOD, -0.99, Guard(tolerance=tolerance), value_fn=value_fn)[1][-1].accepted == 1
+
+        def value_fn(p):
+            return jnp.where(
+                jnp.abs(p["bias"]).sum() < 0.1 * jnp.abs(start()["bias"]).sum(), 1.0, jnp.inf
+            )
+
+        assert (
+            train(PERIOD, -0.99, Guard(tolerance=tolerance), value_fn=value_fn)[1][-1].accepted == 1
+        )
 
 
 @pytest.mark.parametrize("moments", ["keep", "reset"])
 def test_a_guard_that_waits_keeps_moments_that_grow_finer_in_their_first_step(moments):
     # Adam begins its moments in the parameters' dtype, and goes on in the gradients'.
-    tx = nowcast.periodic(optax.adam(0.01), far(0.5), every=1, min_drift=None, guard=Guard(after=1), moments=moments)
+    tx = nowcast.periodic(
+        optax.adam(0.01), far(0.5), every=1, min_drift=None, guard=Guard(after=1), moments=moments
+    )
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), start())
     state = tx.init(params)
     for _ in range(WINDOW + 1):
@@ -293,7 +331,9 @@ def test_a_guard_that_waits_keeps_moments_that_grow_finer_in_their_first_step(mo
 @pytest.mark.parametrize("inner", [optax.sgd(0.01), optax.adam(0.001)])
 def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
     def ruined(params):  # gradients that are no numbers where the jump leads
-        return jax.tree.map(lambda x: jnp.where(loss(params) > 100 * loss(start()), jnp.nan, 0.1 * x), params)
+        return jax.tree.map(
+            lambda x: jnp.where(loss(params) > 100 * loss(start()), jnp.nan, 0.1 * x), params
+        )
 
     tx = nowcast.periodic(inner, far(20.0), every=EVERY, min_drift=None, guard=Guard(after=4))
     params, states = follow(tx, start(), PERIOD + 1, ruined, value_fn=loss)
@@ -314,7 +354,11 @@ def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes
         return loss(params)
 
     tx = nowcast.periodic(
-        optax.sgd(0.01), far(1.0), every=1, min_drift=None, guard=Guard.backtracking(tolerance=tolerance)
+        optax.sgd(0.01),
+        far(1.0),
+        every=1,
+        min_drift=None,
+        guard=Guard.backtracking(tolerance=tolerance),
     )
     follow(tx, start(), WINDOW, lambda params: params, value_fn=value_fn)
     jax.effects_barrier()
@@ -323,11 +367,15 @@ def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes
 
 def test_the_rate_of_an_optimizer_with_injected_hyperparameters_is_read_from_its_own_state():
     inner = optax.inject_hyperparams(optax.adam)(learning_rate=0.03)
-    tx = nowcast.periodic(inner, nowcast.load("linear"), every=1, min_drift=None, guard=nowcast.Guard(after=2))
+    tx = nowcast.periodic(
+        inner, nowcast.load("linear"), every=1, min_drift=None, guard=nowcast.Guard(after=2)
+    )
     state = tx.init({"kernel": jnp.ones((2, 2))})
     assert optax.tree.get(state.inner, "learning_rate") == pytest.approx(0.03)
     with pytest.raises(KeyError, match="multiple"):
         optax.tree.get(state, "learning_rate")  # the copy that the guard goes back to has one too
     state = state._replace(inner=optax.tree.set(state.inner, learning_rate=0.5))
-    updates, _ = tx.update({"kernel": jnp.ones((2, 2))}, state, {"kernel": jnp.ones((2, 2))}, value_fn=lambda p: 0.0)
+    updates, _ = tx.update(
+        {"kernel": jnp.ones((2, 2))}, state, {"kernel": jnp.ones((2, 2))}, value_fn=lambda p: 0.0
+    )
     assert jnp.allclose(updates["kernel"], -0.5, rtol=1e-3)

@@ -16,10 +16,14 @@ def bench(script, tmp_path):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two runs of 31 snapshots that drift, noise in both, and leaves that stand still or are too small to say anything."""
+    """Two runs of 31 snapshots that drift, noise in both, and leaves that stand still or are too
+    small to say anything.
+    """
     folder, rng = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
     for seed in range(2):
-        samples = Samples({"conv": "conv", "bias": "bias", "dense": "fc", "still": "fc", "tiny": "fc"})
+        samples = Samples(
+            {"conv": "conv", "bias": "bias", "dense": "fc", "still": "fc", "tiny": "fc"}
+        )
         drift, size = rng.normal(size=(3, 3, 2, 4)), rng.normal(size=(10, 8))
         for t in range(31):
             noise = rng.normal(size=drift.shape)
@@ -37,7 +41,9 @@ def folder(tmp_path_factory):
 
 
 def by_projection(folder: Path, operation: str, horizon: int, every: int = 1) -> float:
-    """The same number by the projection onto the increments' span, from what NumPy reads of the files."""
+    """The same number by the projection onto the increments' span, from what NumPy reads of the
+    files.
+    """
     logs = []
     for seed in range(2):
         with np.load(folder / f"seed{seed}.npz") as arrays:
@@ -63,13 +69,22 @@ def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(bench,
     rows = {line[:16].strip(): line[16:].split() for line in shown.stdout.splitlines()[2:]}
     assert list(rows) == ["in hindsight", "gram", "wnn", "linear"]
     best = [float(value) for value in rows["in hindsight"]]
-    own = [by_projection(folder, operation, horizon, every) for operation in ("conv", "fc") for horizon in (3, 5)]
+    own = [
+        by_projection(folder, operation, horizon, every)
+        for operation in ("conv", "fc")
+        for horizon in (3, 5)
+    ]
     assert best == pytest.approx(own, abs=6e-4)
     assert min(best) > 0.01
     for name in ("gram", "linear"):  # both mix increments
         assert all(float(own) >= bound for own, bound in zip(rows[name], best, strict=True))
     [wnn] = [line[16:] for line in shown.stdout.splitlines() if line[:16].strip() == "wnn"]
-    assert [bool(wnn[at : at + 12].strip()) for at in (0, 12, 24, 36)] == [False, True, False, True]  # five ahead alone
+    assert [bool(wnn[at : at + 12].strip()) for at in (0, 12, 24, 36)] == [
+        False,
+        True,
+        False,
+        True,
+    ]  # five ahead alone
 
 
 @pytest.mark.parametrize(
@@ -78,7 +93,10 @@ def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(bench,
         (["nowhere"], "holds no weights of runs"),
         ([".", "--every", 0], "must be at least 1"),
         ([".", "--forecasters", "nobody"], "nobody"),
-        ([".", "--forecasters", "gram", "introspection"], "windows of 5 and 11 snapshots do not compare"),
+        (
+            [".", "--forecasters", "gram", "introspection"],
+            "windows of 5 and 11 snapshots do not compare",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_with_the_cure(bench, args, said):

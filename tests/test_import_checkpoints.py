@@ -1,4 +1,6 @@
-"""A series of checkpoints becomes a run: in order, by name, as float32, or is refused in one line with nothing left behind."""
+"""A series of checkpoints becomes a run: in order, by name, as float32, or is refused in one line
+with nothing left behind.
+"""
 
 import shutil
 
@@ -15,13 +17,21 @@ from collect.corpus import inspection
 from collect.corpus.importing import import_checkpoints
 
 SHAPES = {
-    "layer1.0.conv1.weight": (4, 3, 3, 3), "layer1.0.bn1.weight": (4,), "layer1.0.bn1.bias": (4,), "wte.weight": (6, 4), "fc.weight": (2, 4),
+    "layer1.0.conv1.weight": (4, 3, 3, 3),
+    "layer1.0.bn1.weight": (4,),
+    "layer1.0.bn1.bias": (4,),
+    "wte.weight": (6, 4),
+    "fc.weight": (2, 4),
     "fc.bias": (2,),
-}  # fmt: skip
+}
 OPS = {
-    "layer1.0.conv1.weight": "conv", "layer1.0.bn1.weight": "norm", "layer1.0.bn1.bias": "norm", "wte.weight": "embedding", "fc.weight": "fc",
+    "layer1.0.conv1.weight": "conv",
+    "layer1.0.bn1.weight": "norm",
+    "layer1.0.bn1.bias": "norm",
+    "wte.weight": "embedding",
+    "fc.weight": "fc",
     "fc.bias": "bias",
-}  # fmt: skip
+}
 
 
 def arrays(step, dtype=np.float32):
@@ -40,7 +50,9 @@ def nested(flat):
     return tree
 
 
-def write(folder, steps, name="step_{}.npz", save=lambda path, given: np.savez(path, **given), make=arrays):
+def write(
+    folder, steps, name="step_{}.npz", save=lambda path, given: np.savez(path, **given), make=arrays
+):
     folder.mkdir(parents=True, exist_ok=True)
     for step in steps:
         (folder / name.format(step)).parent.mkdir(exist_ok=True)
@@ -69,10 +81,16 @@ def slashes(name):
 
 KINDS = {
     "npz": ("step_{}.npz", lambda path, given: np.savez(path, **given), lambda name: name),
-    "safetensors": ("model-{}.safetensors", lambda path, given: save_file(given, path), lambda name: name),
+    "safetensors": (
+        "model-{}.safetensors",
+        lambda path, given: save_file(given, path),
+        lambda name: name,
+    ),
     "orbax": (
         "{}",
-        lambda path, given: ocp.save(path.resolve(), {"params": nested(given), "step": np.array(3)}),
+        lambda path, given: ocp.save(
+            path.resolve(), {"params": nested(given), "step": np.array(3)}
+        ),
         slashes,
     ),
 }
@@ -82,7 +100,9 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_series_becomes_a_run(tmp_path, kind):
     name, save, rename = KINDS[kind]
-    folder = write(tmp_path / "in", [900, 1000, 800, 1100], name, save)  # 1000 comes before 800 as a text
+    folder = write(
+        tmp_path / "in", [900, 1000, 800, 1100], name, save
+    )  # 1000 comes before 800 as a text
     done = import_checkpoints(str(folder), str(tmp_path / "c"), run="mine-7")
     assert (done.snapshots, done.every) == (4, 100)
     assert done.operations == {"conv": 1, "fc": 1, "bias": 1, "norm": 2, "embedding": 1}
@@ -95,7 +115,10 @@ def test_checkpoints_of_pytorch_are_read_without_their_code(tmp_path):
 
     def save(path, given):
         tensors = {name: torch.from_numpy(array) for name, array in given.items()}
-        torch.save({"model": tensors, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "epoch": 3}, path)
+        torch.save(
+            {"model": tensors, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "epoch": 3},
+            path,
+        )
 
     folder = write(tmp_path / "in", range(4), "epoch{}.pt", save)
     import_checkpoints(str(folder), str(tmp_path / "c"), run="mine-7")
@@ -125,13 +148,19 @@ def test_the_numbers_in_the_names_are_the_steps(tmp_path, name, pattern, steps):
 def test_of_several_numbers_the_step_counts(tmp_path):
     folder = write(tmp_path / "in", [1, 2, 3], "epoch={0}-step={0}00.npz")
     import_checkpoints(str(folder), str(tmp_path / "c"), run="mine-7")
-    np.testing.assert_array_equal(corpus.open(tmp_path / "c").runs[0].metrics["step"], [100, 200, 300])
+    np.testing.assert_array_equal(
+        corpus.open(tmp_path / "c").runs[0].metrics["step"], [100, 200, 300]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16], ids=str)
 def test_other_precisions_become_float32_and_that_is_said(tmp_path, dtype):
     folder = write(
-        tmp_path / "in", range(3), "{}.safetensors", KINDS["safetensors"][1], lambda step: arrays(step, dtype)
+        tmp_path / "in",
+        range(3),
+        "{}.safetensors",
+        KINDS["safetensors"][1],
+        lambda step: arrays(step, dtype),
     )
     done = import_checkpoints(str(folder), str(tmp_path / "c"), run="a")
     assert done.notes == [f"converted to float32: {np.dtype(dtype).name}"]
@@ -158,10 +187,15 @@ def test_the_parameters_are_found_beside_an_optimizers_state(tmp_path, form, pre
 
 def test_a_network_whose_parts_have_such_names_is_taken_as_a_whole(tmp_path):
     folder = write(
-        tmp_path / "in", range(3), make=lambda step: {"model.w": np.ones((2, 3)), "lm_head.weight": np.ones((3, 2))}
+        tmp_path / "in",
+        range(3),
+        make=lambda step: {"model.w": np.ones((2, 3)), "lm_head.weight": np.ones((3, 2))},
     )
     import_checkpoints(str(folder), str(tmp_path / "c"), run="a")
-    assert [leaf.path for leaf in corpus.open(tmp_path / "c").runs[0].leaves] == ["lm_head.weight", "model.w"]
+    assert [leaf.path for leaf in corpus.open(tmp_path / "c").runs[0].leaves] == [
+        "lm_head.weight",
+        "model.w",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -169,7 +203,11 @@ def test_of_an_orbax_checkpoint_the_state_beside_the_parameters_is_left_out(tmp_
     def save(path, given):
         ocp.save(
             path.resolve(),
-            {"params": nested(given), "opt_state": [jnp.ones(3)], "batch_stats": {"bn": {"mean": jnp.ones(2)}}},
+            {
+                "params": nested(given),
+                "opt_state": [jnp.ones(3)],
+                "batch_stats": {"bn": {"mean": jnp.ones(2)}},
+            },
         )
 
     folder = write(tmp_path / "in", range(3), "{}", save)
@@ -184,9 +222,15 @@ def test_a_file_of_operations_has_the_last_word(tmp_path):
     done = import_checkpoints(str(folder), str(tmp_path / "c"), run="a", operations=str(file))
     got = {leaf.path: leaf.op for leaf in corpus.open(tmp_path / "c").runs[0].leaves}
     assert got == {
-        "fc.bias": "bias", "fc.weight": "fc", "layer1.0.bn1.bias": "other", "layer1.0.bn1.weight": "other", "layer1.0.conv1.weight": "fc",
-    }  # fmt: skip
-    assert done.notes == ["left out, as they are no weights or operations says so: 1 arrays (wte.weight)"]
+        "fc.bias": "bias",
+        "fc.weight": "fc",
+        "layer1.0.bn1.bias": "other",
+        "layer1.0.bn1.weight": "other",
+        "layer1.0.conv1.weight": "fc",
+    }
+    assert done.notes == [
+        "left out, as they are no weights or operations says so: 1 arrays (wte.weight)"
+    ]
 
 
 def test_what_is_no_weight_is_left_out_and_said(tmp_path):
@@ -197,7 +241,9 @@ def test_what_is_no_weight_is_left_out_and_said(tmp_path):
     assert "bn.running_mean" in done.notes[0]
 
 
-@pytest.mark.parametrize("options", [{"sample": 3}, {"kind": "gram", "band": 2}], ids=["sample", "gram"])
+@pytest.mark.parametrize(
+    "options", [{"sample": 3}, {"kind": "gram", "band": 2}], ids=["sample", "gram"]
+)
 def test_a_sample_or_inner_products_are_recorded(tmp_path, options):
     folder = write(tmp_path / "in", range(4))
     import_checkpoints(str(folder), str(tmp_path / "c"), run="a", **options)
@@ -288,12 +334,17 @@ def test_names_that_tell_no_order_are_refused(tmp_path):
 
 
 def test_the_command_imports_and_says_what_is_next(script, tmp_path):
-    folder = write(tmp_path / "in", range(0, 40, 10), "step_{}.safetensors", KINDS["safetensors"][1])
+    folder = write(
+        tmp_path / "in", range(0, 40, 10), "step_{}.safetensors", KINDS["safetensors"][1]
+    )
     given = f'checkpoints="{folder}/step_*.safetensors"', f"corpus={tmp_path / 'c'}", "run=mine-7"
     done = script("import_checkpoints", *given)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "mine-7: 4 snapshots, 10 steps apart; leaves: 1 conv, 1 fc, 1 bias, 2 norm, 1 embedding"
+    assert (
+        lines[0]
+        == "mine-7: 4 snapshots, 10 steps apart; leaves: 1 conv, 1 fc, 1 bias, 2 norm, 1 embedding"
+    )
     assert lines[-2:] == [
         f"corpus: {tmp_path / 'c'}",
         f"next: python scripts/inspect_corpus.py corpus={tmp_path / 'c'}",

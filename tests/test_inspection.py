@@ -1,4 +1,6 @@
-"""Looking at a corpus: the table counts what is there, every byte is checked, the pictures show what was recorded."""
+"""Looking at a corpus: the table counts what is there, every byte is checked, the pictures show
+what was recorded.
+"""
 
 import shutil
 
@@ -14,9 +16,14 @@ def test_the_table_counts_what_the_corpus_holds(corpus_path):
     header, row, total = inspection.table(corpus.open(corpus_path))
     scalars = corpus.open(corpus_path).runs[0].weights.shape[1]
     assert dict(zip(header, row, strict=True)) | {"MiB": None} == {
-        "task": "mlp-digits", "runs": "3", "diverged": "0", "snapshots": "45", "scalars": f"{scalars:,}",
-        "values": f"{45 * scalars:,}", "MiB": None,
-    }  # fmt: skip
+        "task": "mlp-digits",
+        "runs": "3",
+        "diverged": "0",
+        "snapshots": "45",
+        "scalars": f"{scalars:,}",
+        "values": f"{45 * scalars:,}",
+        "MiB": None,
+    }
     assert total[1:4] == row[1:4]
     assert 0 < float(row[-1]) < 10
 
@@ -52,7 +59,11 @@ def test_changes_are_those_of_the_recorded_weights(corpus_path, monkeypatch):
     got = inspection.changes(run)
     assert list(got) == ["fc", "bias"]
     for operation, values in got.items():
-        expected = [np.abs(weights[-1] - weights[0])[leaf.scalars] for leaf in run.leaves if leaf.op == operation]
+        expected = [
+            np.abs(weights[-1] - weights[0])[leaf.scalars]
+            for leaf in run.leaves
+            if leaf.op == operation
+        ]
         np.testing.assert_array_equal(values, np.concatenate(expected))
 
 
@@ -69,7 +80,12 @@ def test_the_picture_of_evolution_shows_recorded_weights(corpus_path):
 
 
 def test_the_command_prints_the_table_and_draws(script, corpus_path, tmp_path):
-    done = script("inspect_corpus", f"corpus={corpus_path}", f"pictures={tmp_path / 'pictures'}", "verify=true")
+    done = script(
+        "inspect_corpus",
+        f"corpus={corpus_path}",
+        f"pictures={tmp_path / 'pictures'}",
+        "verify=true",
+    )
     assert done.returncode == 0, done.stderr
     assert "mlp-digits" in done.stdout
     assert "verified: every snapshot of 3 runs" in done.stdout

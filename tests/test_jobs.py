@@ -1,4 +1,6 @@
-"""Jobs of ``-m``: whatever launches them, the corpus is that of one after another, and the command ends once."""
+"""Jobs of ``-m``: whatever launches them, the corpus is that of one after another, and the command
+ends once.
+"""
 
 import json
 import os
@@ -46,8 +48,9 @@ def test_a_command_of_many_jobs_ends_once(one_after_another):
     _, done = one_after_another
     assert done.stdout.count("mlp on digits: 2 complete") == 4
     assert done.stdout.count("corpus: ") == done.stdout.count("next: ") == 1
-    assert done.stdout.splitlines()[-1] == (
-        "next: python scripts/meta_train.py corpus=corpus forecaster=wnn bundle=bundles/mine"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "next: python scripts/meta_train.py corpus=corpus forecaster=wnn bundle=bundles/mine"
     )
 
 
@@ -56,7 +59,9 @@ def test_a_command_of_many_jobs_ends_once(one_after_another):
     [[], pytest.param(["hydra/launcher=joblib"], marks=pytest.mark.slow)],
     ids=["one after another", "joblib"],
 )
-def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(script, process, tmp_path, launcher):
+def test_wrong_input_to_one_job_is_one_line_and_the_others_are_recorded(
+    script, process, tmp_path, launcher
+):
     wrong = ["-m", *TINY, "runs=1", "epochs=1", "model.width=100,0.05", "corpus=corpus"]
     done = (process if launcher else script)("collect", *wrong, *launcher, cwd=tmp_path)
     assert done.returncode == 2
@@ -78,21 +83,39 @@ def test_where_there_is_no_slurm_one_line_says_so(process, tmp_path):
 
 
 def test_max_minutes_is_each_jobs_own(script, tmp_path):
-    done = script("collect", "-m", *TINY, "seed=0,2", "max_minutes=1e-9", "corpus=corpus", cwd=tmp_path)
+    done = script(
+        "collect", "-m", *TINY, "seed=0,2", "max_minutes=1e-9", "corpus=corpus", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 left; stopped: max_minutes") == 2
     assert done.stdout.splitlines()[-1] == "next: the same command goes on where this one stopped"
 
 
 def test_the_total_of_a_dry_run_is_the_sum_of_its_jobs(script, tmp_path):
-    sweep = ["-m", *TINY, "model.width=0.05,1", "epochs=10000", "record_every=5", "corpus=corpus", "dry_run=true"]
+    sweep = [
+        "-m",
+        *TINY,
+        "model.width=0.05,1",
+        "epochs=10000",
+        "record_every=5",
+        "corpus=corpus",
+        "dry_run=true",
+    ]
     done = script("collect", *sweep, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     *jobs, total, _, _ = done.stdout.replace(",", "").splitlines()
-    numbers = [[float(n) for n in re.findall(r"[\d.]+", line.split(":", 1)[1])] for line in [*jobs, total]]
+    numbers = [
+        [float(n) for n in re.findall(r"[\d.]+", line.split(":", 1)[1])] for line in [*jobs, total]
+    ]
     assert total.startswith("2 jobs: ")
-    assert numbers[-1][:3] == [4, 40000, 16004]  # runs, epochs, snapshots: 20,000 steps, every fifth, and the start
-    for one, other, both in list(zip(*numbers, strict=True))[:3]:  # what follows may be in MiB or GiB, minutes or hours
+    assert numbers[-1][:3] == [
+        4,
+        40000,
+        16004,
+    ]  # runs, epochs, snapshots: 20,000 steps, every fifth, and the start
+    for one, other, both in list(zip(*numbers, strict=True))[
+        :3
+    ]:  # what follows may be in MiB or GiB, minutes or hours
         assert one > 0
         assert one + other == both
     assert not (tmp_path / "corpus").exists()
@@ -104,7 +127,14 @@ def launched(command_line, tmp_path):
     processes = []
 
     def start(launcher):
-        sweep = ["-m", *TINY, "model.width=0.05,0.1", "epochs=300", "record_every=1", "corpus=corpus"]
+        sweep = [
+            "-m",
+            *TINY,
+            "model.width=0.05,0.1",
+            "epochs=300",
+            "record_every=1",
+            "corpus=corpus",
+        ]
         process = subprocess.Popen(
             command_line("collect", *sweep, f"hydra/launcher={launcher}"), cwd=tmp_path, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -124,7 +154,10 @@ def launched(command_line, tmp_path):
 
 def by_run(cwd):
     """Snapshots of each run's folder."""
-    return {file.parent: len(file.read_text().splitlines()) for file in cwd.glob("corpus/runs/*/metrics.jsonl")}
+    return {
+        file.parent: len(file.read_text().splitlines())
+        for file in cwd.glob("corpus/runs/*/metrics.jsonl")
+    }
 
 
 def snapshots(cwd):
@@ -139,7 +172,9 @@ def recording(cwd):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "everyone"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "everyone"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False)],
+    ids=["Ctrl-C", "SIGTERM"],
 )
 def test_a_signal_ends_the_command_and_its_jobs(launched, tmp_path, number, everyone):
     process = launched("joblib")
@@ -157,7 +192,9 @@ def test_a_signal_ends_the_command_and_its_jobs(launched, tmp_path, number, ever
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the jobs' processes in /proc")
 def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
     process = launched("submitit_local")
-    for folder in (tmp_path / "multirun" / "jobs").glob("[0-9]*"):  # named after the process that watches the job
+    for folder in (tmp_path / "multirun" / "jobs").glob(
+        "[0-9]*"
+    ):  # named after the process that watches the job
         for child in Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split():
             os.kill(int(child), signal.SIGUSR2)
     _, err = process.communicate(timeout=200)
@@ -170,7 +207,9 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
 
     deadline = time.monotonic() + 20
     while said() != [(1, 1)] * 2 and time.monotonic() < deadline:
-        time.sleep(0.1)  # a job's result is there before its process has written the last of its log
+        time.sleep(
+            0.1
+        )  # a job's result is there before its process has written the last of its log
     assert said() == [(1, 1)] * 2
 
 
@@ -187,7 +226,9 @@ runpy.run_path({script!r}, run_name="__main__")
 @pytest.mark.parametrize("extra", ["joblib", "slurm", "ray"])
 def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(command_line, tmp_path, extra):
     launcher = {"slurm": "submitit_local"}.get(extra, extra)
-    python, script, *arguments = command_line("collect", "-m", *TINY, "corpus=corpus", f"hydra/launcher={launcher}")
+    python, script, *arguments = command_line(
+        "collect", "-m", *TINY, "corpus=corpus", f"hydra/launcher={launcher}"
+    )
     (tmp_path / "blind.py").write_text(BLIND.format(script=script))
     done = warm.run([python, str(tmp_path / "blind.py"), *arguments], cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -198,12 +239,16 @@ def test_a_launcher_that_is_not_installed_is_one_line_with_the_cure(command_line
 
 
 SLURM = {
-    "sbatch": """cp "$1" sbatch.txt
+    "sbatch": (
+        """cp "$1" sbatch.txt
         for i in 0 1; do
             SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here bash "$1" > job$i.log 2>&1 &
         done
-        echo Submitted batch job 7""",
-    "srun": """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done; exec "$@" """,
+        echo Submitted batch job 7"""
+    ),
+    "srun": (
+        """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done; exec "$@" """
+    ),
     "sacct": """printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'""",
 }
 """Programs that answer as Slurm's do, and run the jobs here."""
@@ -216,11 +261,22 @@ def test_slurm_is_asked_for_what_the_configuration_says(process, tmp_path, monke
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     sweep = ["-m", *TINY, "model.width=0.05,0.1", "epochs=1", "corpus=corpus"]
-    asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long", "hydra.launcher.timeout_min=30"]
+    asked = [
+        "hydra/launcher=slurm",
+        "hydra.launcher.partition=long",
+        "hydra.launcher.timeout_min=30",
+    ]
     done = process("collect", *sweep, *asked, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(corpus.open(tmp_path / "corpus")) == 4
     options = re.findall(r"^#SBATCH --(.*)", (tmp_path / "sbatch.txt").read_text(), re.MULTILINE)
-    for option in ("partition=long", "time=30", "signal=USR2@180", "cpus-per-task=8", "gpus-per-node=1", "mem=32GB"):
+    for option in (
+        "partition=long",
+        "time=30",
+        "signal=USR2@180",
+        "cpus-per-task=8",
+        "gpus-per-node=1",
+        "mem=32GB",
+    ):
         assert option in options
     assert "array=0-1%2" in options

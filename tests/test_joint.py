@@ -23,7 +23,10 @@ LOST = run([1.0, 0.9, math.nan, math.nan, math.nan])
 def task(name, runs, **arms):
     """Made-up results of a task: by arm when its runs cross the target."""
     own = plan(seeds=2, constant=CONSTANT, **arms)
-    made = {arm: [one if isinstance(one, dict) else reaching(one) for one in each] for arm, each in runs.items()}
+    made = {
+        arm: [one if isinstance(one, dict) else reaching(one) for one in each]
+        for arm, each in runs.items()
+    }
     return told(results(own, made), name, content=f"{name} {runs}")
 
 
@@ -31,13 +34,19 @@ def task(name, runs, **arms):
 def tasks():
     """Three: all have the linear arm, two the WNN, one a mean."""
     return [
-        task("a", {"constant": [20, 20], "linear": [40, 40], "wnn": [10, 10]}, linear=LINEAR, wnn=WNN),
-        task("b", {"constant": [32, 32], "wnn": [4, 4], "linear": [40, 40]}, wnn=WNN, linear=LINEAR),
         task(
-            "c", {"constant": [20, 30], "linear": [20, 10], "mean": [10, 10]}, linear=LINEAR,
+            "a", {"constant": [20, 20], "linear": [40, 40], "wnn": [10, 10]}, linear=LINEAR, wnn=WNN
+        ),
+        task(
+            "b", {"constant": [32, 32], "wnn": [4, 4], "linear": [40, 40]}, wnn=WNN, linear=LINEAR
+        ),
+        task(
+            "c",
+            {"constant": [20, 30], "linear": [20, 10], "mean": [10, 10]},
+            linear=LINEAR,
             mean=Arm(over="constant", average=Average()),
         ),
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +87,17 @@ def test_seconds_are_joined_as_steps_are(joined, tasks):
     assert joined["alone"]
     shared = tasks[0] | {"alone": False}
     assert not joint.join([shared, tasks[1]])["alone"]
-    assert "| wnn | constant | ≈4.00× [2.00, 8.00] |" in joint.markdown(joint.join([shared, tasks[1]]))
+    assert "| wnn | constant | ≈4.00× [2.00, 8.00] |" in joint.markdown(
+        joint.join([shared, tasks[1]])
+    )
 
 
 def test_each_tasks_own_interval_is_kept(joined, tasks):
     assert arm(joined, "linear")["speed_up"]["each"]["c"] == pytest.approx([math.sqrt(3), 1, 3])
     row = tasks[0]["arms"][1]
-    assert arm(joined, "linear")["final_loss_ratio"]["each"]["a"] == row["final_loss_ratio"]["ratio"]
+    assert (
+        arm(joined, "linear")["final_loss_ratio"]["each"]["a"] == row["final_loss_ratio"]["ratio"]
+    )
 
 
 def test_an_arm_of_one_task_has_no_interval(joined):
@@ -95,7 +108,15 @@ def test_an_arm_of_one_task_has_no_interval(joined):
 
 def test_arms_of_one_name_over_different_bases_are_not_one():
     first = task("a", {"constant": [20, 20], "linear": [10, 10]}, linear=LINEAR)
-    second = task("b", {"constant": [20, 20], "mean": [20, 20], "linear": [5, 5]}, mean=Arm(over="constant", average=Average()), linear=Arm(over="mean", forecaster="linear", ))  # fmt: skip
+    second = task(
+        "b",
+        {"constant": [20, 20], "mean": [20, 20], "linear": [5, 5]},
+        mean=Arm(over="constant", average=Average()),
+        linear=Arm(
+            over="mean",
+            forecaster="linear",
+        ),
+    )
     joined = joint.join([first, second])
     assert [(row["name"], row["over"]) for row in joined["arms"]] == [
         ("linear", "constant"), ("mean", "constant"), ("linear", "mean")
@@ -119,7 +140,11 @@ def test_losses_of_a_task_with_a_diverged_run_are_left_out_and_its_steps_stay():
 def test_tasks_of_one_name_get_numbers(tasks):
     joined = joint.join([tasks[0], tasks[1], other(tasks[0])])
     assert [one["name"] for one in joined["tasks"]] == ["a (1)", "b", "a (2)"]
-    assert arm(joined, "wnn")["speed_up"]["seeds"] == {"a (1)": [2, 2], "b": [8, 8], "a (2)": [2, 2]}
+    assert arm(joined, "wnn")["speed_up"]["seeds"] == {
+        "a (1)": [2, 2],
+        "b": [8, 8],
+        "a (2)": [2, 2],
+    }
 
 
 def test_each_task_says_what_it_is_and_how_to_make_it(joined):
@@ -132,9 +157,14 @@ def test_each_task_says_what_it_is_and_how_to_make_it(joined):
 
 def test_what_came_out_is_said_in_words(joined):
     lines = joint.verdicts(joined)
-    assert lines[0].startswith("linear over constant makes no difference that these 3 tasks can show: 0.88× [")
+    assert lines[0].startswith(
+        "linear over constant makes no difference that these 3 tasks can show: 0.88× ["
+    )
     assert lines[1:3] == [
-        "wnn over constant is on 2 tasks, too few to speak of tasks in general: 4.00× [2.00, 8.00].",
+        (
+            "wnn over constant is on 2 tasks, too few to speak of tasks in general: 4.00× [2.00,"
+            " 8.00]."
+        ),
         "mean over constant is on 1 task, too few to speak of tasks in general: 2.45×.",
     ]
     [warning] = lines[3:]  # what holds for all is said once
@@ -142,14 +172,25 @@ def test_what_came_out_is_said_in_words(joined):
 
 
 def test_tasks_that_agree_show_a_difference():
-    better = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (9, 10, 11)]
+    better = [
+        task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR)
+        for when in (9, 10, 11)
+    ]
     joined = joint.join(better)
-    assert joint.verdicts(joined)[0] == "linear over constant needs fewer steps over 3 tasks: 2.01× [1.82, 2.22]."
+    assert (
+        joint.verdicts(joined)[0]
+        == "linear over constant needs fewer steps over 3 tasks: 2.01× [1.82, 2.22]."
+    )
     ratios = np.log([20 / 9, 20 / 10, 20 / 11])
     assert stats.ttest_1samp(ratios, 0).pvalue < 0.05
     assert arm(joined, "linear")["speed_up"]["clear"]
-    slow = [task("a", {"constant": [10, 10], "linear": [when, when]}, linear=LINEAR) for when in (20, 22, 21)]
-    assert joint.verdicts(joint.join(slow))[0].startswith("linear over constant HURTS over 3 tasks: 0.48×")
+    slow = [
+        task("a", {"constant": [10, 10], "linear": [when, when]}, linear=LINEAR)
+        for when in (20, 22, 21)
+    ]
+    assert joint.verdicts(joint.join(slow))[0].startswith(
+        "linear over constant HURTS over 3 tasks: 0.48×"
+    )
 
 
 def test_the_same_runs_are_no_two_tasks(tasks):
@@ -165,7 +206,11 @@ def test_the_same_runs_are_no_two_tasks(tasks):
 
 def test_arms_of_one_name_must_be_the_same():
     first = task("a", {"constant": [20, 20], "linear": [10, 10]}, linear=LINEAR)
-    second = task("b", {"constant": [20, 20], "linear": [9, 9]}, linear=Arm(over="constant", forecaster="quadratic"))
+    second = task(
+        "b",
+        {"constant": [20, 20], "linear": [9, 9]},
+        linear=Arm(over="constant", forecaster="quadratic"),
+    )
     with pytest.raises(UserError, match=r"the arms linear are not the same \(forecaster differs\)"):
         joint.join([first, second])
 
@@ -184,9 +229,16 @@ def test_a_tuned_warm_up_may_differ_from_task_to_task_and_one_that_an_arm_says_m
 
 
 def test_two_tasks_that_happen_to_agree_show_none():
-    lucky = [task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR) for when in (10, 19)]
+    lucky = [
+        task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR)
+        for when in (10, 19)
+    ]
     line, *_ = joint.verdicts(joint.join(lucky))
-    assert line == "linear over constant is on 2 tasks, too few to speak of tasks in general: 1.45× [1.05, 2.00]."
+    assert (
+        line
+        == "linear over constant is on 2 tasks, too few to speak of tasks in general: 1.45× [1.05,"
+        " 2.00]."
+    )
 
 
 def test_the_page_is_well_formed_and_has_every_task(joined, tasks):
@@ -197,7 +249,9 @@ def test_the_page_is_well_formed_and_has_every_task(joined, tasks):
         assert line in words
     assert sum(tag == "svg" for tag, _ in page.tags) == 1 + len(tasks)
     assert all(one["commands"][-1] in words for one in tasks)
-    assert "python scripts/report.py" in joint.page(joined, tasks, "python scripts/report.py reports=[a,b]")
+    assert "python scripts/report.py" in joint.page(
+        joined, tasks, "python scripts/report.py reports=[a,b]"
+    )
 
 
 def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
@@ -207,8 +261,9 @@ def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
         "a": "2.00× [2.00, 2.00]", "b": "8.00× [8.00, 8.00]", "c": "–",
     }  # fmt: skip
     assert rows["mean"]["all tasks [95 %]"] == "2.45×"
-    assert "| wnn | constant | 4.00× [2.00, 8.00] | 2.00× [2.00, 2.00] | 8.00× [8.00, 8.00] | – |" in joint.markdown(
-        joined
+    assert (
+        "| wnn | constant | 4.00× [2.00, 8.00] | 2.00× [2.00, 2.00] | 8.00× [8.00, 8.00] | – |"
+        in joint.markdown(joined)
     )
 
 
@@ -220,7 +275,10 @@ def test_a_page_of_diverged_runs_is_made_too(tmp_path):
 
 def test_different_protocols_are_not_joined(tasks):
     paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
-    with pytest.raises(UserError, match=r"different protocols \(honest at 0\.75, paper at 0\.6\); join those of one"):
+    with pytest.raises(
+        UserError,
+        match=r"different protocols \(honest at 0\.75, paper at 0\.6\); join those of one",
+    ):
         joint.join([*tasks, paper])
     half = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}
     with pytest.raises(UserError, match=r"honest at 0\.5, honest at 0\.75"):

@@ -54,15 +54,29 @@ def test_parameters_that_change_are_refused_by_name(change, said):
 @pytest.mark.parametrize(
     ("was", "now", "said"),
     [
-        ({}, {"forecaster": nowcast.load("introspection")}, "window is of 3 snapshots, and introspection reads 11"),
-        ({"forecaster": nowcast.load("introspection")}, {}, "window is of 11 snapshots, and linear reads 3"),
+        (
+            {},
+            {"forecaster": nowcast.load("introspection")},
+            "window is of 3 snapshots, and introspection reads 11",
+        ),
+        (
+            {"forecaster": nowcast.load("introspection")},
+            {},
+            "window is of 11 snapshots, and linear reads 3",
+        ),
         ({}, {"guard": nowcast.Guard(after=2)}, "made without a guard that waits"),
-        ({"guard": nowcast.Guard(after=2)}, {"guard": nowcast.Guard()}, "made with a guard that waits"),
+        (
+            {"guard": nowcast.Guard(after=2)},
+            {"guard": nowcast.Guard()},
+            "made with a guard that waits",
+        ),
     ],
     ids=["longer window", "shorter window", "guard", "no guard"],
 )
 def test_a_state_of_another_forecaster_or_guard_is_refused(was, now, said):
-    state = nowcast.Jumps(**{"forecaster": LINEAR, "every": 1, "min_drift": None} | was).init(start())
+    state = nowcast.Jumps(**{"forecaster": LINEAR, "every": 1, "min_drift": None} | was).init(
+        start()
+    )
     with pytest.raises(nowcast.UserError, match=said + r".* make a new one with init"):
         nowcast.Jumps(**{"forecaster": LINEAR, "every": 1, "min_drift": None} | now).step(
             start(), state, value_fn=lambda _: 0.0
@@ -72,7 +86,9 @@ def test_a_state_of_another_forecaster_or_guard_is_refused(was, now, said):
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
 def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
     with pytest.raises(nowcast.UserError, match="parameter 'a/table' is " + jnp.dtype(dtype).name):
-        nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None).init({"a": {"table": jnp.zeros((2, 2), dtype)}})
+        nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None).init(
+            {"a": {"table": jnp.zeros((2, 2), dtype)}}
+        )
 
 
 @pytest.mark.parametrize("inner", [optax.sgd(0.1), optax.adam(0.1)], ids=["sgd", "adam"])
@@ -86,7 +102,9 @@ def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
     ],
     ids=["gone", "new", "other shape", "other dtype"],
 )  # fmt: skip
-def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(inner, change, said, unchecked):
+def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
+    inner, change, said, unchecked
+):
     tx = nowcast.periodic(inner, LINEAR, every=1, min_drift=None)
     state, params = tx.init(start()), change(start())
     with pytest.raises(nowcast.UserError, match=said):

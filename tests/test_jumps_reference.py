@@ -1,4 +1,6 @@
-"""Random combinations of options against the rules written down once more, in plain NumPy, in double precision."""
+"""Random combinations of options against the rules written down once more, in plain NumPy, in
+double precision.
+"""
 
 import random
 
@@ -54,12 +56,18 @@ class ByHand:
             if self.since == self.after:
                 if self.pending and self.higher(x, self.kept[0]):
                     x, trace = self.kept
-                    self.accepted, self.refused, self.row = self.accepted - 1, self.refused + 1, self.row + 1
+                    self.accepted, self.refused, self.row = (
+                        self.accepted - 1,
+                        self.refused + 1,
+                        self.row + 1,
+                    )
                 elif self.pending:
                     self.row = 0
                 self.kept, self.since = None, 0
             return x, trace
-        if self.since < given["every"] or (given["stop_after"] is not None and step > given["stop_after"]):
+        if self.since < given["every"] or (
+            given["stop_after"] is not None and step > given["stop_after"]
+        ):
             return x, trace
         self.since = 0
         self.window.append(x)
@@ -69,25 +77,33 @@ class ByHand:
 
     def jump(self, x, trace):
         given, times = self.given, np.arange(self.given["size"])
-        horizon = [8, 5, 3, 1][min(self.jumps, 3)] if callable(given["horizon"]) else given["horizon"]
+        horizon = (
+            [8, 5, 3, 1][min(self.jumps, 3)] if callable(given["horizon"]) else given["horizon"]
+        )
         slope, start = np.polyfit(times, np.stack(self.window).reshape(given["size"], -1), 1)
         move = given["damping"] * ((start + slope * (times[-1] + horizon)).reshape(x.shape) - x)
         steps = np.diff(np.stack(self.window).reshape(given["size"], -1), axis=0)
         begun, self.window, self.jumps = self.window[0], [], self.jumps + 1
         moves, passes = True, True
         if given["min_drift"] is not None:
-            cosines = np.corrcoef(np.concatenate([steps, -steps], axis=1))  # of lines through the origin
+            cosines = np.corrcoef(
+                np.concatenate([steps, -steps], axis=1)
+            )  # of lines through the origin
             moves = np.mean(cosines[np.triu_indices(len(steps), 2)]) >= given["min_drift"]
         if self.dampings:
             best = (
-                min(self.dampings, key=lambda d: loss(x + d * move, np)) if len(self.dampings) > 1 else self.dampings[0]
+                min(self.dampings, key=lambda d: loss(x + d * move, np))
+                if len(self.dampings) > 1
+                else self.dampings[0]
             )
             pass_at_once = [d for d in self.dampings if not self.higher(x + d * move, x)]
             if self.longest:
                 most = max(loss(begun, np), loss(x, np))
                 pass_at_once = [d for d in pass_at_once if loss(x + d * move, np) <= most]
                 best = max(pass_at_once, key=abs, default=None)
-            passes = bool(pass_at_once) if self.longest else bool(self.after) or best in pass_at_once
+            passes = (
+                bool(pass_at_once) if self.longest else bool(self.after) or best in pass_at_once
+            )
             move = (best or 0) * move
             passes = passes and not (self.give_up and self.row >= self.give_up)
         hurts, passes = moves and not passes, moves and passes
@@ -106,16 +122,23 @@ def drawn(seed):
     guard = None
     if draw.random() < 0.7:
         guard = nowcast.Guard(
-            tolerance=draw.choice([0.0, 0.02, 0.3]), dampings=draw.choice([(1.0,), (0.25, 0.5, 1.0), (-0.5, 1.0)]),
-            after=draw.choice([0, 0, 1, 4]), give_up=draw.choice([None, None, 1, 2]), longest=draw.random() < 0.4,
-        )  # fmt: skip
+            tolerance=draw.choice([0.0, 0.02, 0.3]),
+            dampings=draw.choice([(1.0,), (0.25, 0.5, 1.0), (-0.5, 1.0)]),
+            after=draw.choice([0, 0, 1, 4]),
+            give_up=draw.choice([None, None, 1, 2]),
+            longest=draw.random() < 0.4,
+        )
     size = draw.choice([2, 3, 5, 5])
     return {
-        "every": draw.choice([1, 2, 3]), "size": size, "guard": guard,
-        "horizon": draw.choice([1, 4, nowcast.decaying_horizon(4, first=8)]), "damping": draw.choice([1.0, 0.6, -0.3]),
-        "start_after": draw.choice([0, 0, 5]), "stop_after": draw.choice([None, None, 33]),
+        "every": draw.choice([1, 2, 3]),
+        "size": size,
+        "guard": guard,
+        "horizon": draw.choice([1, 4, nowcast.decaying_horizon(4, first=8)]),
+        "damping": draw.choice([1.0, 0.6, -0.3]),
+        "start_after": draw.choice([0, 0, 5]),
+        "stop_after": draw.choice([None, None, 33]),
         "min_drift": draw.choice([None, 0.0, 0.5]) if size > 3 else None,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -131,7 +154,9 @@ def test_a_run_is_what_the_rules_say(seed):
         def step(carry, _=None):
             params, state = carry
             value_fn = lambda p: loss(p["kernel"], jnp)  # noqa: E731
-            updates, state = tx.update({"kernel": gradient(params["kernel"], jnp)}, state, params, value_fn=value_fn)
+            updates, state = tx.update(
+                {"kernel": gradient(params["kernel"], jnp)}, state, params, value_fn=value_fn
+            )
             params = optax.apply_updates(params, updates)
             return (params, state), (params["kernel"], state.accepted, state.refused)
 
@@ -139,11 +164,20 @@ def test_a_run_is_what_the_rules_say(seed):
         params = {"kernel": jnp.asarray(begin)}
         state = jax.vmap(tx.init, out_axes=nowcast.POPULATION)(params)
         together = jax.vmap(step, in_axes=(axes,), out_axes=(axes, 0))
-        _, path = jax.jit(lambda carry: jax.lax.scan(lambda c, _: together(c), carry, length=STEPS))((params, state))
+        _, path = jax.jit(
+            lambda carry: jax.lax.scan(lambda c, _: together(c), carry, length=STEPS)
+        )((params, state))
     for member, by_hand in enumerate(expected):
         for number, (x, accepted, refused) in enumerate(by_hand):
-            assert (int(path[1][number, member]), int(path[2][number, member])) == (accepted, refused), (number, given)
+            assert (int(path[1][number, member]), int(path[2][number, member])) == (
+                accepted,
+                refused,
+            ), (number, given)
             np.testing.assert_allclose(
-                path[0][number, member], x, rtol=1e-4, atol=1e-3, err_msg=f"step {number + 1}: {given}"
+                path[0][number, member],
+                x,
+                rtol=1e-4,
+                atol=1e-3,
+                err_msg=f"step {number + 1}: {given}",
             )
     assert expected[0][-1][1] + expected[0][-1][2] > 0

@@ -32,8 +32,12 @@ def data():
 
 
 def network():
-    model = keras.Sequential([L.Input((64,)), L.Dense(8, "relu"), L.BatchNormalization(), L.Dense(10)])
-    model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model = keras.Sequential(
+        [L.Input((64,)), L.Dense(8, "relu"), L.BatchNormalization(), L.Dense(10)]
+    )
+    model.compile(
+        keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     return model
 
 
@@ -54,26 +58,41 @@ class Recorder(keras.callbacks.Callback):
 
 
 def values(model):
-    return {name: np.array(v.value) for name, v in zip(label_ops(model), model.trainable_variables, strict=True)}
+    return {
+        name: np.array(v.value)
+        for name, v in zip(label_ops(model), model.trainable_variables, strict=True)
+    }
 
 
 def fit(model, data, *callbacks, epochs, **more):
     """Without shuffling: one fit or two, the batches are the same."""
-    model.fit(*data, batch_size=64, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks), **more)
+    model.fit(
+        *data,
+        batch_size=64,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+        **more,
+    )
     return values(model)
 
 
 def forecast(forecaster, snapshots, model):
     window = {name: np.stack([snapshot[name] for snapshot in snapshots]) for name in snapshots[0]}
     there = nowcast.forecast(forecaster, window, labels=label_ops(model))
-    still = {name: np.ptp(values, axis=0) == 0 for name, values in window.items()}  # those of pixels that are never lit
+    still = {
+        name: np.ptp(values, axis=0) == 0 for name, values in window.items()
+    }  # those of pixels that are never lit
     return {name: np.where(still[name], window[name][-1], there[name]) for name in window}
 
 
 def same(got, wanted, **tolerance):
     assert got.keys() == wanted.keys()
     for name in wanted:
-        np.testing.assert_allclose(got[name], wanted[name], **(tolerance or {"rtol": 0, "atol": 0}), err_msg=name)
+        np.testing.assert_allclose(
+            got[name], wanted[name], **(tolerance or {"rtol": 0, "atol": 0}), err_msg=name
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +105,21 @@ class Ruinous(nowcast.Forecaster):
 
 @pytest.mark.parametrize(
     ("forecaster", "options"),
-    [(nowcast.load("linear"), {}), (nowcast.load("linear"), {"every": 2}), (constant_wnn(0.3), {"every": 2})],
+    [
+        (nowcast.load("linear"), {}),
+        (nowcast.load("linear"), {"every": 2}),
+        (constant_wnn(0.3), {"every": 2}),
+    ],
     ids=["linear, epochs", "linear, batches", "wnn, batches"],
 )
 def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, options):
     model, recorder = network(), Recorder(by_batch=bool(options))
     callback = WeightNowcasting(forecaster, **options)
     if options:
-        data = (np.concatenate([data[0]] * 3)[:640], np.concatenate([data[1]] * 3)[:640])  # one epoch of ten batches
+        data = (
+            np.concatenate([data[0]] * 3)[:640],
+            np.concatenate([data[1]] * 3)[:640],
+        )  # one epoch of ten batches
     got = fit(model, data, recorder, callback, epochs=1 if options else 5)
     wanted = forecast(forecaster, recorder.snapshots, model)
     assert len(recorder.snapshots) == 5
@@ -104,11 +130,17 @@ def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, o
 
 
 def test_the_jump_lasts_and_one_follows_each_full_window(data):
-    model, recorder, callback = network(), Recorder(), WeightNowcasting(nowcast.load("linear"), start_after=1)
+    model, recorder, callback = (
+        network(),
+        Recorder(),
+        WeightNowcasting(nowcast.load("linear"), start_after=1),
+    )
     fit(model, data, recorder, callback, epochs=7)
     landed = forecast(nowcast.load("linear"), recorder.snapshots[1:6], model)
     after = recorder.snapshots[6]
-    for name in landed:  # four batches of Adam at 3e-3 go no further than this from where the jump ended
+    for (
+        name
+    ) in landed:  # four batches of Adam at 3e-3 go no further than this from where the jump ended
         assert np.abs(after[name] - landed[name]).max() < 0.02, name
     fit(model, data, callback, epochs=4)
     assert (callback.accepted, int(callback.state.clock.filled)) == (2, 0)
@@ -133,7 +165,9 @@ def test_a_run_that_does_not_drift_keeps_still_unless_told_otherwise(data):
 
 def test_every_layer_kind_has_its_operation():
     shared = L.Dense(8, name="shared")
-    inner = keras.Sequential([L.Dense(8, name="dense"), L.BatchNormalization(), shared], name="inner")
+    inner = keras.Sequential(
+        [L.Dense(8, name="dense"), L.BatchNormalization(), shared], name="inner"
+    )
     image, words = L.Input((8, 8, 2)), L.Input((6,))
     x = L.Conv2D(4, 3, padding="same", name="conv")(image)
     x = L.Conv2DTranspose(4, 3, padding="same", name="transpose")(x)
@@ -142,7 +176,9 @@ def test_every_layer_kind_has_its_operation():
     x = L.SeparableConv2D(4, 3, padding="same", name="sep")(L.PReLU(name="prelu")(x))
     x = L.RMSNormalization(name="rms")(L.Flatten()(x))
     w = L.Embedding(10, 8, name="embedding")(words)
-    w = L.TimeDistributed(inner, name="each")(L.Bidirectional(L.LSTM(4, return_sequences=True), name="both")(w))
+    w = L.TimeDistributed(inner, name="each")(
+        L.Bidirectional(L.LSTM(4, return_sequences=True), name="both")(w)
+    )
     w = L.MultiHeadAttention(2, 4, name="attention")(w, w)
     w = shared(L.GRU(8, name="gru")(L.Conv1D(8, 3, name="conv1d")(w)))
     model = keras.Model([image, words], [x, w])
@@ -150,7 +186,11 @@ def test_every_layer_kind_has_its_operation():
     assert len(labels) == len(model.trainable_variables)
 
     def of(name, leaf):
-        found = {op for path, op in labels.items() if re.search(rf"(^|/){name}/(.*/)?{leaf}(~\d)?$", path)}
+        found = {
+            op
+            for path, op in labels.items()
+            if re.search(rf"(^|/){name}/(.*/)?{leaf}(~\d)?$", path)
+        }
         assert len(found) == 1, (name, leaf, labels)
         return found.pop()
 
@@ -158,7 +198,10 @@ def test_every_layer_kind_has_its_operation():
         assert (of(name, "kernel"), of(name, "bias")) == ("conv", "bias")
     for name in ("dw", "grouped"):
         assert (of(name, "kernel"), of(name, "bias")) == ("depthwise_conv", "bias")
-    assert (of("sep", "depthwise_kernel"), of("sep", "pointwise_kernel")) == ("depthwise_conv", "conv")
+    assert (of("sep", "depthwise_kernel"), of("sep", "pointwise_kernel")) == (
+        "depthwise_conv",
+        "conv",
+    )
     for name in ("inner/dense", "shared", "both", "gru", "attention"):
         assert (of(name, "kernel"), of(name, "bias")) == ("fc", "bias")
     assert of("both", "recurrent_kernel") == "fc"
@@ -183,12 +226,23 @@ def test_variables_of_one_name_are_kept_apart():
 
     model = Two()
     model(np.zeros((1, 4)))
-    named = {name: variable.shape for name, variable in zip(label_ops(model), model.trainable_variables, strict=True)}
-    assert named == {"gain": (), "same/kernel": (4, 3), "same/bias": (3,), "same/kernel~2": (3, 2), "same/bias~2": (2,)}
+    named = {
+        name: variable.shape
+        for name, variable in zip(label_ops(model), model.trainable_variables, strict=True)
+    }
+    assert named == {
+        "gain": (),
+        "same/kernel": (4, 3),
+        "same/bias": (3,),
+        "same/kernel~2": (3, 2),
+        "same/bias~2": (2,),
+    }
     assert list(label_ops(model).values()) == ["other", "fc", "bias", "fc", "bias"]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, in model.save
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # Keras's own, in model.save
 @pytest.mark.parametrize("every", [None, 3], ids=["epochs", "batches"])
 def test_a_second_fit_and_a_restart_in_the_middle_of_a_window_go_on(data, tmp_path, every):
     def callback():
@@ -256,7 +310,9 @@ def test_the_guard_sees_the_loss_that_evaluate_sees(data, monkeypatch):
             L.Dense(10),
         ]
     )
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     callback = WeightNowcasting(Ruinous(), guard=nowcast.Guard(), guard_data=(x, y, weights))
     fit(model, data, callback, epochs=1)
     loss, _ = model.evaluate(x, y, sample_weight=weights, batch_size=len(x), verbose=0)
@@ -264,7 +320,9 @@ def test_the_guard_sees_the_loss_that_evaluate_sees(data, monkeypatch):
 
 
 def test_the_model_is_compiled_for_once(data, monkeypatch):
-    """Fits in a loop do not compile anew each time; a new compile() does, for the guard's loss may be another."""
+    """Fits in a loop do not compile anew each time; a new compile() does, for the guard's loss may
+    be another.
+    """
     made = []
     compiled = integration._compiled
     monkeypatch.setattr(integration, "_compiled", lambda *given: made.append(1) or compiled(*given))
@@ -341,7 +399,11 @@ def test_the_example_of_the_page_runs(capsys):
 @pytest.mark.parametrize("together", [1, 2, 4, 8])
 def test_batches_are_counted_whatever_the_steps_of_an_execution(data, together):
     model = network()
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=together)
+    model.compile(
+        "sgd",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=together,
+    )
     callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None)
     model.fit(
         *data, batch_size=16, epochs=5, verbose=0, callbacks=[callback]
@@ -368,7 +430,10 @@ def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
     second.state = first.state
     fit(model, data, second, epochs=10)  # 40 batches: a snapshot at once, then each 4
     assert (second.accepted, second.refused, int(second.state.clock.filled)) == (2, 0, 0)
-    model, first = network(), WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None, stop_after=6)
+    model, first = (
+        network(),
+        WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None, stop_after=6),
+    )
     fit(model, data, first, epochs=5)  # 20 batches
     assert (first.accepted, int(first.state.clock.total)) == (1, 20)
     second = WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None, stop_after=26)
@@ -379,7 +444,10 @@ def test_a_state_of_a_larger_every_or_an_earlier_stop_after_goes_on(data):
 
 def test_a_state_that_jumped_past_stop_after_is_refused(data):
     """A later ``stop_after`` goes on, and the one that it was made with."""
-    made, linear = WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None), nowcast.load("linear")
+    made, linear = (
+        WeightNowcasting(nowcast.load("linear"), every=1, min_drift=None),
+        nowcast.load("linear"),
+    )
     model = network()
     fit(model, data, made, epochs=3)
     total = int(made.state.clock.total)
@@ -401,7 +469,9 @@ def test_a_state_that_jumped_past_stop_after_is_refused(data):
 
 def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
     model = network()
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8)
+    model.compile(
+        "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8
+    )
     callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None, stop_after=40)
     model.fit(
         *data, batch_size=16, epochs=10, verbose=0, callbacks=[callback]
@@ -418,7 +488,8 @@ def test_a_model_of_which_nothing_trains_is_refused(data, frozen):
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     callback = WeightNowcasting(nowcast.load("linear"))
     with pytest.raises(
-        nowcast.UserError, match=r"no weight of this model is trainable.* set trainable=True on a layer"
+        nowcast.UserError,
+        match=r"no weight of this model is trainable.* set trainable=True on a layer",
     ) as caught:
         fit(model, data, callback, epochs=6)
     assert "\n" not in str(caught.value)
@@ -430,7 +501,11 @@ def test_refusals_name_options_that_the_callback_has(data):
     model = keras.Sequential([L.Input((64,)), L.LayerNormalization()])
     model.compile("adam", "mse")
     cases = [
-        (constant_wnn(0.3), {}, "with this wnn: 'layer_normalization/.*' is 'norm'; pass another forecaster"),
+        (
+            constant_wnn(0.3),
+            {},
+            "with this wnn: 'layer_normalization/.*' is 'norm'; pass another forecaster",
+        ),
         (
             nowcast.load("linear"),
             {"operations": ("conv",)},
@@ -443,32 +518,51 @@ def test_refusals_name_options_that_the_callback_has(data):
         assert "labels" not in str(caught.value)
     for option, near in {"labels": "", "moments": "", "evry": ", and every is near"}.items():
         with pytest.raises(
-            nowcast.UserError, match=f"{option}: the Keras callback has no such option{near}; it has guard_data, "
+            nowcast.UserError,
+            match=f"{option}: the Keras callback has no such option{near}; it has guard_data, ",
         ) as caught:
             WeightNowcasting(nowcast.load("linear"), **{option: None})
         named = str(caught.value).rpartition("it has ")[2].split(", ")
         assert set(named) - {"forecaster", "every", "guard", "guard_data"} == {
-            "operations", "horizon", "damping", "start_after", "stop_after", "history_dtype", "min_drift",
-        }  # fmt: skip
+            "operations",
+            "horizon",
+            "damping",
+            "start_after",
+            "stop_after",
+            "history_dtype",
+            "min_drift",
+        }
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x, y: (x[:, :10], y), "guard_data does not fit the model: .*incompatible with the layer.*64"),
+        (
+            lambda x, y: (x[:, :10], y),
+            "guard_data does not fit the model: .*incompatible with the layer.*64",
+        ),
         (lambda x, y: (x[:, None], y), "guard_data does not fit the model: .*incompatible"),
         (lambda x, y: (x, np.eye(3)[y % 3]), "guard_data does not fit the model: .*same shape"),
-        (lambda x, y: (x, y.astype(str)), "guard_data: y holds text, such as '0', and must hold numbers"),
+        (
+            lambda x, y: (x, y.astype(str)),
+            "guard_data: y holds text, such as '0', and must hold numbers",
+        ),
         (lambda x, y: (x, y.astype(str).astype(object)), "guard_data: y holds text, such as '0'"),
         (lambda x, y: (x.astype("datetime64[s]"), y), "guard_data: x holds datetime64"),
         (lambda x, y: (x, np.array([None] * len(y))), "guard_data: y holds object, such as None"),
-        (lambda x, y: (x, y[:10]), "guard_data needs as many examples in each part, one at least: x has 256, y has 10"),
+        (
+            lambda x, y: (x, y[:10]),
+            "guard_data needs as many examples in each part, one at least: x has 256, y has 10",
+        ),
         (lambda x, y: (x[:0], y[:0]), "guard_data needs .*: x has 0"),
         (lambda x, y: (x, y, np.ones(3)), "sample_weight has 3"),
         (lambda x, y: {"x": x, "y": y}, "guard_data must be .* and is a dict"),
         (lambda x, y: (np.where(x > 0.9, np.nan, x), y), "guard_data: x holds NaN or infinity"),
         (lambda x, y: (x, np.where(y == 3, np.inf, y)), "guard_data: y holds NaN or infinity"),
-        (lambda x, y: (x, np.where(y == 3, 10, y)), "guard_data: y holds 10, and the classes of this model are 0 to 9"),
+        (
+            lambda x, y: (x, np.where(y == 3, 10, y)),
+            "guard_data: y holds 10, and the classes of this model are 0 to 9",
+        ),
         (lambda x, y: (x, np.where(y == 3, -1, y)), "guard_data: y holds -1, and the classes"),
         (lambda x, y: (x, y + 0.5), "guard_data: y holds 0.5, and the classes"),
     ],
@@ -491,7 +585,9 @@ def test_refusals_name_options_that_the_callback_has(data):
         "label between",
     ],
 )
-def test_guard_data_that_the_model_cannot_take_is_refused_before_the_first_batch(data, change, said, unchecked):
+def test_guard_data_that_the_model_cannot_take_is_refused_before_the_first_batch(
+    data, change, said, unchecked
+):
     class Count(keras.callbacks.Callback):
         batches = 0
 
@@ -500,6 +596,12 @@ def test_guard_data_that_the_model_cannot_take_is_refused_before_the_first_batch
 
     count, model = Count(), network()
     with pytest.raises(nowcast.UserError, match=said) as caught:
-        fit(model, data, count, WeightNowcasting(Ruinous(), guard=nowcast.Guard(), guard_data=change(*data)), epochs=1)
+        fit(
+            model,
+            data,
+            count,
+            WeightNowcasting(Ruinous(), guard=nowcast.Guard(), guard_data=change(*data)),
+            epochs=1,
+        )
     assert "\n" not in str(caught.value)
     assert count.batches == 0

@@ -25,7 +25,9 @@ def network(rate=1e-4, optimizer=keras.optimizers.Adam):
 
 
 class Recorder(keras.callbacks.Callback):
-    """All weights and the loss after every so many batches, and the rates that batches were taken at."""
+    """All weights and the loss after every so many batches, and the rates that batches were taken
+    at.
+    """
 
     def __init__(self, every):
         super().__init__()
@@ -43,7 +45,9 @@ class Recorder(keras.callbacks.Callback):
 
 
 def fit(model, data, *callbacks, epochs=10):
-    model.fit(*data, batch_size=64, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+    model.fit(
+        *data, batch_size=64, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks)
+    )
 
 
 def by_hand(snapshots, losses, target=0.02):
@@ -82,7 +86,9 @@ def test_a_second_fit_goes_on_and_another_model_begins_anew(data):
     fit(network(), data, whole, epochs=4)
     assert whole.multiplier == pytest.approx(half, rel=1e-5)
     other = keras.Sequential([L.Input((64,)), L.Dense(10)])
-    other.compile(keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    other.compile(
+        keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     fit(other, data, begun := Recorder(5), callback, epochs=1)
     assert begun.rates[0] == 0.5
 
@@ -92,7 +98,9 @@ def test_a_schedule_is_set_at_each_look_and_the_memory_of_the_optimizer_says_whe
     recorder = Recorder(20)
     callback = AutoRate(schedule=schedule, stop_after=1)
     fit(network(0.1), data, recorder, callback, epochs=5)
-    np.testing.assert_allclose(recorder.rates[::20], [float(schedule(step)) for step in (0, 20)], rtol=1e-5)
+    np.testing.assert_allclose(
+        recorder.rates[::20], [float(schedule(step)) for step in (0, 20)], rtol=1e-5
+    )
     assert recorder.rates[19] == recorder.rates[0]  # β₁ = 0.9
     assert callback.multiplier == 1
 
@@ -103,5 +111,7 @@ def test_wrong_options_are_refused_in_a_line(data):
     with pytest.raises(nowcast.UserError, match=r"every=0"):
         AutoRate(every=0)
     scheduled = network(keras.optimizers.schedules.CosineDecay(1e-3, 100))
-    with pytest.raises(nowcast.UserError, match=r"compile it with a number, and give AutoRate\(schedule=…\)"):
+    with pytest.raises(
+        nowcast.UserError, match=r"compile it with a number, and give AutoRate\(schedule=…\)"
+    ):
         fit(scheduled, data, AutoRate())

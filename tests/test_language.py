@@ -1,4 +1,6 @@
-"""The language task: its model against NumPy, its batches against the text, its tokens back and forth."""
+"""The language task: its model against NumPy, its batches against the text, its tokens back and
+forth.
+"""
 
 import dataclasses
 import json
@@ -35,7 +37,9 @@ def made(batch_size=3, poem=POEM, **sizes):
     cut = len(poem) * 3 // 4
     splits = {"train": poem[:cut], "validation": poem[cut:], "test": poem[: len(poem) // 4]}
     return Language(
-        tokens.encode(text.Texts("poem", splits, False), "characters"), batch_size=batch_size, **(SIZES | sizes)
+        tokens.encode(text.Texts("poem", splits, False), "characters"),
+        batch_size=batch_size,
+        **(SIZES | sizes),
     )
 
 
@@ -55,7 +59,9 @@ def test_attention_is_that_of_numpy():
     for head in (slice(0, 4), slice(4, 8)):
         rows = []
         for place in range(5):
-            weights = np.exp(query[place, head] @ key[: place + 1, head].T / 2)  # the root of 4, a head's width
+            weights = np.exp(
+                query[place, head] @ key[: place + 1, head].T / 2
+            )  # the root of 4, a head's width
             rows.append(weights / weights.sum() @ value[: place + 1, head])
         together.append(rows)
     expected = np.concatenate(together, axis=1) @ np.asarray(layer.out.kernel[...])
@@ -75,9 +81,13 @@ def count(module):
 
 def test_the_parameters_are_those_of_the_formula_and_gpt_2_small_has_its_own():
     layers, width, context = SIZES["layers"], SIZES["width"], SIZES["context"]
-    assert count(net()) == (11 + context) * width + layers * (12 * width**2 + 13 * width) + 2 * width
+    assert (
+        count(net()) == (11 + context) * width + layers * (12 * width**2 + 13 * width) + 2 * width
+    )
     sizes = {"layers": 12, "heads": 12, "width": 768, "context": 1024}
-    assert count(nnx.eval_shape(lambda: GPT(50_257, **sizes, rngs=nnx.Rngs(0)))) == 124_439_808  # Hugging Face's count
+    assert (
+        count(nnx.eval_shape(lambda: GPT(50_257, **sizes, rngs=nnx.Rngs(0)))) == 124_439_808
+    )  # Hugging Face's count
 
 
 def test_every_leaf_has_an_operation_by_its_module_and_by_its_name():
@@ -106,7 +116,9 @@ def test_a_split_is_evaluated_whole_whatever_is_evaluated_at_once(monkeypatch):
     task = made()
     params, extra = task.init(0)
     whole = task.evaluate(params, extra, "validation")["loss"]
-    batch = task.batch(task._data["validation"], np.arange((len(task._data["validation"]) - 1) // 6) * 6)
+    batch = task.batch(
+        task._data["validation"], np.arange((len(task._data["validation"]) - 1) // 6) * 6
+    )
     assert whole == pytest.approx(float(task.loss(params, extra, batch)[0]), rel=1e-5)
     monkeypatch.setattr("collect.tasks.language.EVALUATED", 24)
     assert task.evaluate(params, extra, "validation")["loss"] == pytest.approx(whole, rel=1e-5)
@@ -121,21 +133,29 @@ def test_a_pass_reads_tokens_once_and_batches_follow_from_seed_and_epoch():
     assert np.all(np.diff(begins) % 6 == 0)
     assert len(set(begins.tolist())) == len(begins)
     assert begins[-1] + 6 < len(task.arrays)
-    assert len({task.order(3, epoch).min() % 6 for epoch in range(9)}) > 1  # where windows begin differs
+    assert (
+        len({task.order(3, epoch).min() % 6 for epoch in range(9)}) > 1
+    )  # where windows begin differs
     assert not np.array_equal(order, task.order(4, 2))
     windows = task.batch(task.arrays, jnp.asarray(order[0]))
-    np.testing.assert_array_equal(windows[1], np.asarray(task.arrays)[order[0, 1] : order[0, 1] + 7])
+    np.testing.assert_array_equal(
+        windows[1], np.asarray(task.arrays)[order[0, 1] : order[0, 1] + 7]
+    )
 
 
 def test_steps_are_the_same_however_long_an_epoch_is():
     whole, short = made(batch_size=4), made(batch_size=4, steps_per_epoch=5)
     steps = np.concatenate([whole.order(0, epoch) for epoch in range(5)])
-    np.testing.assert_array_equal(np.concatenate([short.order(0, epoch) for epoch in range(7)]), steps[:35])
+    np.testing.assert_array_equal(
+        np.concatenate([short.order(0, epoch) for epoch in range(7)]), steps[:35]
+    )
 
 
 def test_a_text_of_one_window_trains():
     task = Language(
-        tokens.Tokens("tiny", 3, dict.fromkeys(("train", "test"), np.arange(7) % 3), str), batch_size=1, **SIZES
+        tokens.Tokens("tiny", 3, dict.fromkeys(("train", "test"), np.arange(7) % 3), str),
+        batch_size=1,
+        **SIZES,
     )
     assert (task.steps_per_epoch, task.splits) == (1, ("test",))
     np.testing.assert_array_equal(task.order(0, 0), [[0]])
@@ -149,13 +169,19 @@ def test_dropout_follows_from_the_key_and_only_training_has_it():
     task = made(dropout=0.5)
     params, extra = task.init(0)
     batch = task.batch(task.arrays, jnp.asarray(task.order(0, 0)[0]))
-    one, same, other = (float(task.loss(params, extra, batch, jax.random.key(k))[0]) for k in (0, 0, 1))
+    one, same, other = (
+        float(task.loss(params, extra, batch, jax.random.key(k))[0]) for k in (0, 0, 1)
+    )
     assert one == same != other
-    assert float(task.loss(params, extra, batch)[0]) == pytest.approx(float(made().loss(params, extra, batch)[0]))
+    assert float(task.loss(params, extra, batch)[0]) == pytest.approx(
+        float(made().loss(params, extra, batch)[0])
+    )
 
 
 @pytest.mark.parametrize(("batch_size", "parts"), [(8, 4), (9, 3), (7, 1), (2, 1)])
-def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(monkeypatch, batch_size, parts):
+def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(
+    monkeypatch, batch_size, parts
+):
     monkeypatch.setattr("collect.tasks.language.CACHED", {"cpu": 18})  # three windows of six tokens
     task = made(batch_size)
     assert task.batch_size // task._part == parts
@@ -165,15 +191,21 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(monkeypatc
     def whole(params):
         return jnp.mean(task._errors(params, batch, None))
 
-    found = jax.jit(jax.value_and_grad(lambda params: 2 * task.loss(params, extra, batch)[0]))(params)
+    found = jax.jit(jax.value_and_grad(lambda params: 2 * task.loss(params, extra, batch)[0]))(
+        params
+    )
     value, grads = jax.value_and_grad(whole)(params)
     np.testing.assert_allclose(found[0], 2 * value, rtol=1e-6)
     np.testing.assert_allclose(task.loss(params, extra, batch)[0], value, rtol=1e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-4, atol=1e-6), found[1], grads)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-4, atol=1e-6), found[1], grads
+    )
 
 
 def test_characters_and_bytes_decode_back_and_unknown_ones_are_one_more():
-    texts = text.Texts("words", {"train": "naïve 实 words", "validation": "naïve z", "test": "wz?"}, False)
+    texts = text.Texts(
+        "words", {"train": "naïve 实 words", "validation": "naïve z", "test": "wz?"}, False
+    )
     encoded = tokens.encode(texts, "characters")
     assert encoded.vocabulary == len(set("naïve 实 words")) + 1
     assert encoded.decode(encoded.splits["train"]) == "naïve 实 words"
@@ -189,12 +221,16 @@ def tokenizer(tmp_path):
     from tokenizers import Tokenizer, models, trainers
 
     own = Tokenizer(models.BPE(unk_token="?"))
-    own.train_from_iterator([POEM], trainers.BpeTrainer(vocab_size=40, special_tokens=["?"], show_progress=False))
+    own.train_from_iterator(
+        [POEM], trainers.BpeTrainer(vocab_size=40, special_tokens=["?"], show_progress=False)
+    )
     own.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
 
 
-def test_a_tokenizers_file_gives_fewer_tokens_than_characters_and_is_refused_where_it_does_not_fit(tokenizer):
+def test_a_tokenizers_file_gives_fewer_tokens_than_characters_and_is_refused_where_it_does_not_fit(
+    tokenizer,
+):
     vocabulary = json.loads(tokenizer.read_text())["model"]["vocab"]
     texts = text.Texts("poem", {"train": POEM, "test": POEM}, False)
     encoded = tokens.encode(texts, str(tokenizer))
@@ -204,7 +240,9 @@ def test_a_tokenizers_file_gives_fewer_tokens_than_characters_and_is_refused_whe
     assert "".join(pieces[number] for number in encoded.splits["train"].tolist()) == POEM
     assert encoded.name.startswith("poem-")
     with pytest.raises(UserError, match="does not fit other: it knows 0 % of the characters"):
-        tokens.encode(text.Texts("other", {"train": "实在实在", "test": "实"}, False), str(tokenizer))
+        tokens.encode(
+            text.Texts("other", {"train": "实在实在", "test": "实"}, False), str(tokenizer)
+        )
 
 
 def test_a_tokenizer_without_its_package_says_what_to_install(tokenizer, monkeypatch):
@@ -220,7 +258,11 @@ def test_a_folder_is_read_in_the_order_of_its_paths_and_other_files_are_another_
     (tmp_path / "c.md").write_text("no")
     (tmp_path / ".hidden.txt").write_text("no")
     found = text.load(str(tmp_path))
-    assert found.splits == {"train": "y" * 200 + "\n" + "z" * 159, "validation": "z" * 20, "test": "z" * 20}
+    assert found.splits == {
+        "train": "y" * 200 + "\n" + "z" * 159,
+        "validation": "z" * 20,
+        "test": "z" * 20,
+    }
     assert text.load(str(tmp_path), validation=False).splits.keys() == {"train", "test"}
     one = tokens.encode(found, "bytes").name
     (tmp_path / "a.txt").write_text("x" * 200)
@@ -240,14 +282,18 @@ def test_tiny_shakespeare_has_the_tokens_that_karpathy_counts():
         "train": 1_003_854, "validation": 55_770, "test": 55_770,
     }  # fmt: skip
     assert (
-        count(nnx.eval_shape(lambda: task._build(0))) == (65 + 64) * 64 + 2 * (12 * 64**2 + 13 * 64) + 128
+        count(nnx.eval_shape(lambda: task._build(0)))
+        == (65 + 64) * 64 + 2 * (12 * 64**2 + 13 * 64) + 128
     )  # 65 characters
     assert task.name == "gpt-tiny_shakespeare"
 
 
 @needs_sets
 def test_a_set_without_text_is_refused():
-    with pytest.raises(UserError, match=r"no text; that takes a feature text \(Text\), and it has .*image \(Image\)"):
+    with pytest.raises(
+        UserError,
+        match=r"no text; that takes a feature text \(Text\), and it has .*image \(Image\)",
+    ):
         text.load("mnist", directory=str(SETS))
 
 
@@ -265,4 +311,9 @@ def test_the_files_of_the_group_are_the_tasks_own_defaults(tmp_path):
         "task_config": given,
         "data": {"name": tmp_path.name, "train_size": None},
     }
-    assert build.make(dataclasses.replace(config(data, **given | {"context": 4}), batch_size=2)).steps_per_epoch == 50
+    assert (
+        build.make(
+            dataclasses.replace(config(data, **given | {"context": 4}), batch_size=2)
+        ).steps_per_epoch
+        == 50
+    )

@@ -1,4 +1,6 @@
-"""What parameters may be made of: Python's numbers, shapes alone, modules, any float; and what the refusals say."""
+"""What parameters may be made of: Python's numbers, shapes alone, modules, any float; and what the
+refusals say.
+"""
 
 from functools import partial
 
@@ -16,7 +18,9 @@ import nowcast
 LINEAR = nowcast.load("linear")
 
 
-@pytest.mark.parametrize("options", [{}, {"guard": nowcast.Guard(after=9)}, {"min_drift": None}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"guard": nowcast.Guard(after=9)}, {"min_drift": None}], ids=str
+)
 def test_python_numbers_are_parameters_outside_jit(options):
     tx, params = nowcast.periodic(optax.sgd(1.0), LINEAR, every=1, **options), {"a": 1.0}
     state = tx.init(params)
@@ -71,13 +75,20 @@ def test_explain_of_an_abstract_model_is_that_of_the_model(capsys):
 
 
 @pytest.mark.parametrize(
-    "dtype", [jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.float4_e2m1fn], ids=lambda dtype: jnp.dtype(dtype).name
+    "dtype",
+    [jnp.float8_e4m3fn, jnp.float8_e5m2, jnp.float4_e2m1fn],
+    ids=lambda dtype: jnp.dtype(dtype).name,
 )
 def test_floats_without_promotion_are_refused_by_name(dtype):
-    said = f"'a/kernel' is {jnp.dtype(dtype).name}: weights can be nowcast in float32, bfloat16, float16, float64"
+    said = (
+        f"'a/kernel' is {jnp.dtype(dtype).name}: weights can be nowcast in float32, bfloat16,"
+        " float16, float64"
+    )
     with pytest.raises(nowcast.UserError, match=said):
         nowcast.Jumps(forecaster=LINEAR, every=1).init({"a": {"kernel": jnp.zeros((2, 2), dtype)}})
-    with pytest.raises(nowcast.UserError, match=jnp.dtype(dtype).name + ": forecasts are of float32"):
+    with pytest.raises(
+        nowcast.UserError, match=jnp.dtype(dtype).name + ": forecasts are of float32"
+    ):
         nowcast.forecast(LINEAR, {"kernel": jnp.zeros((5, 2), dtype)})
 
 
@@ -106,7 +117,10 @@ def test_a_whole_equinox_module_is_refused_with_its_own_filter():
 @pytest.mark.parametrize("leaf", ["x", object(), None.__eq__], ids=["text", "object", "function"])
 def test_what_is_no_array_is_refused_by_name(leaf):
     said, params = f"is a {type(leaf).__name__}: pass the arrays alone", {"a": {"b": leaf}}
-    tx, jumps = nowcast.periodic(optax.adam(0.1), LINEAR, every=1), nowcast.Jumps(forecaster=LINEAR, every=1)
+    tx, jumps = (
+        nowcast.periodic(optax.adam(0.1), LINEAR, every=1),
+        nowcast.Jumps(forecaster=LINEAR, every=1),
+    )
     for call in (tx.init, jumps.init, nowcast.explain):
         with pytest.raises(nowcast.UserError, match=f"parameter 'a/b' {said}"):
             call(params)
@@ -117,7 +131,9 @@ def test_what_is_no_array_is_refused_by_name(leaf):
         jumps.step(params, state)
 
 
-@pytest.mark.parametrize("inner", [optax.contrib.prodigy(), optax.contrib.dadapt_adamw()], ids=["prodigy", "dadapt"])
+@pytest.mark.parametrize(
+    "inner", [optax.contrib.prodigy(), optax.contrib.dadapt_adamw()], ids=["prodigy", "dadapt"]
+)
 def test_a_donating_loop_takes_optimizers_that_keep_the_parameters(inner):
     tx, params = nowcast.periodic(inner, LINEAR, every=1), {"kernel": jnp.ones((2, 2))}
     state = tx.init(params)
@@ -153,7 +169,9 @@ def test_an_inner_optimizer_may_take_gradients_of_a_part_of_its_parameters():
         plain = optax.apply_updates(plain, updates)
     assert state.accepted == 1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params.fast, plain)
-    jax.tree.map(np.testing.assert_array_equal, params.slow, start())  # not synchronised yet, so it stands still
+    jax.tree.map(
+        np.testing.assert_array_equal, params.slow, start()
+    )  # not synchronised yet, so it stands still
     with pytest.raises(nowcast.UserError, match="gradient 'fast/conv/kernel' is gone"):
         tx.update({"head": gradients(params.fast)["head"]}, state, params)
 
@@ -175,7 +193,9 @@ def test_an_inner_optimizer_may_take_gradients_of_each_example():
 def test_a_gradient_that_would_only_be_broadcast_is_refused(shape):
     tx = nowcast.periodic(optax.adam(0.1), LINEAR, every=1)
     params = {"kernel": jnp.ones((2, 2))}
-    with pytest.raises(nowcast.UserError, match=r"gradient 'kernel' is float32.* was float32\(2, 2\)"):
+    with pytest.raises(
+        nowcast.UserError, match=r"gradient 'kernel' is float32.* was float32\(2, 2\)"
+    ):
         tx.update({"kernel": jnp.ones(shape)}, tx.init(params), params)
 
 
@@ -208,11 +228,21 @@ def test_with_strict_promotion_of_dtypes(options, dtype):
 
 
 FORECASTERS = [
-    "gram", "introspection", "linear", "quadratic", "damped_linear", "autoregressive", "exponential", "average", "noise",
-]  # fmt: skip
+    "gram",
+    "introspection",
+    "linear",
+    "quadratic",
+    "damped_linear",
+    "autoregressive",
+    "exponential",
+    "average",
+    "noise",
+]
 
 
-@pytest.mark.parametrize("forecaster", [random_wnn(), *map(nowcast.load, FORECASTERS)], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "forecaster", [random_wnn(), *map(nowcast.load, FORECASTERS)], ids=lambda f: f.name
+)
 def test_every_forecaster_takes_strict_promotion(forecaster):
     rng = np.random.default_rng(0)
     history = jnp.asarray(rng.normal(size=(forecaster.window, 4, 3)), jnp.float32)
@@ -232,14 +262,20 @@ def test_jumps_with_labels_have_a_hash():
     assert hash(one) == hash(same)
     assert one == same
     assert one != nowcast.Jumps(forecaster=LINEAR, every=1, labels={"a": "bias"})
-    options = {"operations": ["fc"], "guard": nowcast.Guard(dampings=(0.5, 1.0)), "history_dtype": "bfloat16"}
+    options = {
+        "operations": ["fc"],
+        "guard": nowcast.Guard(dampings=(0.5, 1.0)),
+        "history_dtype": "bfloat16",
+    }
     for forecaster in map(nowcast.load, ["wnn", "gram", "noise", "exponential"]):
         hash(nowcast.Jumps(forecaster=forecaster, every=1, labels=labels, **options))
 
 
 @pytest.mark.parametrize("name", ["float6_e2m3fn", "float4_e2m1fn", "float8_e4m3b11fnuz"])
 def test_a_float_that_no_device_takes_is_refused_by_name(name):
-    with pytest.raises(nowcast.UserError, match=f"parameter 'layer/a' is {name}: weights can be nowcast in float32"):
+    with pytest.raises(
+        nowcast.UserError, match=f"parameter 'layer/a' is {name}: weights can be nowcast in float32"
+    ):
         nowcast.periodic(optax.sgd(0.1), LINEAR, every=1).init(
             {"layer": {"a": np.ones((2, 2), getattr(ml_dtypes, name))}}
         )

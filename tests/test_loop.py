@@ -1,4 +1,6 @@
-"""What the loop asks a task for: keys of losses, gradients of its own, factors on the rates of its leaves."""
+"""What the loop asks a task for: keys of losses, gradients of its own, factors on the rates of its
+leaves.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +64,9 @@ def drawn(seed, step, what):
 def run(task, tx=None, seed=3, rate=0.1, **more):
     """The snapshots after every step."""
     rates = np.full(STEPS, rate, np.float32)
-    snapshots = Loop(task, tx or optimizers.make("sgd", task)).run(seed, rates, record_every=1, **more)
+    snapshots = Loop(task, tx or optimizers.make("sgd", task)).run(
+        seed, rates, record_every=1, **more
+    )
     return [one._replace(state=jax.tree.map(np.array, one.state)) for one in snapshots]
 
 
@@ -71,7 +75,9 @@ def test_the_key_of_a_loss_follows_from_seed_and_step_and_is_not_that_of_the_bat
     assert [one.train_loss for one in run(Dice())[1:]] == pytest.approx(expected)
     assert len(set(expected) | {drawn(3, step, "batch") for step in range(STEPS)}) == 2 * STEPS
     *_, last = run(Dice())
-    assert float(last.state.extra["sum"]) == pytest.approx(sum(drawn(3, step, "batch") for step in range(STEPS)))
+    assert float(last.state.extra["sum"]) == pytest.approx(
+        sum(drawn(3, step, "batch") for step in range(STEPS))
+    )
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -105,10 +111,17 @@ def test_gradients_of_a_task_are_what_the_optimizer_gets_and_rates_multiply_its_
 
 def test_rates_are_inside_of_outer_steps_and_of_jumps():
     task = Parts()
-    *_, last = run(task, outer(optimizers.make("sgd", task), every=STEPS, learning_rate=0.5, momentum=0.0))
+    *_, last = run(
+        task, outer(optimizers.make("sgd", task), every=STEPS, learning_rate=0.5, momentum=0.0)
+    )
     np.testing.assert_allclose(last.state.params["bias"], 1 - 0.5 * 0.1 * 0.5 * STEPS, rtol=1e-6)
     linear = nowcast.forecasters.Linear(window=3, horizon=2)
-    *_, last = run(task, nowcast.periodic(optimizers.make("sgd", task), linear, every=1, min_drift=None, stop_after=3))
+    *_, last = run(
+        task,
+        nowcast.periodic(
+            optimizers.make("sgd", task), linear, every=1, min_drift=None, stop_after=3
+        ),
+    )
     np.testing.assert_allclose(last.state.params["bias"], 1 - 0.1 * 0.5 * (STEPS + 2), rtol=1e-5)
     np.testing.assert_array_equal(last.state.params["kernel"], 2)
 
@@ -132,7 +145,9 @@ def test_a_rate_of_1_changes_nothing_and_the_others_are_factors(name):
 
 @pytest.mark.parametrize("name", ["schedule_free", "mechanize"])
 def test_an_optimizer_that_knows_no_rates_of_leaves_says_so_in_one_line(name):
-    with pytest.raises(UserError, match=rf"optimizer\.name={name}: knows no rates of single leaves") as caught:
+    with pytest.raises(
+        UserError, match=rf"optimizer\.name={name}: knows no rates of single leaves"
+    ) as caught:
         optimizers.make(name, Parts())
     assert "\n" not in str(caught.value)
 
@@ -146,7 +161,9 @@ def test_a_guard_asks_a_task_without_a_loss_for_that_of_its_gradients(unchecked)
 
     assert not hasattr(NoLoss(), "loss")
     linear = nowcast.forecasters.Linear(window=3, horizon=2)
-    tx = nowcast.periodic(optimizers.make("sgd", NoLoss()), linear, every=1, min_drift=None, guard=nowcast.Guard())
+    tx = nowcast.periodic(
+        optimizers.make("sgd", NoLoss()), linear, every=1, min_drift=None, guard=nowcast.Guard()
+    )
     *_, last = run(NoLoss(), tx)
     assert last.state.optimizer.accepted + last.state.optimizer.refused == 2
 
@@ -157,5 +174,7 @@ def test_an_epoch_with_fewer_rows_than_steps_is_refused():
         def order(self, seed, epoch):
             return np.zeros((EACH - (epoch > 0), 1), np.int32)
 
-    with pytest.raises(UserError, match=r"dice: order\(3, 1\) gives 2 rows, and an epoch has steps_per_epoch=3"):
+    with pytest.raises(
+        UserError, match=r"dice: order\(3, 1\) gives 2 rows, and an epoch has steps_per_epoch=3"
+    ):
         run(Short())

@@ -17,15 +17,21 @@ BUSY = "import time\nend = time.perf_counter() + 0.6\nwhile time.perf_counter() 
 
 @pytest.fixture
 def account(tmp_path, monkeypatch):
-    """Writes what the system says of all cores' time, in seconds; and no time of this process or of the wall's passes by itself."""
+    """Writes what the system says of all cores' time, in seconds; and no time of this process or of
+    the wall's passes by itself.
+    """
     monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
     clock = {"wall": 100.0, "own": 0.0}
     monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: clock["wall"]))
     monkeypatch.setattr(machine, "_own", lambda: clock["own"])
 
-    def say(*, user=0.0, nice=0.0, system=0.0, idle=0.0, wait=0.0, irq=0.0, soft=0.0, wall=0.0, own=0.0):
+    def say(
+        *, user=0.0, nice=0.0, system=0.0, idle=0.0, wait=0.0, irq=0.0, soft=0.0, wall=0.0, own=0.0
+    ):
         times = " ".join(str(round(t * TICKS)) for t in (user, nice, system, idle, wait, irq, soft))
-        (tmp_path / "stat").write_text(f"cpu  {times} 77 88 99\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 1 2 3\n")
+        (tmp_path / "stat").write_text(
+            f"cpu  {times} 77 88 99\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 1 2 3\n"
+        )
         clock.update(wall=100.0 + wall, own=own)
 
     return say
@@ -35,7 +41,9 @@ def test_others_took_what_all_cores_worked_without_what_this_process_did(account
     account(user=10, idle=50)
     company = Company()
     account(user=13, nice=1, system=2, irq=0.5, soft=0.5, idle=70, wait=9, wall=4, own=3)
-    assert company.others() == pytest.approx((3 + 1 + 2 + 0.5 + 0.5 - 3) / 4)  # idling and waiting is no work
+    assert company.others() == pytest.approx(
+        (3 + 1 + 2 + 0.5 + 0.5 - 3) / 4
+    )  # idling and waiting is no work
 
 
 def test_others_never_took_less_than_nothing(account):

@@ -31,7 +31,9 @@ def before(tmp_path):
 def test_a_corpus_opens_and_its_arrays_are_what_their_hashes_say(before):
     opened = corpus.open(before / "corpus")
     assert [run.status for run in opened] == ["complete", "complete"]
-    assert opened.hash == json.loads((BEFORE / "bundle" / "card.json").read_text())["corpus"]["hash"]
+    assert (
+        opened.hash == json.loads((BEFORE / "bundle" / "card.json").read_text())["corpus"]["hash"]
+    )
     for run in opened:
         assert run.weights.shape == (13, sum(leaf.size for leaf in run.leaves))
         assert np.isfinite(run.weights[:]).all()
@@ -39,7 +41,9 @@ def test_a_corpus_opens_and_its_arrays_are_what_their_hashes_say(before):
 
 
 def test_a_collection_goes_on(before):
-    config = CollectConfig(str(before / "corpus"), **MLP, data=DataConfig("digits"), batch_size=256, runs=3, epochs=12)
+    config = CollectConfig(
+        str(before / "corpus"), **MLP, data=DataConfig("digits"), batch_size=256, runs=3, epochs=12
+    )
     counts = collect_population(config)
     assert (counts["already"], counts["complete"]) == (2, 1)
 
@@ -57,9 +61,15 @@ def test_a_report_goes_on_and_trains_nothing_again(before, monkeypatch):
     runs = {file: file.read_bytes() for file in (before / "report" / "runs").rglob("seed*")}
     jump = Arm(over="constant", forecaster=str(before / "bundle"))
     config = EvaluateConfig(
-        str(before / "report"), arm={"constant": Arm(), "constant_nowcast": jump}, forecaster=str(before / "bundle"), **MLP,
-        data=DataConfig("digits", train_size=256), seeds=2, epochs=11, tuned=TunedConfig([0.003, 0.01], seeds=2),
-    )  # fmt: skip
+        str(before / "report"),
+        arm={"constant": Arm(), "constant_nowcast": jump},
+        forecaster=str(before / "bundle"),
+        **MLP,
+        data=DataConfig("digits", train_size=256),
+        seeds=2,
+        epochs=11,
+        tuned=TunedConfig([0.003, 0.01], seeds=2),
+    )
     with Stop() as stop:
         results = comparison.evaluate(config, before / "report", stop)
     assert {file: file.read_bytes() for file in (before / "report" / "runs").rglob("seed*")} == runs

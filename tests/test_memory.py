@@ -1,4 +1,6 @@
-"""A command that wants large pages starts anew with them, once, as the same process and with the same arguments."""
+"""A command that wants large pages starts anew with them, once, as the same process and with the
+same arguments.
+"""
 
 import json
 import os
@@ -9,7 +11,10 @@ import pytest
 
 from collect.commands import memory
 
-SAY = "import json, os, sys; print(json.dumps([os.getpid(), os.environ.get('GLIBC_TUNABLES'), sys.argv[1:]]))"
+SAY = (
+    "import json, os, sys; print(json.dumps([os.getpid(), os.environ.get('GLIBC_TUNABLES'),"
+    " sys.argv[1:]]))"
+)
 
 
 @pytest.mark.parametrize("given", [None, "glibc.malloc.check=0", "glibc.malloc.hugetlb=0"])
@@ -30,10 +35,16 @@ memory.large_pages()
         environment.pop("GLIBC_TUNABLES", None)
     root = str(memory.Path(memory.__file__).parent.parent)
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "a=1", "b c"], env=environment, cwd=root, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, "a=1", "b c"],
+        env=environment,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     pid, tunables, arguments = json.loads(process.communicate(timeout=60)[0])
     assert process.returncode == 0
     assert (pid, arguments) == (process.pid, ["a=1", "b c"])
     asked = switch == "always [madvise] never" and given != "glibc.malloc.hugetlb=0"
-    assert tunables == (f"{given}:{memory.SETTING}" if asked and given else memory.SETTING if asked else given)
+    assert tunables == (
+        f"{given}:{memory.SETTING}" if asked and given else memory.SETTING if asked else given
+    )

@@ -55,15 +55,31 @@ KEYS = {
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 TASK = {f"task.{name}" for name in ("_target_", *inspect.signature(Language.configured).parameters)}
 LIBRARY = parameters(
-    nowcast.periodic, nowcast.auto_rate, nowcast.advise, nowcast.Jumps, nowcast.Guard, nowcast.Guard.backtracking, nowcast.forecast, nowcast.decaying_horizon,
-    nowcast.import_published_wnn, nowcast.label_ops, evaluation.compare, nowcast.forecasters.Forecaster, *LEARNED.values(), *SIMPLE.values(),
-)  # fmt: skip
+    nowcast.periodic,
+    nowcast.auto_rate,
+    nowcast.advise,
+    nowcast.Jumps,
+    nowcast.Guard,
+    nowcast.Guard.backtracking,
+    nowcast.forecast,
+    nowcast.decaying_horizon,
+    nowcast.import_published_wnn,
+    nowcast.label_ops,
+    evaluation.compare,
+    nowcast.forecasters.Forecaster,
+    *LEARNED.values(),
+    *SIMPLE.values(),
+)
 
 
 def callback():
     """The arguments of the Keras callback, whose module needs Keras."""
     tree = ast.parse((ROOT / "nowcast" / "integrations" / "keras.py").read_text(encoding="utf-8"))
-    made = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    made = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    ]
     return {argument.arg for node in made for argument in (*node.args.args, *node.args.kwonlyargs)}
 
 
@@ -74,14 +90,19 @@ def messages(file):
         if isinstance(call, ast.Call) and name in ("UserError", "require", "print"):
             for node in (part for argument in call.args for part in ast.walk(argument)):
                 if isinstance(node, ast.JoinedStr):
-                    yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+                    yield "".join(
+                        part.value if isinstance(part, ast.Constant) else "{}"
+                        for part in node.values
+                    )
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield node.value
 
 
 def unknown(folder, known):
     files = [file for file in (ROOT / folder).rglob("*.py") if "bench" not in file.parts]
-    named = {(key, said) for file in files for said in messages(file) for key in NAMED.findall(said)}
+    named = {
+        (key, said) for file in files for said in messages(file) for key in NAMED.findall(said)
+    }
     assert len(named) > 5
     return {(key, said) for key, said in named if key not in known}
 
@@ -89,7 +110,13 @@ def unknown(folder, known):
 @pytest.mark.parametrize("folder", ["collect", "meta_train", "evaluate"])
 def test_a_command_names_keys_that_it_has(folder):
     assert (
-        unknown(folder, KEYS | TASK | parameters(evaluation.compare, collect.record, Recording.snapshot) | OTHERS)
+        unknown(
+            folder,
+            KEYS
+            | TASK
+            | parameters(evaluation.compare, collect.record, Recording.snapshot)
+            | OTHERS,
+        )
         == set()
     )
 
@@ -99,5 +126,16 @@ def test_the_library_names_arguments_that_it_has():
 
 
 def test_what_is_named_elsewhere_is_found():
-    assert {"epochs", "data.dir", "arm", "jump.horizon", "tuned.seeds", "min_drift"} <= KEYS | LIBRARY
-    assert NAMED.findall("epochs={}; give steps=… or data.dir=/x, not --flag=3") == ["epochs", "steps", "data.dir"]
+    assert {
+        "epochs",
+        "data.dir",
+        "arm",
+        "jump.horizon",
+        "tuned.seeds",
+        "min_drift",
+    } <= KEYS | LIBRARY
+    assert NAMED.findall("epochs={}; give steps=… or data.dir=/x, not --flag=3") == [
+        "epochs",
+        "steps",
+        "data.dir",
+    ]

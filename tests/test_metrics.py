@@ -1,4 +1,6 @@
-"""A task that is judged by a reward: higher is better, differences count, there is one split, and no loss anywhere."""
+"""A task that is judged by a reward: higher is better, differences count, there is one split, and
+no loss anywhere.
+"""
 
 import json
 
@@ -31,12 +33,20 @@ ARMS = {
 }
 SEEDS, EPOCHS, CALIBRATION = [0, 1, 2], 12, [8, 9]
 SETTINGS = {
-    "epochs": EPOCHS, "learning_rate": 0.04, "learning_rates": [0.001, 0.05], "warmups": [0.0], "seeds": SEEDS, "calibration_seeds": CALIBRATION, "workers": 1,
-}  # fmt: skip
+    "epochs": EPOCHS,
+    "learning_rate": 0.04,
+    "learning_rates": [0.001, 0.05],
+    "warmups": [0.0],
+    "seeds": SEEDS,
+    "calibration_seeds": CALIBRATION,
+    "workers": 1,
+}
 
 
 class Climb:
-    """A hill with noise; its reward is below 0 everywhere, and what is trained on is another number."""
+    """A hill with noise; its reward is below 0 everywhere, and what is trained on is another
+    number.
+    """
 
     name, steps_per_epoch, arrays = "climb", 4, jnp.zeros(1)
     metrics, splits = (REWARD, EFFORT), ("validation",)
@@ -88,7 +98,9 @@ def test_results_name_the_metrics_and_are_as_the_schema_says(compared):
     for runs in results["curves"].values():
         for one in runs:
             assert one.keys() >= {"reward", "effort"}
-            assert not [key for key in one if key.startswith("test_") or key in ("loss", "not asked for")]
+            assert not [
+                key for key in one if key.startswith("test_") or key in ("loss", "not asked for")
+            ]
     assert json.loads((folder / "results.json").read_text()) == results
 
 
@@ -105,9 +117,13 @@ def test_rate_and_targets_are_of_the_highest_rewards(compared):
     assert results["rates"]["tuned"]["learning_rate"] == 0.05
     finals = results["rates"]["tuned"]["final_reward"]
     assert finals["0.05, warm-up 0"] > finals["0.001, warm-up 0"]
-    runs = [json.loads((folder / f"runs/constant/0.04/seed{seed}.json").read_text())["reward"] for seed in CALIBRATION]
+    runs = [
+        json.loads((folder / f"runs/constant/0.04/seed{seed}.json").read_text())["reward"]
+        for seed in CALIBRATION
+    ]
     expected = {
-        f"{share:g}": np.median([means(one)[round(share * EPOCHS)] for one in runs]) for share in (0.5, 0.75, 0.95)
+        f"{share:g}": np.median([means(one)[round(share * EPOCHS)] for one in runs])
+        for share in (0.5, 0.75, 0.95)
     }
     assert results["targets"]["constant"] == pytest.approx(expected)
     assert expected["0.5"] < expected["0.75"] < expected["0.95"]
@@ -119,12 +135,18 @@ def test_a_target_is_crossed_from_below(compared, rows):
     for name, row in rows.items():
         places = []
         for one in results["curves"][name]:
-            high = [i for i, mean in enumerate(means(one["reward"])) if mean is not None and mean >= target]
+            high = [
+                i
+                for i, mean in enumerate(means(one["reward"]))
+                if mean is not None and mean >= target
+            ]
             places.append(4 * (high[0] if high else EPOCHS))
         against = row["against"]["constant"]["0.75"]
         assert against["steps"]["each"] == places
         base = rows["constant"]["against"]["constant"]["0.75"]["steps"]["each"]
-        assert against["steps"]["speed_up"][0] == pytest.approx(stats.gmean(np.divide(base, places)))
+        assert against["steps"]["speed_up"][0] == pytest.approx(
+            stats.gmean(np.divide(base, places))
+        )
     assert rows["slow"]["against"]["constant"]["0.75"]["reached"] == 0
 
 
@@ -141,7 +163,9 @@ def test_final_rewards_are_compared_by_their_difference(compared, rows):
         best = [max(one["reward"]) for one in curves[name]]
         assert rows[name]["best_reward"] == pytest.approx(np.median(best))
         efforts = [[means(one["effort"])[-1] for one in curves[arm]] for arm in ("constant", name)]
-        assert rows[name]["final_effort_ratio"][0] == pytest.approx(stats.gmean(np.divide(*efforts)))
+        assert rows[name]["final_effort_ratio"][0] == pytest.approx(
+            stats.gmean(np.divide(*efforts))
+        )
     assert rows["slow"]["final_reward_difference"]["difference"][0] < 0
 
 
@@ -154,9 +178,15 @@ def test_the_report_says_it_in_words_tables_and_pictures(compared, rows):
         assert never not in text, never
     [line] = [line for line in results["verdicts"] if line.startswith("slow over constant ")]
     value, low, high = rows["slow"]["final_reward_difference"]["difference"]
-    assert f". Final validation reward, slow − constant: {value:+.1f} [{low:+.1f}, {high:+.1f}]" in line
+    assert (
+        f". Final validation reward, slow − constant: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        in line
+    )
     assert ("it ENDS LOWER" in line) == rows["slow"]["final_reward_difference"]["clear"]
-    assert f"Target: validation reward {results['targets']['constant']['0.75']:.4f}, where constant is" in text
+    assert (
+        f"Target: validation reward {results['targets']['constant']['0.75']:.4f}, where constant is"
+        in text
+    )
     [main, *_] = [table for table in page.tables if "final reward" in table[0]]
     assert main[0][-4:] == ["best reward", "final reward", "arm − base [95 %]", "final effort"]
     assert [row[-2] for row in main[1:2]] == ["0"]
@@ -173,10 +203,15 @@ def test_the_report_says_it_in_words_tables_and_pictures(compared, rows):
 
 def test_the_report_of_several_tasks_takes_differences_too(compared):
     _, results = compared
-    others = [results | {"about": results["about"] | {"content": name}} for name in ("first", "second", "third")]
+    others = [
+        results | {"about": results["about"] | {"content": name}}
+        for name in ("first", "second", "third")
+    ]
     joined = joint.join(others)
     found = next(row for row in joined["arms"] if row["name"] == "slow")["final_reward_difference"]
-    each = next(row for row in results["arms"] if row["name"] == "slow")["final_reward_difference"]["each"]
+    each = next(row for row in results["arms"] if row["name"] == "slow")["final_reward_difference"][
+        "each"
+    ]
     assert found["all"] == pytest.approx(list(mean_over_tasks([each] * 3)))
     assert found["all"][0] == pytest.approx(np.mean(each))
     assert joint.kinds(joined)["final_reward_difference"] == "Final reward, arm − base"
@@ -189,7 +224,9 @@ def test_of_tasks_judged_by_metrics_that_differ_only_steps_and_seconds_are_joine
     own = plan(seeds=3, constant=Arm(), slow=Arm(over="constant", learning_rate=0.002))
     runs = {name: [run([1.0, 0.5, 0.4, 0.3])] * 3 for name in ("constant", "slow")}
     other = told(made_up(own, runs, {"constant": {"0.75": 0.45}}))
-    kept = results | {"arms": [row for row in results["arms"] if row["name"] in ("constant", "slow")]}
+    kept = results | {
+        "arms": [row for row in results["arms"] if row["name"] in ("constant", "slow")]
+    }
     joined = joint.join([kept, other])
     assert joined["metric"] is None
     assert list(joint.kinds(joined)) == ["speed_up", "seconds_speed_up"]
@@ -202,7 +239,13 @@ def rewarded(base, arm, metric=REWARD, **more):
         name: [run([1.0] * len(one), **{metric.name: one}, **more) for one in each]
         for name, each in (("constant", base), ("linear", arm))
     }
-    own = plan(seeds=len(base), metrics=(metric,), splits=("validation",), constant=Arm(), linear=Arm(over="constant", forecaster="linear"))  # fmt: skip
+    own = plan(
+        seeds=len(base),
+        metrics=(metric,),
+        splits=("validation",),
+        constant=Arm(),
+        linear=Arm(over="constant", forecaster="linear"),
+    )
     found = made_up(own, runs, {"constant": {"0.75": -50.0}})
     return *found["arms"], found["verdicts"]
 
@@ -216,9 +259,16 @@ def test_a_reward_that_ends_below_where_it_began_has_not_diverged_and_one_that_i
 
 
 def test_a_higher_end_is_said_to_be_better_and_a_lower_one_shouted():
-    low, high = [[-9.0] * 3 + [-8.0 - i] * 3 for i in range(3)], [[-9.0] * 3 + [-3.0 - i / 2] * 3 for i in range(3)]
-    assert rewarded(low, high)[2][-1].endswith("linear − constant: +5.500 [+5.000, +6.000]: it ends higher.")
-    assert rewarded(high, low)[2][-1].endswith("linear − constant: -5.500 [-6.000, -5.000]: it ENDS LOWER.")
+    low, high = (
+        [[-9.0] * 3 + [-8.0 - i] * 3 for i in range(3)],
+        [[-9.0] * 3 + [-3.0 - i / 2] * 3 for i in range(3)],
+    )
+    assert rewarded(low, high)[2][-1].endswith(
+        "linear − constant: +5.500 [+5.000, +6.000]: it ends higher."
+    )
+    assert rewarded(high, low)[2][-1].endswith(
+        "linear − constant: -5.500 [-6.000, -5.000]: it ENDS LOWER."
+    )
 
 
 def test_a_jump_that_lowers_the_reward_is_a_dip():
@@ -229,7 +279,9 @@ def test_a_jump_that_lowers_the_reward_is_a_dip():
 
 
 def test_a_ratio_of_what_is_better_higher_is_above_1_where_the_arm_is_better():
-    _, row, verdicts = rewarded([[1.0, 2, 2, 2]] * 2, [[1.0, 6, 6, 6]] * 2, Metric("score", "higher", "ratio"))
+    _, row, verdicts = rewarded(
+        [[1.0, 2, 2, 2]] * 2, [[1.0, 6, 6, 6]] * 2, Metric("score", "higher", "ratio")
+    )
     assert row["final_score_ratio"]["each"] == [3, 3]
     assert row["best_score"] == 6
     assert "Final validation score, linear / constant: 3.00" in verdicts[-1]
@@ -247,7 +299,9 @@ def test_a_difference_is_clear_where_a_paired_t_test_says_so(shift):
     rng = np.random.default_rng(1)
     base = 3 * rng.standard_normal(9)
     arm = base + shift + 0.3 * rng.standard_normal(9)
-    assert clear_difference(base.tolist(), arm.tolist()) == (stats.ttest_rel(arm, base).pvalue < 0.05)
+    assert clear_difference(base.tolist(), arm.tolist()) == (
+        stats.ttest_rel(arm, base).pvalue < 0.05
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,7 +311,10 @@ def test_a_difference_is_clear_where_a_paired_t_test_says_so(shift):
         ({"metrics": (REWARD, REWARD)}, "none of them twice"),
         ({"metrics": (Metric("train_loss"),)}, "cannot be called 'train_loss'"),
         ({"metrics": (Metric("my reward"),)}, "cannot be called 'my reward'"),
-        ({"metrics": (Metric("reward", "up"),)}, "'up' and compared by 'ratio'; must be lower or higher"),
+        (
+            {"metrics": (Metric("reward", "up"),)},
+            "'up' and compared by 'ratio'; must be lower or higher",
+        ),
         ({"splits": "validation"}, "splits='validation' must be a sequence"),
         ({"splits": ("test",)}, "climb has a test split alone"),
     ],
@@ -282,4 +339,7 @@ def test_a_metric_that_evaluate_does_not_give_is_named(tmp_path):
 def test_the_method_says_which_split_and_which_way(compared):
     lines = " ".join(words.method(compared[1]))
     assert "consecutive values is at or above it" in lines
-    assert "judged by their reward on the validation split as they go on, the only one that the task has." in lines
+    assert (
+        "judged by their reward on the validation split as they go on, the only one that the task"
+        " has." in lines
+    )

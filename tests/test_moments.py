@@ -14,7 +14,10 @@ import nowcast
 
 @pytest.mark.parametrize(
     "inner",
-    [optax.adam(optax.linear_schedule(0.1, 0.01, 50)), optax.chain(optax.clip(1.0), optax.sgd(0.1, momentum=0.9))],
+    [
+        optax.adam(optax.linear_schedule(0.1, 0.01, 50)),
+        optax.chain(optax.clip(1.0), optax.sgd(0.1, momentum=0.9)),
+    ],
 )
 @pytest.mark.parametrize("moments", ["keep", "reset"])
 def test_moments(inner, moments):
@@ -25,10 +28,14 @@ def test_moments(inner, moments):
     for name in ("mu", "nu", "trace"):
         if get(fresh, name) is None:
             continue
-        assert np.abs(get(before, name)["conv"]["kernel"]).min() > 1e-4  # there is something to reset
+        assert (
+            np.abs(get(before, name)["conv"]["kernel"]).min() > 1e-4
+        )  # there is something to reset
         close(get(state.inner, name), get(fresh if moments == "reset" else before, name))
     if get(fresh, "nu") is not None:
-        assert state.inner[0].count == (0 if moments == "reset" else PERIOD)  # or its bias correction would be wrong
+        assert state.inner[0].count == (
+            0 if moments == "reset" else PERIOD
+        )  # or its bias correction would be wrong
         assert state.inner[1].count == PERIOD  # the schedule goes on
     close(path[:-1], alone(PERIOD - 1, start(), inner)[0])
 
@@ -43,12 +50,24 @@ class Means(NamedTuple):
 OPTIMIZERS = {  # what each resets
     "adam": (lambda: optax.adam(0.1), {"mu", "nu", "count"}),
     "momentum": (lambda: optax.sgd(0.1, momentum=0.9), {"trace"}),
-    "adam, scheduled": (lambda: optax.adam(optax.linear_schedule(0.1, 0.0, 99)), {"mu", "nu", "count"}),
-    "adafactor": (lambda: optax.adafactor(0.1, momentum=0.9), {"v", "v_row", "v_col", "ema", "count"}),
+    "adam, scheduled": (
+        lambda: optax.adam(optax.linear_schedule(0.1, 0.0, 99)),
+        {"mu", "nu", "count"},
+    ),
+    "adafactor": (
+        lambda: optax.adafactor(0.1, momentum=0.9),
+        {"v", "v_row", "v_col", "ema", "count"},
+    ),
     "ademamix": (lambda: optax.contrib.ademamix(0.1), {"m1", "m2", "nu", "count", "count_m2"}),
-    "partition": (lambda: optax.partition({"a": optax.adam(0.1)}, lambda p: jax.tree.map(lambda _: "a", p)), {"mu", "nu", "count"}),
-    "schedule_free": (lambda: optax.contrib.schedule_free_adamw(0.1, warmup_steps=3), {"z", "nu", "count", "weight_sum", "step_count", "max_lr"}),
-}  # fmt: skip
+    "partition": (
+        lambda: optax.partition({"a": optax.adam(0.1)}, lambda p: jax.tree.map(lambda _: "a", p)),
+        {"mu", "nu", "count"},
+    ),
+    "schedule_free": (
+        lambda: optax.contrib.schedule_free_adamw(0.1, warmup_steps=3),
+        {"z", "nu", "count", "weight_sum", "step_count", "max_lr"},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -77,10 +96,15 @@ def test_moments_of_optaxs_optimizers(name):
 
 
 def test_a_schedule_inside_a_part_with_moments_goes_on():
-    inner = optax.MultiSteps(optax.chain(optax.trace(0.0), optax.scale_by_schedule(lambda c: -(1 - 0.01 * c))), 1)
+    inner = optax.MultiSteps(
+        optax.chain(optax.trace(0.0), optax.scale_by_schedule(lambda c: -(1 - 0.01 * c))), 1
+    )
     for moments in ("keep", "reset"):
         tx = nowcast.periodic(
-            inner.gradient_transformation(), nowcast.forecasters.LastValue(window=4), every=1, moments=moments
+            inner.gradient_transformation(),
+            nowcast.forecasters.LastValue(window=4),
+            every=1,
+            moments=moments,
         )
         params, got = {"w": jnp.zeros(2)}, []
         state = tx.init(params)
@@ -92,7 +116,9 @@ def test_a_schedule_inside_a_part_with_moments_goes_on():
 
 
 @pytest.mark.parametrize(
-    "inner", [optax.sgd(0.1), optax.flatten(optax.adam(0.1)), optax.lbfgs()], ids=["sgd", "flatten", "lbfgs"]
+    "inner",
+    [optax.sgd(0.1), optax.flatten(optax.adam(0.1)), optax.lbfgs()],
+    ids=["sgd", "flatten", "lbfgs"],
 )
 def test_moments_that_cannot_be_reset_are_refused(inner):
     with pytest.raises(nowcast.UserError, match=r"moments='reset': .* use 'keep'"):

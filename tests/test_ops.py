@@ -24,7 +24,9 @@ class Everything(nnx.Module):
         self.conv1d = nnx.Conv(3, 8, (3,), rngs=rngs)
         self.grouped = nnx.Conv(8, 8, (3, 3), feature_group_count=2, rngs=rngs)
         self.depthwise = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=rngs)
-        self.grey = nnx.Conv(1, 8, (3, 3), rngs=rngs)  # a depthwise kernel's shape, and no depthwise kernel
+        self.grey = nnx.Conv(
+            1, 8, (3, 3), rngs=rngs
+        )  # a depthwise kernel's shape, and no depthwise kernel
         self.up = nnx.ConvTranspose(8, 4, (3, 3), rngs=rngs)
         self.batch_norm = nnx.BatchNorm(8, rngs=rngs)
         self.layer_norm = nnx.LayerNorm(8, rngs=rngs)
@@ -32,7 +34,9 @@ class Everything(nnx.Module):
         self.embed = nnx.Embed(10, 4, rngs=rngs)
         self.attention = nnx.MultiHeadAttention(num_heads=2, in_features=8, decode=False, rngs=rngs)
         self.recurrent = nnx.OptimizedLSTMCell(4, 4, rngs=rngs)
-        self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs), nnx.Linear(4, 4, use_bias=False, rngs=rngs)])
+        self.layers = nnx.List(
+            [nnx.Linear(4, 4, rngs=rngs), nnx.Linear(4, 4, use_bias=False, rngs=rngs)]
+        )
         self.own = nnx.Param(jnp.zeros((3, 3)))
         self.counter = nnx.Variable(jnp.zeros(()))
 
@@ -56,7 +60,10 @@ def test_labels_by_the_type_of_the_module(model):
         assert labels[name] == norm, name
     assert labels["embed"] == {"embedding": "embedding"}
     assert labels["layers"] == {0: {"kernel": "fc", "bias": "bias"}, 1: {"kernel": "fc"}}
-    assert labels["attention"]["query"] == {"kernel": "fc", "bias": "bias"}  # rank 3, and no convolution
+    assert labels["attention"]["query"] == {
+        "kernel": "fc",
+        "bias": "bias",
+    }  # rank 3, and no convolution
     assert labels["own"] == "other"
     assert "counter" not in labels
 
@@ -64,7 +71,9 @@ def test_labels_by_the_type_of_the_module(model):
 def test_an_lstm_cell_is_made_of_fully_connected_layers(model):
     labels = nowcast.label_ops(model)["recurrent"]
     shapes = jax.tree.map(lambda p: p.ndim, params_of(model)["recurrent"])
-    assert jax.tree.leaves(labels) == [{1: "bias", 2: "fc"}[rank] for rank in jax.tree.leaves(shapes)]
+    assert jax.tree.leaves(labels) == [
+        {1: "bias", 2: "fc"}[rank] for rank in jax.tree.leaves(shapes)
+    ]
     assert set(jax.tree.leaves(labels)) == {"bias", "fc"}
 
 
@@ -75,7 +84,10 @@ def test_labels_have_the_structure_of_the_parameters(model):
 @pytest.mark.parametrize(
     "name",
     # test_architectures.py counts the operations of the deepest ones
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("densenet", "shufflenet_v2"))) for name in MODELS],
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("densenet", "shufflenet_v2")))
+        for name in MODELS
+    ],
 )
 def test_every_architecture_of_ours_is_labelled_without_a_guess(name):
     model = shapes_only(name)
@@ -83,7 +95,9 @@ def test_every_architecture_of_ours_is_labelled_without_a_guess(name):
     assert jax.tree.structure(labels) == jax.tree.structure(params)
     assert "other" not in jax.tree.leaves(labels)
     ranks = {"conv": 4, "depthwise_conv": 4, "fc": 2, "embedding": 2, "bias": 1, "norm": 1}
-    assert jax.tree.leaves(jax.tree.map(lambda p: p.ndim, params)) == [ranks[op] for op in jax.tree.leaves(labels)]
+    assert jax.tree.leaves(jax.tree.map(lambda p: p.ndim, params)) == [
+        ranks[op] for op in jax.tree.leaves(labels)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +176,11 @@ def test_an_nnx_state_of_variables_takes_the_labels_of_its_module(model):
     got = nowcast.forecast(nowcast.load("linear"), history, labels=nowcast.label_ops(model))
     assert jax.tree.structure(got) == jax.tree.structure(state)
     expected = np.polyval(np.polyfit(range(5), [0, 0, 0, 0, 1], 1), 9)
-    jax.tree.map(lambda g, p: np.testing.assert_allclose(g, np.full(p.shape, expected), rtol=1e-4), got, state)
+    jax.tree.map(
+        lambda g, p: np.testing.assert_allclose(g, np.full(p.shape, expected), rtol=1e-4),
+        got,
+        state,
+    )
 
 
 def test_labels_are_matched_by_path_not_by_order():
@@ -209,7 +227,9 @@ def test_linens_own_layers_are_labelled_by_their_names():
         def __call__(self, x):
             cls = self.param("cls", linen.initializers.zeros, (1, 1, 8))
             x = jnp.concatenate([jnp.broadcast_to(cls, (len(x), 1, 8)), x], axis=1)
-            stacked = linen.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+            stacked = linen.scan(
+                Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=3
+            )
             return stacked()(x, None)[0]
 
     params = jax.eval_shape(lambda: Net().init(jax.random.key(0), jnp.ones((1, 4, 8))))["params"]
@@ -219,7 +239,9 @@ def test_linens_own_layers_are_labelled_by_their_names():
         "ScanBlock_0": {
             "Dense_0": with_bias,
             "LayerNorm_0": {"scale": "norm", "bias": "norm"},
-            "MultiHeadDotProductAttention_0": dict.fromkeys(("query", "key", "value", "out"), with_bias),
+            "MultiHeadDotProductAttention_0": dict.fromkeys(
+                ("query", "key", "value", "out"), with_bias
+            ),
         },
     }
 
@@ -231,7 +253,9 @@ def test_lora_and_einsum_are_fully_connected_and_parameters_in_containers_are_ot
             self.with_lora = nnx.LoRALinear(3, 4, lora_rank=2, rngs=rngs)
             self.einsum = nnx.Einsum("nta,hab->nthb", (8, 2, 4), (8, 4), rngs=rngs)
             self.w = nnx.data({"a": nnx.Param(jnp.ones((2, 2)))})
-            self.several = nnx.List([nnx.Param(jnp.ones(2)), nnx.Linear(2, 2, use_bias=False, rngs=rngs)])
+            self.several = nnx.List(
+                [nnx.Param(jnp.ones(2)), nnx.Linear(2, 2, use_bias=False, rngs=rngs)]
+            )
 
     model, lora = Net(nnx.Rngs(0)), {"lora_a": "fc", "lora_b": "fc"}
     labels = nowcast.label_ops(model)
@@ -254,12 +278,24 @@ class Own(nnx.Module):
 
     def __init__(self, rngs):
         shapes = {
-            "cls": (1, 1, 8), "cls_token": (1, 1, 8), "pos_embed": (1, 17, 8), "wte": (50, 8), "wpe": (16, 8), "scale": (8,),
-            "kernel": (8, 8), "filters": (3, 3, 4, 5), "bias": (8,), "qkv": (8, 3, 8), "gain": (8,), "w": (4, 4),
-        }  # fmt: skip
+            "cls": (1, 1, 8),
+            "cls_token": (1, 1, 8),
+            "pos_embed": (1, 17, 8),
+            "wte": (50, 8),
+            "wpe": (16, 8),
+            "scale": (8,),
+            "kernel": (8, 8),
+            "filters": (3, 3, 4, 5),
+            "bias": (8,),
+            "qkv": (8, 3, 8),
+            "gain": (8,),
+            "w": (4, 4),
+        }
         for name, shape in shapes.items():
             setattr(self, name, nnx.Param(jnp.zeros(shape)))
-        self.data = nnx.Param({"q": jnp.zeros((2, 2)), "more": [jnp.zeros(2), {"bias": jnp.zeros(3)}]})
+        self.data = nnx.Param(
+            {"q": jnp.zeros((2, 2)), "more": [jnp.zeros(2), {"bias": jnp.zeros(3)}]}
+        )
         self.einsum = nnx.Einsum("nta,hab->nthb", (8, 2, 4), rngs=rngs)
         self.general = nnx.LinearGeneral(4, (2, 3), rngs=rngs)
 
@@ -267,15 +303,29 @@ class Own(nnx.Module):
 def test_parameters_of_a_module_of_ones_own_go_by_their_names(capsys):
     model = Own(nnx.Rngs(0))
     expected = {
-        "cls": "embedding", "cls_token": "embedding", "pos_embed": "embedding", "wte": "embedding", "wpe": "embedding", "scale": "norm",
-        "kernel": "fc", "filters": "other", "bias": "bias", "qkv": "fc", "gain": "other", "w": "other",
-        "data": {"q": "other", "more": [  "other", {"bias": "bias"}]}, "einsum": {"kernel": "fc"}, "general": {"kernel": "fc", "bias": "bias"},
-    }  # fmt: skip
+        "cls": "embedding",
+        "cls_token": "embedding",
+        "pos_embed": "embedding",
+        "wte": "embedding",
+        "wpe": "embedding",
+        "scale": "norm",
+        "kernel": "fc",
+        "filters": "other",
+        "bias": "bias",
+        "qkv": "fc",
+        "gain": "other",
+        "w": "other",
+        "data": {"q": "other", "more": ["other", {"bias": "bias"}]},
+        "einsum": {"kernel": "fc"},
+        "general": {"kernel": "fc", "bias": "bias"},
+    }
     assert nowcast.label_ops(model) == expected
     assert nowcast.label_ops(nnx.eval_shape(lambda: Own(nnx.Rngs(0)))) == expected
     nowcast.explain(model, nowcast.load("linear"))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if "?" in line.split()[2]] == ["kernel"]  # by its rank alone
+    assert [line.split()[0] for line in lines if "?" in line.split()[2]] == [
+        "kernel"
+    ]  # by its rank alone
     assert "data/more/1/bias" in [line.split()[0] for line in lines]
 
 
@@ -284,7 +334,10 @@ def test_a_dict_in_one_param_jumps_as_others_do():
         def __init__(self):
             self.data = nnx.Param({"q": jnp.zeros(2), "more": [jnp.zeros(2)]})
 
-    tx, state = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1), nnx.state(Net(), nnx.Param)
+    tx, state = (
+        nowcast.Jumps(forecaster=nowcast.load("linear"), every=1),
+        nnx.state(Net(), nnx.Param),
+    )
     tx = replace(tx, labels=nowcast.label_ops(Net()))
     assert tx.labels == {"data": {"q": "other", "more": ["other"]}}
     for params in (state, nnx.to_pure_dict(state)):
@@ -296,7 +349,9 @@ def test_a_state_has_no_types_and_explain_says_so(capsys):
     assert nowcast.label_ops(state)["general"]["kernel"].get_value() == "conv"  # a guess
     nowcast.explain(state)
     out = capsys.readouterr().out
-    assert {line.split()[2] for line in out.splitlines() if line.startswith(("general/kernel", "cls "))} == {
+    assert {
+        line.split()[2] for line in out.splitlines() if line.startswith(("general/kernel", "cls "))
+    } == {
         "conv?",
         "embedding",
     }
@@ -309,7 +364,9 @@ def test_explain_prints_on_any_terminal(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(sys, "stdout", stream)
             nowcast.explain(
-                {"naïve": {"kernel": np.zeros((4, 3))}}, labels={"naïve": {"kernel": "fc"}}, operations=["bias"]
+                {"naïve": {"kernel": np.zeros((4, 3))}},
+                labels={"naïve": {"kernel": "fc"}},
+                operations=["bias"],
             )
             stream.flush()
         assert shown in stream.buffer.getvalue().decode(encoding)
@@ -369,12 +426,22 @@ def test_a_leaf_called_value_keeps_its_name(capsys):
 
 
 def test_explain_marks_what_the_rank_alone_tells(capsys):
-    params = {"Dense_0": {"kernel": np.zeros((4, 3))}, "w": np.zeros((4, 3)), "filters": np.zeros((3, 3, 2, 2))}
-    nowcast.explain(params | {"gain": np.zeros(3), "temperature": np.zeros(())}, nowcast.load("linear"))
+    params = {
+        "Dense_0": {"kernel": np.zeros((4, 3))},
+        "w": np.zeros((4, 3)),
+        "filters": np.zeros((3, 3, 2, 2)),
+    }
+    nowcast.explain(
+        params | {"gain": np.zeros(3), "temperature": np.zeros(())}, nowcast.load("linear")
+    )
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0]: line.split()[2] for line in lines[1:6]} == {
-        "Dense_0/kernel": "fc", "filters": "conv?", "gain": "bias?", "temperature": "other", "w": "fc?",
-    }  # fmt: skip
+        "Dense_0/kernel": "fc",
+        "filters": "conv?",
+        "gain": "bias?",
+        "temperature": "other",
+        "w": "fc?",
+    }
     assert lines[-1] == "? guessed from the number of axes alone: pass labels= where it is wrong"
     labels = {"Dense_0": {"kernel": "fc"}, "w": "fc", "filters": "fc"}
     nowcast.explain(params, nowcast.load("linear"), labels=labels)
@@ -382,7 +449,10 @@ def test_explain_marks_what_the_rank_alone_tells(capsys):
 
 
 def test_nowcast_does_not_import_flax_or_equinox():
-    code = "import sys, nowcast; nowcast.label_ops({'w': 1.0}); sys.exit(bool({'flax', 'equinox'} & set(sys.modules)))"
+    code = (
+        "import sys, nowcast; nowcast.label_ops({'w': 1.0}); sys.exit(bool({'flax', 'equinox'} &"
+        " set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -395,9 +465,15 @@ def test_parameters_in_linens_boxes_go_by_their_names(capsys):
         "LayerNorm_0": {"scale": boxed(4), "bias": boxed(4)},
         "value": {"kernel": boxed(4, 2, 2)},
     }
-    labels = jax.tree.map(lambda box: box.value, nowcast.label_ops(params), is_leaf=lambda node: hasattr(node, "value"))
+    labels = jax.tree.map(
+        lambda box: box.value,
+        nowcast.label_ops(params),
+        is_leaf=lambda node: hasattr(node, "value"),
+    )
     assert labels == {
-        "conv1": {"kernel": "conv", "bias": "bias"}, "LayerNorm_0": {"scale": "norm", "bias": "norm"}, "value": {"kernel": "fc"},
-    }  # fmt: skip
+        "conv1": {"kernel": "conv", "bias": "bias"},
+        "LayerNorm_0": {"scale": "norm", "bias": "norm"},
+        "value": {"kernel": "fc"},
+    }
     nowcast.explain(params)
     assert "conv1/kernel " in capsys.readouterr().out

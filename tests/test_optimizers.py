@@ -18,7 +18,11 @@ THEIRS = {
     "sgd": optax.sgd,
     "muon": lambda rate: optax.contrib.muon(
         rate,
-        muon_weight_dimension_numbers={"bias": None, "conv": MATRIX((0, 1, 2), 3), "fc": MATRIX(0, 1)},
+        muon_weight_dimension_numbers={
+            "bias": None,
+            "conv": MATRIX((0, 1, 2), 3),
+            "fc": MATRIX(0, 1),
+        },
         consistent_rms=0.2,
     ),
     "prodigy": optax.contrib.prodigy,
@@ -30,14 +34,18 @@ THEIRS = {
 def params(seed=0):
     rng = np.random.default_rng(seed)
     shapes = {"bias": (5,), "conv": (3, 3, 4, 6), "fc": (7, 5)}
-    return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    return {
+        name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()
+    }
 
 
 def ours(name, gradients, each):
     """``(weights, state)`` after every step with these rates."""
     tx, at = make(name), params()
     state = tx.init(at)
-    step = jax.jit(lambda gradient, state, at, rate: tx.update(gradient, state, at, learning_rate=rate))
+    step = jax.jit(
+        lambda gradient, state, at, rate: tx.update(gradient, state, at, learning_rate=rate)
+    )
     for gradient, rate in zip(gradients, each, strict=True):
         updates, state = step(gradient, state, at, rate)
         at = optax.apply_updates(at, updates)
@@ -62,14 +70,18 @@ def test_schedule_free_trains_between_what_it_steps_from_and_the_average_that_it
     for key, begun in params().items():
         x = z = np.asarray(begun, np.float64)
         square = weights = top = 0.0
-        for step, (gradient, rate, (got, state)) in enumerate(zip(gradients, RATES, path, strict=True), start=1):
+        for step, (gradient, rate, (got, state)) in enumerate(
+            zip(gradients, RATES, path, strict=True), start=1
+        ):
             g, rate, top = np.asarray(gradient[key], np.float64), float(rate), max(top, float(rate))
             square = b2 * square + (1 - b2) * g**2
             z = z - rate * g / (np.sqrt(square / (1 - b2**step)) + 1e-8)
             weights += top**2
             x = x + top**2 / weights * (z - x)
             np.testing.assert_allclose(got[key], b1 * x + (1 - b1) * z, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(judged("schedule_free", got, state)[key], x, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                judged("schedule_free", got, state)[key], x, rtol=1e-4, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -83,7 +95,9 @@ def test_muon_makes_all_directions_of_a_kernel_as_long():
     moved, _ = next(ours("muon", [gradient], [0.1]))
     for key, inputs, outputs in (("conv", 3 * 3 * 4, 6), ("fc", 7, 5)):
         update = np.asarray(moved[key] - params()[key]).reshape(inputs, outputs)
-        u, _, v = np.linalg.svd(np.asarray(gradient[key]).reshape(inputs, outputs), full_matrices=False)
+        u, _, v = np.linalg.svd(
+            np.asarray(gradient[key]).reshape(inputs, outputs), full_matrices=False
+        )
         length = 0.1 * 0.2 * np.sqrt(max(inputs, outputs))
         values = np.linalg.svd(update, compute_uv=False) / length
         assert values.min() > 0.6, values  # its iteration stops between 0.7 and 1.2
@@ -110,17 +124,23 @@ def test_every_optimizer_has_a_grid_that_climbs():
 
 def test_schedules_are_optaxs_own():
     np.testing.assert_allclose(rates("constant", 0.3, 5), [0.3] * 5, rtol=1e-6)
-    np.testing.assert_allclose(rates("step", 0.3, 8), [0.3, 0.3, 0.3, 0.3, 0.03, 0.03, 0.003, 0.003], rtol=1e-6)
+    np.testing.assert_allclose(
+        rates("step", 0.3, 8), [0.3, 0.3, 0.3, 0.3, 0.03, 0.03, 0.003, 0.003], rtol=1e-6
+    )
     warm = optax.warmup_cosine_decay_schedule(0, 0.3, warmup_steps=10, decay_steps=50)
     climbing = rates("cosine", 0.3, 50, warmup=0.2)
-    np.testing.assert_allclose(climbing[:10], [warm(i + 1) for i in range(10)], rtol=1e-4)  # optax's first rate is 0
+    np.testing.assert_allclose(
+        climbing[:10], [warm(i + 1) for i in range(10)], rtol=1e-4
+    )  # optax's first rate is 0
     np.testing.assert_allclose(climbing[10:], [warm(i) for i in range(10, 50)], rtol=1e-4)
     theirs = optax.cosine_decay_schedule(0.3, 50)
     np.testing.assert_allclose(rates("cosine", 0.3, 50), [theirs(i) for i in range(50)], rtol=1e-4)
 
 
 def test_wsd_is_held_then_falls_evenly_to_0_over_the_last_fifth():
-    fall = optax.join_schedules([optax.constant_schedule(0.3), optax.linear_schedule(0.3, 0, 10)], [40])
+    fall = optax.join_schedules(
+        [optax.constant_schedule(0.3), optax.linear_schedule(0.3, 0, 10)], [40]
+    )
     np.testing.assert_allclose(rates("wsd", 0.3, 50), [fall(i) for i in range(50)], rtol=1e-5)
     np.testing.assert_allclose(rates("wsd", 1, 5), [1, 1, 1, 1, 1], rtol=1e-6)
     np.testing.assert_allclose(rates("wsd", 1, 10), [1] * 9 + [0.5], rtol=1e-6)

@@ -53,12 +53,19 @@ def test_an_arm_has_the_options_of_a_guard_with_their_defaults():
     for own, guard in (
         (GuardOptions(), nowcast.Guard()),
         (GuardOptions(kind="backtracking"), nowcast.Guard.backtracking()),
-        (GuardOptions(kind="backtracking", tolerance=0.05), nowcast.Guard.backtracking(tolerance=0.05)),
+        (
+            GuardOptions(kind="backtracking", tolerance=0.05),
+            nowcast.Guard.backtracking(tolerance=0.05),
+        ),
     ):
-        said = own.options | {"dampings": tuple(own.options["dampings"])}  # `after` counts snapshots
+        said = own.options | {
+            "dampings": tuple(own.options["dampings"])
+        }  # `after` counts snapshots
         assert said == vars(guard)
         assert own == GuardOptions(**own.options)
-    with pytest.raises(nowcast.UserError, match=r"guard\.kind=backtrack: must be backtracking, or left out"):
+    with pytest.raises(
+        nowcast.UserError, match=r"guard\.kind=backtrack: must be backtracking, or left out"
+    ):
         GuardOptions(kind="backtrack")
 
 
@@ -71,7 +78,13 @@ def test_the_schema_of_results_has_the_options_of_arms():
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("min_drfit", "nowcast.periodic has no such option, and min_drift is near; it has labels, operations, "),
+        (
+            "min_drfit",
+            (
+                "nowcast.periodic has no such option, and min_drift is near; it has labels,"
+                " operations, "
+            ),
+        ),
         ("max_relative_jump", "nowcast.periodic has no such option; it has labels, operations, "),
     ],
 )

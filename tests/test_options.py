@@ -1,4 +1,6 @@
-"""Each option of ``nowcast.periodic`` and of ``nowcast.Jumps`` does what its docstring says, against runs computed by hand."""
+"""Each option of ``nowcast.periodic`` and of ``nowcast.Jumps`` does what its docstring says,
+against runs computed by hand.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,12 @@ def test_operations_jump_and_the_others_train_on():
     expected = jumped(FREE[: PERIOD + 1])
     expected["head"]["kernel"] = FREE[PERIOD]["head"]["kernel"]
     close(path[-1], expected)
-    assert sorted(leaf.size for leaf in jax.tree.leaves(state.history)) == [4, 4, 12, 12]  # none for the others
+    assert sorted(leaf.size for leaf in jax.tree.leaves(state.history)) == [
+        4,
+        4,
+        12,
+        12,
+    ]  # none for the others
     assert sum(leaf.size for leaf in jax.tree.leaves(train(1)[1].history)) == (WINDOW - 1) * 28
 
 
@@ -58,13 +65,17 @@ def test_start_after_begins_the_first_window_later_and_stop_after_ends_the_jumps
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_half_precision_history_is_of_what_moved(dtype):
-    # Snapshots around 1000 that move by thousandths: half precision of the values themselves would see no movement.
+    # Snapshots around 1000 that move by thousandths: half precision of the values themselves would
+    # see no movement.
     params = jax.tree.map(lambda x: (1000 + x).astype(dtype), start())
     exact, _ = train(PERIOD, params, inner=optax.sgd(0.01))
     path, state = train(PERIOD, params, inner=optax.sgd(0.01), history_dtype="bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(state.history.moved)} == {jnp.dtype("bfloat16")}
     assert {leaf.dtype for leaf in jax.tree.leaves(state.history.first)} == {jnp.dtype(dtype)}
-    moved = max(np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (exact[-1], exact[0])), strict=True))
+    moved = max(
+        np.abs(a - b).max()
+        for a, b in zip(*map(jax.tree.leaves, (exact[-1], exact[0])), strict=True)
+    )
     close(path[-1], exact[-1], atol=0.02 * float(moved))
 
 
@@ -82,12 +93,17 @@ def test_a_schedule_chooses_among_the_horizons_of_one_network():
     rng = np.random.default_rng(0)
     like = jax.eval_shape(lambda: wnn.init_network(jax.random.key(0), 5, 6))
     networks = {
-        n: jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 4, jnp.float32), like)
+        n: jax.tree.map(
+            lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 4, jnp.float32), like
+        )
         for n in ("conv", "fc", "bias")
     }
     multi = WNNMulti(params=networks, horizon=6)
     for far in (1, 3, 6):
-        fixed, scheduled = (train(5 * EVERY, forecaster=multi, horizon=h)[0][-1] for h in (far, lambda _, far=far: far))
+        fixed, scheduled = (
+            train(5 * EVERY, forecaster=multi, horizon=h)[0][-1]
+            for h in (far, lambda _, far=far: far)
+        )
         close(scheduled, fixed)
     with pytest.raises(nowcast.UserError, match=r"horizon=99: .* 1 to 6 snapshots ahead only"):
         train(1, forecaster=multi, horizon=lambda _: 99)
@@ -97,7 +113,8 @@ def test_a_schedule_chooses_among_the_horizons_of_one_network():
 
 def test_weights_that_stand_still_stay_whatever_the_network_says():
     frozen = optax.partition(
-        {"on": optax.sgd(0.1), "off": optax.set_to_zero()}, {"conv": "on", "head": {"bias": "off", "kernel": "on"}}
+        {"on": optax.sgd(0.1), "off": optax.set_to_zero()},
+        {"conv": "on", "head": {"bias": "off", "kernel": "on"}},
     )
     path, state = train(5 * EVERY, inner=frozen, forecaster=random_wnn())
     same(path[-1]["head"]["bias"], start()["head"]["bias"])
@@ -106,7 +123,9 @@ def test_weights_that_stand_still_stay_whatever_the_network_says():
 
 def test_a_window_of_one_and_of_two_snapshots():
     for size in (1, 2):
-        path, state = train(2 * size, forecaster=nowcast.forecasters.LastValue(window=size), every=2)
+        path, state = train(
+            2 * size, forecaster=nowcast.forecasters.LastValue(window=size), every=2
+        )
         close(path[-1], FREE[2 * size])
         assert state.accepted == 1
         assert sum(leaf.size for leaf in jax.tree.leaves(state.history)) == 28
@@ -140,7 +159,9 @@ def test_the_plain_form_sets_the_forecast_itself():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"guard": Guard(after=2)}, {"operations": ("fc",), "history_dtype": "bfloat16"}], ids=str
+    "options",
+    [{}, {"guard": Guard(after=2)}, {"operations": ("fc",), "history_dtype": "bfloat16"}],
+    ids=str,
 )
 @pytest.mark.parametrize("stop", [4, PERIOD + 1])
 def test_a_run_that_is_saved_anywhere_goes_on_as_if_it_were_not(options, stop, tmp_path):
@@ -148,9 +169,13 @@ def test_a_run_that_is_saved_anywhere_goes_on_as_if_it_were_not(options, stop, t
     whole, expected = train(3 * PERIOD, inner=inner, **options)
     path, state = train(stop, inner=inner, **options)
     ocp.save(tmp_path / "saved", {"params": path[-1], "state": state})
-    like = nowcast.periodic(inner, LINEAR, **({"every": EVERY, "min_drift": None} | options)).init(start())
+    like = nowcast.periodic(inner, LINEAR, **({"every": EVERY, "min_drift": None} | options)).init(
+        start()
+    )
     loaded = ocp.load(tmp_path / "saved", {"params": start(), "state": like})
-    resumed, state = train(3 * PERIOD - stop, loaded["params"], inner, LINEAR, loaded["state"], **options)
+    resumed, state = train(
+        3 * PERIOD - stop, loaded["params"], inner, LINEAR, loaded["state"], **options
+    )
     same(resumed[-1], whole[-1])
     same(state, expected)
 
@@ -166,10 +191,16 @@ def test_a_population_shares_its_clock_and_forecasts_only_at_jumps():
             return history[-1] + 1.0
 
     tx = nowcast.periodic(
-        optax.adam(0.1), Counting(window=WINDOW), every=EVERY, min_drift=None, guard=Guard(tolerance=10.0)
+        optax.adam(0.1),
+        Counting(window=WINDOW),
+        every=EVERY,
+        min_drift=None,
+        guard=Guard(tolerance=10.0),
     )
     axes = nowcast.POPULATION
-    members = jax.tree.map(lambda p: jnp.stack([p, 2 * p, -p]), {"kernel": start()["head"]["kernel"]})
+    members = jax.tree.map(
+        lambda p: jnp.stack([p, 2 * p, -p]), {"kernel": start()["head"]["kernel"]}
+    )
     state = jax.vmap(tx.init, out_axes=axes)(members)
 
     def step(params, state):
@@ -187,7 +218,9 @@ def test_a_population_shares_its_clock_and_forecasts_only_at_jumps():
     assert state.clock.windows.shape == ()
     for i in range(3):
         own = jax.tree.map(lambda p, i=i: p[i], members)
-        own_path, own_state = train(PERIOD, own, optax.adam(0.1), Counting(window=WINDOW), guard=Guard(tolerance=10.0))
+        own_path, own_state = train(
+            PERIOD, own, optax.adam(0.1), Counting(window=WINDOW), guard=Guard(tolerance=10.0)
+        )
         close(jax.tree.map(lambda p, i=i: p[i], params), own_path[-1])
         assert own_state.accepted == state.accepted[i]
 

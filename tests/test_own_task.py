@@ -1,4 +1,6 @@
-"""Tasks of any kind: made from a configuration, refused where they are none, recorded with what they depend on."""
+"""Tasks of any kind: made from a configuration, refused where they are none, recorded with what
+they depend on.
+"""
 
 import re
 from pathlib import Path
@@ -52,7 +54,10 @@ def test_the_smallest_task_passes():
 
 
 def test_a_classification_is_a_task():
-    check.check(Classification.configured(ModelConfig("mlp", width=0.1), DataConfig(), AugmentConfig(), 64), "C")
+    check.check(
+        Classification.configured(ModelConfig("mlp", width=0.1), DataConfig(), AugmentConfig(), 64),
+        "C",
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,9 @@ def test_what_is_of_the_wrong_kind_is_named_in_one_line(member, value, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("member", ["name", "labels", "metrics", "splits", "arrays", "init", "loss"])
+@pytest.mark.parametrize(
+    "member", ["name", "labels", "metrics", "splits", "arrays", "init", "loss"]
+)
 def test_what_is_missing_is_named(member):
     lacking = SimpleNamespace(
         **{name: getattr(Line(), name) for name in dir(Line()) if name[0] != "_" and name != member}
@@ -105,7 +112,9 @@ def test_what_is_missing_is_named(member):
 
 
 def test_a_task_with_its_own_gradients_needs_no_loss():
-    task = SimpleNamespace(**{name: getattr(Line(), name) for name in dir(Line()) if name[0] != "_" and name != "loss"})
+    task = SimpleNamespace(
+        **{name: getattr(Line(), name) for name in dir(Line()) if name[0] != "_" and name != "loss"}
+    )
     task.gradients = lambda p, e, b, k: (jnp.sum(b), p, e)
     task.rates = {"slope": 0.5}
     check.check(task, "Line")
@@ -131,33 +140,47 @@ def configuration(target, **own):
 
 def test_a_class_gets_its_own_keys_and_the_parts_that_it_asks_for(here):
     (here / "asking.py").write_text(
-        "class Asking:\n    def __init__(self, batch_size, data, *, model, width=1):\n        self.got = batch_size, data.name, model, width\n"
+        "class Asking:\n    def __init__(self, batch_size, data, *, model, width=1):\n       "
+        " self.got = batch_size, data.name, model, width\n"
     )
     own = configuration("asking.Asking", model="lstm", width=3)
     with pytest.raises(UserError, match=r"asking\.Asking\.name: is missing"):
         build.make(own)
-    made = build._call(build.resolve("asking.Asking"), "T", {"model": "lstm"}, vars(own) | {"batch_size": 7})
+    made = build._call(
+        build.resolve("asking.Asking"), "T", {"model": "lstm"}, vars(own) | {"batch_size": 7}
+    )
     assert made.got == (7, "digits", "lstm", 1)
-    assert build.described(own) == {"task_config": own.task, "data": {"name": "digits", "train_size": None}}
+    assert build.described(own) == {
+        "task_config": own.task,
+        "data": {"name": "digits", "train_size": None},
+    }
 
 
 def test_a_file_that_fails_is_told_by_its_line(here):
     (here / "failing.py").write_text("import math\n\nmath.nothing\n")
     with pytest.raises(
-        UserError, match=r"failing cannot be imported \(AttributeError: .*nothing.*, failing.py line 3\)"
+        UserError,
+        match=r"failing cannot be imported \(AttributeError: .*nothing.*, failing.py line 3\)",
     ):
         build.make(configuration("failing.Task"))
     (here / "broken.py").write_text("class Task(\n")
     with pytest.raises(UserError, match=r"broken cannot be imported \(SyntaxError"):
         build.make(configuration("broken.Task"))
     (here / "raising.py").write_text("class Task:\n    def __init__(self):\n        1 / 0\n")
-    with pytest.raises(UserError, match=r"cannot be made \(ZeroDivisionError: .*, raising.py line 3\)"):
+    with pytest.raises(
+        UserError, match=r"cannot be made \(ZeroDivisionError: .*, raising.py line 3\)"
+    ):
         build.make(configuration("raising.Task"))
 
 
 def test_a_missing_key_is_told_with_those_that_there_are(here):
-    (here / "needing.py").write_text("class Task:\n    def __init__(self, batch_size, width, depth=2):\n        pass\n")
-    with pytest.raises(UserError, match=r"task.width is missing: give task.width=…; needing.Task takes width, depth"):
+    (here / "needing.py").write_text(
+        "class Task:\n    def __init__(self, batch_size, width, depth=2):\n        pass\n"
+    )
+    with pytest.raises(
+        UserError,
+        match=r"task.width is missing: give task.width=…; needing.Task takes width, depth",
+    ):
         build.make(configuration("needing.Task"))
 
 
@@ -170,8 +193,16 @@ def test_what_a_classification_records_is_what_it_recorded_before(corpus_config,
     group = Group(config, list(members(config)), None)
     described = group._describe(group.members[0])
     assert list(described) == [
-        "task", "seed", "model", "data", "optimizer", "augment", "batch_size", "epochs", "record_every",
-    ]  # fmt: skip
+        "task",
+        "seed",
+        "model",
+        "data",
+        "optimizer",
+        "augment",
+        "batch_size",
+        "epochs",
+        "record_every",
+    ]
     assert _run_id(described) == "mlp-digits-adam-seed0-" + BEFORE
 
 
@@ -184,11 +215,20 @@ def run(task, **config):
 
 
 def test_keep_out_knows_tasks_of_ones_own(unchecked):
-    assert architectures(run("gpt-tiny_shakespeare", task_config={"layers": 2})) == {"gpt", "gpt-tiny_shakespeare"}
-    assert {"mine", "resnet32", "resnet"} <= architectures(run("mine-data", task_config={"model": "resnet32"}))
-    assert "resnet20" in architectures(run("mine-data", task_config={"model": {"name": "resnet", "depth": 20}}))
+    assert architectures(run("gpt-tiny_shakespeare", task_config={"layers": 2})) == {
+        "gpt",
+        "gpt-tiny_shakespeare",
+    }
+    assert {"mine", "resnet32", "resnet"} <= architectures(
+        run("mine-data", task_config={"model": "resnet32"})
+    )
+    assert "resnet20" in architectures(
+        run("mine-data", task_config={"model": {"name": "resnet", "depth": 20}})
+    )
     check_keep_out([run("gpt-poem")], ["gpt", "shufflenet_v2", "resnet32"])
-    with pytest.raises(UserError, match=r"keep_out=gpd: no architecture, and no run .* in the corpus gpt, gpt-poem"):
+    with pytest.raises(
+        UserError, match=r"keep_out=gpd: no architecture, and no run .* in the corpus gpt, gpt-poem"
+    ):
         check_keep_out([run("gpt-poem")], ["gpd"])
 
 
@@ -197,7 +237,11 @@ def test_the_task_of_the_documents_goes_through_all_commands(script, tmp_path):
     [code] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     [lines] = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (tmp_path / "my_tasks.py").write_text(code)
-    short = {"collect": [], "meta_train": ["steps=20"], "evaluate": ["seeds=2", "tuned.seeds=2", "workers=1"]}
+    short = {
+        "collect": [],
+        "meta_train": ["steps=20"],
+        "evaluate": ["seeds=2", "tuned.seeds=2", "workers=1"],
+    }
     for line in lines.splitlines():
         name, *given = re.fullmatch(r"python scripts/(\w+)\.py (.*)", line).groups()
         done = script(name, *given[0].replace("steps=200", "").split(), *short[name], cwd=tmp_path)
@@ -233,7 +277,13 @@ def test_a_member_that_fails_when_it_is_read_is_named():
 
     for kind, said in (
         (Late, "Late.rates: failed when it was read (RuntimeError: not yet"),
-        (Ends, "Ends.evaluate: failed when it was called as evaluate(params, extra, split) (SystemExit: 3"),
+        (
+            Ends,
+            (
+                "Ends.evaluate: failed when it was called as evaluate(params, extra, split)"
+                " (SystemExit: 3"
+            ),
+        ),
         (Shifting, "Shifting.stream: must give arrays of the same shapes at every step"),
     ):
         task = kind()
@@ -245,5 +295,7 @@ def test_a_member_that_fails_when_it_is_read_is_named():
 
 @pytest.mark.parametrize("target", ["builtins.int", "collect.tasks.protocol.Task"])
 def test_a_class_that_is_no_task_is_refused_in_one_line(target):
-    with pytest.raises(UserError, match=f"task._target_={target}: is no task; give a class of your own"):
+    with pytest.raises(
+        UserError, match=f"task._target_={target}: is no task; give a class of your own"
+    ):
         build.resolve(target)

@@ -1,4 +1,6 @@
-"""Runs that train together, as one program over all devices, are the runs that train one after another."""
+"""Runs that train together, as one program over all devices, are the runs that train one after
+another.
+"""
 
 import dataclasses
 
@@ -49,12 +51,16 @@ def test_a_network_with_batch_norm_trains_together_too():
     *_, together = loop.run_together([3, 4], rates)
     for seed, last in zip([3, 4], together, strict=True):
         *_, alone = loop.run(seed, rates[0])
-        for got, expected in zip(jax.tree.leaves(last.state.extra), jax.tree.leaves(alone.state.extra), strict=True):
+        for got, expected in zip(
+            jax.tree.leaves(last.state.extra), jax.tree.leaves(alone.state.extra), strict=True
+        ):
             np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
         assert last.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
 
 
-def test_killed_together_it_goes_on_from_each_runs_own_checkpoint(tmp_path, corpus_config, collect_until_killed):
+def test_killed_together_it_goes_on_from_each_runs_own_checkpoint(
+    tmp_path, corpus_config, collect_until_killed
+):
     def checkpoint(folder, snapshot):  # of different snapshots
         return snapshot % (3 if "seed1" in folder.name else 2) == 0
 
@@ -68,7 +74,9 @@ def test_killed_together_it_goes_on_from_each_runs_own_checkpoint(tmp_path, corp
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_run_that_another_process_finished_meanwhile_is_left_as_it_is(tmp_path, corpus_config, monkeypatch, together):
+def test_a_run_that_another_process_finished_meanwhile_is_left_as_it_is(
+    tmp_path, corpus_config, monkeypatch, together
+):
     config = corpus_config(tmp_path / "corpus", runs=2, epochs=3, together=together)
     one = dataclasses.replace(config, runs=1)
 
@@ -86,9 +94,13 @@ def test_a_run_that_another_process_finished_meanwhile_is_left_as_it_is(tmp_path
 
 
 def test_one_run_diverges_and_the_others_of_its_program_go_on(tmp_path, corpus_config, monkeypatch):
-    def rates(schedule, learning_rate, steps, warmup):  # one of them turns infinite in the third epoch
+    def rates(
+        schedule, learning_rate, steps, warmup
+    ):  # one of them turns infinite in the third epoch
         given = np.full(steps, learning_rate, np.float32)
-        return np.where((np.arange(steps) == 12) & (learning_rate > 5e-3), np.inf, given).astype(np.float32)
+        return np.where((np.arange(steps) == 12) & (learning_rate > 5e-3), np.inf, given).astype(
+            np.float32
+        )
 
     monkeypatch.setattr(optimizers, "rates", rates)
     config = corpus_config(tmp_path / "corpus", runs=4, epochs=6, together=True)
@@ -97,7 +109,11 @@ def test_one_run_diverges_and_the_others_of_its_program_go_on(tmp_path, corpus_c
     assert 0 < counts["diverged"] == ruined < 4
     assert counts["complete"] == 4 - ruined
     for run in corpus.open(config.corpus):
-        assert (run.status == "complete") == (len(run.weights) == 7) == bool(np.isfinite(run.weights[-1:]).all())
+        assert (
+            (run.status == "complete")
+            == (len(run.weights) == 7)
+            == bool(np.isfinite(run.weights[-1:]).all())
+        )
 
 
 def test_a_dry_run_says_what_would_be_recorded_and_writes_nothing(script, corpus_path, tmp_path):
@@ -105,7 +121,10 @@ def test_a_dry_run_says_what_would_be_recorded_and_writes_nothing(script, corpus
     done = script("collect", *size, f"corpus={tmp_path / 'corpus'}", "dry_run=true")
     assert done.returncode == 0, done.stderr
     recorded = [run.weights for run in corpus.open(corpus_path)]  # the same population
-    assert f"3 runs, 42 epochs, {sum(len(w) for w in recorded)} snapshots: 0.5 MiB at most" in done.stdout
+    assert (
+        f"3 runs, 42 epochs, {sum(len(w) for w in recorded)} snapshots: 0.5 MiB at most"
+        in done.stdout
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,7 +138,13 @@ def test_schedules_and_batch_sizes_take_turns(tmp_path, corpus_config):
     vary = VaryConfig(schedule=["constant", "step"], batch_size=[64, 256])
     config = corpus_config(tmp_path / "corpus", runs=5, epochs=1, vary=vary)
     turns = [(member.optimizer.schedule, member.batch_size) for member in members(config)]
-    assert turns == [("constant", 64), ("step", 64), ("constant", 256), ("step", 256), ("constant", 64)]
+    assert turns == [
+        ("constant", 64),
+        ("step", 64),
+        ("constant", 256),
+        ("step", 256),
+        ("constant", 64),
+    ]
     assert collect_population(config)["complete"] == 5
     for run in corpus.open(config.corpus):
         assert run.metrics["step"].tolist() == [0, 1285 // run.config["batch_size"]]
@@ -137,7 +162,9 @@ def test_the_way_to_train_is_measured_where_it_is_worth_it(monkeypatch, corpus_c
     assert pace.Pace(2.0, float("nan")).best == pace.Pace(3.0, 2.0).best == "apart"
 
 
-def test_an_error_in_one_thread_is_raised_and_stops_the_others(tmp_path, corpus_config, monkeypatch):
+def test_an_error_in_one_thread_is_raised_and_stops_the_others(
+    tmp_path, corpus_config, monkeypatch
+):
     def refuse(self, *_, **__):
         raise nowcast.UserError("no")
 

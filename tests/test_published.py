@@ -1,4 +1,6 @@
-"""The authors' weights, against what the authors' program made of them; and files that only look like them."""
+"""The authors' weights, against what the authors' program made of them; and files that only look
+like them.
+"""
 
 from pathlib import Path
 
@@ -53,7 +55,9 @@ def test_the_forecasts_are_the_authors(golden, op, bias, expected):
 def test_a_zero_increment_keeps_a_bias_unless_the_published_rule_is_asked_for():
     history = {"bias": jnp.linspace(1.0, 1.04, 5)[:, None]}
     params = constant_wnn(0.0).params
-    kept, published_rule = (nowcast.forecast(wnn.WNN(params=params, bias=bias), history) for bias in published.BIAS)
+    kept, published_rule = (
+        nowcast.forecast(wnn.WNN(params=params, bias=bias), history) for bias in published.BIAS
+    )
     assert float(kept["bias"][0]) == float(history["bias"][-1, 0])
     assert float(published_rule["bias"][0]) == pytest.approx(1 + 0.08 * 1.04, abs=1e-4)
 

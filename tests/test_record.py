@@ -1,4 +1,6 @@
-"""Any loop is recorded: what comes back is what was given, on disk as our own loop writes it, whole or not at all."""
+"""Any loop is recorded: what comes back is what was given, on disk as our own loop writes it, whole
+or not at all.
+"""
 
 import collections
 import json
@@ -23,7 +25,10 @@ from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 from meta_train.leaves import inner_products
 
-SHAPES = {"conv": {"kernel": (3, 3, 1, 4), "bias": (4,)}, "head": {"kernel": (4, 30), "bias": (30,)}}
+SHAPES = {
+    "conv": {"kernel": (3, 3, 1, 4), "bias": (4,)},
+    "head": {"kernel": (4, 30), "bias": (30,)},
+}
 
 
 def params(step, seed=0, dtype=np.float32):
@@ -85,9 +90,13 @@ def test_a_run_of_our_loop_is_the_same_on_disk(corpus_path, corpus_config, tmp_p
     optimizer = ours.config["optimizer"]
     loop = Loop(task, optimizers.make(optimizer["name"]))
     steps = config.epochs * task.steps_per_epoch
-    rates = optimizers.rates(optimizer["schedule"], optimizer["learning_rate"], steps, optimizer["warmup"])
+    rates = optimizers.rates(
+        optimizer["schedule"], optimizer["learning_rate"], steps, optimizer["warmup"]
+    )
     first = task.init(0)[0]
-    with collect.record(tmp_path / "c", run="mine", params=first, task=ours.config["task"], labels=task.labels) as run:
+    with collect.record(
+        tmp_path / "c", run="mine", params=first, task=ours.config["task"], labels=task.labels
+    ) as run:
         for snapshot in loop.run(ours.config["seed"], rates):
             metrics = task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
             about = {"epoch": snapshot.epoch, "train_loss": snapshot.train_loss, **metrics}
@@ -117,7 +126,9 @@ def test_arrays_of_any_kind_become_float32(tmp_path, kind):
     [got] = corpus.open(tmp_path / "c").runs
     for step in range(3):
         given = [kind(leaf) for leaf in jax.tree.leaves(params(step))]
-        flat = np.concatenate([np.asarray(getattr(leaf, "value", leaf), np.float32).ravel() for leaf in given])
+        flat = np.concatenate(
+            [np.asarray(getattr(leaf, "value", leaf), np.float32).ravel() for leaf in given]
+        )
         np.testing.assert_array_equal(got.weights[step], flat)
 
 
@@ -144,17 +155,22 @@ def test_parameters_of_pytorch_are_recorded_by_name(tmp_path):
 def test_names_with_dots_give_the_operations(tmp_path):
     flat = collections.OrderedDict(
         [
-            ("layer1.0.conv1.weight", np.ones((4, 3, 3, 3))), ("layer1.0.bn1.weight", np.ones(4)),
-            ("wte.weight", np.ones((7, 4))), ("fc.weight", np.ones((2, 4))), ("fc.bias", np.ones(2)),
+            ("layer1.0.conv1.weight", np.ones((4, 3, 3, 3))),
+            ("layer1.0.bn1.weight", np.ones(4)),
+            ("wte.weight", np.ones((7, 4))),
+            ("fc.weight", np.ones((2, 4))),
+            ("fc.bias", np.ones(2)),
         ]
-    )  # fmt: skip
+    )
     with collect.record(tmp_path / "c", run="a", params=flat) as run:
         run.snapshot(flat, step=0)
     got = corpus.open(tmp_path / "c").runs[0].leaves
     assert [(leaf.path, leaf.op) for leaf in got] == list(
         zip(flat, ["conv", "norm", "embedding", "fc", "bias"], strict=True)
     )
-    with collect.record(tmp_path / "d", run="a", params=flat, labels=dict.fromkeys(flat, "other")) as run:
+    with collect.record(
+        tmp_path / "d", run="a", params=flat, labels=dict.fromkeys(flat, "other")
+    ) as run:
         run.snapshot(flat, step=0)
     assert {leaf.op for leaf in corpus.open(tmp_path / "d").runs[0].leaves} == {"other"}
 
@@ -170,7 +186,11 @@ def test_task_spacing_and_metrics_are_as_given_or_as_seen(tmp_path):
     with collect.record(tmp_path / "c", run="ppo-3", params=params(0), config={"seed": 3}) as run:
         run.snapshot(params(0), step=0)
         for step in (10, 20, 25):
-            run.snapshot(params(step), step=step, metrics={"reward": np.float32(step), "games": np.int64(step)})
+            run.snapshot(
+                params(step),
+                step=step,
+                metrics={"reward": np.float32(step), "games": np.int64(step)},
+            )
     [got] = corpus.open(tmp_path / "c").runs
     assert got.config == {"task": "ppo", "run": "ppo-3", "record_every": 10, "seed": 3}
     np.testing.assert_array_equal(got.metrics["reward"], [np.nan, 10, 20, 25])
@@ -192,7 +212,9 @@ def test_a_run_that_was_killed_goes_on(tmp_path, options, again):
     assert files(got.path) == files(whole.path)
     assert got.info == whole.info
     assert got.status == "complete"
-    assert record(tmp_path / "c", range(12), **options).info == whole.info  # finished: left as it is
+    assert (
+        record(tmp_path / "c", range(12), **options).info == whole.info
+    )  # finished: left as it is
 
 
 @pytest.mark.parametrize("options", [{}, {"record": "gram", "band": 2}])
@@ -225,7 +247,10 @@ def test_weights_that_are_not_finite_at_the_end_are_a_run_that_diverged(tmp_path
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: {**p, "head": {**p["head"], "bias": np.ones(3)}}, r"'head/bias' has shape \(3,\), and had \(30,\)"),
+        (
+            lambda p: {**p, "head": {**p["head"], "bias": np.ones(3)}},
+            r"'head/bias' has shape \(3,\), and had \(30,\)",
+        ),
         (lambda p: {"head": p["head"]}, "'conv/bias' is missing"),
         (lambda p: {**p, "more": np.ones(3)}, "'more' was not there"),
         (lambda p: {**p, "more": np.ones(3, int)}, "'more' holds int64.*leave it out"),
@@ -240,7 +265,9 @@ def test_other_parameters_are_refused_and_nothing_is_finished(tmp_path, change, 
     assert len(corpus.open(tmp_path / "c")) == 0
 
 
-@pytest.mark.parametrize(("step", "said"), [(5, "step=5"), (4, "go forward"), (-1, "step=-1"), (1.5, "whole number")])
+@pytest.mark.parametrize(
+    ("step", "said"), [(5, "step=5"), (4, "go forward"), (-1, "step=-1"), (1.5, "whole number")]
+)
 def test_steps_go_forward(tmp_path, unchecked, step, said):
     with pytest.raises(nowcast.UserError, match=said):
         record_two(tmp_path / "c", (params(0), 5), (params(1), step))
@@ -293,11 +320,16 @@ def test_a_sample_holds_the_chosen_scalars(tmp_path):
     assert [leaf.columns for leaf in got.leaves] == [4, 7, 7, 7]
     assert got.weights.shape == (10, 25)
     for leaf, full in zip(got.leaves, everything.leaves, strict=True):
-        np.testing.assert_array_equal(got.weights[:, leaf.scalars], everything.weights[:, full.scalars][:, leaf.chosen])
+        np.testing.assert_array_equal(
+            got.weights[:, leaf.scalars], everything.weights[:, full.scalars][:, leaf.chosen]
+        )
     assert inspection.table(corpus.open(tmp_path / "c"))[1][4:6] == ("25", "250")
     inspection.verify(got)
     assert len(inspection.changes(got)["fc"]) == 7
-    assert json.loads((tmp_path / "c" / "manifest.json").read_text())["runs"]["walk-0"]["scalars"] == 25
+    assert (
+        json.loads((tmp_path / "c" / "manifest.json").read_text())["runs"]["walk-0"]["scalars"]
+        == 25
+    )
 
 
 def test_the_choice_is_of_distinct_scalars_each_as_likely_as_any_other():
@@ -316,8 +348,14 @@ def test_the_choice_is_of_distinct_scalars_each_as_likely_as_any_other():
 
 def test_inner_products_are_those_of_the_weights(tmp_path):
     band = 6
-    got, everything = record(tmp_path / "c", range(15), record="gram", band=band), record(tmp_path / "d", range(15))
-    assert sum(file.stat().st_size for file in (got.path / "gram").rglob("*") if file.is_file()) < 15 * 1000
+    got, everything = (
+        record(tmp_path / "c", range(15), record="gram", band=band),
+        record(tmp_path / "d", range(15)),
+    )
+    assert (
+        sum(file.stat().st_size for file in (got.path / "gram").rglob("*") if file.is_file())
+        < 15 * 1000
+    )
     assert not (got.path / "recent").exists()
     for leaf, products in zip(everything.leaves, inner_products(got), strict=True):
         weights = everything.weights[1:, leaf.scalars].astype(np.float64)
@@ -326,7 +364,9 @@ def test_inner_products_are_those_of_the_weights(tmp_path):
             moved = weights[near] - weights[first]
             apart = products - products[[first]] - products[:, [first]] + products[first, first]
             own = apart[near, near]
-            np.testing.assert_allclose(own * leaf.size, moved @ moved.T, atol=1e-6 * np.abs(moved @ moved.T).max())
+            np.testing.assert_allclose(
+                own * leaf.size, moved @ moved.T, atol=1e-6 * np.abs(moved @ moved.T).max()
+            )
     inspection.verify(got)
     with pytest.raises(nowcast.UserError, match="no weights"):
         _ = got.weights
@@ -336,9 +376,15 @@ def test_inner_products_are_those_of_the_weights(tmp_path):
 def both(tmp_path_factory):
     """The same runs, as weights, as inner products that reach over all of them, and as samples."""
     root = tmp_path_factory.mktemp("both")
-    for name, options in {"weights": {}, "gram": {"record": "gram", "band": 30}, "sample": {"sample": 20}}.items():
+    for name, options in {
+        "weights": {},
+        "gram": {"record": "gram", "band": 30},
+        "sample": {"sample": 20},
+    }.items():
         for seed in range(2):
-            with collect.record(root / name, run=f"walk-{seed}", params=params(0), **options) as run:
+            with collect.record(
+                root / name, run=f"walk-{seed}", params=params(0), **options
+            ) as run:
                 total = jax.tree.map(np.zeros_like, params(0))
                 for step in range(25):
                     total = jax.tree.map(np.add, total, params(step, seed))
@@ -346,7 +392,9 @@ def both(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("options", [{"sample": 9}, {"record": "gram", "band": 4}], ids=["sample", "gram"])
+@pytest.mark.parametrize(
+    "options", [{"sample": 9}, {"record": "gram", "band": 4}], ids=["sample", "gram"]
+)
 def test_a_collection_that_was_killed_records_the_same(
     corpus_path, corpus_config, collect_until_killed, tmp_path, options
 ):
@@ -394,7 +442,9 @@ def fit(path, bundle, forecaster, **options):
 
 
 def test_gram_is_fitted_to_inner_products_as_to_the_weights(both, tmp_path):
-    cards = {name: fit(both / name, tmp_path / name, "gram", horizon=10) for name in ("gram", "weights")}
+    cards = {
+        name: fit(both / name, tmp_path / name, "gram", horizon=10) for name in ("gram", "weights")
+    }
     assert cards["gram"]["corpus"]["holds"] == ["inner products of 30 increments"]
     assert cards["weights"]["corpus"]["holds"] == ["all weights"]
     for name, curve in cards["weights"]["curves"].items():
@@ -432,7 +482,9 @@ def test_a_band_that_is_too_short_is_refused_and_a_horizon_that_fits_is_named(tm
 @pytest.mark.parametrize("name", ["step", "snapshot", "sha256"])
 def test_a_metric_that_a_snapshot_says_itself_is_refused(tmp_path, name):
     with (
-        pytest.raises(nowcast.UserError, match=f"metrics: '{name}' is what a snapshot says of itself"),
+        pytest.raises(
+            nowcast.UserError, match=f"metrics: '{name}' is what a snapshot says of itself"
+        ),
         collect.record(tmp_path / "c", run="a-0", params=params(0)) as recording,
     ):
         recording.snapshot(params(0), step=0, metrics={name: 7})
@@ -442,19 +494,29 @@ def test_a_corpus_may_be_named_by_a_path_that_goes_up(tmp_path, monkeypatch):
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     run = record("../c", range(3))
-    np.testing.assert_array_equal(run.weights[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params(2))]))  # fmt: skip
+    np.testing.assert_array_equal(
+        run.weights[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params(2))])
+    )
     assert (tmp_path / "c").is_dir()
 
 
 def test_the_arguments_say_what_a_run_is_and_not_its_config(tmp_path):
-    assert record(tmp_path / "c", range(3), task="walk", config={"task": "other", "seed": 3}).config["task"] == "walk"
+    assert (
+        record(tmp_path / "c", range(3), task="walk", config={"task": "other", "seed": 3}).config[
+            "task"
+        ]
+        == "walk"
+    )
 
 
 def test_a_run_that_is_being_recorded_is_refused_to_another(tmp_path):
     with collect.record(tmp_path / "c", run="a-0", params=params(0)) as recording:
         recording.snapshot(params(0), step=0)
         with (
-            pytest.raises(nowcast.UserError, match="is being recorded by another process; wait for it or stop it"),
+            pytest.raises(
+                nowcast.UserError,
+                match="is being recorded by another process; wait for it or stop it",
+            ),
             collect.record(tmp_path / "c", run="a-0", params=params(0)),
         ):
             pass

@@ -1,4 +1,6 @@
-"""The report of a comparison that was run as a command: self-contained, honest, nothing done twice; and that of several."""
+"""The report of a comparison that was run as a command: self-contained, honest, nothing done twice;
+and that of several.
+"""
 
 import copy
 import json
@@ -15,7 +17,14 @@ from pages import Page
 from evaluate import joint, report, words
 from evaluate.statistics import speed_up
 
-ARMS = ["constant", "constant_linear", "constant_nowcast", "cosine", "cosine_linear", "cosine_nowcast"]
+ARMS = [
+    "constant",
+    "constant_linear",
+    "constant_nowcast",
+    "cosine",
+    "cosine_linear",
+    "cosine_nowcast",
+]
 MORE = ["constant_noop", "cosine_ema", "cosine_nowcast_ema"]
 TIMES = ("seconds", "compile_seconds", "alone")
 
@@ -46,7 +55,12 @@ AGAIN = {  # what is added to the command of ``evaluated``
     "other": ["epochs=12"],
     "damaged": [],
     "nobody": [*PAPER, "target_accuracy=0.99"],
-    "paper": [*PAPER, "target_accuracy=0.15", "beside_title=theirs", "+beside.constant_linear=1.33x"],
+    "paper": [
+        *PAPER,
+        "target_accuracy=0.15",
+        "beside_title=theirs",
+        "+beside.constant_linear=1.33x",
+    ],
     "both": ["-m", *TWO, "model.width=0.2", "model=mlp,lenet"],
     "rates": ["-m", *TWO, "optimizer.learning_rate=0.001,0.003"],
     "workers": ["-m", *TWO, "workers=1,2"],
@@ -58,13 +72,17 @@ THERE = ("same", "more", "other", "damaged", "into")
 
 @pytest.fixture(scope="session")
 def again(once, evaluated, evaluation, script, command_line):
-    """What a further command came to: by name ``(folder, exit code, output, errors, files before it)``."""
+    """What a further command came to: by name ``(folder, exit code, output, errors, files before
+    it)``.
+    """
 
     def end(name, folder):
         if name in THERE:
             shutil.copytree(evaluated[0], folder)
         if name == "same":
-            (folder / "runs/constant/0.001/seed1.json").unlink()  # as if killed before it was finished
+            (
+                folder / "runs/constant/0.001/seed1.json"
+            ).unlink()  # as if killed before it was finished
             (folder / "runs/cosine_linear/0.01-warmup0.1/seed2.json").write_text("{}")
         if name == "damaged":
             (folder / "configuration.json").write_text('{"epo')
@@ -99,7 +117,10 @@ def kill(command, folder):
 
 def times(folder):
     """Of the files of finished runs."""
-    return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.glob("runs/*/*/seed*")}
+    return {
+        str(file.relative_to(folder)): file.stat().st_mtime_ns
+        for file in folder.glob("runs/*/*/seed*")
+    }
 
 
 def untimed(runs):
@@ -107,7 +128,9 @@ def untimed(runs):
 
 
 def bounded(against, runs=3):
-    """Its speed-up in steps, as shown: no more than a bound where runs of one side alone do not reach the target."""
+    """Its speed-up in steps, as shown: no more than a bound where runs of one side alone do not
+    reach the target.
+    """
     short, base_short = against["reached"] < runs, against["base_reached"] < runs
     sign = {(True, False): "≤ ", (False, True): "≥ "}.get((short, base_short), "")
     return sign + interval(against["steps"]["speed_up"])
@@ -144,7 +167,9 @@ def test_the_tables_hold_the_numbers_of_results_json(page, results):
         assert shown["learning rate"] == f"{row['learning_rate']:g}{warm}"
         if row["over"]:
             assert shown["speed-up, steps [95 %]"] == bounded(against)
-            assert shown["speed-up, seconds [95 %]"].lstrip("≈≤≥ ") == interval(against["seconds"]["speed_up"])
+            assert shown["speed-up, seconds [95 %]"].lstrip("≈≤≥ ") == interval(
+                against["seconds"]["speed_up"]
+            )
             assert shown["base / arm [95 %]"] == interval(row["final_loss_ratio"]["ratio"])
 
 
@@ -189,18 +214,25 @@ def test_the_results_follow_from_the_curves(results):
         runs = results["curves"][row["name"]]
         assert len(runs) == 3
         assert all(len(run["loss"]) == 12 for run in runs)
-        assert row["final_loss"] == pytest.approx(sorted(sum(run["loss"][-3:]) / 3 for run in runs)[1])
+        assert row["final_loss"] == pytest.approx(
+            sorted(sum(run["loss"][-3:]) / 3 for run in runs)[1]
+        )
         assert row["best_loss"] == pytest.approx(sorted(min(run["loss"]) for run in runs)[1])
         assert row["jumps"] is None or row["jumps"]["accepted"] == 2
         if row["over"]:
-            each = [[sum(run["loss"][-3:]) for run in results["curves"][name]] for name in (row["over"], row["name"])]
+            each = [
+                [sum(run["loss"][-3:]) for run in results["curves"][name]]
+                for name in (row["over"], row["name"])
+            ]
             assert row["final_loss_ratio"]["ratio"] == pytest.approx(list(speed_up(*each)))
 
 
 def test_arms_of_a_seed_are_equal_until_the_first_jump(results):
     for row in results["arms"]:
         for run, base in zip(
-            results["curves"][row["name"]], results["curves"][row["over"] or row["name"]], strict=True
+            results["curves"][row["name"]],
+            results["curves"][row["over"] or row["name"]],
+            strict=True,
         ):
             assert run["loss"][:5] == base["loss"][:5]
             assert (run["loss"][5] != base["loss"][5]) == bool(row["over"])
@@ -223,7 +255,10 @@ def test_arms_whose_windows_skip_snapshots_are_named(results):
     for row in changed["arms"]:
         row["settings"]["jump"]["every"] = 3 if row["name"] == "cosine_linear" else 2
     jumping = [name for name in ARMS if name not in ("constant", "cosine", "cosine_linear")]
-    said = f"Windows of snapshots 2 apart: {', '.join(jumping)}. Windows of snapshots 3 apart: cosine_linear."
+    said = (
+        f"Windows of snapshots 2 apart: {', '.join(jumping)}. Windows of snapshots 3 apart:"
+        " cosine_linear."
+    )
     assert said in words.setting(changed)
 
 
@@ -255,7 +290,9 @@ def test_the_terminal_shows_the_tables_the_place_and_what_to_do_next(evaluated, 
     assert str(folder / "results.json") in lines[-2]
     assert lines[-1] == f"next: open {folder / 'report.html'} in a browser"
     for row in results["arms"]:
-        assert any(line.startswith(row["name"]) and f"{row['final_loss']:.4f}" in line for line in lines)
+        assert any(
+            line.startswith(row["name"]) and f"{row['final_loss']:.4f}" in line for line in lines
+        )
     assert all(f"- {verdict}" in lines for verdict in results["verdicts"])
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -266,7 +303,9 @@ def test_the_page_can_be_made_again_from_results_json(page, results):
 
 def test_targets_and_rates_are_written_before_any_arm_is_trained_that_jumps(evaluated, results):
     folder, _ = evaluated
-    assert json.loads((folder / "targets.json").read_text()) == {key: results[key] for key in ("targets", "rates")}
+    assert json.loads((folder / "targets.json").read_text()) == {
+        key: results[key] for key in ("targets", "rates")
+    }
     written = (folder / "targets.json").stat().st_mtime_ns
     runs = times(folder)
     assert all(time < written for file, time in runs.items() if "seed100" in file)
@@ -307,7 +346,11 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same(again, results):
     assert (found["targets"], found["rates"]) == (results["targets"], results["rates"])
     for name, runs in found["curves"].items():
         assert untimed(runs) == untimed(results["curves"][name])
-    assert not [file for file in folder.rglob("*") if file.name == "lock" or (file.name[0] == "." and file.is_file())]
+    assert not [
+        file
+        for file in folder.rglob("*")
+        if file.name == "lock" or (file.name[0] == "." and file.is_file())
+    ]
 
 
 @pytest.mark.slow
@@ -318,12 +361,15 @@ def test_more_arms_and_more_seeds_join_what_is_there(again, results):
     assert {file: after[file] for file in before} == before
     fresh = {Path(file).with_suffix("").parts[1:] for file in after.keys() - before.keys()}
     rates = {
-        row["name"]: f"{row['learning_rate']:g}" + "-warmup0.1" * row["warmup_tuned"] for row in read(folder)["arms"]
+        row["name"]: f"{row['learning_rate']:g}" + "-warmup0.1" * row["warmup_tuned"]
+        for row in read(folder)["arms"]
     }
     assert fresh == {
-        *((name, rates[name], "seed3") for name in ARMS), *((name, rates[name], f"seed{n}") for name in MORE for n in range(4)),
-        ("cosine_ema", rates["cosine"], "seed1000"), ("cosine_ema", rates["cosine"], "seed1001"),  # a base with targets of its own
-    }  # fmt: skip
+        *((name, rates[name], "seed3") for name in ARMS),
+        *((name, rates[name], f"seed{n}") for name in MORE for n in range(4)),
+        ("cosine_ema", rates["cosine"], "seed1000"),
+        ("cosine_ema", rates["cosine"], "seed1001"),  # a base with targets of its own
+    }
     found = read(folder)
     assert [row["name"] for row in found["arms"]] == ARMS + MORE
     assert all(len(runs) == 4 for runs in found["curves"].values())
@@ -343,7 +389,10 @@ def test_jumping_to_where_a_run_is_changes_nothing(again):
     assert row["forecast_error"]["fc"]["ratio"] == [1, 1, 1]
     for target, found in row["against"]["constant"].items():
         assert found["steps"]["speed_up"] == [1, 1, 1]
-        assert found["steps"]["each"] == rows["constant"]["against"]["constant"][target]["steps"]["each"]
+        assert (
+            found["steps"]["each"]
+            == rows["constant"]["against"]["constant"][target]["steps"]["each"]
+        )
 
 
 @pytest.mark.parametrize(("name", "said"), [("other", "epochs: 11 there, 12 asked for"), ("damaged", "configuration.json is damaged"), ("into", "holds a report of one task")])  # fmt: skip
@@ -355,7 +404,9 @@ def test_other_configurations_do_not_mix_with_results_that_are_there(again, eval
     assert said in err
     assert before is None or times(folder) == before
     assert read(folder) == read(evaluated[0])
-    assert sorted(item.name for item in folder.iterdir()) == sorted(item.name for item in evaluated[0].iterdir())
+    assert sorted(item.name for item in folder.iterdir()) == sorted(
+        item.name for item in evaluated[0].iterdir()
+    )
 
 
 def test_an_accuracy_that_nobody_reaches_is_refused_in_one_line_and_what_is_trained_is_kept(again):
@@ -402,7 +453,8 @@ def test_several_tasks_of_one_command_make_a_report_of_all(again):
         results = read(one)
         own = next(row for row in results["arms"] if row["over"])
         assert (
-            row["speed_up"]["each"][results["about"]["task"]] == own["against"]["constant"]["0.75"]["steps"]["speed_up"]
+            row["speed_up"]["each"][results["about"]["task"]]
+            == own["against"]["constant"]["0.75"]["steps"]["speed_up"]
         )
     page = Page((folder / "report.html").read_text())
     page.check()
@@ -443,5 +495,8 @@ def test_reports_that_are_there_are_joined(again, evaluated, script, tmp_path):
     assert rows["cosine_nowcast"].keys() == {"mlp-digits (1)"}
     Page((tmp_path / "all" / "report.html").read_text()).check()
     assert (tmp_path / "all" / "report.md").read_text() in done.stdout
-    assert done.stdout.splitlines()[-1] == f"next: open {tmp_path / 'all' / 'report.html'} in a browser"
+    assert (
+        done.stdout.splitlines()[-1]
+        == f"next: open {tmp_path / 'all' / 'report.html'} in a browser"
+    )
     assert sorted(item.name for item in tmp_path.iterdir()) == ["all"]

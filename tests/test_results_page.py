@@ -1,4 +1,6 @@
-"""The pages of results: their tables are those of the results.json files beside them, and they are up to date."""
+"""The pages of results: their tables are those of the results.json files beside them, and they are
+up to date.
+"""
 
 import importlib
 import json
@@ -41,7 +43,9 @@ def page(tmp_path, evaluated):
     return tmp_path / "page.md"
 
 
-def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(fill, script, page, evaluated):
+def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(
+    fill, script, page, evaluated
+):
     results = json.loads((evaluated[0] / "results.json").read_text())
     done = script("results", page.parent)
     assert (done.returncode, done.stdout) == (0, f"tables: {page}\n")
@@ -52,7 +56,11 @@ def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(f
     assert results["commands"][-1] in text
     for row in results["arms"]:
         if row["over"]:
-            [line] = [line for line in text.splitlines() if line.startswith(f"| {row['over']} | {row['name']} |")]
+            [line] = [
+                line
+                for line in text.splitlines()
+                if line.startswith(f"| {row['over']} | {row['name']} |")
+            ]
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             for found in (against["steps"]["speed_up"], row["final_loss_ratio"]["ratio"]):
                 assert tables.ratio(found) in line
@@ -89,8 +97,14 @@ def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
     assert "**Seconds to the target**" in whole
     for row in results["arms"]:
         if row["over"]:
-            cells = [line for line in text.splitlines() if line.startswith(f"| {row['name']} | {row['over']} |")]
-            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"]["speed_up"]
+            cells = [
+                line
+                for line in text.splitlines()
+                if line.startswith(f"| {row['name']} | {row['over']} |")
+            ]
+            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"][
+                "speed_up"
+            ]
             for cell, found in zip(cells, (steps, row["final_loss_ratio"]["ratio"]), strict=True):
                 assert cell.count(tables.ratio(found)) >= 2
 
@@ -121,7 +135,9 @@ def test_a_folder_of_results_has_one_place_on_one_page(fill, page, places):
     assert page.read_text() == before
 
 
-def test_the_projects_pages_are_up_to_date_and_nothing_lies_beside_them_that_is_not_of_them(fill, tmp_path):
+def test_the_projects_pages_are_up_to_date_and_nothing_lies_beside_them_that_is_not_of_them(
+    fill, tmp_path
+):
     for file in [*KEPT.glob("*.md"), *KEPT.glob("**/results.json")]:
         (tmp_path / file.relative_to(KEPT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, tmp_path / file.relative_to(KEPT))
@@ -136,13 +152,24 @@ def test_the_index_is_short_has_one_table_and_leads_to_every_page():
     text = KEPT.with_suffix(".md").read_text()
     assert len(text.splitlines()) <= 120
     assert len(re.findall(r"^\|[-|]+\|$", text, re.MULTILINE)) == 1
-    assert set(re.findall(r"\]\(results/(\w+)\.md", text)) == {page.stem for page in KEPT.glob("*.md")}
+    assert set(re.findall(r"\]\(results/(\w+)\.md", text)) == {
+        page.stem for page in KEPT.glob("*.md")
+    }
 
 
-@pytest.mark.parametrize("page", [KEPT.with_suffix(".md"), *sorted(KEPT.glob("*.md"))], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [KEPT.with_suffix(".md"), *sorted(KEPT.glob("*.md"))], ids=lambda page: page.stem
+)
 def test_prose_that_is_not_filled_in_is_wrapped(page):
-    by_hand = re.sub(r"<!-- results: .*?<!-- end -->|^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    assert [line for line in by_hand.splitlines() if len(line) > 100 and not line.startswith("|")] == []
+    by_hand = re.sub(
+        r"<!-- results: .*?<!-- end -->|^```.*?^```",
+        "",
+        page.read_text(),
+        flags=re.DOTALL | re.MULTILINE,
+    )
+    assert [
+        line for line in by_hand.splitlines() if len(line) > 100 and not line.startswith("|")
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +198,9 @@ def test_a_page_that_cannot_be_filled_is_left_as_it_is(fill, page, change, said)
         "another end": f"<!-- end -->{text}",
         "lost end": text.replace("<!-- end -->", "") + text,
     }
-    page.write_bytes(b"\xff" + text.encode() if change == "not UTF-8" else changed.get(change, text).encode())
+    page.write_bytes(
+        b"\xff" + text.encode() if change == "not UTF-8" else changed.get(change, text).encode()
+    )
     before = page.read_bytes()
     code, words = fill(page.parent)
     assert (code, words.count("\n")) == (2, 1)
@@ -189,7 +218,9 @@ def test_without_a_command_none_is_shown(fill, page):
 
 def test_differences_that_the_report_does_not_show_are_not_bold(evaluated):
     results = json.loads((evaluated[0] / "results.json").read_text())
-    for cells, row in zip(tables.digest(results)[1:], (r for r in results["arms"] if r["over"]), strict=True):
+    for cells, row in zip(
+        tables.digest(results)[1:], (r for r in results["arms"] if r["over"]), strict=True
+    ):
         against = row["against"][row["over"]][results["protocol"]["headline"]]
         assert cells[4].startswith("**") == against["steps"]["clear"]
         assert cells[5].startswith("**") == row["final_loss_ratio"]["clear"]

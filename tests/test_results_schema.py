@@ -20,23 +20,46 @@ NAN = math.nan
 ARMS = {
     "constant": Arm(),
     "linear": Arm(
-        over="constant", forecaster="linear", jump=Jump(damping=0.5, operations=["fc"]), guard=GuardOptions()
+        over="constant",
+        forecaster="linear",
+        jump=Jump(damping=0.5, operations=["fc"]),
+        guard=GuardOptions(),
     ),
     "wnn": Arm(over="constant", forecaster="bundles/mine"),
-    "snoo": Arm(over="constant", outer=Outer(momentum=0.4), average=Average(), learning_rate="tuned"),
+    "snoo": Arm(
+        over="constant", outer=Outer(momentum=0.4), average=Average(), learning_rate="tuned"
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory):
     """By the paper's protocol, with all that may be null: read from a file."""
-    lost = run([1.0, NAN, NAN, NAN], accuracy=[0.1, NAN, NAN, NAN], jumps=[(20, 0.5, NAN, 1.0), (30, NAN, NAN, 0.0)], alone=None)  # fmt: skip
+    lost = run(
+        [1.0, NAN, NAN, NAN],
+        accuracy=[0.1, NAN, NAN, NAN],
+        jumps=[(20, 0.5, NAN, 1.0), (30, NAN, NAN, 0.0)],
+        alone=None,
+    )
     good = reaching(3, length=4, accuracy=[0.1, 0.5, 0.7, 0.8])
     own = plan(seeds=1, **ARMS, target_accuracy=0.6)
     errors = {"linear": [{"fc": 0.5}], "wnn": [{}], "snoo": None}
-    found = results(own, {"constant": [good], "linear": [good], "wnn": [lost], "snoo": [good]}, errors=errors)
-    costs = {name: cost.of(found, name, card) for name, card in (("linear", {"seconds": 1.0, "corpus": {"seconds": 2.0, "runs": 3}}), ("wnn", {}))}  # fmt: skip
-    found = told(found, cost=costs, left_out=["published"], seen=["wnn was meta-trained on what is not known."])
+    found = results(
+        own, {"constant": [good], "linear": [good], "wnn": [lost], "snoo": [good]}, errors=errors
+    )
+    costs = {
+        name: cost.of(found, name, card)
+        for name, card in (
+            ("linear", {"seconds": 1.0, "corpus": {"seconds": 2.0, "runs": 3}}),
+            ("wnn", {}),
+        )
+    }
+    found = told(
+        found,
+        cost=costs,
+        left_out=["published"],
+        seen=["wnn was meta-trained on what is not known."],
+    )
     return read_back(found, tmp_path_factory.mktemp("made_up"))
 
 
@@ -60,7 +83,11 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
     keys = 0
     for path, one in inside(schema):
         for key, value in (one.get("properties", {}) | one.get("patternProperties", {})).items():
-            target = schema["$defs"][value["$ref"].removeprefix("#/$defs/")] if "$ref" in value else value
+            target = (
+                schema["$defs"][value["$ref"].removeprefix("#/$defs/")]
+                if "$ref" in value
+                else value
+            )
             said = value.get("description") or target.get("description")
             assert said, f"{path}: {key}"
             assert said[-1] == ".", f"{path}: {key}"
@@ -111,7 +138,10 @@ def test_results_are_as_the_schema_says_with_all_that_may_be_missing(made_up):
     assert made_up["arms"][2]["final_loss"] is None
     assert made_up["arms"][2]["jumps"]["worst_dip"] is None
     assert made_up["arms"][1]["against"]["constant"]["0.6"]["steps"]["speed_up"] == [1, None, None]
-    assert (made_up["cost"]["linear"]["pays_after"], made_up["cost"]["wnn"]["fit_seconds"]) == (None, None)
+    assert (made_up["cost"]["linear"]["pays_after"], made_up["cost"]["wnn"]["fit_seconds"]) == (
+        None,
+        None,
+    )
 
 
 def test_a_task_may_have_other_metrics_and_no_accuracy(tmp_path):
@@ -132,7 +162,11 @@ def test_results_from_before_metrics_were_said_are_read_as_they_were_meant(made_
     assert report.page(older) == report.page(made_up)
     assert report.markdown(older) == report.markdown(made_up)
     again = older | {"about": older["about"] | {"content": "another"}}
-    assert joint.join([older, again])["metric"] == {"name": "loss", "better": "lower", "compare": "ratio"}
+    assert joint.join([older, again])["metric"] == {
+        "name": "loss",
+        "better": "lower",
+        "compare": "ratio",
+    }
     assert read(folder_of(older, tmp_path)) == older
 
 

@@ -12,10 +12,16 @@ LINEAR = nowcast.load("linear")
 
 
 def run(state, params, steps, **options):
-    """Parameters and state after so many steps of −1, and the numbers of the steps that took a snapshot."""
-    tx = nowcast.periodic(optax.sgd(1.0), options.pop("forecaster", LINEAR), min_drift=None, **options)
+    """Parameters and state after so many steps of −1, and the numbers of the steps that took a
+    snapshot.
+    """
+    tx = nowcast.periodic(
+        optax.sgd(1.0), options.pop("forecaster", LINEAR), min_drift=None, **options
+    )
     state = tx.init(params) if state is None else state
-    step = jax.jit(lambda state, params: tx.update(jax.tree.map(jnp.ones_like, params), state, params))
+    step = jax.jit(
+        lambda state, params: tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+    )
     taken = []
     for number in range(1, steps + 1):
         updates, after = step(state, params)
@@ -39,10 +45,14 @@ def test_a_smaller_every_takes_a_snapshot_at_once_and_then_every_n():
 
 
 def test_a_late_snapshot_begins_a_new_window():
-    """Steps of −1, a snapshot each 2: the forecast 5 snapshots on is 10 lower, wherever the window began."""
+    """Steps of −1, a snapshot each 2: the forecast 5 snapshots on is 10 lower, wherever the window
+    began.
+    """
     params, state, _ = run(None, begin(), 2 * 2 + 1, every=2)
     assert (state.clock.filled, state.clock.step) == (2, 1)
-    params, state, taken = run(state, params, 9, every=1, forecaster=nowcast.forecasters.Linear(horizon=5))
+    params, state, taken = run(
+        state, params, 9, every=1, forecaster=nowcast.forecasters.Linear(horizon=5)
+    )
     assert taken == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert state.clock.windows == 1
     np.testing.assert_allclose(params["kernel"], -5 - 9 - 5, rtol=1e-5)
@@ -73,9 +83,13 @@ def test_stop_after_counts_the_steps_that_were_and_not_those_of_the_options_now(
 
 
 def test_a_window_of_one_snapshot_goes_on_from_one_of_two():
-    params, state, _ = run(None, begin(), 1, every=1, forecaster=nowcast.forecasters.LastValue(window=2))
+    params, state, _ = run(
+        None, begin(), 1, every=1, forecaster=nowcast.forecasters.LastValue(window=2)
+    )
     assert state.clock.filled == 1
-    _, state, taken = run(state, params, 3, every=1, forecaster=nowcast.forecasters.LastValue(window=1))
+    _, state, taken = run(
+        state, params, 3, every=1, forecaster=nowcast.forecasters.LastValue(window=1)
+    )
     assert taken == [1, 2, 3]
     assert state.accepted == 3
 
@@ -102,14 +116,18 @@ def eager(state, **options):
 def test_a_stop_after_that_the_run_has_passed_with_jumps_is_refused():
     _, state, _ = run(None, begin(), 30, every=2)
     state = state._replace(inner=())
-    with pytest.raises(nowcast.UserError, match="stop_after=20, and the state has a snapshot of step 30") as caught:
+    with pytest.raises(
+        nowcast.UserError, match="stop_after=20, and the state has a snapshot of step 30"
+    ) as caught:
         eager(state, every=2, stop_after=20)
     assert "give a later step, or stop_after=30 to end the jumps now" in str(caught.value)
     assert eager(state, every=2, stop_after=30).clock.total == 31
 
 
 def test_a_run_that_ended_its_jumps_goes_on_without_them():
-    """Its options are those that it was made with, so a resumed run equals one that was not stopped."""
+    """Its options are those that it was made with, so a resumed run equals one that was not
+    stopped.
+    """
     _, state, _ = run(None, begin(), 30, every=2, stop_after=14)
     state = eager(state._replace(inner=()), every=2, stop_after=14)
     assert (state.clock.total, state.accepted) == (31, 1)
@@ -125,6 +143,9 @@ def test_a_run_that_ended_its_jumps_goes_on_without_them():
 def test_start_after_counts_from_init(made, steps, now):
     _, state, _ = run(None, begin(), steps, every=2, start_after=made)
     state = state._replace(inner=())
-    with pytest.raises(nowcast.UserError, match=f"start_after={now}, and the state was made with .*{made or 'step 3'}"):
+    with pytest.raises(
+        nowcast.UserError,
+        match=f"start_after={now}, and the state was made with .*{made or 'step 3'}",
+    ):
         eager(state, every=2, start_after=now)
     assert eager(state, every=2, start_after=made).clock.total == steps + 1

@@ -1,4 +1,6 @@
-"""The robust protocol: which runs it trains, what they come to, how that is said; it goes on after a stop."""
+"""The robust protocol: which runs it trains, what they come to, how that is said; it goes on after
+a stop.
+"""
 
 import json
 import math
@@ -31,14 +33,24 @@ STARTS = (0.125, 1.0)
 
 def test_every_arm_is_over_the_swept_base_and_has_a_warm_up_that_one_would_take_unasked():
     arms, left = prepared(
-        {**ARMS, "constant": Arm(), "given": Arm(over="cosine", learning_rate="given"), "jumps": JUMPS},
-        optimizer="adam", warmup=0.02,
-    )  # fmt: skip
+        {
+            **ARMS,
+            "constant": Arm(),
+            "given": Arm(over="cosine", learning_rate="given"),
+            "jumps": JUMPS,
+        },
+        optimizer="adam",
+        warmup=0.02,
+    )
     assert left == []
     assert [(arm.name, arm.over, arm.learning_rate, arm.warmup, arm.rate_of) for arm in arms] == [
-        (SWEPT, None, TUNED, TUNED, SWEPT), ("cosine", SWEPT, TUNED, 0.02, SWEPT), ("free", SWEPT, 1.0, 0.1, ""),
-        ("constant", SWEPT, TUNED, 0.02, SWEPT), ("given", SWEPT, TUNED, 0.02, SWEPT), ("jumps", SWEPT, TUNED, 0.02, SWEPT),
-    ]  # fmt: skip
+        (SWEPT, None, TUNED, TUNED, SWEPT),
+        ("cosine", SWEPT, TUNED, 0.02, SWEPT),
+        ("free", SWEPT, 1.0, 0.1, ""),
+        ("constant", SWEPT, TUNED, 0.02, SWEPT),
+        ("given", SWEPT, TUNED, 0.02, SWEPT),
+        ("jumps", SWEPT, TUNED, 0.02, SWEPT),
+    ]
 
 
 def test_every_arm_is_trained_from_every_start_and_one_that_finds_its_rate_once():
@@ -46,9 +58,11 @@ def test_every_arm_is_trained_from_every_start_and_one_that_finds_its_rate_once(
     rates = {SWEPT: {"learning_rate": 0.2, "warmup": 0.3}}
     trained = rows(arms, rates, spread(arms, 0.2, STARTS))
     assert {name: (arm.name, arm.learning_rate, arm.warmup) for name, arm in trained.items()} == {
-        "swept": (SWEPT, 0.2, 0.3), "cosine from 1/8": ("cosine", 0.025, 0.05), "cosine from 1": ("cosine", 0.2, 0.05),
+        "swept": (SWEPT, 0.2, 0.3),
+        "cosine from 1/8": ("cosine", 0.025, 0.05),
+        "cosine from 1": ("cosine", 0.2, 0.05),
         "free": ("free", 1.0, 0.1),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -163,7 +177,9 @@ def test_a_method_with_a_run_that_is_lost_has_no_finite_regret(tmp_path):
     assert "free has the lowest mean regret, 3.00×" in found["verdicts"][0]
     assert "cosine ∞ from 1/8" in found["verdicts"][0]
     both = made({"cosine from 1/8": [2.0, math.nan], "free": [math.nan, 3.0]})
-    assert both["verdicts"][0].startswith("No method has a finite mean regret over 2 starts; worst: cosine ∞ from 1/8")
+    assert both["verdicts"][0].startswith(
+        "No method has a finite mean regret over 2 starts; worst: cosine ∞ from 1/8"
+    )
     back = read_back(told(found), tmp_path)
     validate("results", back)
     assert robust.regrets(back)[1][1:] == ("∞, 1 diverged", "1.00× [1.00, 1.00]", "∞")
@@ -173,9 +189,13 @@ def test_a_method_with_a_run_that_is_lost_has_no_finite_regret(tmp_path):
 def test_steps_are_a_share_of_the_bases_and_a_bound_where_runs_do_not_get_there():
     given, _ = prepared(ARMS, optimizer="adam")
     from_starts = spread(given, 0.2, STARTS)
-    shown = replace(plan(seeds=2, base=Arm()), arms=named(rows(given, {SWEPT: CHOSEN}, from_starts)))
+    shown = replace(
+        plan(seeds=2, base=Arm()), arms=named(rows(given, {SWEPT: CHOSEN}, from_starts))
+    )
     when = {"swept": 20, "cosine from 1/8": None, "cosine from 1": 10, "free": 20}
-    found = summarise(shown, {SWEPT: CHOSEN}, {SWEPT: {"0.75": 0.5}}, lambda arm, seed: reaching(when[arm.name]))
+    found = summarise(
+        shown, {SWEPT: CHOSEN}, {SWEPT: {"0.75": 0.5}}, lambda arm, seed: reaching(when[arm.name])
+    )
     found |= {"robust": robust.summarised(found, from_starts, LOSS, 0.05)}
     low, best = found["robust"]["methods"][0]["starts"]
     assert (low["steps"]["0.75"]["share"], low["steps"]["0.75"]["reached"]) == (
@@ -215,14 +235,22 @@ class After(Stop):
 
 
 SETTINGS = {
-    "epochs": 7, "learning_rates": [0.01, 0.1], "warmups": [0.0, 0.1], "seeds": [0, 1], "calibration_seeds": [8, 9], "workers": 1,
+    "epochs": 7,
+    "learning_rates": [0.01, 0.1],
+    "warmups": [0.0, 0.1],
+    "seeds": [0, 1],
+    "calibration_seeds": [8, 9],
+    "workers": 1,
     "starts": STARTS,
-}  # fmt: skip
+}
 
 
 def curves(results):
     keys = ("step", "loss", "test_loss", "jumps")
-    return {name: [{key: one[key] for key in keys} for one in runs] for name, runs in results["curves"].items()}
+    return {
+        name: [{key: one[key] for key in keys} for one in runs]
+        for name, runs in results["curves"].items()
+    }
 
 
 def test_a_comparison_that_was_stopped_goes_on_and_ends_in_the_same(tmp_path):
@@ -236,13 +264,17 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_in_the_same(tmp_path):
                 **SETTINGS,
                 stop=After(questions),
             )
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "parts").glob("runs/*/*/seed*.json")}
+    before = {
+        file: file.stat().st_mtime_ns for file in (tmp_path / "parts").glob("runs/*/*/seed*.json")
+    }
     assert 8 < len(before) < 22
     found = compare(Line(), ARMS | {"jumps": JUMPS}, tmp_path / "parts", **SETTINGS)
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert curves(found) == curves(whole)
     np.testing.assert_equal(found["robust"], whole["robust"])
-    more = compare(Line(), ARMS | {"jumps": JUMPS}, tmp_path / "parts", **SETTINGS | {"starts": (*STARTS, 2.0)})
+    more = compare(
+        Line(), ARMS | {"jumps": JUMPS}, tmp_path / "parts", **SETTINGS | {"starts": (*STARTS, 2.0)}
+    )
     assert [len(one["starts"]) for one in more["robust"]["methods"]] == [3, 3, 3]
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
@@ -251,11 +283,23 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_in_the_same(tmp_path):
 def short(once, script):
     """``(folder, process)`` of a short form: two starts, three arms, three seeds."""
     given = [
-        "protocol=robust", "model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64", "seeds=3", "epochs=11",
-        "arm=[cosine,cosine_auto,prodigy]", "forecaster=wnn", "robust.starts=[0.125,2]", "tuned.learning_rates=[0.003,0.01]",
-        "tuned.warmups=[0,0.1]", "tuned.seeds=2",
-    ]  # fmt: skip
-    root, done = once("robust", lambda root: script("evaluate", *given, f"report={root / 'report'}", cwd=root))
+        "protocol=robust",
+        "model=mlp",
+        "model.width=0.1",
+        "data.train_size=256",
+        "batch_size=64",
+        "seeds=3",
+        "epochs=11",
+        "arm=[cosine,cosine_auto,prodigy]",
+        "forecaster=wnn",
+        "robust.starts=[0.125,2]",
+        "tuned.learning_rates=[0.003,0.01]",
+        "tuned.warmups=[0,0.1]",
+        "tuned.seeds=2",
+    ]
+    root, done = once(
+        "robust", lambda root: script("evaluate", *given, f"report={root / 'report'}", cwd=root)
+    )
     assert done.returncode == 0, done.stderr
     return root / "report", done
 
@@ -273,9 +317,14 @@ def test_the_commands_report_holds_every_number_of_its_runs(short):
         folders = [one for one in (folder / "runs" / arm.split(" ")[0]).iterdir() if one.is_dir()]
         rate = next(each["learning_rate"] for each in results["arms"] if each["name"] == arm)
         [own] = [
-            one for one in folders if one.name.split("-")[0] == repr(float(rate)) and (one / "seed0.json").exists()
+            one
+            for one in folders
+            if one.name.split("-")[0] == repr(float(rate)) and (one / "seed0.json").exists()
         ]
-        return [np.mean(json.loads((own / f"seed{seed}.json").read_text())["loss"][-3:]) for seed in range(3)]
+        return [
+            np.mean(json.loads((own / f"seed{seed}.json").read_text())["loss"][-3:])
+            for seed in range(3)
+        ]
 
     base = finals(SWEPT)
     for method in block["methods"]:
@@ -285,7 +334,10 @@ def test_the_commands_report_holds_every_number_of_its_runs(short):
     assert results["verdicts"][0] in done.stdout
     chosen = results["rates"][SWEPT]
     assert (chosen["rates"], chosen["warmups"], len(chosen["final_loss"])) == (2, 2, 4)
-    assert f"of {chosen['rates']} rates × {chosen['warmups']} warm-ups" in (folder / "report.md").read_text()
+    assert (
+        f"of {chosen['rates']} rates × {chosen['warmups']} warm-ups"
+        in (folder / "report.md").read_text()
+    )
 
 
 def test_the_page_shows_the_table_the_picture_and_the_steps(short):
@@ -293,9 +345,13 @@ def test_the_page_shows_the_table_the_picture_and_the_steps(short):
     results = json.loads((folder / "results.json").read_text())
     page = Page((folder / "report.html").read_text())
     page.check()
-    assert [list(one) for one in robust.regrets(results)] in [list(map(list, table)) for table in page.tables]
+    assert [list(one) for one in robust.regrets(results)] in [
+        list(map(list, table)) for table in page.tables
+    ]
     for share in results["targets"][SWEPT]:
-        assert list(map(list, robust.steps(results, share))) in [list(map(list, table)) for table in page.tables]
+        assert list(map(list, robust.steps(results, share))) in [
+            list(map(list, table)) for table in page.tables
+        ]
     assert (folder / "robust.png").stat().st_size > 1000
     write_again = write(folder, results | {"made_by": []}, results["commands"])
     assert write_again["robust"] == results["robust"]

@@ -54,16 +54,27 @@ def test_imports_within_collect_point_one_way(part):
     for file in modules(part):
         for name in imported(file):
             if name.startswith("collect."):
-                assert any(name == may or name.startswith(f"{may}.") for may in PARTS[part]), (file, name)
+                assert any(name == may or name.startswith(f"{may}.") for may in PARTS[part]), (
+                    file,
+                    name,
+                )
 
 
 def test_the_library_needs_what_users_have():
     for file in modules("nowcast"):
-        tops = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        tops = [
+            node
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
         names = {
             name.split(".")[0]
             for node in tops
-            for name in ([node.module] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
+            for name in (
+                [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else [each.name for each in node.names]
+            )
         }
         others = names - set(sys.stdlib_module_names) - CORE - {"nowcast"}
         assert others <= (OPTIONAL if "integrations" in file.parts else set()), file

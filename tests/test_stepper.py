@@ -19,12 +19,16 @@ TOGETHER = {"seeds": [3, 4], "rates": np.stack([RATES, RATES[::-1]])}
 
 
 def images(model="mlp", **sizes):
-    return Classification(model, collect.data.load("digits", train_size=128), batch_size=32, **sizes)
+    return Classification(
+        model, collect.data.load("digits", train_size=128), batch_size=32, **sizes
+    )
 
 
 def language():
     poem = "the cat sat on the mat; the rat sat on the cat.\n" * 9
-    encoded = tokens.encode(text.Texts("poem", {"train": poem, "validation": poem}, False), tokens.CHARACTERS)
+    encoded = tokens.encode(
+        text.Texts("poem", {"train": poem, "validation": poem}, False), tokens.CHARACTERS
+    )
     return Language(encoded, batch_size=4, layers=1, heads=2, width=8, context=6, dropout=0.1)
 
 
@@ -32,7 +36,12 @@ def jumping(task):
     """Adam that jumps every six steps, if its guard lets it."""
     guard = nowcast.Guard(tolerance=1e9)
     return nowcast.periodic(
-        optimizers.make("adam"), Linear(window=3), every=2, min_drift=None, guard=guard, labels=task.labels
+        optimizers.make("adam"),
+        Linear(window=3),
+        every=2,
+        min_drift=None,
+        guard=guard,
+        labels=task.labels,
     )
 
 
@@ -111,9 +120,14 @@ def test_the_numbers_are_those_of_steps_that_are_dispatched_one_by_one():
     one_by_one = images()
     assert one_by_one.loops
     one_by_one.loops = False
-    ends = [list(Loop(task, optimizers.make("adam")).run(3, RATES))[-1] for task in (images(), one_by_one)]
+    ends = [
+        list(Loop(task, optimizers.make("adam")).run(3, RATES))[-1]
+        for task in (images(), one_by_one)
+    ]
     close = {"rtol": 1e-4, "atol": 1e-5}
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **close), *(end.state for end in ends))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, **close), *(end.state for end in ends)
+    )
     assert ends[0].train_loss == pytest.approx(ends[1].train_loss, rel=1e-5)
 
 

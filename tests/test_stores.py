@@ -1,4 +1,6 @@
-"""Corpora in stores: read through their URL as from a folder; written run by run, whole or not at all."""
+"""Corpora in stores: read through their URL as from a folder; written run by run, whole or not at
+all.
+"""
 
 import dataclasses
 import json
@@ -58,7 +60,9 @@ def machine(monkeypatch, tmp_path):
 
 @pytest.fixture(params=["file", "memory"])
 def url(request, tmp_path, machine):
-    return f"file://{tmp_path}/store/mine" if request.param == "file" else f"memory://{tmp_path}/mine"
+    return (
+        f"file://{tmp_path}/store/mine" if request.param == "file" else f"memory://{tmp_path}/mine"
+    )
 
 
 def assert_same(got, expected):
@@ -89,7 +93,9 @@ def test_a_corpus_is_read_over_http(serve, corpus_path):
 
 def test_the_commands_read_over_http(serve, script, corpus_path, tmp_path):
     url = serve(corpus_path)
-    done = script("inspect_corpus", f"corpus={url}", "verify=true", "pictures=pictures", cwd=tmp_path)
+    done = script(
+        "inspect_corpus", f"corpus={url}", "verify=true", "pictures=pictures", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "verified: every snapshot of 3 runs" in done.stdout
     assert len(list((tmp_path / "pictures").iterdir())) == 2
@@ -104,13 +110,24 @@ def test_the_commands_read_over_http(serve, script, corpus_path, tmp_path):
         (lambda path: (path / "manifest.json").unlink(), "no corpus there"),
         (lambda path: (path / "manifest.json").write_text('{"sch'), r"manifest\.json is damaged"),
         (lambda path: (path / "manifest.json").write_text('{"schema": "corpus/99"}'), "corpus/99"),
-        (lambda path: (path / "manifest.json").write_text(json.dumps({"schema": corpus.SCHEMA})), "lists no runs"),
+        (
+            lambda path: (path / "manifest.json").write_text(json.dumps({"schema": corpus.SCHEMA})),
+            "lists no runs",
+        ),
         (lambda path: next(path.glob("runs/*/run.json")).write_text("{}"), "lacks"),
         (lambda path: next(path.glob("runs/*/run.json")).write_text("["), r"run\.json is damaged"),
-        (lambda path: [file.write_bytes(b"x" * 50) for file in path.glob("runs/*/weights/c/3/0")], "weights/c/3/0"),
+        (
+            lambda path: [
+                file.write_bytes(b"x" * 50) for file in path.glob("runs/*/weights/c/3/0")
+            ],
+            "weights/c/3/0",
+        ),
         (lambda path: [file.unlink() for file in path.glob("runs/*/weights/c/3/0")], "weights"),
         (lambda path: [file.unlink() for file in path.glob("runs/*/weights/zarr.json")], "weights"),
-        (lambda path: [file.unlink() for file in path.glob("runs/*/metrics.jsonl")], r"metrics\.jsonl is damaged"),
+        (
+            lambda path: [file.unlink() for file in path.glob("runs/*/metrics.jsonl")],
+            r"metrics\.jsonl is damaged",
+        ),
     ],
 )
 def test_damage_is_named_over_http_too(serve, corpus_path, tmp_path, harm, said):
@@ -138,14 +155,21 @@ def test_a_web_server_cannot_be_collected_into(serve, script, tmp_path, machine)
 
 
 def test_a_store_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr(places, "CONTEXT", places.ts.Context({"http_request_retries": {"max_retries": 1}}))
+    monkeypatch.setattr(
+        places, "CONTEXT", places.ts.Context({"http_request_retries": {"max_retries": 1}})
+    )
     places._connect.cache_clear()
-    with pytest.raises(nowcast.UserError, match=r"http://127\.0\.0\.1:9/mine.* cannot be reached .*check the address"):
+    with pytest.raises(
+        nowcast.UserError,
+        match=r"http://127\.0\.0\.1:9/mine.* cannot be reached .*check the address",
+    ):
         corpus.open("http://127.0.0.1:9/mine")
     places._connect.cache_clear()
 
 
-def test_what_is_collected_into_a_store_is_what_a_folder_would_hold(url, corpus_config, corpus_path, machine):
+def test_what_is_collected_into_a_store_is_what_a_folder_would_hold(
+    url, corpus_config, corpus_path, machine
+):
     config = corpus_config(url)
     assert collect_population(config)["complete"] == 3
     assert_same(url, corpus_path)
@@ -169,7 +193,9 @@ def test_killed_while_training_it_goes_on_here(url, corpus_config, collect_until
 
 
 @pytest.mark.parametrize("method", ["write_all", "replace"])
-def test_killed_while_copying_it_copies_again_and_trains_nothing(url, corpus_config, monkeypatch, tmp_path, method):
+def test_killed_while_copying_it_copies_again_and_trains_nothing(
+    url, corpus_config, monkeypatch, tmp_path, method
+):
     class Killed(BaseException):
         pass
 
@@ -221,7 +247,12 @@ def test_of_two_machines_that_finish_a_run_the_first_wins(url, machine, monkeypa
     second = destination.make(places.at(url))
     with first, second:
         if moment == "before":
-            with second.recorder("run", config={"task": "t", "seed": 0, "record_every": 1}, leaves=LEAVES, snapshots=2):
+            with second.recorder(
+                "run",
+                config={"task": "t", "seed": 0, "record_every": 1},
+                leaves=LEAVES,
+                snapshots=2,
+            ):
                 record(first, "run", 1.0)
             record(second, "run", 2.0)
         else:
@@ -257,7 +288,9 @@ def test_collectors_on_many_machines_lose_no_run_from_the_manifest(url, machine,
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(collect, range(6)))
-    assert [run.id for run in corpus.open(url)] == [f"run{i}{run}" for i in range(6) for run in range(3)]
+    assert [run.id for run in corpus.open(url)] == [
+        f"run{i}{run}" for i in range(6) for run in range(3)
+    ]
 
 
 def test_a_run_that_the_manifest_lost_is_listed_again(url, corpus_config):
@@ -290,7 +323,9 @@ def test_a_store_that_takes_nothing_is_named(url, monkeypatch):
         result = lambda self: self  # noqa: E731
 
     monkeypatch.setattr(places, "_connect", lambda _: Deaf())
-    with pytest.raises(nowcast.UserError, match=r"manifest\.json cannot be written; check that the bucket exists"):
+    with pytest.raises(
+        nowcast.UserError, match=r"manifest\.json cannot be written; check that the bucket exists"
+    ):
         destination.make(places.at(url)).__enter__()
 
 

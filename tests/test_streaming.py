@@ -1,4 +1,6 @@
-"""Images that are streamed: the batches, the runs and the measures are those of images in memory, bit for bit."""
+"""Images that are streamed: the batches, the runs and the measures are those of images in memory,
+bit for bit.
+"""
 
 import json
 import shutil
@@ -68,7 +70,9 @@ def test_batches_of_the_whole_set_are_the_same_where_an_epoch_begins():
         same(streamed.batch((), given), held.batch(held.arrays, row))
 
 
-@pytest.mark.parametrize("config", [{"min_size": 32}, {"validation": False}, {"validation": False, "train_size": None}])
+@pytest.mark.parametrize(
+    "config", [{"min_size": 32}, {"validation": False}, {"validation": False, "train_size": None}]
+)
 def test_splits_and_moments_are_those_in_memory(config):
     given = {"train_size": 700} | config
     held, streamed = data.load("mnist", **given), data.load("mnist", **given, in_memory=0)
@@ -94,7 +98,9 @@ def test_what_is_larger_than_the_budget_is_streamed():
 
 @pytest.mark.parametrize(("model", "depth"), [("mlp", None), ("resnet", 8)])
 def test_a_run_and_its_measures_are_those_in_memory_and_go_on_within_an_epoch(model, depth):
-    held, streamed = both(model, depth=depth, augment="crop_flip", standardize=True, validation=False)
+    held, streamed = both(
+        model, depth=depth, augment="crop_flip", standardize=True, validation=False
+    )
     ended = {}
     for name, task in (("held", held), ("streamed", streamed)):
         loop = Loop(task, optimizers.make("adam"))
@@ -118,14 +124,27 @@ def test_runs_together_are_those_in_memory():
         *_, last = loop.run_together([0, 1, 2], np.stack([rates(12)] * 3))
         ended.append([one.state for one in last])
     same(*ended)
-    state = Loop(task, optimizers.make("adam")).once(jax.tree.map(jax.numpy.copy, ended[1][0]), 0, rates(12), 11)
-    assert not np.array_equal(jax.tree.leaves(state.params)[0], jax.tree.leaves(ended[1][0].params)[0])
+    state = Loop(task, optimizers.make("adam")).once(
+        jax.tree.map(jax.numpy.copy, ended[1][0]), 0, rates(12), 11
+    )
+    assert not np.array_equal(
+        jax.tree.leaves(state.params)[0], jax.tree.leaves(ended[1][0].params)[0]
+    )
 
 
-def test_corpora_are_the_same_after_a_kill_and_in_memory(corpus_config, collect_until_killed, tmp_path):
+def test_corpora_are_the_same_after_a_kill_and_in_memory(
+    corpus_config, collect_until_killed, tmp_path
+):
     def config(name, budget):
         own = DataConfig("mnist", train_size=320, in_memory=budget)
-        more = {"data": own, "runs": 2, "epochs": 3, "batch_size": 64, "record_every": 2, "together": False}
+        more = {
+            "data": own,
+            "runs": 2,
+            "epochs": 3,
+            "batch_size": 64,
+            "record_every": 2,
+            "together": False,
+        }
         return corpus_config(tmp_path / name, **more)
 
     collect_population(config("held", 4.0))
@@ -149,28 +168,44 @@ def test_a_streamed_task_is_told_from_another_of_its_name():
 @pytest.mark.slow
 def test_a_comparison_ends_in_the_numbers_of_images_in_memory(script, tmp_path):
     given = [
-        "model=mlp", "model.width=0.1", "data=mnist", "data.train_size=256", "batch_size=64", "seeds=2", "epochs=6",
-        "arm=[constant]", "forecaster=", "tuned.seeds=2",
-    ]  # fmt: skip
+        "model=mlp",
+        "model.width=0.1",
+        "data=mnist",
+        "data.train_size=256",
+        "batch_size=64",
+        "seeds=2",
+        "epochs=6",
+        "arm=[constant]",
+        "forecaster=",
+        "tuned.seeds=2",
+    ]
     curves = []
     for budget in (4, 0):
         report = tmp_path / f"report{budget}"
-        done = script("evaluate", *given, f"data.in_memory={budget}", f"report={report}", cwd=tmp_path)
+        done = script(
+            "evaluate", *given, f"data.in_memory={budget}", f"report={report}", cwd=tmp_path
+        )
         assert done.returncode == 0, done.stderr
         curves.append(json.loads((report / "results.json").read_text())["curves"])
-    own = [[(run["step"], run["loss"], run["accuracy"]) for run in one["constant"]] for one in curves]
+    own = [
+        [(run["step"], run["loss"], run["accuracy"]) for run in one["constant"]] for one in curves
+    ]
     assert own[0] == own[1]
 
 
 def test_images_of_several_sizes_are_cut_alike_in_memory_and_streamed(made, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    held, streamed = (data.load("sized", directory=str(made), size=10, in_memory=gb) for gb in (4, 0))
+    held, streamed = (
+        data.load("sized", directory=str(made), size=10, in_memory=gb) for gb in (4, 0)
+    )
     assert isinstance(streamed, Streamed)
     assert held.image_shape == streamed.image_shape == (10, 10, 3)
     for split in ("train", "validation", "test"):
         [(images, labels)] = streamed.parts(split)
         same((images, labels), (held.images[split], held.labels[split]))
-    grey = [(image[..., :1] == image).all() for split in held.images for image in held.images[split]]
+    grey = [
+        (image[..., :1] == image).all() for split in held.images for image in held.images[split]
+    ]
     assert sum(grey) == 14  # of 40 each third
     again = data.load("sized", directory=str(made), size=9)
     assert again.image_shape == (9, 9, 3)
@@ -191,7 +226,9 @@ def test_the_centre_is_cut_out_and_shrunk_to_means():
 
 
 @pytest.mark.parametrize("budget", [4, 0])
-def test_a_split_without_labels_is_taken_from_the_training_images(made, monkeypatch, tmp_path, budget):
+def test_a_split_without_labels_is_taken_from_the_training_images(
+    made, monkeypatch, tmp_path, budget
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     got = data.load("hidden", directory=str(made), in_memory=budget)
     assert got.examples == {"train": 32, "validation": 4, "test": 4}
@@ -203,7 +240,9 @@ def test_a_file_that_is_damaged_within_ends_a_run_with_that_line(script, made, t
     content = bytearray(file.read_bytes())
     content[3_000:3_040] = bytes(40)
     file.write_bytes(content)
-    streamed = data.load("made", directory=str(tmp_path), in_memory=0)  # the ends of the files are in order
+    streamed = data.load(
+        "made", directory=str(tmp_path), in_memory=0
+    )  # the ends of the files are in order
     assert streamed.examples["train"] == 32
     given = ["data.name=made", f"data.dir={tmp_path}", "data.in_memory=0", "batch_size=8", "runs=1"]
     done = script("collect", *given, f"corpus={tmp_path / 'corpus'}", cwd=tmp_path)

@@ -29,8 +29,12 @@ CROSSINGS = {
 
 
 def of(base, arm, **options):
-    """``(row of the base, row of the arm, verdicts)`` of runs of two arms, the second over the first."""
-    found = results(plan(seeds=len(base), **TWO, **options), {"constant": base, "constant_linear": arm})
+    """``(row of the base, row of the arm, verdicts)`` of runs of two arms, the second over the
+    first.
+    """
+    found = results(
+        plan(seeds=len(base), **TWO, **options), {"constant": base, "constant_linear": arm}
+    )
     return *found["arms"], found["verdicts"]
 
 
@@ -46,7 +50,9 @@ def at(row, base="constant", target="0.75"):
 
 @pytest.fixture(scope="module")
 def found():
-    return results(plan(**ARMS), {name: [reaching(when) for when in each] for name, each in CROSSINGS.items()})
+    return results(
+        plan(**ARMS), {name: [reaching(when) for when in each] for name, each in CROSSINGS.items()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +97,9 @@ def test_slower_steps_cost_a_speed_up_in_seconds():
 
 
 def test_a_run_that_begins_below_the_target_crosses_it_at_its_first_evaluation():
-    _, row, _ = of([run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05)  # all have an accuracy of 0.1
+    _, row, _ = of(
+        [run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05
+    )  # all have an accuracy of 0.1
     assert at(row, target="0.05")["steps"]["each"] == [10, 10]
     assert at(row, target="0.05")["steps"]["speed_up"] == pytest.approx([1, 1, 1])
 
@@ -101,7 +109,12 @@ def test_a_row_says_what_the_arm_is_and_took(rows):
     assert (row["over"], row["learning_rate"]) == ("cosine", 0.2)
     assert row["words"] == "adam, cosine; jumps to the forecast of linear"
     assert row["settings"]["forecaster"] == "linear"
-    assert (row["best_loss"], row["final_loss"], row["test_loss"], row["test_accuracy"]) == (0.25, 0.25, 0.5, 0.5)
+    assert (row["best_loss"], row["final_loss"], row["test_loss"], row["test_accuracy"]) == (
+        0.25,
+        0.25,
+        0.5,
+        0.5,
+    )
     assert (row["parameters"], row["history_bytes_per_parameter"], row["jumps"]) == (100, 0, None)
     _, row, _ = of([reaching(20)], [reaching(10, jumps=[(50, 0.5, 0.4, 1.0)])])
     assert row["history_bytes_per_parameter"] == 8
@@ -119,11 +132,15 @@ def test_the_best_loss_and_the_test_accuracy_are_paired_too():
 def test_the_best_loss_at_equal_seconds_is_that_until_the_faster_one_ends():
     base, arm = run([9.0, 4, 3, 2], seconds=1.0), run([9.0, 6, 1, 0.5], seconds=2.0)
     _, row, _ = of([base] * 2, [arm] * 2)
-    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx([2 / 6] * 2)  # 3 seconds: an epoch of the arm
+    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx(
+        [2 / 6] * 2
+    )  # 3 seconds: an epoch of the arm
 
 
 def test_losses_at_the_end_are_means_of_three_and_medians_over_seeds():
-    base, row, _ = of([run([9.0, 4, 3, 2]), run([9.0, 5, 4, 3]), run([9.0, 9, 9, 9])], [run([9.0, 8, 7, 6])] * 3)
+    base, row, _ = of(
+        [run([9.0, 4, 3, 2]), run([9.0, 5, 4, 3]), run([9.0, 9, 9, 9])], [run([9.0, 8, 7, 6])] * 3
+    )
     assert (base["final_loss"], base["best_loss"]) == (4, 3)  # of 3, 4, 9 and of 2, 3, 9
     assert row["final_loss_ratio"]["each"] == pytest.approx([3 / 7, 4 / 7, 9 / 7])
     assert row["final_loss_ratio"]["ratio"][0] == pytest.approx((3 * 4 * 9) ** (1 / 3) / 7)
@@ -131,17 +148,27 @@ def test_losses_at_the_end_are_means_of_three_and_medians_over_seeds():
 
 
 def falling(height, seconds):
-    """Nine losses, each 1 below the one before: after ``n`` epochs the mean of three is ``height - n + 1``."""
+    """Nine losses, each 1 below the one before: after ``n`` epochs the mean of three is ``height -
+    n + 1``.
+    """
     return run([float(height - place) for place in range(9)], seconds=seconds)
 
 
 @pytest.mark.parametrize(
     ("base", "arm", "ratio"),
     [
-        (falling(20, 1.0), falling(40, 2.0), 13 / 37),  # 8 seconds: the base is at its end, the arm after 4 epochs
+        (
+            falling(20, 1.0),
+            falling(40, 2.0),
+            13 / 37,
+        ),  # 8 seconds: the base is at its end, the arm after 4 epochs
         (falling(20, 2.0), falling(40, 1.0), 17 / 33),  # the other way round
         (falling(20, 1.0), falling(40, 1.0), 13 / 33),
-        (falling(20, 1.0), falling(40, 1.5), 13 / 36),  # after 5.3 epochs the last evaluation is that after 5
+        (
+            falling(20, 1.0),
+            falling(40, 1.5),
+            13 / 36,
+        ),  # after 5.3 epochs the last evaluation is that after 5
     ],
 )
 def test_at_equal_seconds_the_slower_run_is_where_the_faster_one_ends(base, arm, ratio):
@@ -158,7 +185,9 @@ def test_there_is_no_ratio_at_equal_seconds_before_the_third_evaluation():
 
 def test_diverged_runs_stay_in():
     lost = run([1.0, 0.9, 0.8, NAN, INF])
-    base, row, verdicts = of([run([1.0, 0.4, 0.4, 0.4, 0.4])] * 2, [lost, run([1.0, 0.4, 0.4, 0.4, 0.4])])
+    base, row, verdicts = of(
+        [run([1.0, 0.4, 0.4, 0.4, 0.4])] * 2, [lost, run([1.0, 0.4, 0.4, 0.4, 0.4])]
+    )
     assert (base["diverged"], row["diverged"]) == (0, 1)
     assert at(row)["epochs"]["each"] == [4, 3]
     assert row["final_loss"] == INF  # the median of two
@@ -169,7 +198,9 @@ def test_diverged_runs_stay_in():
 
 
 def test_a_run_that_ends_above_where_it_began_diverged_too():
-    base, row, verdicts = of([run([1.0, 2.0, 1.5, 1.2, 1.1])] * 2, [run([1.0, 0.9, 0.8, 0.7, 0.6])] * 2)
+    base, row, verdicts = of(
+        [run([1.0, 2.0, 1.5, 1.2, 1.1])] * 2, [run([1.0, 0.9, 0.8, 0.7, 0.6])] * 2
+    )
     assert (base["diverged"], row["diverged"]) == (2, 0)
     assert "2 of 2 runs of the base constant DIVERGED." in verdicts
 
@@ -187,8 +218,14 @@ def jumps(*each, loss=LOSS, **more):
 def test_a_dip_is_the_loss_after_over_the_loss_before_and_recovery_ends_at_the_first_loss_no_higher():
     found = jumps([(40, 4.5, 9.0, 1.0)])  # 7 after 10 steps, 5.5 after 20, 4 after 30
     assert found == {
-        "accepted": 1, "refused": 0, "dip": 2, "worst_dip": 2, "steps_to_recover": 30, "never_recovered": 0, "taken": 1
-    }  # fmt: skip
+        "accepted": 1,
+        "refused": 0,
+        "dip": 2,
+        "worst_dip": 2,
+        "steps_to_recover": 30,
+        "never_recovered": 0,
+        "taken": 1,
+    }
     assert jumps([(40, 5.5, 9.0, 1.0)])["steps_to_recover"] == 20
 
 
@@ -210,8 +247,14 @@ def test_refused_jumps_have_no_dip():
     assert (found["taken"], found["dip"]) == (2, pytest.approx(1.1))
     found = jumps(refused, refused, refused=1)
     assert found == {
-        "accepted": 0, "refused": 1, "dip": 1, "worst_dip": 1, "steps_to_recover": 0, "never_recovered": 0, "taken": 0
-    }  # fmt: skip
+        "accepted": 0,
+        "refused": 1,
+        "dip": 1,
+        "worst_dip": 1,
+        "steps_to_recover": 0,
+        "never_recovered": 0,
+        "taken": 0,
+    }
 
 
 def test_jumps_taken_and_refused_are_means_over_seeds():
@@ -223,7 +266,9 @@ def test_jumps_taken_and_refused_are_means_over_seeds():
 
 
 def test_a_loss_at_the_jump_itself_is_no_recovery():
-    """By the paper's protocol a run is measured before a jump, so that the loss there is always the one before."""
+    """By the paper's protocol a run is measured before a jump, so that the loss there is always the
+    one before.
+    """
     losses = [8.0, 7.0, 6.0, 5.0, 9.0, 5.5, 4.0]
     own = run(losses, jumps=[(30, 5.0, 9.5, 1.0)], accuracy=[0.1] * 7)
     _, row, _ = of([run(losses)] * 2, [own] * 2, target_accuracy=0.5)
@@ -231,7 +276,10 @@ def test_a_loss_at_the_jump_itself_is_no_recovery():
 
 
 def test_a_jump_to_nowhere_has_an_endless_dip():
-    found = jumps([(40, 4.5, NAN, 1.0), (60, 5.0, 6.0, 1.0), (70, 5.0, 6.0, 1.0)], loss=[8.0, 7, 6, 5, *[NAN] * 5])
+    found = jumps(
+        [(40, 4.5, NAN, 1.0), (60, 5.0, 6.0, 1.0), (70, 5.0, 6.0, 1.0)],
+        loss=[8.0, 7, 6, 5, *[NAN] * 5],
+    )
     assert (found["dip"], found["worst_dip"], found["never_recovered"]) == (1.2, INF, 3)
 
 
@@ -239,7 +287,8 @@ def errors(*each):
     own = plan(seeds=len(each), **TWO)
     runs = {name: [reaching(20)] * len(each) for name in TWO}
     return [
-        row["forecast_error"] for row in results(own, runs, errors={"constant_linear": each, "constant": None})["arms"]
+        row["forecast_error"]
+        for row in results(own, runs, errors={"constant_linear": each, "constant": None})["arms"]
     ]
 
 
@@ -272,7 +321,10 @@ def test_sentences_say_what_helps_hurts_or_cannot_be_told(found):
         "constant_linear", "constant_wnn", "cosine_linear", "cosine_wnn"
     ]  # fmt: skip
     base = CROSSINGS["constant"]
-    assert verdict(base, CROSSINGS["constant_wnn"]) == ("reaches the target in fewer steps: 2.00× [2.00, 2.00]", [])
+    assert verdict(base, CROSSINGS["constant_wnn"]) == (
+        "reaches the target in fewer steps: 2.00× [2.00, 2.00]",
+        [],
+    )
     said, _ = verdict(base, CROSSINGS["constant_linear"])
     assert said.startswith("HURTS, it needs more steps: ≤ 0.60× [")
     assert said.endswith("] (5 of 5 base runs reach the target, and 2 of 5 of its own)")
@@ -298,25 +350,40 @@ def test_equal_crossings_are_no_change():
 
 
 def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
-    assert ". Final validation loss, constant / constant_wnn: 1.00 [1.00, 1.00], a difference that these seeds cannot show." in said_of(found["verdicts"], "constant_wnn")  # fmt: skip
+    assert (
+        ". Final validation loss, constant / constant_wnn: 1.00 [1.00, 1.00], a difference that"
+        " these seeds cannot show." in said_of(found["verdicts"], "constant_wnn")
+    )
     base = [falling(height, 1.0) for height in (20, 30, 40)]
     better = [falling(height - 10, 1.0) for height in (20, 30, 40)]
     line = said_of(of(base, better)[2])  # 13, 23, 33 over 3, 13, 23
     value = (13 / 3 * 23 / 13 * 33 / 23) ** (1 / 3)
-    assert f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference" in line
-    line = said_of(of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2])  # all twice as high
+    assert (
+        f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference"
+        in line
+    )
+    line = said_of(
+        of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2]
+    )  # all twice as high
     assert (
         "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
     )  # seeds that agree to the last digit show nothing
-    line = said_of(of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2])
-    assert line.endswith("Final validation loss, constant / constant_linear: 1.99 [1.99, 2.00]: it ends lower.")
+    line = said_of(
+        of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2]
+    )
+    assert line.endswith(
+        "Final validation loss, constant / constant_linear: 1.99 [1.99, 2.00]: it ends lower."
+    )
 
 
 def test_sooner_at_the_target_and_higher_at_the_end_is_said():
     better = [falling(height, 1.0) for height in (20, 30, 40)]
     worse = [falling(height * 1.5 + height / 1000, 1.0) for height in (20, 30, 40)]
     assert said_of(of(better, worse)[2]).endswith("]: it ENDS HIGHER.")
-    line = "mine over base reaches the target in fewer steps: 2.00×. Final validation loss, base / mine: 0.50: it ENDS HIGHER."
+    line = (
+        "mine over base reaches the target in fewer steps: 2.00×. Final validation loss, base /"
+        " mine: 0.50: it ENDS HIGHER."
+    )
     assert verdicts.tone(line) == ""
     assert verdicts.tone(line.split(". Final")[0]) == "better"
 
@@ -325,7 +392,10 @@ def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compa
     base, quick = [reaching(when) for when in (20, 22, 24, 26, 28)], (10, 11, 12, 13, 14)
     slow = [reaching(when, seconds=6.0) for when in quick]
     line = said_of(of(base, slow)[2])
-    assert "in fewer steps: 2.00× [2.00, 2.00], and in seconds it is SLOWER: 0.67× [0.67, 0.67]" in line
+    assert (
+        "in fewer steps: 2.00× [2.00, 2.00], and in seconds it is SLOWER: 0.67× [0.67, 0.67]"
+        in line
+    )
     assert verdicts.tone(line) == ""
     slow = [reaching(when, seconds=6.0, alone=False) for when in quick]
     assert "SLOWER" not in said_of(of(base, slow)[2])
@@ -334,21 +404,25 @@ def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compa
 def test_a_target_reached_before_any_jump_says_nothing_of_jumps():
     crossings = [20, 21, 22, 23, 24]
     late = {"jumps": [(300, 0.3, 0.3, 1.0)]}
-    assert verdict(crossings, crossings, **late)[0] == (
-        "cannot be judged by this target: every run reaches it before its first jump"
+    assert (
+        verdict(crossings, crossings, **late)[0]
+        == "cannot be judged by this target: every run reaches it before its first jump"
     )
     at_once = {"jumps": [(50, 0.3, 0.3, 1.0)]}
     assert verdict(crossings, crossings, **at_once)[0].startswith("changes nothing")
     said, _ = verdict([20, 22, 24, 26, 28], [10, 11, 12, 13, 14], jumps=[(115, 0.3, 0.3, 1.0)])
     assert (
         said
-        == "reaches the target in fewer steps: 2.00× [2.00, 2.00] (2 of its 5 runs reach the target before they jump)"
+        == "reaches the target in fewer steps: 2.00× [2.00, 2.00] (2 of its 5 runs reach the target"
+        " before they jump)"
     )
 
 
 def test_at_the_step_of_a_jump_the_papers_protocol_measures_before_it():
     own = run([5.0] * 5, accuracy=[0.1, 0.2, 0.7, 0.7, 0.7], jumps=[(20, 5.0, 5.0, 1.0)])
-    assert at(of([own] * 2, [own] * 2, target_accuracy=0.6)[1], target="0.6")["before_any_jump"] == 2
+    assert (
+        at(of([own] * 2, [own] * 2, target_accuracy=0.6)[1], target="0.6")["before_any_jump"] == 2
+    )
     own = run([5.0, 4.0, 0.1, 0.1, 0.1], jumps=[(20, 4.0, 0.1, 1.0)])
     target = {"constant": {"0.75": 3.5}}
     made = results(plan(seeds=1, **TWO), {"constant": [own], "constant_linear": [own]}, target)
@@ -358,14 +432,21 @@ def test_at_the_step_of_a_jump_the_papers_protocol_measures_before_it():
 def without_any(**crossings):
     """What is said of bases that an arm without forecasts outruns."""
     given = {"constant": [20, 22, 24, 26, 28], "constant_linear": [15, 16, 18, 20, 21]} | crossings
-    more = {name: Arm(over="constant", average=Average()) for name in crossings if name != "constant"}
-    found = results(plan(**TWO, **more), {name: [reaching(when) for when in each] for name, each in given.items()})
+    more = {
+        name: Arm(over="constant", average=Average()) for name in crossings if name != "constant"
+    }
+    found = results(
+        plan(**TWO, **more),
+        {name: [reaching(when) for when in each] for name, each in given.items()},
+    )
     return [line for line in found["verdicts"] if line.startswith("Without any")]
 
 
 def test_what_could_be_had_without_a_forecast_is_said():
     [line] = without_any(mean=[10, 11, 12, 13, 14])
-    assert line.startswith("Without any forecast mean reaches the target of constant 2.00× [2.00, 2.00] as fast")
+    assert line.startswith(
+        "Without any forecast mean reaches the target of constant 2.00× [2.00, 2.00] as fast"
+    )
     assert without_any(mean=[20, 22, 24, 26, 28]) == []
     assert without_any(mean=[30, 33, 36, 39, 40]) == []
 
@@ -378,16 +459,28 @@ def test_and_not_hidden_by_a_faster_arm_that_is_not_sure():
 
 
 def test_a_rate_at_the_edge_of_its_grid_is_said():
-    arms = ARMS | {"quick": Arm(learning_rate="tuned", over="constant", optimizer="muon"), "slow": Arm(learning_rate="tuned", over="constant")}  # fmt: skip
+    arms = ARMS | {
+        "quick": Arm(learning_rate="tuned", over="constant", optimizer="muon"),
+        "slow": Arm(learning_rate="tuned", over="constant"),
+    }
     own = plan(**arms)
     chosen = {
-        name: CHOSEN | {"at_edge": True, "warmup_at_edge": name == "slow"} for name in ("cosine", "quick", "slow")
+        name: CHOSEN | {"at_edge": True, "warmup_at_edge": name == "slow"}
+        for name in ("cosine", "quick", "slow")
     }
-    made = summarise(own, chosen, {arm.name: {"0.75": 0.5} for arm in own.arms}, lambda arm, seed: reaching(20))
+    made = summarise(
+        own, chosen, {arm.name: {"0.75": 0.5} for arm in own.arms}, lambda arm, seed: reaching(20)
+    )
     lines = [line for line in made["verdicts"] if "the edge of" in line]
     assert lines == [
-        "The learning rate of cosine lies at the edge of its grid: a wider one may do better, and make the gains over it smaller.",
-        "The learning rates of quick, slow lie at the edge of their grids: a wider one may do better.",
+        (
+            "The learning rate of cosine lies at the edge of its grid: a wider one may do better,"
+            " and make the gains over it smaller."
+        ),
+        (
+            "The learning rates of quick, slow lie at the edge of their grids: a wider one may do"
+            " better."
+        ),
         "The warm-up of slow lies at the edge of its grid: another one may do better.",
     ]
     assert all(map(verdicts.warns, lines))
@@ -396,9 +489,19 @@ def test_a_rate_at_the_edge_of_its_grid_is_said():
 def test_a_base_that_no_longer_improves_is_said():
     falls, rises = {"0.5": 0.5, "0.75": 0.4, "0.95": 0.3}, {"0.5": 0.5, "0.75": 0.6, "0.95": 0.3}
     runs = {name: [reaching(20)] * 5 for name in TWO}
-    assert not [line for line in results(plan(**TWO), runs, {"constant": falls})["verdicts"] if "improves" in line]
-    [line] = [line for line in results(plan(**TWO), runs, {"constant": rises})["verdicts"] if "improves" in line]
-    assert line.startswith("constant no longer improves from 50% to 75% of its length (0.5, then 0.6): chance")
+    assert not [
+        line
+        for line in results(plan(**TWO), runs, {"constant": falls})["verdicts"]
+        if "improves" in line
+    ]
+    [line] = [
+        line
+        for line in results(plan(**TWO), runs, {"constant": rises})["verdicts"]
+        if "improves" in line
+    ]
+    assert line.startswith(
+        "constant no longer improves from 50% to 75% of its length (0.5, then 0.6): chance"
+    )
     assert verdicts.warns(line)
 
 
@@ -430,14 +533,19 @@ def test_results_say_how_they_were_judged(found):
 @pytest.mark.parametrize("alone", [True, False, None])
 def test_seconds_count_where_every_run_had_the_machine_to_itself(alone):
     own = plan(seeds=2, **TWO)
-    runs = {"constant": [reaching(20)] * 2, "constant_linear": [reaching(10), reaching(10, alone=alone)]}
+    runs = {
+        "constant": [reaching(20)] * 2,
+        "constant_linear": [reaching(10), reaching(10, alone=alone)],
+    }
     found = results(own, runs)
     assert [row["alone"] for row in found["arms"]] == [True, alone is True]
     assert found["alone"] == (alone is True)
 
 
 def test_seconds_of_two_machines_do_not_count():
-    own = [[reaching(20, machine=name) for name in names] for names in (("cpu", "cpu"), ("cpu", "gpu"))]
+    own = [
+        [reaching(20, machine=name) for name in names] for names in (("cpu", "cpu"), ("cpu", "gpu"))
+    ]
     base, row, _ = of(*own)
     assert (base["alone"], row["alone"]) == (True, False)
 
@@ -445,15 +553,23 @@ def test_seconds_of_two_machines_do_not_count():
 def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
     slow = run([5.0] * 9, accuracy=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7])
     fast = run([5.0] * 9, accuracy=[0.1, 0.5, 0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
-    found = results(plan(seeds=5, **TWO, target_accuracy=0.6), {"constant": [slow] * 5, "constant_linear": [fast] * 5})
-    assert (found["protocol"]["name"], found["protocol"]["headline"], found["protocol"]["smoothing"]) == (
+    found = results(
+        plan(seeds=5, **TWO, target_accuracy=0.6),
+        {"constant": [slow] * 5, "constant_linear": [fast] * 5},
+    )
+    assert (
+        found["protocol"]["name"],
+        found["protocol"]["headline"],
+        found["protocol"]["smoothing"],
+    ) == (
         "paper",
         "0.6",
         1,
     )
     assert at(found["arms"][1], target="0.6")["epochs"]["each"] == [2] * 5
     assert said_of(found["verdicts"]).startswith(
-        "constant_linear over constant reaches the target in fewer steps: 2.50× [2.50, 2.50]. Final test loss"
+        "constant_linear over constant reaches the target in fewer steps: 2.50× [2.50, 2.50]. Final"
+        " test loss"
     )
 
 
@@ -490,7 +606,10 @@ SURE = [9, 11, 10, 12, 8]
 )
 def test_a_forecaster_pays_after_so_many_runs(crossings, card, saved, shown, pays):
     own = plan(seeds=5, **TWO)
-    found = results(own, {"constant": [reaching(30)] * 5, "constant_linear": [reaching(when) for when in crossings]})
+    found = results(
+        own,
+        {"constant": [reaching(30)] * 5, "constant_linear": [reaching(when) for when in crossings]},
+    )
     assert cost.of(found, "constant_linear", card) == {
         "fit_seconds": card.get("seconds"), "corpus_seconds": card.get("corpus", {}).get("seconds"),
         "corpus_runs": card.get("corpus", {}).get("runs"), "saved_seconds": saved, "shown": shown,
@@ -502,7 +621,10 @@ def test_a_forecaster_pays_after_so_many_runs(crossings, card, saved, shown, pay
 def test_a_forecaster_pays_only_where_seconds_can_be_compared_and_steps_are_saved(more):
     base, arm = [30, 31, 30, 29, 30], SURE if "alone" in more else [30, 31, 30, 29, 31]
     made = [reaching(when, **more) for when in arm]
-    found = results(plan(seeds=5, **TWO), {"constant": [reaching(when) for when in base], "constant_linear": made})
+    found = results(
+        plan(seeds=5, **TWO),
+        {"constant": [reaching(when) for when in base], "constant_linear": made},
+    )
     assert found["arms"][1]["against"]["constant"]["0.75"]["seconds"]["clear"]
     paid = cost.of(found, "constant_linear", CARD)
     assert paid["saved_seconds"] > 0

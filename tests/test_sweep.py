@@ -1,4 +1,6 @@
-"""Bases that differ in their learning rate alone: what is read from the arms over them, and its picture."""
+"""Bases that differ in their learning rate alone: what is read from the arms over them, and its
+picture.
+"""
 
 import copy
 import json
@@ -14,7 +16,9 @@ RATES = (0.03, 0.001, 0.01)
 
 @pytest.fixture
 def sweep(evaluated):
-    """The results of one base and an arm over it, as if at three rates: each ratio is multiplied by its own factor."""
+    """The results of one base and an arm over it, as if at three rates: each ratio is multiplied by
+    its own factor.
+    """
     results = json.loads((evaluated[0] / "results.json").read_text())
     kept = [row for row in results["arms"] if row["name"] in ("constant", "constant_linear")]
     results["arms"] = []
@@ -22,14 +26,22 @@ def sweep(evaluated):
     for times, rate in enumerate(RATES, 1):
         base = f"at_{rate}"
         for row in copy.deepcopy(kept):
-            row |= {"name": row["name"].replace("constant", base), "over": row["over"] and base, "learning_rate": rate}
+            row |= {
+                "name": row["name"].replace("constant", base),
+                "over": row["over"] and base,
+                "learning_rate": rate,
+            }
             against = row["against"].pop("constant")
             if row["over"]:
-                against[headline]["steps"]["speed_up"] = [times * found for found in (1.0, 0.5, 2.0)]
+                against[headline]["steps"]["speed_up"] = [
+                    times * found for found in (1.0, 0.5, 2.0)
+                ]
                 row["final_loss_ratio"]["ratio"] = [times + 0.25, None, None]
             row["against"] = {f"at_{other}": against for other in RATES}
             results["arms"].append(row)
-            results["curves"][row["name"]] = results["curves"]["constant_linear" if row["over"] else "constant"]
+            results["curves"][row["name"]] = results["curves"][
+                "constant_linear" if row["over"] else "constant"
+            ]
         results["targets"][base] = results["targets"]["constant"]
     return results
 
@@ -55,15 +67,24 @@ def test_the_picture_shows_each_point_and_its_interval(sweep):
         assert list(line.get_xdata()) == [0.001, 0.01, 0.03]
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.001", "0.01", "0.03"]
     [intervals] = steps.collections
-    assert [sorted(float(y) for _, y in ends) for ends in intervals.get_segments()] == [[1, 4], [1.5, 6], [0.5, 2]]
+    assert [sorted(float(y) for _, y in ends) for ends in intervals.get_segments()] == [
+        [1, 4],
+        [1.5, 6],
+        [0.5, 2],
+    ]
 
 
 def test_an_arm_has_one_colour_in_every_panel_and_each_has_its_own(sweep):
     """Beside the panel of one arm another of two."""
     for row in sweep["arms"]:
-        row["against"] |= {base.replace("at", "in"): found for base, found in row["against"].items()}
+        row["against"] |= {
+            base.replace("at", "in"): found for base, found in row["against"].items()
+        }
     for row in copy.deepcopy(sweep["arms"]):
-        there = {"name": row["name"].replace("at", "in"), "over": row["over"] and row["over"].replace("at", "in")}
+        there = {
+            "name": row["name"].replace("at", "in"),
+            "over": row["over"] and row["over"].replace("at", "in"),
+        }
         sweep["arms"].append(row | there | {"words": "another schedule"})
         if row["over"]:
             sweep["arms"].append(row | there | {"name": f"{there['over']}_first"})
@@ -73,7 +94,10 @@ def test_an_arm_has_one_colour_in_every_panel_and_each_has_its_own(sweep):
     named = {line.get_label(): line.get_color() for line in legend.get_lines()}
     assert sorted(named) == ["first", "linear"]
     assert len(set(named.values())) == 2
-    drawn = [{line.get_color() for line in axes.lines if line.get_marker() == "o"} for axes in figure.axes]
+    drawn = [
+        {line.get_color() for line in axes.lines if line.get_marker() == "o"}
+        for axes in figure.axes
+    ]
     assert sorted(drawn, key=len) == [{named["linear"]}] * 2 + [set(named.values())] * 2
 
 

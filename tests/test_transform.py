@@ -1,4 +1,6 @@
-"""``nowcast.periodic`` keeps optax's contract, whatever it wraps: optimizers × forecasters × properties."""
+"""``nowcast.periodic`` keeps optax's contract, whatever it wraps: optimizers × forecasters ×
+properties.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,9 @@ every_pair = pytest.mark.parametrize(("optimizer", "forecaster"), PAIRS)
 
 def make(optimizer="adam", forecaster="linear", **settings):
     return nowcast.periodic(
-        OPTIMIZERS[optimizer](), FORECASTERS[forecaster], **({"every": EVERY, "min_drift": None} | settings)
+        OPTIMIZERS[optimizer](),
+        FORECASTERS[forecaster],
+        **({"every": EVERY, "min_drift": None} | settings),
     )
 
 
@@ -80,7 +84,9 @@ def test_before_the_first_jump_it_is_the_inner_optimizer(optimizer, forecaster):
 def test_a_jump_lands_on_the_forecast_of_the_window(optimizer, forecaster):
     tx = make(optimizer, forecaster)
     path, state = train(tx, start(), FIRST_JUMP - 1)
-    inner_updates, inner_state = OPTIMIZERS[optimizer]().update(gradient(path[-1]), state.inner, path[-1])
+    inner_updates, inner_state = OPTIMIZERS[optimizer]().update(
+        gradient(path[-1]), state.inner, path[-1]
+    )
     snapshots = [*path[EVERY::EVERY], optax.apply_updates(path[-1], inner_updates)]
     window = jax.tree.map(lambda *leaves: jnp.stack(leaves), *snapshots)
     updates, state = tx.update(gradient(path[-1]), state, path[-1])
@@ -173,7 +179,12 @@ def test_a_forecast_that_is_not_finite_is_refused_and_counted():
     alone, _ = train(optax.sgd(0.1), start(), 2 * FIRST_JUMP + 1)
     close(path[-1], alone[-1], rtol=1e-6, atol=1e-7)
     assert state.refused == 2
-    assert state.clock._asdict() == {"step": 1, "filled": 0, "windows": 2, "total": 2 * FIRST_JUMP + 1}
+    assert state.clock._asdict() == {
+        "step": 1,
+        "filled": 0,
+        "windows": 2,
+        "total": 2 * FIRST_JUMP + 1,
+    }
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "10", None], ids=repr)

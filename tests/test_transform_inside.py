@@ -1,4 +1,6 @@
-"""``nowcast.periodic`` inside what optax and JAX offer: masks, accumulation, scans, donation, sharding."""
+"""``nowcast.periodic`` inside what optax and JAX offer: masks, accumulation, scans, donation,
+sharding.
+"""
 
 import re
 
@@ -18,7 +20,9 @@ STEPS = 12  # of windows of 5: two jumps, and two steps more
 
 
 def make(inner=None, labels=None):
-    return nowcast.periodic(optax.sgd(0.1) if inner is None else inner, nowcast.load("linear"), every=1, labels=labels)
+    return nowcast.periodic(
+        optax.sgd(0.1) if inner is None else inner, nowcast.load("linear"), every=1, labels=labels
+    )
 
 
 def start():
@@ -70,7 +74,8 @@ def test_in_a_scan_it_does_what_it_does_in_a_loop():
 
 
 def test_multi_steps_counts_accumulated_steps():
-    # Two halves of one gradient make one step, so the run is that of the plain loop with steps twice as long.
+    # Two halves of one gradient make one step, so the run is that of the plain loop with steps
+    # twice as long.
     tx = optax.MultiSteps(make(), every_k_schedule=2)
     params, state = start(), tx.init(start())
     for _ in range(STEPS):
@@ -82,7 +87,9 @@ def test_multi_steps_counts_accumulated_steps():
     assert_close(params, loop(make(), start())[0])
 
 
-@pytest.mark.parametrize("labels", [None, {"kernel": "fc", "bias": "bias", "table": "other"}], ids=["guessed", "given"])
+@pytest.mark.parametrize(
+    "labels", [None, {"kernel": "fc", "bias": "bias", "table": "other"}], ids=["guessed", "given"]
+)
 def test_masked_leaves_out_what_cannot_be_nowcast(labels):
     mask = {"kernel": True, "bias": True, "table": False}
     tx = optax.masked(make(labels=labels), mask)
@@ -108,7 +115,9 @@ def test_donated_buffers_are_reused():
     assert_close(params, loop(tx, start())[0])
 
 
-@pytest.mark.parametrize("labels", [None, {"kernel": "fc", "bias": "bias"}], ids=["guessed", "given"])
+@pytest.mark.parametrize(
+    "labels", [None, {"kernel": "fc", "bias": "bias"}], ids=["guessed", "given"]
+)
 def test_map_params_reaches_moments_and_history_and_leaves_the_clock(labels):
     tx = make(optax.adam(0.1), labels)
     _, state = loop(tx, start(), 3)
@@ -129,7 +138,9 @@ def test_on_8_devices_the_window_is_sharded_like_the_parameters_and_the_numbers_
         for name, leaf in params.items():
             assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
             for kept in (state.history.first, *state.history.moved):
-                assert {shard.data.shape for shard in kept[name].addressable_shards} == {(1, *leaf.shape[1:])}
+                assert {shard.data.shape for shard in kept[name].addressable_shards} == {
+                    (1, *leaf.shape[1:])
+                }
         params, state = jitted(params, state)
     assert_close(params, loop(tx, start())[0])
 
@@ -138,10 +149,14 @@ def test_a_jump_on_8_devices_needs_no_communication():
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     place = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))  # noqa: E731
     history = place(jax.tree.map(lambda p: jnp.stack([p] * 5), start()), P(None, "data"))
-    compiled = jax.jit(lambda h: nowcast.forecast(nowcast.load("linear"), h)).lower(history).compile()
+    compiled = (
+        jax.jit(lambda h: nowcast.forecast(nowcast.load("linear"), h)).lower(history).compile()
+    )
     text = compiled.as_text()
     assert "fusion" in text or "multiply" in text  # it is the program we think it is
-    assert not any(word in text for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute"))
+    assert not any(
+        word in text for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute")
+    )
 
 
 def test_a_step_that_may_jump_on_8_devices_agrees_on_one_number_and_moves_no_weight():
@@ -149,12 +164,16 @@ def test_a_step_that_may_jump_on_8_devices_agrees_on_one_number_and_moves_no_wei
     params = jax.device_put(start(), NamedSharding(mesh, P("data")))
     tx = nowcast.periodic(optax.adam(0.1), random_wnn(), every=1, min_drift=None)
     text = jax.jit(lambda p, s: step(tx, p, s)).lower(params, tx.init(params)).compile().as_text()
-    found = re.findall(r"= (.+?) (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text)
+    found = re.findall(
+        r"= (.+?) (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text
+    )
     assert found == ["(pred[], pred[])"]  # of each leaf, whether its forecast is finite
 
 
 @pytest.mark.parametrize(
-    "options", [{"operations": ("fc",)}, {"guard": nowcast.Guard(after=1)}], ids=["some leaves", "guard"]
+    "options",
+    [{"operations": ("fc",)}, {"guard": nowcast.Guard(after=1)}],
+    ids=["some leaves", "guard"],
 )
 def test_map_params_reaches_all_that_is_like_the_parameters(options):
     tx = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=1, **options)
@@ -179,7 +198,9 @@ def test_in_a_scan_with_every_option_of_a_guard(options):
     tx = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=1, **options)
     value_fn = lambda p: sum(jnp.sum(jnp.cos(x)) for x in jax.tree.leaves(p))  # noqa: E731
     carry = (start(), tx.init(start()))
-    scanned, _ = jax.lax.scan(lambda c, _: (step(tx, *c, value_fn=value_fn), None), carry, length=STEPS)
+    scanned, _ = jax.lax.scan(
+        lambda c, _: (step(tx, *c, value_fn=value_fn), None), carry, length=STEPS
+    )
     for _ in range(STEPS):
         carry = step(tx, *carry, value_fn=value_fn)
     assert_close(scanned, carry)
@@ -198,7 +219,9 @@ def test_flaxs_and_optaxs_ways_to_partition_an_optimizer_state_work():
         transform_non_params=lambda _: NamedSharding(mesh, P()),
     )
     state = jax.device_put(tx.init(params), states)
-    assert {part["kernel"].sharding.spec for part in (state.history.first, *state.history.moved)} == {P("m")}
+    assert {
+        part["kernel"].sharding.spec for part in (state.history.first, *state.history.moved)
+    } == {P("m")}
     with jax.set_mesh(mesh):
         model = nnx.Linear(
             16, 32, rngs=nnx.Rngs(0),
@@ -213,7 +236,13 @@ def test_flaxs_and_optaxs_ways_to_partition_an_optimizer_state_work():
         )
         placed = jax.lax.with_sharding_constraint(whole, shardings)
         history = (
-            placed["opt_state"].history if hasattr(placed["opt_state"], "history") else placed["opt_state"]["history"]
+            placed["opt_state"].history
+            if hasattr(placed["opt_state"], "history")
+            else placed["opt_state"]["history"]
         )
-        shapes = {leaf.addressable_shards[0].data.shape for leaf in jax.tree.leaves(history) if leaf.ndim == 2}
+        shapes = {
+            leaf.addressable_shards[0].data.shape
+            for leaf in jax.tree.leaves(history)
+            if leaf.ndim == 2
+        }
         assert shapes == {(16, 4)}

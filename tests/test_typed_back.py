@@ -16,9 +16,38 @@ from meta_train.commands.meta_train import show
 from meta_train.config import MetaTrainConfig
 
 VALUES = [
-    "corpora/mine", "lr=0.1/y", "a b", "naïve", "a,b", "run#1", "~me", "a[b", "a(b", "a{b", "实", "a'b", 'a"b', "a\\", "a\\'b", 'a\\"b', "$HOME",
-    "${nope}", "null", "true", "3", "1_000", "1e3", " a", "a ", "[a,b]", "choice(a,b)", "a;b&c!", "gs://b/c", "-x", "",
-]  # fmt: skip
+    "corpora/mine",
+    "lr=0.1/y",
+    "a b",
+    "naïve",
+    "a,b",
+    "run#1",
+    "~me",
+    "a[b",
+    "a(b",
+    "a{b",
+    "实",
+    "a'b",
+    'a"b',
+    "a\\",
+    "a\\'b",
+    'a\\"b',
+    "$HOME",
+    "${nope}",
+    "null",
+    "true",
+    "3",
+    "1_000",
+    "1e3",
+    " a",
+    "a ",
+    "[a,b]",
+    "choice(a,b)",
+    "a;b&c!",
+    "gs://b/c",
+    "-x",
+    "",
+]
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -40,7 +69,9 @@ def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(monkeypatch,
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     typed = typed_back.argument("corpus", value)
     assert typed.isascii()
-    read = subprocess.run(["bash", "-c", f"printf %s {typed}"], env={"LC_ALL": "C"}, capture_output=True, check=True)
+    read = subprocess.run(
+        ["bash", "-c", f"printf %s {typed}"], env={"LC_ALL": "C"}, capture_output=True, check=True
+    )
     assert OverridesParser.create().parse_override(read.stdout.decode("utf-8")).value() == value
 
 
@@ -54,14 +85,18 @@ def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(monkeypatch,
     ],
 )  # fmt: skip
 def test_a_number_is_a_text_where_a_text_is_meant(schema, typed, read):
-    assert OverridesParser.create().parse_override(typed_back.as_text(typed, schema)).value() == read
+    assert (
+        OverridesParser.create().parse_override(typed_back.as_text(typed, schema)).value() == read
+    )
 
 
 @pytest.mark.parametrize("name", ["lr=0.1/y", "naïve"])
 def test_the_next_command_reads_the_corpus_that_this_one_read(script, corpus_path, tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).symlink_to(corpus_path)
-    first = script("inspect_corpus", f'corpus="{name}"', f"pictures={tmp_path / 'pictures'}", cwd=tmp_path)
+    first = script(
+        "inspect_corpus", f'corpus="{name}"', f"pictures={tmp_path / 'pictures'}", cwd=tmp_path
+    )
     assert first.returncode == 0, first.stderr
     said = first.stdout.splitlines()[-1].removeprefix("next: ")
     _, command, *arguments = shlex.split(said)
@@ -73,11 +108,22 @@ def test_the_next_command_reads_the_corpus_that_this_one_read(script, corpus_pat
 
 @pytest.mark.parametrize(
     ("bundle", "typed"),
-    [("bundles/mine", "forecaster=bundles/mine"), ("wnn", "forecaster=./wnn"), ("linear", "forecaster=./linear")],
+    [
+        ("bundles/mine", "forecaster=bundles/mine"),
+        ("wnn", "forecaster=./wnn"),
+        ("linear", "forecaster=./linear"),
+    ],
 )
-def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(capsys, bundle, typed):
+def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(
+    capsys, bundle, typed
+):
     config = MetaTrainConfig("corpora/mine", bundle, keep_out=[])
-    card = {"corpus": {"validation_runs": []}, "validation": {}, "held_out": {}, "served_by": config.served_by}
+    card = {
+        "corpus": {"validation_runs": []},
+        "validation": {},
+        "held_out": {},
+        "served_by": config.served_by,
+    }
     show(config, card)
     assert f"evaluate.py {typed} " in capsys.readouterr().out
     if bundle != "bundles/mine":

@@ -18,8 +18,14 @@ LABELS = {"conv": {"bias": "bias", "kernel": "conv"}, "head": {"bias": "bias", "
 
 def snapshot(seed):
     rng = np.random.default_rng(seed)
-    shapes = {"conv": {"bias": (3,), "kernel": (2, 2, 1, 3)}, "head": {"bias": (4,), "kernel": (3, 4)}}
-    return {k: {n: jnp.asarray(rng.normal(size=s), jnp.float32) for n, s in v.items()} for k, v in shapes.items()}
+    shapes = {
+        "conv": {"bias": (3,), "kernel": (2, 2, 1, 3)},
+        "head": {"bias": (4,), "kernel": (3, 4)},
+    }
+    return {
+        k: {n: jnp.asarray(rng.normal(size=s), jnp.float32) for n, s in v.items()}
+        for k, v in shapes.items()
+    }
 
 
 def gathered(file, snapshots, labels=LABELS):
@@ -51,7 +57,10 @@ def test_all_weights_of_a_small_model_come_back_by_operation(tmp_path):
 
 def test_of_many_weights_the_same_ones_are_kept_at_every_snapshot(tmp_path):
     numbers = np.arange(MOST + 5000, dtype=np.float32)  # each one exact in float32
-    runs = [{"a": jnp.asarray(numbers[:300] + 1e5 * t), "b": jnp.asarray(numbers[300:] + 1e5 * t)} for t in range(3)]
+    runs = [
+        {"a": jnp.asarray(numbers[:300] + 1e5 * t), "b": jnp.asarray(numbers[300:] + 1e5 * t)}
+        for t in range(3)
+    ]
     each = gathered(tmp_path / "seed0.npz", runs, {"a": "fc", "b": "fc"})["fc"]
     assert 150 < each[0].shape[1] < 300  # of 300 of 25,000
     kept = np.concatenate(each, axis=1)
@@ -95,7 +104,10 @@ def test_errors_are_those_of_numpys_line_over_those_of_staying():
 
 
 def test_a_forecaster_of_whole_leaves_sees_each_leaf_for_itself():
-    steady, shaking = np.arange(9.0)[:, None] * np.ones((1, 50)), np.random.default_rng(0).normal(size=(9, 50))
+    steady, shaking = (
+        np.arange(9.0)[:, None] * np.ones((1, 50)),
+        np.random.default_rng(0).normal(size=(9, 50)),
+    )
     leaves = [steady.astype(np.float32), 0.01 * shaking.astype(np.float32)]
     forecaster = nowcast.forecasters.AutoRegressive(window=3, horizon=2)
     missed = stayed = 0.0
@@ -145,7 +157,12 @@ class Picky(Forecaster):
 
 def test_what_is_not_served_does_not_move_or_is_not_finite_has_no_error():
     values = np.random.default_rng(3).normal(size=(12, 4)).astype(np.float32)
-    given = {"bias": [values], "conv": [values], "fc": [values], "norm": [np.ones((12, 4), np.float32)]}
+    given = {
+        "bias": [values],
+        "conv": [values],
+        "fc": [values],
+        "norm": [np.ones((12, 4), np.float32)],
+    }
     expected = np.abs(values[10]).sum() / np.abs(values[5] - values[10]).sum()
     assert errors(given, Picky(window=5, horizon=5), 5) == {"fc": pytest.approx(expected, rel=1e-5)}
 

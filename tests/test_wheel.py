@@ -1,4 +1,6 @@
-"""Installed with pip: the library with its own needs alone, then the commands, from a folder that is not the project's."""
+"""Installed with pip: the library with its own needs alone, then the commands, from a folder that
+is not the project's.
+"""
 
 import os
 import re
@@ -17,13 +19,26 @@ from nowcast import text
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-NOT_NEEDED = ("flax", "hydra", "orbax", "scipy.stats", "matplotlib", "keras", "tensorstore", "tensorflow_datasets")
+NOT_NEEDED = (
+    "flax",
+    "hydra",
+    "orbax",
+    "scipy.stats",
+    "matplotlib",
+    "keras",
+    "tensorstore",
+    "tensorflow_datasets",
+)
 """Of an environment in which the library alone is installed: what may not be imported by it."""
 
 
 def run(*command, cwd, code=0):
     """What a command prints, both outputs together, run without any trace of this environment."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "XLA"))}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PYTEST", "XLA"))
+    }
     done = subprocess.run(
         [str(one) for one in command], cwd=cwd, env=outside, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
@@ -35,7 +50,9 @@ def run(*command, cwd, code=0):
 def test_every_package_is_named():
     named = {name.replace(".", "/") for name in PROJECT["tool"]["setuptools"]["packages"]}
     rooms = ("nowcast", "collect", "meta_train", "evaluate", "hydra_plugins")
-    there = {str(file.parent.relative_to(ROOT)) for room in rooms for file in (ROOT / room).rglob("*.py")}
+    there = {
+        str(file.parent.relative_to(ROOT)) for room in rooms for file in (ROOT / room).rglob("*.py")
+    }
     assert named == there | {"weight_nowcaster_configs"}
 
 
@@ -44,7 +61,9 @@ def test_every_command_of_the_scripts_has_its_installed_name():
     assert homes.keys() == set(text.INSTALLED.values())
     for script, name in text.INSTALLED.items():
         module, _, function = homes[name]
-        assert f"from {module} import {function}\n" in (ROOT / "scripts" / f"{script}.py").read_text(encoding="utf-8")
+        assert f"from {module} import {function}\n" in (
+            ROOT / "scripts" / f"{script}.py"
+        ).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +74,9 @@ def test_every_command_of_the_scripts_has_its_installed_name():
         ("my_loop.py", False, "nowcast-meta-train"),
     ],
 )  # fmt: skip
-def test_messages_name_the_command_that_the_reader_has(monkeypatch, tmp_path, begun_as, clone, named):
+def test_messages_name_the_command_that_the_reader_has(
+    monkeypatch, tmp_path, begun_as, clone, named
+):
     monkeypatch.setattr("sys.argv", [begun_as])
     monkeypatch.setattr(text, "ROOT", ROOT if clone else tmp_path)
     assert text.command("meta_train") == named
@@ -70,17 +91,39 @@ def wheel(tmp_path_factory):
         shutil.copytree(ROOT / name, copied / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copied)
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, copied, cwd=folder)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "-w",
+        folder,
+        copied,
+        cwd=folder,
+    )
     return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
 def python(wheel):
     """The interpreter of a fresh environment that has the library alone."""
-    with tempfile.TemporaryDirectory() as folder:  # a gigabyte in the end: not where pytest's folders lie, in memory
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # a gigabyte in the end: not where pytest's folders lie, in memory
         venv.create(folder, with_pip=True)
         interpreter = Path(folder, "bin", "python")
-        run(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=folder)
+        run(
+            interpreter,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            wheel,
+            cwd=folder,
+        )
         yield interpreter
 
 
@@ -97,19 +140,34 @@ def test_a_wheel_holds_every_configuration_and_bundle(wheel):
 
 @pytest.mark.slow
 def test_with_the_library_alone_a_run_is_wrapped_and_a_command_says_what_it_lacks(python, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (tmp_path / "first.py").write_text(blocks[0], encoding="utf-8")
     run(python, "-W", "error", "first.py", cwd=tmp_path)
-    imported = run(python, "-c", "import sys, nowcast; print(*sys.modules, sep='\\n')", cwd=tmp_path).split()
+    imported = run(
+        python, "-c", "import sys, nowcast; print(*sys.modules, sep='\\n')", cwd=tmp_path
+    ).split()
     assert [name for name in NOT_NEEDED if name in imported] == []
     for name in text.INSTALLED.values():
         said = run(python.parent / name, cwd=tmp_path, code=2)
-        assert re.fullmatch(rf"error: {name} needs \w+: pip install 'weight-nowcaster\[pipeline\]'\n", said)
+        assert re.fullmatch(
+            rf"error: {name} needs \w+: pip install 'weight-nowcaster\[pipeline\]'\n", said
+        )
 
 
 @pytest.mark.slow
 def test_the_installed_commands_run_from_any_folder(python, wheel, tmp_path):
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[pipeline]", cwd=tmp_path)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        f"{wheel}[pipeline]",
+        cwd=tmp_path,
+    )
 
     def command(name, *arguments):
         said = run(python.parent / name, *arguments, cwd=tmp_path)
@@ -120,7 +178,13 @@ def test_the_installed_commands_run_from_any_folder(python, wheel, tmp_path):
     said = command("nowcast-collect", *small, "runs=2", "epochs=14", "corpus=corpora/mine")
     assert "next: nowcast-meta-train corpus=corpora/mine forecaster=wnn bundle=bundles/mine" in said
     assert "next: nowcast-meta-train" in command("nowcast-inspect", "corpus=corpora/mine")
-    said = command("nowcast-meta-train", "corpus=corpora/mine", "steps=30", "batch_size=64", "bundle=bundles/mine")
+    said = command(
+        "nowcast-meta-train",
+        "corpus=corpora/mine",
+        "steps=30",
+        "batch_size=64",
+        "bundle=bundles/mine",
+    )
     assert "next: nowcast-evaluate forecaster=bundles/mine" in said
     short = (
         "forecaster=bundles/mine",
@@ -134,6 +198,8 @@ def test_the_installed_commands_run_from_any_folder(python, wheel, tmp_path):
         said = command("nowcast-evaluate", *small, *short, f"seed={seed}", f"report=reports/{seed}")
     assert "next: open reports/10/report.html" in said
     command("nowcast-report", "reports=[reports/0,reports/10]", "report=reports/both")
-    assert "nowcast-report " in (tmp_path / "reports" / "both" / "report.html").read_text(encoding="utf-8")
+    assert "nowcast-report " in (tmp_path / "reports" / "both" / "report.html").read_text(
+        encoding="utf-8"
+    )
     assert "nowcast-import 'checkpoints=" in command("nowcast-import", "--help")
     assert (tmp_path / "corpora" / "mine" / "manifest.json").exists()

@@ -15,7 +15,9 @@ from nowcast.forecasters.learned import SERVES
 
 
 class Made:
-    """A run whose weight ``n`` is ``10000·number + 100·n + s`` at snapshot ``s``: a value tells its place."""
+    """A run whose weight ``n`` is ``10000·number + 100·n + s`` at snapshot ``s``: a value tells its
+    place.
+    """
 
     def __init__(self, number, snapshots=12, ops=("fc", "bias", "norm"), task="made-up", each=4):
         self.id = self.path = f"run{number}"
@@ -41,13 +43,24 @@ def places(drawn):
 
 
 @pytest.mark.parametrize(("network", "first"), [("fc", 0), ("bias", 4)])
-def test_windows_are_consecutive_snapshots_of_one_weight_and_the_value_a_horizon_later(unchecked, network, first):
+def test_windows_are_consecutive_snapshots_of_one_weight_and_the_value_a_horizon_later(
+    unchecked, network, first
+):
     drawn = draw([Made(0)], network=network)
     _, weight, snapshot = places(drawn)
-    np.testing.assert_array_equal(snapshot - snapshot[:, :1], np.tile([0, 1, 2, 3, 4, 7], (2000, 1)))
+    np.testing.assert_array_equal(
+        snapshot - snapshot[:, :1], np.tile([0, 1, 2, 3, 4, 7], (2000, 1))
+    )
     assert (weight == weight[:, :1]).all()
-    assert set(weight[:, 0]) == set(range(first, first + 4))  # all weights of this operation and no other
-    assert set(snapshot[:, 0]) == {1, 2, 3, 4}  # all moments, but never the untrained weights, nor past the end
+    assert set(weight[:, 0]) == set(
+        range(first, first + 4)
+    )  # all weights of this operation and no other
+    assert set(snapshot[:, 0]) == {
+        1,
+        2,
+        3,
+        4,
+    }  # all moments, but never the untrained weights, nor past the end
 
 
 @pytest.mark.parametrize("snapshots", [12, 40])
@@ -76,13 +89,17 @@ def test_windows_from_the_start_stretch_over_any_time(unchecked):
 
 def test_weights_that_no_network_serves_are_left_out(unchecked):
     assert set(Windows([Made(0)], SERVES, Rule(5, 3)).runs) == {"fc", "bias"}
-    assert set(Windows([Made(0, ops=("depthwise_conv", "embedding"))], SERVES, Rule(5, 3)).runs) == {"conv"}
+    assert set(
+        Windows([Made(0, ops=("depthwise_conv", "embedding"))], SERVES, Rule(5, 3)).runs
+    ) == {"conv"}
     own = {"norm": "scales", "fc": None}
     assert set(Windows([Made(0)], own, Rule(5, 3)).runs) == {"scales"}
 
 
 def test_tasks_are_balanced_and_runs_within_each(unchecked):
-    runs = [Made(i, task="a-x") for i in range(6)] + [Made(i, snapshots=30, task="b-x") for i in range(6, 8)]
+    runs = [Made(i, task="a-x") for i in range(6)] + [
+        Made(i, snapshots=30, task="b-x") for i in range(6, 8)
+    ]
     run, _, _ = places(draw(runs, count=2000, size=1))
     assert (run == run[:, :1]).all()  # no window crosses runs
     counts = Counter(run[:, 0].astype(int))
@@ -93,7 +110,9 @@ def test_tasks_are_balanced_and_runs_within_each(unchecked):
 def test_movement_takes_half_from_the_half_that_moved_most(unchecked):
     made = Made(0, ops=("fc",), each=40)
     speed = np.random.default_rng(0).permutation(40)
-    made.weights = (made.weights // 100 * 100 + speed * np.arange(12)[:, None] / 20).astype(np.float32)
+    made.weights = (made.weights // 100 * 100 + speed * np.arange(12)[:, None] / 20).astype(
+        np.float32
+    )
     _, weight, _ = places(draw([made], Rule(5, 3), count=200, sampling="movement"))
     rank = 39 - speed[weight[:, 0].astype(int)]
     shares = [np.mean(rank < 20), np.mean((rank >= 20) & (rank < 30)), np.mean(rank >= 30)]
@@ -137,10 +156,13 @@ def test_windows_of_a_recorded_run_are_found_in_it(corpus_path):
 
 
 @pytest.mark.parametrize(
-    ("rule", "needs"), [(Rule(5, 3), 9), (Rule(5, 40, many=True), 7), (Rule(11, 10, from_start=True), 21)]
+    ("rule", "needs"),
+    [(Rule(5, 3), 9), (Rule(5, 40, many=True), 7), (Rule(11, 10, from_start=True), 21)],
 )
 def test_a_run_that_is_too_short_is_refused_by_name(unchecked, rule, needs):
-    with pytest.raises(nowcast.UserError, match=rf"run7 has {needs - 1} snapshots.* needs {needs};"):
+    with pytest.raises(
+        nowcast.UserError, match=rf"run7 has {needs - 1} snapshots.* needs {needs};"
+    ):
         Windows([Made(1, 50), Made(7, needs - 1)], SERVES, rule)
     assert len(draw([Made(7, needs)], rule, count=1)) == 50
 
@@ -153,18 +175,32 @@ def test_the_split_keeps_whole_runs_apart_and_architectures_out(unchecked):
     assert [run.config["task"] for run in held_out] == ["b32-x", "b32-x", "d-x"]
     by_task = Counter(run.config["task"] for run in kept)
     assert by_task == {"a-x": 2, "b-x": 1}  # the only run of c is fitted to
-    again = [{run.id for run in validate.split(runs, 0.2, [], seed).validation} for seed in range(5)]
+    again = [
+        {run.id for run in validate.split(runs, 0.2, [], seed).validation} for seed in range(5)
+    ]
     assert any(other != again[0] for other in again)
 
 
 @pytest.mark.parametrize(
     ("task", "model", "names"),
     [
-        ("shufflenet_v2-emnist-letters", {"name": "shufflenet_v2", "depth": None}, {"shufflenet_v2"}),
+        (
+            "shufflenet_v2-emnist-letters",
+            {"name": "shufflenet_v2", "depth": None},
+            {"shufflenet_v2"},
+        ),
         ("resnet32-mnist-3.0.1", {"name": "resnet", "depth": 32}, {"resnet32", "resnet"}),
-        ("resnet-digits", {"name": "resnet", "depth": None}, {"resnet20", "resnet"}),  # its own depth
+        (
+            "resnet-digits",
+            {"name": "resnet", "depth": None},
+            {"resnet20", "resnet"},
+        ),  # its own depth
         ("resnet18-cifar10", {"name": "resnet18", "depth": None}, {"resnet18", "resnet"}),
-        ("lenet-digits", {"name": "shufflenet_v2", "depth": None}, {"shufflenet_v2"}),  # whatever its task is called
+        (
+            "lenet-digits",
+            {"name": "shufflenet_v2", "depth": None},
+            {"shufflenet_v2"},
+        ),  # whatever its task is called
         ("mine", "resnet32", {"resnet32", "resnet"}),  # as a loop of one's own may write it
         ("resnet32-my-data", None, {"resnet32", "resnet"}),
         ("my-net-my-data", {"depth": 3}, {"my-net"}),
@@ -173,7 +209,16 @@ def test_the_split_keeps_whole_runs_apart_and_architectures_out(unchecked):
 def test_an_architecture_is_kept_out_by_what_the_configuration_says(unchecked, task, model, names):
     run = Made(0, task=task)
     run.config |= {} if model is None else {"model": model}
-    for name in ("shufflenet_v2", "resnet32", "resnet20", "resnet18", "resnet", "lenet", "emnist", "my-net"):
+    for name in (
+        "shufflenet_v2",
+        "resnet32",
+        "resnet20",
+        "resnet18",
+        "resnet",
+        "lenet",
+        "emnist",
+        "my-net",
+    ):
         fitted, _, held_out = validate.split([run], 0.2, [name], 0)
         assert (len(held_out), len(fitted)) == ((1, 0) if name in names else (0, 1)), name
 
@@ -181,7 +226,12 @@ def test_an_architecture_is_kept_out_by_what_the_configuration_says(unchecked, t
 def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
     runs = [Made(i) for i in range(12)]
     for i, run in enumerate(runs):  # three lengths of each of four seeds
-        run.config = {"task": "a-x", "seed": i // 3, "epochs": 10 * (i % 3), "record_every": 1 + i % 3}
+        run.config = {
+            "task": "a-x",
+            "seed": i // 3,
+            "epochs": 10 * (i % 3),
+            "record_every": 1 + i % 3,
+        }
     for seed in range(5):
         fitted, kept, _ = validate.split(runs, 0.25, [], seed)
         assert len(kept) == 3

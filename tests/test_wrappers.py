@@ -28,7 +28,9 @@ def test_an_outer_step_without_momentum_is_optaxs_lookahead(every, share):
     tx = wrappers.outer(optimizers.make("adam"), every=every, learning_rate=share, momentum=0.0)
     path, states = follow(tx, start(), 10, gradient, learning_rate=np.float32(RATE))
     theirs = optax.lookahead(optax.adam(RATE), sync_period=every, slow_step_size=share)
-    pairs, _ = follow(theirs, optax.LookaheadParams.init_synced(start()), 10, lambda pair: gradient(pair.fast))
+    pairs, _ = follow(
+        theirs, optax.LookaheadParams.init_synced(start()), 10, lambda pair: gradient(pair.fast)
+    )
     for ours, state, pair in zip(path, states, pairs, strict=True):
         close(ours, pair.fast)
         close(state.slow, pair.slow)
@@ -57,8 +59,12 @@ def test_the_average_is_that_of_all_weights_after_steps_without_what_it_began_fr
         parts = zip(*map(each, path[1 : step + 1]), strict=True)
         got = wrappers.mean_of(states[step], path[step], DECAY)
         for ours, leaf in zip(each(got), parts, strict=True):
-            np.testing.assert_allclose(ours, np.tensordot(shares / shares.sum(), np.stack(leaf), 1), rtol=1e-5)
-    close(wrappers.mean_of(states[1], start(), DECAY), path[1])  # the first ones are all that it has seen
+            np.testing.assert_allclose(
+                ours, np.tensordot(shares / shares.sum(), np.stack(leaf), 1), rtol=1e-5
+            )
+    close(
+        wrappers.mean_of(states[1], start(), DECAY), path[1]
+    )  # the first ones are all that it has seen
 
 
 def test_before_the_first_step_the_average_is_the_weights():
@@ -67,7 +73,9 @@ def test_before_the_first_step_the_average_is_the_weights():
 
 def test_averaging_leaves_the_run_as_it_is():
     adam = optimizers.make("adam")
-    path, states = follow(wrappers.averaged(adam, DECAY), start(), 8, gradient, learning_rate=np.float32(RATE))
+    path, states = follow(
+        wrappers.averaged(adam, DECAY), start(), 8, gradient, learning_rate=np.float32(RATE)
+    )
     plain, alone = follow(adam, start(), 8, gradient, learning_rate=np.float32(RATE))
     close(path[-1], plain[-1], rtol=1e-6, atol=1e-6)
     close(states[-1].inner, alone[-1], rtol=1e-6, atol=1e-6)

@@ -1,7 +1,8 @@
 """The run-time type checker of the tests; as for mypy, an int will do where a float is asked for.
 
-A function within a function is made anew at every call of the outer one, and writing its checks takes longer than most of what it
-does. So they are written once for each ``def``, and then check whichever of its functions is called.
+A function within a function is made anew at every call of the outer one, and writing its checks
+takes longer than most of what it does. So they are written once for each ``def``, and then check
+whichever of its functions is called.
 """
 
 import functools

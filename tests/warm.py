@@ -1,7 +1,8 @@
 """Commands under test in forks of one warm process, which has imported all that they need.
 
-A command of its own takes four to six seconds to import JAX, Orbax and the rest; a fork takes a tenth of one. Exit codes,
-signals, the working folder, the environment and both outputs are those of a real process.
+A command of its own takes four to six seconds to import JAX, Orbax and the rest; a fork takes a
+tenth of one. Exit codes, signals, the working folder, the environment and both outputs are those of
+a real process.
 """
 
 import atexit
@@ -22,7 +23,9 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def _import_all():
-    """Everything that the commands import, and no more: a backend that has begun has threads, which a fork would lack."""
+    """Everything that the commands import, and no more: a backend that has begun has threads, which
+    a fork would lack.
+    """
     sys.path[:0] = [str(ROOT)]
     for name in ("nowcast", "collect", "meta_train", "evaluate", "scripts"):
         package = importlib.import_module(name)
@@ -62,7 +65,9 @@ def _run(script, arguments, cwd, environment, outputs):
 
 def warm_up():
     """Start the warm process: it imports while the tests go on."""
-    with _environment(PYTHONPATH=os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])):
+    with _environment(
+        PYTHONPATH=os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    ):
         _CONTEXT.set_forkserver_preload(["warm"])
         importlib.import_module("multiprocessing.forkserver").ensure_running()
 
@@ -82,7 +87,9 @@ class Command:
     def __init__(self, command, cwd=ROOT, env=None):
         _, script, *self.arguments = command
         environment = dict(os.environ if env is None else env)
-        environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")  # chosen: it does not start itself anew
+        environment.setdefault(
+            "GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"
+        )  # chosen: it does not start itself anew
         self._outputs = []
         for _ in range(2):
             descriptor, name = tempfile.mkstemp()
@@ -118,7 +125,9 @@ class Command:
 
     def communicate(self, timeout=300):
         self.wait(timeout)
-        said = tuple(Path(output).read_text() if os.path.exists(output) else "" for output in self._outputs)
+        said = tuple(
+            Path(output).read_text() if os.path.exists(output) else "" for output in self._outputs
+        )
         for output in self._outputs:
             Path(output).unlink(missing_ok=True)
         return said

@@ -1,4 +1,6 @@
-"""What begins ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``, and what all commands share."""
+"""What begins ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``,
+and what all commands share.
+"""
 
 from collect.commands.begin import begin
 

@@ -30,33 +30,48 @@ from nowcast import text
 from nowcast.types import UserError
 
 INSTALLED = Path(ROOT, "weight_nowcaster_configs")
-"""Where the configurations lie when the project is installed; in a clone they are in ``configs``."""
+"""Where the configurations lie when the project is installed; in a clone they are in ``configs``.
+"""
 CONFIGS = str(INSTALLED if INSTALLED.is_dir() else Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
 
 
 def command(
-    name: str, schema: type, body: Callable[[Any], Any], conclude: Callable[[list[Any]], None] | None = None
+    name: str,
+    schema: type,
+    body: Callable[[Any], Any],
+    conclude: Callable[[list[Any]], None] | None = None,
 ) -> None:
-    """Run a command: ``configs/NAME.yaml`` checked against ``schema``, given to ``body`` as an object.
+    """Run a command: ``configs/NAME.yaml`` checked against ``schema``, given to ``body`` as an
+    object.
 
-    With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return is given to
-    ``conclude``, here and once. Wrong input of any kind ends with one line on standard error and exit code 2.
+    With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return
+    is given to ``conclude``, here and once. Wrong input of any kind ends with one line on standard
+    error and exit code 2.
     """
     in_utf8()
     output.print_anything()
     for typed in sys.argv[1:]:
-        if any("\udc80" <= letter <= "\udcff" for letter in typed):  # bytes that Python could not read
+        if any(
+            "\udc80" <= letter <= "\udcff" for letter in typed
+        ):  # bytes that Python could not read
             _fail(UserError(f"{typed}: is not UTF-8; names and values are given in UTF-8"))
-        if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in [one.name for one in fields(schema)]:
+        if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in [
+            one.name for one in fields(schema)
+        ]:
             _fail(
-                UserError(f"{typed}: keys have no hyphens before them: give {typed[2:]}{'' if '=' in typed else '=…'}")
+                UserError(
+                    f"{typed}: keys have no hyphens before them: give"
+                    f" {typed[2:]}{'' if '=' in typed else '=…'}"
+                )
             )
     sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    OmegaConf.register_new_resolver("command", text.command, replace=True)  # in the configurations' help
+    OmegaConf.register_new_resolver(
+        "command", text.command, replace=True
+    )  # in the configurations' help
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
@@ -98,7 +113,9 @@ def command(
 
 
 def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
-    """What ``body`` makes of a configuration, as an object of ``schema``; wrong input raises one of ``WRONG``."""
+    """What ``body`` makes of a configuration, as an object of ``schema``; wrong input raises one of
+    ``WRONG``.
+    """
     OmegaConf.resolve(config)
     _refuse_unknown(config, OmegaConf.structured(schema))
     return body(OmegaConf.to_object(config))
@@ -107,7 +124,9 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
 def _quieten() -> None:
     for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of tasks that it left
+    warnings.filterwarnings(
+        "ignore", "coroutine .* was never awaited", RuntimeWarning
+    )  # of tasks that it left
     threading.excepthook = lambda _: None  # and its threads print it once more
     sys.unraisablehook = lambda _: None
 
@@ -141,7 +160,8 @@ def _cause(error: BaseException) -> str:
     if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
         key, _, values = ambiguous[1].partition("=")
         return (
-            f"{ambiguous[1]}: add -m to try each value; a list is {key}=[{values}], and a text {argument(key, values)}"
+            f"{ambiguous[1]}: add -m to try each value; a list is {key}=[{values}], and a text"
+            f" {argument(key, values)}"
         )
     if "missing mandatory value" in str(error):
         key = str(error).split("missing mandatory value: ")[-1].split()[0]
@@ -154,17 +174,34 @@ def _cause(error: BaseException) -> str:
             return f"{override}: cannot be given so; {_WHOLE}"
         return f"{error}: {_cause(error.__cause__)}"
     if "To append to your config use +" in str(error):
-        return f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists every one"
+        return (
+            f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists"
+            " every one"
+        )
     if foreign := re.match(r"In '(experiment/[^']+)': ", str(error)):
-        return f"{foreign[1].replace('/', '=')} is not for this command ({str(error)[foreign.end() :].splitlines()[0]}); see configs/experiment"
+        return (
+            f"{foreign[1].replace('/', '=')} is not for this command"
+            f" ({str(error)[foreign.end() :].splitlines()[0]}); see configs/experiment"
+        )
     missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
     if missing and (folder := Path(CONFIGS) / missing[1]).is_dir():
         group, named = missing.groups()
-        there = ", ".join(sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")))
-        also = f"; any image classification set of TensorFlow Datasets goes by data.name={named}" * (group == "data")
+        there = ", ".join(
+            sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+        )
+        also = (
+            f"; any image classification set of TensorFlow Datasets goes by data.name={named}"
+            * (group == "data")
+        )
         return f"{group}={named}: there is no such one, but {there}{also}"
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]
-    noise = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https")
+    noise = (
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "Set the environment variable",
+        "See https",
+    )
     return " ".join(line for line in lines if line and not line.startswith(noise))
 
 
@@ -173,7 +210,10 @@ def line(error: BaseException) -> str:
     if isinstance(error, UserError):
         message = str(error)
     elif isinstance(error, OSError) and not isinstance(error, HydraException):
-        message = f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights, and the space left"
+        message = (
+            f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its"
+            " rights, and the space left"
+        )
     else:
         message = _cause(error)
     return f"error: {' '.join(message.split())}"
@@ -185,7 +225,10 @@ def _fail(error: BaseException) -> NoReturn:
 
 
 warnings.filterwarnings("ignore", category=UserWarning, module="hydra.*")
-# configs/hydra/launcher/NAME.yaml stands in for what a launcher's plugin brings by the same name, and is checked against it
+# configs/hydra/launcher/NAME.yaml stands in for what a launcher's plugin brings by the same name,
+# and is checked against it
 warnings.filterwarnings(
-    "ignore", category=UserWarning, message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore"
+    "ignore",
+    category=UserWarning,
+    message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore",
 )

@@ -30,7 +30,8 @@ def main(config: CollectConfig) -> "Estimate | Collected":
 
     if config.corpus.startswith("memory://"):
         raise UserError(
-            f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder or a store"
+            f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder"
+            " or a store"
         )
     what = build.said(config)
     if config.dry_run:
@@ -38,7 +39,9 @@ def main(config: CollectConfig) -> "Estimate | Collected":
         print(f"{what}: {would}", flush=True)
         return would
     counts = collect_population(config, command_line("collect"))
-    said = ", ".join(f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key])
+    said = ", ".join(
+        f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key]
+    )
     stopped = f"; stopped: {counts['stopped']}" if counts["stopped"] else ""
     print(f"{what}: {said}{stopped}", flush=True)
     band = config.band if config.record == "gram" else None
@@ -56,7 +59,9 @@ def conclude(jobs: "list[Estimate | Collected]") -> None:
     if not collected:
         if len(jobs) > 1:
             print(f"{len(jobs)} jobs: {total([job for job in jobs if isinstance(job, Estimate)])}")
-        print("the time is this machine's, for training alone: evaluating and writing are not counted")
+        print(
+            "the time is this machine's, for training alone: evaluating and writing are not counted"
+        )
         print("next: the same command without dry_run=true")
         return
     for path in dict.fromkeys(job.corpus for job in collected):
@@ -65,7 +70,10 @@ def conclude(jobs: "list[Estimate | Collected]") -> None:
         print("next: the same command goes on where this one stopped")
     else:
         corpus = argument("corpus", collected[0].corpus)
-        print(f"next: {text.command('meta_train')} {corpus} {fitting(collected[0].band)} bundle=bundles/mine")
+        print(
+            f"next: {text.command('meta_train')} {corpus} {fitting(collected[0].band)}"
+            " bundle=bundles/mine"
+        )
 
 
 def start() -> None:

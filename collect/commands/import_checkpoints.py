@@ -9,16 +9,27 @@ from nowcast.types import UserError
 
 def main(config: ImportCheckpointsConfig) -> None:
     """Write the run, and print what it holds."""
-    from collect.corpus.importing import import_checkpoints  # here: --help needs none of what this imports
+    from collect.corpus.importing import (
+        import_checkpoints,
+    )  # here: --help needs none of what this imports
 
     if config.corpus.startswith("memory://"):
         raise UserError(
-            f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder or a store"
+            f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder"
+            " or a store"
         )
     done = import_checkpoints(
-        config.checkpoints, config.corpus, run=config.run, task=config.task, operations=config.operations, prefix=config.prefix,
-        sample=config.sample, kind=config.record, band=config.band, command=command_line("import_checkpoints"),
-    )  # fmt: skip
+        config.checkpoints,
+        config.corpus,
+        run=config.run,
+        task=config.task,
+        operations=config.operations,
+        prefix=config.prefix,
+        sample=config.sample,
+        kind=config.record,
+        band=config.band,
+        command=command_line("import_checkpoints"),
+    )
     leaves = ", ".join(f"{count} {operation}" for operation, count in done.operations.items())
     print(f"{config.run}: {done.snapshots} snapshots, {done.every} steps apart; leaves: {leaves}")
     for note in done.notes:

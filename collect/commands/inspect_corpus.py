@@ -26,7 +26,10 @@ def main(config: InspectCorpusConfig) -> None:
     pictures = where(config.pictures, place)
     opened = corpus.open(place)
     if not opened.runs:
-        raise UserError(f"corpus={config.corpus!r} holds no finished run; let {text.command('collect')} finish one")
+        raise UserError(
+            f"corpus={config.corpus!r} holds no finished run; let {text.command('collect')}"
+            " finish one"
+        )
     print(*text.align(inspection.table(opened)), sep="\n")
     print(f"hash: {opened.hash}")
     if config.verify:
@@ -39,7 +42,10 @@ def main(config: InspectCorpusConfig) -> None:
     if not drawable:
         print("pictures: none, for the runs hold inner products and no weights (record=gram)")
     elif pictures is None:
-        print("pictures: none, for they can be written neither beside the corpus nor here; give pictures=…")
+        print(
+            "pictures: none, for they can be written neither beside the corpus nor here; give"
+            " pictures=…"
+        )
     else:
         for run in tqdm(chosen, unit="run", desc="draw"):
             inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
@@ -50,12 +56,16 @@ def main(config: InspectCorpusConfig) -> None:
 
 
 def where(given: str | None, place: "Place") -> Path | None:
-    """The folder for the pictures: the given one, else one beside the corpus, else one here; None where neither can be written."""
+    """The folder for the pictures: the given one, else one beside the corpus, else one here; None
+    where neither can be written.
+    """
     if given:
         check_writable(f"pictures={given!r}", Path(given))
         return Path(given)
     name = f"{str(place).rsplit('/')[-1]}-pictures"
-    for folder in ([place.with_name(name)] if isinstance(place, Path) and place.name else []) + [Path(name)]:
+    for folder in ([place.with_name(name)] if isinstance(place, Path) and place.name else []) + [
+        Path(name)
+    ]:
         with suppress(UserError):
             check_writable("pictures", folder)
             return folder

@@ -1,4 +1,6 @@
-"""The jobs of one command (``-m``): side by side or one after another, here or elsewhere; the command ends once."""
+"""The jobs of one command (``-m``): side by side or one after another, here or elsewhere; the
+command ends once.
+"""
 
 import os
 import signal
@@ -15,11 +17,17 @@ from nowcast.types import UserError
 ROOT = str(Path(__file__).resolve().parents[2])
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a job that stopped in good order."""
-EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
+EXTRAS = {
+    "hydra_joblib_launcher": "joblib",
+    "hydra_submitit_launcher": "slurm",
+    "hydra_ray_launcher": "ray",
+}
 
 
 class Failed(NamedTuple):
-    """What a job returns that came to no result: a reason, which may have been said already, and an exit code."""
+    """What a job returns that came to no result: a reason, which may have been said already, and an
+    exit code.
+    """
 
     reason: str
     code: int
@@ -37,9 +45,14 @@ def require_extra(launcher: Any) -> None:
     plugin = launcher._target_.split(".")[1]
     if plugin in EXTRAS and find_spec(f"hydra_plugins.{plugin}") is None:
         extra = EXTRAS[plugin]
-        raise UserError(f"hydra/launcher: {plugin} is not installed; pip install 'weight-nowcaster[{extra}]'")
+        raise UserError(
+            f"hydra/launcher: {plugin} is not installed; pip install 'weight-nowcaster[{extra}]'"
+        )
     if launcher._target_.endswith(".SlurmLauncher") and not which("srun"):
-        raise UserError("hydra/launcher: this machine has no Slurm (no srun); here joblib and submitit_local work")
+        raise UserError(
+            "hydra/launcher: this machine has no Slurm (no srun); here joblib and submitit_local"
+            " work"
+        )
 
 
 @contextmanager
@@ -66,13 +79,17 @@ def elsewhere() -> Iterator[None]:
 
 
 def share_cores() -> None:
-    """Keep to the cores that the launcher gives this job: it says so for OpenMP, and XLA wants to hear it too."""
+    """Keep to the cores that the launcher gives this job: it says so for OpenMP, and XLA wants to
+    hear it too.
+    """
     if "OMP_NUM_THREADS" in os.environ:
         os.environ.setdefault("NPROC", os.environ["OMP_NUM_THREADS"])
 
 
 def end(returned: Sequence[Any], conclude: Callable[[list[Any]], None] | None) -> None:
-    """Conclude what all jobs returned; when some came to nothing, say why (each reason once) and exit."""
+    """Conclude what all jobs returned; when some came to nothing, say why (each reason once) and
+    exit.
+    """
     failed = [one for one in returned if isinstance(one, Failed)]
     for reason in dict.fromkeys(one.reason for one in failed):
         print(reason, file=sys.stderr)

@@ -10,7 +10,8 @@ SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def large_pages() -> None:
-    """Start this command anew with glibc's large pages, where the system has them and gives them to who asks.
+    """Start this command anew with glibc's large pages, where the system has them and gives them to
+    who asks.
 
     glibc reads its settings once, at a program's start. Call it before the heavy imports.
     """

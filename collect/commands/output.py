@@ -1,13 +1,33 @@
-"""Printing on any terminal: a character that its encoding lacks becomes another one, and no command ends for want of it."""
+"""Printing on any terminal: a character that its encoding lacks becomes another one, and no command
+ends for want of it.
+"""
 
 import codecs
 import sys
 import unicodedata
 
 LIKE = {
-    "×": "x", "→": "->", "←": "<-", "…": "...", "−": "-", "–": "-", "—": "-", "·": ".", "≥": ">=", "≤": "<=", "±": "+-", "≈": "~",
-    "½": "1/2", "‘": "'", "’": "'", "“": '"', "”": '"', "°": " deg", "█": "#", "▏": ".",
-}  # fmt: skip
+    "×": "x",
+    "→": "->",
+    "←": "<-",
+    "…": "...",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "·": ".",
+    "≥": ">=",
+    "≤": "<=",
+    "±": "+-",
+    "≈": "~",
+    "½": "1/2",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "°": " deg",
+    "█": "#",
+    "▏": ".",
+}
 """What stands for characters that we print."""
 HANDLER = "like"
 
@@ -25,7 +45,11 @@ def _like(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     first = error.object[error.start]
-    if "\udc80" <= first <= "\udcff":  # a byte of a path or an argument that Python could not read: as it was typed
+    if (
+        "\udc80" <= first <= "\udcff"
+    ):  # a byte of a path or an argument that Python could not read: as it was typed
         return bytes([ord(first) - 0xDC00]), error.start + 1
-    plain = LIKE.get(first) or unicodedata.normalize("NFKD", first).encode("ascii", "ignore").decode()
+    plain = (
+        LIKE.get(first) or unicodedata.normalize("NFKD", first).encode("ascii", "ignore").decode()
+    )
     return plain or "?", error.start + 1

@@ -29,7 +29,8 @@ def argument(key: str, value: str) -> str:
 
 
 def fitting(band: int | None) -> str:
-    """What to type to fit a forecaster to a corpus: ``band`` is how far its inner products reach, None where it holds weights.
+    """What to type to fit a forecaster to a corpus: ``band`` is how far its inner products reach,
+    None where it holds weights.
 
     Examples:
         >>> print(fitting(16))
@@ -41,7 +42,8 @@ def fitting(band: int | None) -> str:
 
 
 def quoted(text: str) -> str:
-    """``text`` as one word of a shell; where the terminal is not UTF-8, with the bytes beyond ASCII as bash and zsh read them.
+    """``text`` as one word of a shell; where the terminal is not UTF-8, with the bytes beyond ASCII
+    as bash and zsh read them.
 
     Examples:
         >>> print(quoted("a b"))
@@ -51,15 +53,20 @@ def quoted(text: str) -> str:
     if text.isascii() or encoding == "utf8":
         return shlex.quote(text)
     plain = [
-        chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\x{byte:02x}" for byte in os.fsencode(text)
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\x{byte:02x}"
+        for byte in os.fsencode(text)
     ]
     return f"$'{''.join(plain)}'"
 
 
 def as_text(typed: str, schema: type) -> str:
-    """An argument for a key that takes a text, in quotes where Hydra would read a number: ``corpus=2024_01``, ``bundle=1.10``."""
+    """An argument for a key that takes a text, in quotes where Hydra would read a number:
+    ``corpus=2024_01``, ``bundle=1.10``.
+    """
     key, _, value = typed.partition("=")
-    if _takes_text(key.lstrip("+").split("."), schema) and isinstance(_read(typed), bool | int | float):
+    if _takes_text(key.lstrip("+").split("."), schema) and isinstance(
+        _read(typed), bool | int | float
+    ):
         return f"{key}={QuotedString(value.strip(), Quote.double).with_quotes()}"
     return typed
 
@@ -90,5 +97,8 @@ def unreadable(override: str) -> str:
     if not equals:
         return f"{override}: has no value; give {override}=…"
     if value[:1] in ("[", "{"):
-        return f"{override}: check its brackets, braces and commas; a text goes into quotes: {argument(key, value)}"
+        return (
+            f"{override}: check its brackets, braces and commas; a text goes into quotes:"
+            f" {argument(key, value)}"
+        )
     return f"{override}: a text with such characters goes into quotes: {argument(key, value)}"

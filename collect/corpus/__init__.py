@@ -9,13 +9,15 @@ Layout (schema 1)::
     runs/ID/statistics/        where asked for: the same of what is no parameter, BatchNorm's running mean and variance
     runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights (and of the statistics)
 
-All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the ``scalars`` of one row; with
-``sample=N``, at most N scalars of each (:func:`collect.corpus.leaf.chosen`), and such a leaf says how many are ``stored``.
-A chunk holds up to 2¹⁸ scalars of one snapshot, so appending writes only new files, and all snapshots of some
-scalars are one small read per snapshot. ``run.json`` is the truth about a run; the manifest repeats it as an index.
+All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the
+``scalars`` of one row; with ``sample=N``, at most N scalars of each
+(:func:`collect.corpus.leaf.chosen`), and such a leaf says how many are ``stored``. A chunk holds up
+to 2¹⁸ scalars of one snapshot, so appending writes only new files, and all snapshots of some
+scalars are one small read per snapshot. ``run.json`` is the truth about a run; the manifest repeats
+it as an index.
 
-In a store (:mod:`collect.corpus.places`) a run's arrays and metrics lie one folder deeper, ``runs/ID/FOLDER``, which
-``run.json`` names, and readers take the runs from the manifest.
+In a store (:mod:`collect.corpus.places`) a run's arrays and metrics lie one folder deeper,
+``runs/ID/FOLDER``, which ``run.json`` names, and readers take the runs from the manifest.
 """
 
 import hashlib
@@ -81,7 +83,9 @@ class Run:
 
     @property
     def band(self) -> int | None:
-        """Of a run with ``record=gram``, how many snapshots back its inner products reach; None: it holds weights."""
+        """Of a run with ``record=gram``, how many snapshots back its inner products reach; None: it
+        holds weights.
+        """
         return self.info["gram"]["band"] if "gram" in self.info else None
 
     @cached_property
@@ -89,7 +93,8 @@ class Run:
         """``(S, N)``, read lazily."""
         if self.band is not None:
             raise UserError(
-                f"corpus: run {self.path} holds inner products and no weights; collect it without record=gram"
+                f"corpus: run {self.path} holds inner products and no weights; collect it without"
+                " record=gram"
             )
         return self._trajectory("weights", self.leaves)
 
@@ -97,30 +102,42 @@ class Run:
     def gram(self) -> Trajectory:
         """``(S, leaves · band)``, of a run with ``record=gram``: see :mod:`collect.corpus.gram`."""
         if self.band is None:
-            raise UserError(f"corpus: run {self.path} holds weights and no inner products; collect it with record=gram")
+            raise UserError(
+                f"corpus: run {self.path} holds weights and no inner products; collect it with"
+                " record=gram"
+            )
         return self._trajectory("gram", self.leaves)
 
     @property
     def arrays(self) -> dict[str, Trajectory]:
         """All that it holds, by name."""
-        names = ["weights" if self.band is None else "gram", *(["statistics"] if "statistics" in self.info else [])]
+        names = [
+            "weights" if self.band is None else "gram",
+            *(["statistics"] if "statistics" in self.info else []),
+        ]
         return {name: getattr(self, name) for name in names}
 
     @cached_property
     def statistics(self) -> Trajectory:
-        """What the run carried beside its weights, BatchNorm's means and variances: ``(S, M)``, with ``leaves`` of its own."""
+        """What the run carried beside its weights, BatchNorm's means and variances: ``(S, M)``,
+        with ``leaves`` of its own.
+        """
         if "statistics" not in self.info:
             raise UserError(
-                f"corpus: run {self.path} was recorded without BatchNorm's statistics; collect it with batch_stats=true"
+                f"corpus: run {self.path} was recorded without BatchNorm's statistics; collect it"
+                " with batch_stats=true"
             )
         return self._trajectory("statistics", laid_out(self.info["statistics"]["leaves"]))
 
     def _trajectory(self, name: str, leaves: list[Leaf]) -> Trajectory:
         """One of its arrays, which must fit what ``run.json`` says."""
         array = Trajectory(self.folder / name, self.info["snapshots"], leaves)
-        if self.status in FINISHED and (array.shape[1] != width(self.info, name) or len(array) > array.stored):
+        if self.status in FINISHED and (
+            array.shape[1] != width(self.info, name) or len(array) > array.stored
+        ):
             raise UserError(
-                f"corpus: {self.path}/run.json does not fit its {name}; remove that folder and collect it again"
+                f"corpus: {self.path}/run.json does not fit its {name}; remove that folder and"
+                " collect it again"
             )
         return array
 
@@ -130,20 +147,27 @@ class Run:
         rows = read_metrics(self.folder)
         if self.status in FINISHED and len(rows) != self.info["snapshots"]:
             raise UserError(
-                f"corpus: {self.folder}/metrics.jsonl is damaged (line {len(rows) + 1}); remove that folder and collect it again"
+                f"corpus: {self.folder}/metrics.jsonl is damaged (line {len(rows) + 1}); remove"
+                " that folder and collect it again"
             )
         return rows
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics; NaN where a snapshot lacks one."""
-        keys = dict.fromkeys(key for row in self.rows for key in row if not key.startswith("sha256"))
+        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics; NaN where
+        a snapshot lacks one.
+        """
+        keys = dict.fromkeys(
+            key for row in self.rows for key in row if not key.startswith("sha256")
+        )
         return {key: np.array([row.get(key, np.nan) for row in self.rows]) for key in keys}
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A set of trajectories. Only finished runs are listed; a killed collection's half-written ones are not."""
+    """A set of trajectories. Only finished runs are listed; a killed collection's half-written ones
+    are not.
+    """
 
     path: Place
     runs: list[Run]
@@ -156,8 +180,12 @@ class Corpus:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the configuration and the arrays' hashes of all runs, whatever their order and wherever they lie."""
-        lines = sorted(json.dumps([run.config, *hashes(run.info)], sort_keys=True) for run in self.runs)
+        """SHA-256 over the configuration and the arrays' hashes of all runs, whatever their order
+        and wherever they lie.
+        """
+        lines = sorted(
+            json.dumps([run.config, *hashes(run.info)], sort_keys=True) for run in self.runs
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -165,7 +193,8 @@ def open(path: str | Place) -> Corpus:
     """Open a corpus for reading.
 
     Args:
-        path: A folder, or the URL of one in a store: ``gs://bucket/mine``, ``s3://…``, ``https://…``, ``file://…``.
+        path: A folder, or the URL of one in a store: ``gs://bucket/mine``, ``s3://…``,
+            ``https://…``, ``file://…``.
 
     Raises:
         UserError: No corpus there, one of another schema, or a run whose description is damaged.
@@ -180,11 +209,15 @@ def open(path: str | Place) -> Corpus:
         if isinstance(path, Path) and (lost := dangling(path)):
             raise UserError(f"corpus={str(path)!r}: {lost}; give a corpus's folder")
         raise UserError(
-            f"corpus={str(path)!r}: no corpus there (no manifest.json); {text.command('collect')} makes one"
+            f"corpus={str(path)!r}: no corpus there (no manifest.json); {text.command('collect')}"
+            " makes one"
         )
     manifest = read_manifest(path)
     if isinstance(path, Remote):
-        runs = [Run(*described) for described in read_descriptions(path, sorted(manifest["runs"])).values()]
+        runs = [
+            Run(*described)
+            for described in read_descriptions(path, sorted(manifest["runs"])).values()
+        ]
         for run in runs:
             check_description(run)
     else:
@@ -220,11 +253,13 @@ def check_description(run: Run) -> None:
     missing = {"config", "status", "leaves", "snapshots", "sha256"} - run.info.keys()
     if missing:
         raise UserError(
-            f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder and collect it again"
+            f"corpus: {run.path}/run.json lacks {', '.join(sorted(missing))}; remove that folder"
+            " and collect it again"
         )
     if damaged := wrong(run.info):
         raise UserError(
-            f"corpus: {run.path}/run.json is damaged ({damaged[0]}); remove that folder and collect it again"
+            f"corpus: {run.path}/run.json is damaged ({damaged[0]}); remove that folder and collect"
+            " it again"
         )
 
 
@@ -249,10 +284,14 @@ def check_schema(path: Place, manifest: dict[str, Any]) -> dict[str, Any]:
     """The same manifest; one of another schema, or without its list of runs, is refused."""
     if manifest.get("schema") != SCHEMA:
         raise UserError(
-            f"corpus={str(path)!r} has schema {manifest.get('schema')!r}, and this version reads {SCHEMA!r}; collect into another folder"
+            f"corpus={str(path)!r} has schema {manifest.get('schema')!r}, and this version reads"
+            f" {SCHEMA!r}; collect into another folder"
         )
     if not isinstance(manifest.get("runs"), dict):
-        raise UserError(f"corpus: {path}/manifest.json is damaged (it lists no runs); {_cure(path / 'manifest.json')}")
+        raise UserError(
+            f"corpus: {path}/manifest.json is damaged (it lists no runs);"
+            f" {_cure(path / 'manifest.json')}"
+        )
     return manifest
 
 
@@ -261,7 +300,9 @@ def read_json(path: Place) -> dict[str, Any]:
     try:
         return parse(path, path.read_bytes())
     except OSError as error:
-        raise UserError(f"corpus: {path} cannot be read ({first_line(error)}); check its rights") from None
+        raise UserError(
+            f"corpus: {path} cannot be read ({first_line(error)}); check its rights"
+        ) from None
 
 
 def parse(path: Place, content: bytes) -> dict[str, Any]:
@@ -278,7 +319,8 @@ def parse(path: Place, content: bytes) -> dict[str, Any]:
 def _cure(path: Place) -> str:
     if path.name == "manifest.json":
         return (
-            f"remove this file alone: {text.command('collect')}, given its command again, writes it anew from the runs"
+            f"remove this file alone: {text.command('collect')}, given its command again, writes it"
+            " anew from the runs"
         )
     return "remove its folder and collect it again"
 

@@ -21,11 +21,32 @@ from nowcast.types import UserError, first_line
 
 PARTS = ("model", "params", "state_dict", "model_state_dict", "module")
 """What programs call the parameters among the other parts of a checkpoint."""
-STATE = frozenset({
-    "optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict", "opt", "opt_state", "optim",
-    "scheduler", "lr_scheduler", "lr_schedulers", "scheduler_state_dict", "scaler", "step", "global_step", "epoch", "rng", "rng_state",
-    "loops", "callbacks", "ema", "batch_stats",
-})  # fmt: skip
+STATE = frozenset(
+    {
+        "optimizer",
+        "optimizers",
+        "optimizer_state",
+        "optimizer_states",
+        "optimizer_state_dict",
+        "opt",
+        "opt_state",
+        "optim",
+        "scheduler",
+        "lr_scheduler",
+        "lr_schedulers",
+        "scheduler_state_dict",
+        "scaler",
+        "step",
+        "global_step",
+        "epoch",
+        "rng",
+        "rng_state",
+        "loops",
+        "callbacks",
+        "ema",
+        "batch_stats",
+    }
+)
 """What they call those that are no parameters."""
 ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt")
 """One of these files lies in an Orbax checkpoint."""
@@ -46,8 +67,9 @@ def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
 
     Args:
         path: The file or folder.
-        prefix: The name of the part that holds the parameters, with dots or slashes; None: it is found where a checkpoint has a part called
-            ``model``, ``params`` or the like, or an optimizer's state beside them.
+        prefix: The name of the part that holds the parameters, with dots or slashes; None: it is
+            found where a checkpoint has a part called ``model``, ``params`` or the like, or an
+            optimizer's state beside them.
 
     Raises:
         UserError: It cannot be read, or holds no such part.
@@ -55,7 +77,8 @@ def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
     reader = _orbax if path.is_dir() else READERS.get(path.suffix)
     if reader is None:
         raise UserError(
-            f"checkpoints: {path} is of no kind that can be read; there are {', '.join(READERS)} and Orbax folders"
+            f"checkpoints: {path} is of no kind that can be read; there are {', '.join(READERS)}"
+            " and Orbax folders"
         )
     try:
         tree = reader(path)
@@ -63,7 +86,8 @@ def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # whatever a damaged file makes its library say
         raise UserError(
-            f"checkpoints: {path} cannot be read ({first_line(error)}); copy it anew, or leave it out with a narrower checkpoints=…"
+            f"checkpoints: {path} cannot be read ({first_line(error)}); copy it anew, or leave it"
+            " out with a narrower checkpoints=…"
         ) from None
     return _parameters(path, tree, prefix)
 
@@ -74,15 +98,23 @@ def _parameters(path: Path, tree: Any, prefix: str | None) -> dict[str, np.ndarr
     if prefix and inside is tree:
         begins = prefix.replace("/", ".") + "."
         named = {
-            name[len(begins) :]: array for name, array in named.items() if name.replace("/", ".").startswith(begins)
+            name[len(begins) :]: array
+            for name, array in named.items()
+            if name.replace("/", ".").startswith(begins)
         }
         if not named:
             heads = sorted({re.split(r"[./]", name)[0] for name in _named(tree)})
-            raise UserError(f"prefix={prefix}: {path} has no such part, but {', '.join(heads[:8]) or 'no arrays'}")
+            raise UserError(
+                f"prefix={prefix}: {path} has no such part, but"
+                f" {', '.join(heads[:8]) or 'no arrays'}"
+            )
     if not prefix:
         named = _without_state(named)
     if not named:
-        raise UserError(f"checkpoints: {path} holds no array of parameters; give prefix=… with the part that does")
+        raise UserError(
+            f"checkpoints: {path} holds no array of parameters; give prefix=… with the part that"
+            " does"
+        )
     return named
 
 
@@ -106,7 +138,9 @@ def _below(tree: Any, prefix: str) -> Any:
 
 
 def _without_state(named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names in a flat file without those of an optimizer and its like, and without the name that then is before all others."""
+    """Names in a flat file without those of an optimizer and its like, and without the name that
+    then is before all others.
+    """
     parts = {name: re.split(r"[./]", name) for name in named}
     kept = {name: array for name, array in named.items() if parts[name][0] not in STATE}
     heads = {parts[name][0] for name in kept}
@@ -131,7 +165,9 @@ def _safetensors(path: Path) -> Any:
     try:
         from safetensors import safe_open
     except ImportError:
-        raise UserError(f"checkpoints: {path} needs the safetensors library: pip install safetensors") from None
+        raise UserError(
+            f"checkpoints: {path} needs the safetensors library: pip install safetensors"
+        ) from None
     with safe_open(path, framework="np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
 
@@ -145,7 +181,9 @@ def _torch(path: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise UserError(f"checkpoints: {path} needs PyTorch: pip install torch, or save .safetensors or .npz") from None
+        raise UserError(
+            f"checkpoints: {path} needs PyTorch: pip install torch, or save .safetensors or .npz"
+        ) from None
     return _of_torch(torch.load(path, map_location="cpu", weights_only=True))
 
 
@@ -176,5 +214,10 @@ def _orbax(path: Path) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf) if hasattr(leaf, "shape") else None, tree)
 
 
-READERS: dict[str, Callable[[Path], Any]] = {".safetensors": _safetensors, ".npz": _npz, ".pt": _torch, ".pth": _torch}
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": _safetensors,
+    ".npz": _npz,
+    ".pt": _torch,
+    ".pth": _torch,
+}
 """By the end of a file's name."""

@@ -1,10 +1,11 @@
 """Where a collection writes: into a folder, or, run by run, into a store.
 
-A store has no locks and cannot be appended to, so a run is recorded in a working folder and copied when it is finished:
-its arrays and metrics into a folder of their own, named after their content, then ``run.json``, then the manifest.
-Readers never see half a run, and a copy that was cut short is made again. Of collectors on several machines that finish
-the same run the first one wins. Replacing an object only if nobody else has is one step in Google's stores and two in
-S3's driver: of two manifests written there in the same few milliseconds one may lack the other's runs, until either
+A store has no locks and cannot be appended to, so a run is recorded in a working folder and copied
+when it is finished: its arrays and metrics into a folder of their own, named after their content,
+then ``run.json``, then the manifest. Readers never see half a run, and a copy that was cut short is
+made again. Of collectors on several machines that finish the same run the first one wins. Replacing
+an object only if nobody else has is one step in Google's stores and two in S3's driver: of two
+manifests written there in the same few milliseconds one may lack the other's runs, until either
 collector writes it again, or is given its command again.
 """
 
@@ -18,13 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from collect import corpus
-from collect.corpus.manifest import INDEX_PACE, check_destination, entry, index, is_finished, manifest_text
+from collect.corpus.manifest import (
+    INDEX_PACE,
+    check_destination,
+    entry,
+    index,
+    is_finished,
+    manifest_text,
+)
 from collect.corpus.places import Place, Remote
 from collect.corpus.recorder import Recorder
 from collect.data.cache import cache_root, check_cache
 
 MOST_OFTEN = 1.0
-"""Seconds between two writes of a store's manifest: stores refuse to replace an object more often."""
+"""Seconds between two writes of a store's manifest: stores refuse to replace an object more often.
+"""
 
 
 def make(place: Place) -> "Folder":
@@ -33,7 +42,9 @@ def make(place: Place) -> "Folder":
 
 
 class Folder:
-    """A corpus in a folder. A context in which runs are recorded; at its end the manifest lists them all."""
+    """A corpus in a folder. A context in which runs are recorded; at its end the manifest lists
+    them all.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -77,7 +88,9 @@ class Store(Folder):
         self._list()
 
     def check(self) -> None:
-        """Refuse a store that cannot be reached, a corpus of another schema, and a cache that cannot be written."""
+        """Refuse a store that cannot be reached, a corpus of another schema, and a cache that
+        cannot be written.
+        """
         check_cache()
         super().check()
         if folder := self.corpus.folder:
@@ -105,7 +118,9 @@ class Store(Folder):
         info = corpus.read_json(run / "run.json")
         folder = hashlib.sha256("".join(corpus.hashes(info)).encode()).hexdigest()[:16]
         there = self.corpus / "runs" / run.name
-        files = [file for name in corpus.DIGESTS for file in (run / name).rglob("*") if file.is_file()]
+        files = [
+            file for name in corpus.DIGESTS for file in (run / name).rglob("*") if file.is_file()
+        ]
         files.append(run / "metrics.jsonl")
         (there / folder).write_all({str(file.relative_to(run)): file for file in files})
         ours = info | {"folder": folder, "bytes": sum(file.stat().st_size for file in files)}
@@ -116,7 +131,9 @@ class Store(Folder):
             self._list()
 
     def _declare(self, run: Remote, ours: dict[str, Any]) -> dict[str, Any]:
-        """Write a run's ``run.json`` if the store has none of it finished; the one that then is there."""
+        """Write a run's ``run.json`` if the store has none of it finished; the one that then is
+        there.
+        """
         place = run / "run.json"
         while True:
             content, generation = place.read()
@@ -128,12 +145,18 @@ class Store(Folder):
             place.replace(json.dumps(ours, indent=1) + "\n", generation)
 
     def _list(self) -> None:
-        """Add the runs that we know to be finished to the manifest, which other machines may write too."""
+        """Add the runs that we know to be finished to the manifest, which other machines may write
+        too.
+        """
         place = self.corpus / "manifest.json"
         with self._lock:
             while True:  # until we read what we wrote
                 content, generation = place.read()
-                runs = {} if content is None else corpus.check_schema(self.corpus, corpus.parse(place, content))["runs"]
+                runs = (
+                    {}
+                    if content is None
+                    else corpus.check_schema(self.corpus, corpus.parse(place, content))["runs"]
+                )
                 text = manifest_text(runs | self._entries)
                 if content is not None and runs | self._entries == runs:
                     break
@@ -142,7 +165,9 @@ class Store(Folder):
 
 
 class _Copying(Recorder):
-    """Records in a store's working folder; a run that is finished, now or by another machine, leaves it."""
+    """Records in a store's working folder; a run that is finished, now or by another machine,
+    leaves it.
+    """
 
     def __init__(self, store: Store, name: str, **about: Any):
         super().__init__(store.path, name, **about)

@@ -1,11 +1,14 @@
-"""Inner products in the place of weights: all that a forecaster of whole leaves learns from, kilobytes for a leaf of any size.
+"""Inner products in the place of weights: all that a forecaster of whole leaves learns from,
+kilobytes for a leaf of any size.
 
-With dₛ the increment from snapshot s − 1 to s of one leaf, row s of the array holds, leaf by leaf ::
+With dₛ the increment from snapshot s − 1 to s of one leaf, row s of the array holds, leaf by leaf
+::
 
     ⟨dₛ, dₛ⟩, ⟨dₛ, dₛ₋₁⟩, …, ⟨dₛ, dₛ₋band₊₁⟩                    float64; NaN where there is no such increment
 
-From them follow the inner products of all displacements between snapshots that are at most ``band`` apart. The last ``band``
-increments stay in memory while the run is recorded, and the snapshots in ``runs/ID/recent``, so that a run that was killed goes on.
+From them follow the inner products of all displacements between snapshots that are at most ``band``
+apart. The last ``band`` increments stay in memory while the run is recorded, and the snapshots in
+``runs/ID/recent``, so that a run that was killed goes on.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,7 +50,9 @@ class Products:
         for back in range(min(self._count, self.band)):
             now, then = (self._moved[(self._count - 1 - i) % self.band] for i in (0, back))
             with np.errstate(invalid="ignore", over="ignore"):
-                found[:, back] = [_product(now[leaf.scalars], then[leaf.scalars]) for leaf in self.leaves]
+                found[:, back] = [
+                    _product(now[leaf.scalars], then[leaf.scalars]) for leaf in self.leaves
+                ]
         return found.ravel()
 
     def _push(self, row: Float[np.ndarray, "N"]) -> None:
@@ -62,14 +67,19 @@ class Products:
 
 def _product(one: Float[np.ndarray, "n"], other: Float[np.ndarray, "n"]) -> float:
     """In float32, and the sum over blocks in float64."""
-    return sum((float(one[i : i + BLOCK] @ other[i : i + BLOCK]) for i in range(0, len(one), BLOCK)), start=0.0)
+    return sum(
+        (float(one[i : i + BLOCK] @ other[i : i + BLOCK]) for i in range(0, len(one), BLOCK)),
+        start=0.0,
+    )
 
 
 def displacements(rows: Float[np.ndarray, "S columns"], band: int) -> Float[np.ndarray, "L S S"]:
-    """Of each leaf, the inner products of its displacements from the first snapshot, as sums over the increments.
+    """Of each leaf, the inner products of its displacements from the first snapshot, as sums over
+    the increments.
 
-    Products of increments that are ``band`` apart or more count as 0, so that only differences within the band mean something:
-    ``⟨x_b − x_a, x_d − x_c⟩`` is right where no two of the four snapshots are more than ``band`` apart.
+    Products of increments that are ``band`` apart or more count as 0, so that only differences
+    within the band mean something: ``⟨x_b − x_a, x_d − x_c⟩`` is right where no two of the four
+    snapshots are more than ``band`` apart.
     """
     snapshots = len(rows)
     each = rows.reshape(snapshots, -1, band)

@@ -38,7 +38,8 @@ class Choice:
 
     Args:
         first: The arrays of the first checkpoint.
-        patterns: Operations by patterns of names (``*.bn?.weight``), the first that fits; None for what is left out.
+        patterns: Operations by patterns of names (``*.bn?.weight``), the first that fits; None for
+            what is left out.
     """
 
     def __init__(self, first: Mapping[str, np.ndarray], patterns: Mapping[str, str | None]):
@@ -48,39 +49,57 @@ class Choice:
         for name, array in first.items():
             fits = [pattern for pattern in patterns if fnmatchcase(name, pattern)]
             unused -= set(fits)
-            operation = patterns[fits[0]] if fits else None if _is_no_weight(name, array) else operation_of(name, array)
+            operation = (
+                patterns[fits[0]]
+                if fits
+                else None
+                if _is_no_weight(name, array)
+                else operation_of(name, array)
+            )
             if operation is None:
                 self.left_out.append(name)
             elif not _is_float(array):
                 raise UserError(
-                    f"operations: {fits[0]!r} is {operation}, but {name} holds {array.dtype}: only floats are recorded; give null"
+                    f"operations: {fits[0]!r} is {operation}, but {name} holds {array.dtype}: only"
+                    " floats are recorded; give null"
                 )
             else:
                 self.labels[name] = operation
         if unused:
             raise UserError(
-                f"operations: no array has a name like {sorted(unused)[0]!r}; there are {', '.join(list(first)[:5])}"
+                f"operations: no array has a name like {sorted(unused)[0]!r}; there are"
+                f" {', '.join(list(first)[:5])}"
             )
         if not self.labels:
-            raise UserError("operations: every array is left out; give an operation to those that are weights")
+            raise UserError(
+                "operations: every array is left out; give an operation to those that are weights"
+            )
         self._shapes = {name: first[name].shape for name in self.labels}
 
     def of(self, path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays to record of a checkpoint, which must have the names and shapes of the first one."""
+        """The arrays to record of a checkpoint, which must have the names and shapes of the first
+        one.
+        """
         for name, shape in self._shapes.items():
             if name not in arrays:
-                raise UserError(f"checkpoints: {path} lacks {name}, which those before it have; {_APART}")
+                raise UserError(
+                    f"checkpoints: {path} lacks {name}, which those before it have; {_APART}"
+                )
             if arrays[name].shape != shape:
                 raise UserError(
-                    f"checkpoints: in {path} {name} has shape {arrays[name].shape}, and {shape} before it; {_APART}"
+                    f"checkpoints: in {path} {name} has shape {arrays[name].shape}, and {shape}"
+                    f" before it; {_APART}"
                 )
             if not _is_float(arrays[name]):
                 raise UserError(
-                    f"checkpoints: in {path} {name} holds {arrays[name].dtype}, and floats before it; {_APART}"
+                    f"checkpoints: in {path} {name} holds {arrays[name].dtype}, and floats before"
+                    f" it; {_APART}"
                 )
         more = [name for name in arrays if name not in self._shapes and name not in self.left_out]
         if more:
-            raise UserError(f"checkpoints: {path} has {more[0]}, which those before it lack; {_APART}")
+            raise UserError(
+                f"checkpoints: {path} has {more[0]}, which those before it lack; {_APART}"
+            )
         return {name: arrays[name] for name in self._shapes}
 
 
@@ -107,7 +126,8 @@ def import_checkpoints(
         corpus: The corpus's folder or URL.
         run: The run's name in it.
         task: What was trained; None: the run's name without the number behind it.
-        operations: A YAML file with ``pattern: operation``; what it leaves open is told by names and ranks.
+        operations: A YAML file with ``pattern: operation``; what it leaves open is told by names
+            and ranks.
         prefix: The part of a checkpoint that holds the parameters; None: it is found.
         sample: As in :func:`collect.record`.
         kind: ``record`` there.
@@ -115,10 +135,11 @@ def import_checkpoints(
         command: The command that does this.
 
     Raises:
-        UserError: Anything wrong with the checkpoints, the file of operations or the corpus; then nothing of the run is left behind.
+        UserError: Anything wrong with the checkpoints, the file of operations or the corpus; then
+            nothing of the run is left behind.
 
-    Arrays stay as they lie in the files: a convolution of PyTorch's keeps its order (out, in, height, width). Forecasters work on single
-    weights, or on all of a leaf, whatever their order.
+    Arrays stay as they lie in the files: a convolution of PyTorch's keeps its order (out, in,
+    height, width). Forecasters work on single weights, or on all of a leaf, whatever their order.
     """
     patterns = _patterns(operations)
     series = find(checkpoints)
@@ -128,9 +149,18 @@ def import_checkpoints(
     choice = Choice(first, patterns)
     with tqdm(total=len(series.paths), unit="checkpoint", desc=run) as bar:
         recording = record(
-            place, run=run, params=choice.of(series.paths[0], first), task=task, labels=choice.labels, record_every=series.every,
-            config={"checkpoints": checkpoints}, sample=sample, record=kind, band=band, command=command,
-        )  # fmt: skip
+            place,
+            run=run,
+            params=choice.of(series.paths[0], first),
+            task=task,
+            labels=choice.labels,
+            record_every=series.every,
+            config={"checkpoints": checkpoints},
+            sample=sample,
+            record=kind,
+            band=band,
+            command=command,
+        )
         new = isinstance(place, Path) and not place.exists()
         try:
             with recording:
@@ -148,7 +178,10 @@ def import_checkpoints(
             raise
     counts = {operation: list(choice.labels.values()).count(operation) for operation in OPERATIONS}
     return Imported(
-        len(series.paths), series.every, {name: count for name, count in counts.items() if count}, _notes(first, choice)
+        len(series.paths),
+        series.every,
+        {name: count for name, count in counts.items() if count},
+        _notes(first, choice),
     )
 
 
@@ -157,7 +190,8 @@ def _refuse_known(place: places.Place, run: str) -> None:
     into.check()
     if run in into.finished([run]):
         raise UserError(
-            f"run={run}: {place} holds a run of this name already; choose another name, or remove that run's folder"
+            f"run={run}: {place} holds a run of this name already; choose another name, or remove"
+            " that run's folder"
         )
 
 
@@ -167,7 +201,10 @@ def _notes(first: Mapping[str, np.ndarray], choice: Choice) -> list[str]:
     notes = [f"converted to float32: {', '.join(others)}"] if others else []
     if choice.left_out:
         some = ", ".join(choice.left_out[:3]) + (", …" if len(choice.left_out) > 3 else "")
-        notes.append(f"left out, as they are no weights or operations says so: {len(choice.left_out)} arrays ({some})")
+        notes.append(
+            f"left out, as they are no weights or operations says so: {len(choice.left_out)} arrays"
+            f" ({some})"
+        )
     return notes
 
 
@@ -179,14 +216,19 @@ def _patterns(file: str | None) -> dict[str, str | None]:
         found: Any = yaml.safe_load(expanded(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(
-            f"operations={file}: cannot be read ({first_line(error)}); give a YAML file of 'pattern: operation'"
+            f"operations={file}: cannot be read ({first_line(error)}); give a YAML file of"
+            " 'pattern: operation'"
         ) from None
     if not isinstance(found, dict) or not all(isinstance(pattern, str) for pattern in found):
-        raise UserError(f"operations={file}: must hold lines of 'pattern: operation', such as '\"*.bn?.weight\": norm'")
+        raise UserError(
+            f"operations={file}: must hold lines of 'pattern: operation', such as"
+            " '\"*.bn?.weight\": norm'"
+        )
     for pattern, operation in found.items():
         if operation is not None and operation not in OPERATIONS:
             raise UserError(
-                f"operations={file}: {pattern!r} is {operation!r}, which is no operation: use {', '.join(OPERATIONS)}, or null to leave it out"
+                f"operations={file}: {pattern!r} is {operation!r}, which is no operation: use"
+                f" {', '.join(OPERATIONS)}, or null to leave it out"
             )
     return found
 

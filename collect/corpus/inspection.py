@@ -1,7 +1,7 @@
 """Looking at a corpus: what it holds, whether it is whole, and the pictures of how weights move.
 
-The pictures are those of Sinha et al. (ICLR 2017), figures 1 to 9: the evolution of sampled weights, and how far weights
-end from where they began, per operation.
+The pictures are those of Sinha et al. (ICLR 2017), figures 1 to 9: the evolution of sampled
+weights, and how far weights end from where they began, per operation.
 """
 
 import hashlib
@@ -21,15 +21,22 @@ BINS = 61
 
 
 def table(corpus: Corpus) -> list[tuple[str, ...]]:
-    """A row per task, and their sum, header first: runs, diverged ones, snapshots, scalars a run, values, size on disk."""
-    rows: list[tuple[str, ...]] = [("task", "runs", "diverged", "snapshots", "scalars", "values", "MiB")]
+    """A row per task, and their sum, header first: runs, diverged ones, snapshots, scalars a run,
+    values, size on disk.
+    """
+    rows: list[tuple[str, ...]] = [
+        ("task", "runs", "diverged", "snapshots", "scalars", "values", "MiB")
+    ]
     total = np.zeros(5)
     for task in dict.fromkeys(run.config["task"] for run in corpus):
         runs = [run for run in corpus if run.config["task"] == task]
         snapshots = [run.info["snapshots"] for run in runs]
         widths = [scalars(run.info["leaves"]) for run in runs]
         different = sorted(set(widths))
-        values = sum(run.snapshots * width(run.info, "weights" if run.band is None else "gram") for run in runs)
+        values = sum(
+            run.snapshots * width(run.info, "weights" if run.band is None else "gram")
+            for run in runs
+        )
         numbers = [
             len(runs),
             sum(run.status == "diverged" for run in runs),
@@ -38,7 +45,14 @@ def table(corpus: Corpus) -> list[tuple[str, ...]]:
             sum(map(size, runs)),
         ]
         total += numbers
-        rows.append((task, *_text(numbers, "–".join(f"{n:,}" for n in different[:: max(1, len(different) - 1)]))))
+        rows.append(
+            (
+                task,
+                *_text(
+                    numbers, "–".join(f"{n:,}" for n in different[:: max(1, len(different) - 1)])
+                ),
+            )
+        )
     return [*rows, ("all", *_text(total.tolist(), ""))]
 
 
@@ -56,7 +70,8 @@ def size(run: Run) -> float:
 
 
 def verify(run: Run) -> None:
-    """Read every array of a run and compare its snapshots with the hashes noted when they were written.
+    """Read every array of a run and compare its snapshots with the hashes noted when they were
+    written.
 
     Raises:
         UserError: A chunk is damaged or missing, or a snapshot is not what was recorded.
@@ -99,15 +114,22 @@ def changes(run: Run) -> dict[str, np.ndarray]:
 
 
 def histogram(run: Run) -> Figure:
-    """How many weights changed by how much over the whole run, a panel per operation, both axes logarithmic."""
+    """How many weights changed by how much over the whole run, a panel per operation, both axes
+    logarithmic.
+    """
     moved = changes(run)
     figure = _panels(run, len(moved), "weights", ": total change")
     for axes, (operation, values) in zip(figure.axes, moved.items(), strict=True):
         positive = values[np.isfinite(values) & (values > 0)]
         if len(positive):
-            axes.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS).tolist())
+            axes.hist(
+                positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS).tolist()
+            )
         still = np.mean(values == 0)
-        axes.set(title=operation + (f" ({still:.0%} never moved)" if still else ""), xlabel="|last − first|")
+        axes.set(
+            title=operation + (f" ({still:.0%} never moved)" if still else ""),
+            xlabel="|last − first|",
+        )
         axes.set(xscale="log", yscale="log")
     return figure
 
@@ -126,7 +148,11 @@ def _panels(run: Run, count: int, label: str, what: str = "") -> Figure:
 def _columns(run: Run) -> Iterator[tuple[str, np.ndarray]]:
     """The columns of every operation that the run has."""
     for operation in OPERATIONS:
-        spans = [np.arange(leaf.scalars.start, leaf.scalars.stop) for leaf in run.leaves if leaf.op == operation]
+        spans = [
+            np.arange(leaf.scalars.start, leaf.scalars.stop)
+            for leaf in run.leaves
+            if leaf.op == operation
+        ]
         if spans:
             yield operation, np.concatenate(spans)
 
@@ -134,6 +160,9 @@ def _columns(run: Run) -> Iterator[tuple[str, np.ndarray]]:
 def draw(run: Run, folder: Path, *, per_operation: int, seed: int) -> None:
     """Write both pictures of a run to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"evolution": evolution(run, per_operation=per_operation, seed=seed), "change": histogram(run)}
+    figures = {
+        "evolution": evolution(run, per_operation=per_operation, seed=seed),
+        "change": histogram(run),
+    }
     for name, figure in figures.items():
         replace(folder / f"{run.id}-{name}.png", png(figure))

@@ -1,7 +1,9 @@
-"""What a run's description says of its leaves: path, shape, operation, and how many scalars of each are stored.
+"""What a run's description says of its leaves: path, shape, operation, and how many scalars of each
+are stored.
 
-A leaf has all its scalars in the columns of :attr:`collect.corpus.Run.weights`, or, of a run with ``sample=N``, so many of
-them. Which ones follows from the leaf alone (:func:`chosen`), so they are the same in every run that has this leaf.
+A leaf has all its scalars in the columns of :attr:`collect.corpus.Run.weights`, or, of a run with
+``sample=N``, so many of them. Which ones follows from the leaf alone (:func:`chosen`), so they are
+the same in every run that has this leaf.
 """
 
 import math
@@ -52,10 +54,11 @@ class Leaf:
 
 
 def chosen(path: str, size: int, count: int) -> Int[np.ndarray, "count"]:
-    """Which scalars of a leaf are recorded, in order: one of each of ``count`` parts of about equal length, all moved round by as much.
+    """Which scalars of a leaf are recorded, in order: one of each of ``count`` parts of about equal
+    length, all moved round by as much.
 
-    They are drawn by the leaf's path and :data:`SEED` from a bit generator whose stream NumPy promises to keep. Each scalar is as
-    likely as any other.
+    They are drawn by the leaf's path and :data:`SEED` from a bit generator whose stream NumPy
+    promises to keep. Each scalar is as likely as any other.
     """
     if count >= size:
         return np.arange(size)
@@ -69,7 +72,9 @@ def laid_out(described: Iterable[Mapping[str, Any]]) -> list[Leaf]:
     """The described leaves, laid end to end."""
     leaves, start = [], 0
     for leaf in described:
-        leaves.append(Leaf(leaf["path"], tuple(leaf["shape"]), leaf["op"], start, leaf.get("stored")))
+        leaves.append(
+            Leaf(leaf["path"], tuple(leaf["shape"]), leaf["op"], start, leaf.get("stored"))
+        )
         start += leaves[-1].columns
     return leaves
 
@@ -80,10 +85,15 @@ def scalars(described: Iterable[Mapping[str, Any]]) -> int:
 
 
 def sampled(described: Iterable[Mapping[str, Any]], sample: int | None) -> list[dict[str, Any]]:
-    """The descriptions of the same leaves when at most ``sample`` scalars of each are recorded; None: all of them."""
+    """The descriptions of the same leaves when at most ``sample`` scalars of each are recorded;
+    None: all of them.
+    """
     if sample is None:
         return [dict(leaf) for leaf in described]
-    return [{**leaf, "stored": sample} if math.prod(leaf["shape"]) > sample else dict(leaf) for leaf in described]
+    return [
+        {**leaf, "stored": sample} if math.prod(leaf["shape"]) > sample else dict(leaf)
+        for leaf in described
+    ]
 
 
 def wrong(info: Mapping[str, Any]) -> list[str]:
@@ -93,16 +103,20 @@ def wrong(info: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name, right in {
-            "config": isinstance(said, dict)
-            and isinstance(said.get("task"), str)
-            and is_count(said.get("record_every")),
+            "config": (
+                isinstance(said, dict)
+                and isinstance(said.get("task"), str)
+                and is_count(said.get("record_every"))
+            ),
             "status": isinstance(info["status"], str),
             "snapshots": is_count(info["snapshots"]),
             "leaves": _are_leaves(info["leaves"]),
             "folder": isinstance(info.get("folder", ""), str),
-            "statistics": isinstance(statistics, dict)
-            and "sha256" in statistics
-            and _are_leaves(statistics.get("leaves")),
+            "statistics": (
+                isinstance(statistics, dict)
+                and "sha256" in statistics
+                and _are_leaves(statistics.get("leaves"))
+            ),
             "gram": isinstance(gram, dict) and is_count(gram.get("band")) and gram["band"] >= 1,
         }.items()
         if not right

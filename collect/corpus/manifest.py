@@ -13,7 +13,9 @@ from nowcast.paths import check_writable
 from nowcast.types import UserError
 
 INDEX_PACE = 1e-5
-"""Seconds to wait, per byte of the manifest, until it is written anew: some 50 times what writing it takes."""
+"""Seconds to wait, per byte of the manifest, until it is written anew: some 50 times what writing
+it takes.
+"""
 
 
 def is_finished(corpus: Path, run_id: str) -> bool:
@@ -23,11 +25,15 @@ def is_finished(corpus: Path, run_id: str) -> bool:
 
 
 def check_destination(corpus: Path) -> None:
-    """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of another schema."""
+    """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of
+    another schema.
+    """
     check_writable(f"corpus={str(corpus)!r}", corpus)
     if (corpus / "manifest.json").exists():
         store.open(corpus)
-    elif corpus.exists() and any(item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()):
+    elif corpus.exists() and any(
+        item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()
+    ):
         raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
 
 
@@ -36,8 +42,9 @@ def index(corpus: Path, *, wait: bool = False) -> None:
 
     Args:
         corpus: The corpus's folder.
-        wait: Leave a manifest as it is that was written a short while ago, measured by its length: with many runs,
-            reading them all at the end of each would take longer than training them.
+        wait: Leave a manifest as it is that was written a short while ago, measured by its length:
+            with many runs, reading them all at the end of each would take longer than training
+            them.
     """
     manifest = corpus / "manifest.json"
     if wait and manifest.exists():
@@ -62,5 +69,8 @@ def entry(info: dict[str, Any]) -> dict[str, Any]:
 
 def manifest_text(runs: dict[str, Any]) -> str:
     """A manifest that lists these runs."""
-    versions = {name: metadata.version(name) for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")}
+    versions = {
+        name: metadata.version(name)
+        for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")
+    }
     return json.dumps({"schema": store.SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"

@@ -1,7 +1,8 @@
 """Where a corpus lies: in a folder, or in a store that tensorstore opens by its URL.
 
-A :class:`Remote` has those methods of :class:`pathlib.Path` that reading a corpus takes, so that readers need not know
-which of the two they have. Whatever a store refuses is a :class:`UserError` of one line.
+A :class:`Remote` has those methods of :class:`pathlib.Path` that reading a corpus takes, so that
+readers need not know which of the two they have. Whatever a store refuses is a :class:`UserError`
+of one line.
 """
 
 import json
@@ -30,7 +31,15 @@ CONTEXT = ts.Context({f"{kind}_request_retries": _RETRIES for kind in ("gcs", "h
 CACHED = ts.Context({"cache_pool": {"total_bytes_limit": 1 << 28}}, parent=CONTEXT)
 """The same, for arrays that are read from afar: chunks are kept, up to 256 MiB of them, decoded."""
 _ERRORS = (ValueError, NotImplementedError, TimeoutError, OSError)
-_UNREACHABLE = ("ABORTED", "UNAVAILABLE", "DEADLINE", "UNAUTHENTICATED", "PERMISSION", "INTERNAL", "RESOURCE")
+_UNREACHABLE = (
+    "ABORTED",
+    "UNAVAILABLE",
+    "DEADLINE",
+    "UNAUTHENTICATED",
+    "PERMISSION",
+    "INTERNAL",
+    "RESOURCE",
+)
 
 
 @dataclass(frozen=True)
@@ -69,32 +78,46 @@ class Remote:
         return content
 
     def read(self) -> tuple[bytes | None, bytes]:
-        """The object's content, or None where there is none, and its generation, for :meth:`replace`."""
+        """The object's content, or None where there is none, and its generation, for
+        :meth:`replace`.
+        """
         found = ask(self, _store(self).read(self.key))
         return (found.value if found.state == "value" else None), found.stamp.generation
 
     def read_all(self, names: Sequence[str]) -> list[bytes | None]:
-        """The content of the objects of these names below this place, read side by side; None where there is none."""
+        """The content of the objects of these names below this place, read side by side; None where
+        there is none.
+        """
         store = _store(self)
         reads = [ask(self, read) for read in [store.read((self / name).key) for name in names]]
         return [read.value if read.state == "value" else None for read in reads]
 
     def replace(self, content: str, generation: bytes) -> None:
-        """Write the object if it is still of this generation; who must know whether it was reads it again."""
+        """Write the object if it is still of this generation; who must know whether it was reads it
+        again.
+        """
         done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
-        if not done.generation and self.read()[1] == generation:  # S3's answer where there is no such bucket
-            raise UserError(f"corpus: {self} cannot be written; check that the bucket exists, and your rights")
+        if (
+            not done.generation and self.read()[1] == generation
+        ):  # S3's answer where there is no such bucket
+            raise UserError(
+                f"corpus: {self} cannot be written; check that the bucket exists, and your rights"
+            )
 
     def write_all(self, files: Mapping[str, Path]) -> None:
         """Copy files to the objects of these names below this place, side by side."""
         store, names = _store(self), list(files)
         for some in (names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE)):
-            for write in [store.write((self / name).key, files[name].read_bytes()) for name in some]:
+            for write in [
+                store.write((self / name).key, files[name].read_bytes()) for name in some
+            ]:
                 ask(self, write)
 
     def remove(self) -> None:
         """Remove everything below this place."""
-        ask(self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))  # "0" follows "/"
+        ask(
+            self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0"))
+        )  # "0" follows "/"
 
 
 Place = Path | Remote
@@ -117,7 +140,9 @@ def kvstore(place: Place) -> Any:
     """Tensorstore's view of a folder."""
     if isinstance(place, Remote):
         return _store(place) / f"{place.key}/"
-    return ask(place, ts.KvStore.open({"driver": "file", "path": f"{place.resolve()}/"}, context=CONTEXT))
+    return ask(
+        place, ts.KvStore.open({"driver": "file", "path": f"{place.resolve()}/"}, context=CONTEXT)
+    )
 
 
 def ask(place: Place, future: Any) -> Any:
@@ -125,21 +150,28 @@ def ask(place: Place, future: Any) -> Any:
     try:
         return future.result()
     except NotImplementedError:
-        raise UserError(f"corpus: {place} can be read but not written; collect into a folder, gs:// or s3://") from None
+        raise UserError(
+            f"corpus: {place} can be read but not written; collect into a folder, gs:// or s3://"
+        ) from None
     except _ERRORS as error:
         raise unreachable(place, error) from None
 
 
 def is_unreachable(error: Exception) -> bool:
-    """Whether an error of tensorstore's is about the way to the store, and not about what lies there."""
+    """Whether an error of tensorstore's is about the way to the store, and not about what lies
+    there.
+    """
     return str(error).startswith(_UNREACHABLE)
 
 
 def unreachable(place: Place, error: Exception) -> UserError:
     """The line that says so."""
-    rights = next((f" ({how})" for scheme, how in RIGHTS.items() if str(place).startswith(scheme)), "")
+    rights = next(
+        (f" ({how})" for scheme, how in RIGHTS.items() if str(place).startswith(scheme)), ""
+    )
     return UserError(
-        f"corpus: {place} cannot be reached ({first_line(error)}); check the address, the network and your rights{rights}"
+        f"corpus: {place} cannot be reached ({first_line(error)}); check the address, the network"
+        f" and your rights{rights}"
     )
 
 
@@ -153,11 +185,15 @@ def _connect(spec: str) -> Any:
 
 
 def _spec(root: str) -> dict[str, Any]:
-    """Tensorstore's description of a corpus's URL; an S3 of one's own is named by AWS_ENDPOINT_URL, as everywhere."""
+    """Tensorstore's description of a corpus's URL; an S3 of one's own is named by AWS_ENDPOINT_URL,
+    as everywhere.
+    """
     try:
         spec = ts.KvStore.Spec(f"{root}/").to_json()
     except ValueError as error:
         reason = first_line(error).rsplit('": ', 1)[-1]
-        raise UserError(f"corpus={root!r}: {reason}; give a folder's path, or a URL with {SCHEMES}") from None
+        raise UserError(
+            f"corpus={root!r}: {reason}; give a folder's path, or a URL with {SCHEMES}"
+        ) from None
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     return spec | ({"endpoint": endpoint} if spec["driver"] == "s3" and endpoint else {})

@@ -1,9 +1,9 @@
 """Writing a corpus: one :class:`Recorder` per run, durable snapshot by snapshot.
 
-Order of writes, so that a kill at any moment loses at most the current snapshot: weights (atomic files), then the
-line in ``metrics.jsonl``, now and then a checkpoint of the whole training state, and ``run.json`` last, when the run
-is finished. A run that was killed goes on from its newest checkpoint; what it had recorded beyond is recorded again,
-with the same numbers.
+Order of writes, so that a kill at any moment loses at most the current snapshot: weights (atomic
+files), then the line in ``metrics.jsonl``, now and then a checkpoint of the whole training state,
+and ``run.json`` last, when the run is finished. A run that was killed goes on from its newest
+checkpoint; what it had recorded beyond is recorded again, with the same numbers.
 """
 
 import hashlib
@@ -34,7 +34,8 @@ CHECKPOINT_SHARE = 0.05
 
 
 ORBAX = threading.Lock()
-"""Orbax numbers its operations per process: two at a time, from two threads, mix up their folders."""
+"""Orbax numbers its operations per process: two at a time, from two threads, mix up their folders.
+"""
 
 
 def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
@@ -60,13 +61,17 @@ class Recorder:
     Args:
         corpus: The corpus's folder, made when missing; see :func:`check_destination`.
         run_id: Name of the run in it.
-        config: What determines the run, as JSON: ``task``, ``record_every`` (steps) and whatever else there is to say.
+        config: What determines the run, as JSON: ``task``, ``record_every`` (steps) and whatever
+            else there is to say.
         leaves: From :func:`describe_leaves`.
         snapshots: How many the finished run will have; None: that is not known.
-        statistics: What the run carries beside its weights, described like the leaves; None: it is not recorded.
+        statistics: What the run carries beside its weights, described like the leaves; None: it is
+            not recorded.
         command: The command that makes it, for those who want to make it again.
-        sample: Record at most so many scalars of each leaf (:func:`collect.corpus.leaf.chosen`); None: all of them.
-        band: Record, in the place of the weights, the inner products of so many increments (:mod:`collect.corpus.gram`).
+        sample: Record at most so many scalars of each leaf (:func:`collect.corpus.leaf.chosen`);
+            None: all of them.
+        band: Record, in the place of the weights, the inner products of so many increments
+            (:mod:`collect.corpus.gram`).
     """
 
     def __init__(
@@ -86,8 +91,13 @@ class Recorder:
         check_utf8(f"corpus={str(corpus)!r}", self.path)
         self._planned = snapshots
         self._info: dict[str, Any] = {
-            "config": config, "status": "running", "snapshots": 0, "sha256": None, "leaves": leaves, "command": command,
-        }  # fmt: skip
+            "config": config,
+            "status": "running",
+            "snapshots": 0,
+            "sha256": None,
+            "leaves": leaves,
+            "command": command,
+        }
         self._info["leaves"] = leaves = sampled(leaves, sample)
         self._products = None if band is None else Products(laid_out(leaves), band)
         self._picks = {"weights": picks(leaves)}
@@ -96,7 +106,10 @@ class Recorder:
         if statistics is not None:
             self._info["statistics"] = {"leaves": statistics, "sha256": None}
             self._picks["statistics"] = picks(statistics)
-        self._names = ["weights" if band is None else "gram", *(["statistics"] if statistics is not None else [])]
+        self._names = [
+            "weights" if band is None else "gram",
+            *(["statistics"] if statistics is not None else []),
+        ]
         self._digests: dict[str, list[str]] = {name: [] for name in self._names}
         self._pace = CheckpointPace(CHECKPOINT_SHARE, cost=0.1)
         self.sound = True
@@ -106,7 +119,10 @@ class Recorder:
         self._lock = lock(
             self.path,
             "corpus",
-            taken=f"corpus: run {self.path} is being recorded by another process; wait for it or stop it",
+            taken=(
+                f"corpus: run {self.path} is being recorded by another process; wait for it or"
+                " stop it"
+            ),
             cure="collect on a file system that has locks and room",
         )
         try:
@@ -124,7 +140,9 @@ class Recorder:
         else:
             self._write_info()
         if not self.finished:
-            self._arrays = {name: self._open(name, store.width(self._info, name)) for name in self._names}
+            self._arrays = {
+                name: self._open(name, store.width(self._info, name)) for name in self._names
+            }
             if self._products:
                 self._recent = self._open("recent", store.scalars(self._info["leaves"]))
 
@@ -137,37 +155,52 @@ class Recorder:
         return self._info["status"] in store.FINISHED
 
     def resume(self, like: PyTree) -> tuple[int, PyTree] | None:
-        """``(snapshot, state)`` of the newest checkpoint, or None. ``like`` gives the state's structure."""
-        found = sorted((int(p.name) for p in (self.path / "checkpoint").glob("*") if p.name.isdigit()), reverse=True)
+        """``(snapshot, state)`` of the newest checkpoint, or None. ``like`` gives the state's
+        structure.
+        """
+        found = sorted(
+            (int(p.name) for p in (self.path / "checkpoint").glob("*") if p.name.isdigit()),
+            reverse=True,
+        )
         if not found:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
         self.rewind(found[0] + 1)
         folder = self.path.resolve() / "checkpoint" / str(found[0])
         try:
-            abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+            )
             with ORBAX:
                 state = ocp.load(folder, abstract)
             if _digest(state) != folder.with_suffix(".sha256").read_text(encoding="utf-8"):
                 raise ValueError("its content is not what was saved")
         except Exception as error:  # whatever a damaged checkpoint makes Orbax say
             reason = first_line(error)
-            raise UserError(f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}") from None
+            raise UserError(
+                f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}"
+            ) from None
         return found[0], state
 
     def rewind(self, snapshots: int) -> None:
-        """Go on after so many snapshots of those that are there; what comes behind them is recorded again."""
+        """Go on after so many snapshots of those that are there; what comes behind them is recorded
+        again.
+        """
         rows = store.read_metrics(self.path)[:snapshots]
-        if len(rows) < snapshots or any(DIGESTS[name] not in row for row in rows for name in self._names):
+        if len(rows) < snapshots or any(
+            DIGESTS[name] not in row for row in rows for name in self._names
+        ):
             raise UserError(
-                f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and collect it again"
+                f"corpus: {self.path}/metrics.jsonl is damaged; remove that run's folder and"
+                " collect it again"
             )
         if self._products:
             first = max(0, snapshots - self._products.band)
             if snapshots and not (self.path / "recent" / "c" / str(first)).is_dir():
                 raise UserError(
-                    f"corpus: run {self.path} holds inner products and no longer the weights of snapshot {first}, which "
-                    "going on from there takes; remove that folder and begin the run anew"
+                    f"corpus: run {self.path} holds inner products and no longer the weights of"
+                    f" snapshot {first}, which going on from there takes; remove that folder and"
+                    " begin the run anew"
                 )
             self._products.begin(self._recent.read(first, snapshots))
         replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -183,7 +216,9 @@ class Recorder:
         checkpoint: bool,
         statistics: PyTree = None,
     ) -> None:
-        """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must hold; None: the caller makes its own."""
+        """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must
+        hold; None: the caller makes its own.
+        """
         digests = {}
         for name in self._names:
             values = self._values(name, snapshot, statistics if name == "statistics" else params)
@@ -207,7 +242,9 @@ class Recorder:
         return self._products.add(values)
 
     def forget(self, before: int) -> None:
-        """Of a run that records inner products: remove snapshots before this one, from which it will not go on."""
+        """Of a run that records inner products: remove snapshots before this one, from which it
+        will not go on.
+        """
         if self._products and (self.path / "recent" / "c").is_dir():
             for old in (self.path / "recent" / "c").iterdir():
                 if int(old.name) < before:
@@ -222,9 +259,12 @@ class Recorder:
         shutil.rmtree(self.path)
 
     def finish(self, status: str, seconds: float | None = None) -> None:
-        """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now on readers see it."""
+        """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now
+        on readers see it.
+        """
         whole = {
-            name: hashlib.sha256("\n".join(digests).encode()).hexdigest() for name, digests in self._digests.items()
+            name: hashlib.sha256("\n".join(digests).encode()).hexdigest()
+            for name, digests in self._digests.items()
         }
         self._info |= {
             "status": status,
@@ -250,7 +290,9 @@ class Recorder:
                 ocp.save(folder / str(snapshot), state)
         except Exception as error:  # whatever a full disk makes Orbax say
             reason = first_line(error)
-            raise UserError(f"corpus: cannot write {folder} ({reason}); make room and give the command again") from None
+            raise UserError(
+                f"corpus: cannot write {folder} ({reason}); make room and give the command again"
+            ) from None
         for old in folder.glob("*"):
             if old.stem != str(snapshot):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -262,7 +304,9 @@ class Recorder:
         index(self.corpus, wait=True)
 
     def _open(self, name: str, width: int) -> Rows:
-        return Rows(self.path / name, width, self._planned, "float64" if name == "gram" else "float32")
+        return Rows(
+            self.path / name, width, self._planned, "float64" if name == "gram" else "float32"
+        )
 
 
 def _digest(state: PyTree) -> str:

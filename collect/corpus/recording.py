@@ -42,22 +42,29 @@ def record(
     Args:
         corpus: The corpus's folder, made where it is missing, or its URL in a store.
         run: The run's name, unique in the corpus.
-        params: The parameters, for their names, shapes and operations: arrays of JAX, NumPy or PyTorch, in dicts and lists, in any other
-            pytree, in a flat dict of names (``dict(model.named_parameters())``), or a ``flax.nnx`` module.
-        task: What is trained, such as ``ppo-pendulum``: runs of one task are alike. Left out: the run's name without the number behind it.
-        labels: The operation of every leaf; left out: :func:`nowcast.label_ops`, for which dots in the names of a flat dict part them.
+        params: The parameters, for their names, shapes and operations: arrays of JAX, NumPy or
+            PyTorch, in dicts and lists, in any other pytree, in a flat dict of names
+            (``dict(model.named_parameters())``), or a ``flax.nnx`` module.
+        task: What is trained, such as ``ppo-pendulum``: runs of one task are alike. Left out: the
+            run's name without the number behind it.
+        labels: The operation of every leaf; left out: :func:`nowcast.label_ops`, for which dots in
+            the names of a flat dict part them.
         record_every: Steps between two snapshots; left out: what most snapshots are apart.
         config: What else determines the run, as JSON: ``{"seed": 3, "optimizer": "adam"}``.
-        sample: Record at most so many scalars of each leaf, the same in every run, for forecasters of single weights.
-        record: ``weights``, or ``gram``: inner products in their place, for the forecaster ``gram``.
-        band: With ``record="gram"``, how many increments each is multiplied with; so many snapshots are held in memory.
+        sample: Record at most so many scalars of each leaf, the same in every run, for forecasters
+            of single weights.
+        record: ``weights``, or ``gram``: inner products in their place, for the forecaster
+            ``gram``.
+        band: With ``record="gram"``, how many increments each is multiplied with; so many snapshots
+            are held in memory.
         command: The command that makes the run, for those who want to make it again.
 
     Raises:
         UserError: Anything wrong with the arguments or the corpus.
 
-    A clean exit declares the run finished; after an exception it stays as it is, readers do not see it, and the same call goes on:
-    ``last_step`` says where. A snapshot at a step that it has already is recorded again, and all behind it are given up.
+    A clean exit declares the run finished; after an exception it stays as it is, readers do not see
+    it, and the same call goes on: ``last_step`` says where. A snapshot at a step that it has
+    already is recorded again, and all behind it are given up.
 
     Examples:
         >>> from collect import record
@@ -65,12 +72,17 @@ def record(
         ...     run.snapshot(params, step=0, metrics={"reward": 1.5})
     """
     if not (isinstance(run, str) and re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", run)):
-        raise UserError(f"run={run!r}: must be a name of letters, digits and -_.+=, such as run='ppo-3'")
+        raise UserError(
+            f"run={run!r}: must be a name of letters, digits and -_.+=, such as run='ppo-3'"
+        )
     if record not in KINDS:
         raise UserError(f"record={record!r}: unknown; available: {', '.join(KINDS)}")
     sample = None if sample is None else whole("sample", sample, "scalars")
     if sample is not None and record == "gram":
-        raise UserError(f"sample={sample} and record=gram: inner products are of whole leaves; leave one of them out")
+        raise UserError(
+            f"sample={sample} and record=gram: inner products are of whole leaves; leave one of"
+            " them out"
+        )
     band = whole("band", band, "snapshots")
     if not (task is None or (isinstance(task, str) and task)):
         raise UserError(f"task={task!r}: must be a text, such as task='ppo-pendulum'")
@@ -78,9 +90,12 @@ def record(
     tree = _pure(params)
     arrays = _arrays(tree)
     described: dict[str, Any] = {
-        **_plain(config or {}), "task": task or re.sub(r"[-_.]?\d+$", "", run) or run, "run": run, "record_every": every,
+        **_plain(config or {}),
+        "task": task or re.sub(r"[-_.]?\d+$", "", run) or run,
+        "run": run,
+        "record_every": every,
         **holds(sample, record, band),
-    }  # fmt: skip
+    }
     leaves = sampled(describe_leaves(arrays, _labels(tree, arrays, labels)), sample)
     return Recording(
         places.at(corpus), run, config=described, leaves=leaves, sample=sample,
@@ -92,9 +107,21 @@ class Recording:
     """A run that is being recorded; made by :func:`record`."""
 
     def __init__(
-        self, place: places.Place, run: str, *, config: dict[str, Any], leaves: list[dict[str, Any]], **about: Any
+        self,
+        place: places.Place,
+        run: str,
+        *,
+        config: dict[str, Any],
+        leaves: list[dict[str, Any]],
+        **about: Any,
     ):
-        self._place, self._run, self._config, self._leaves, self._about = place, run, config, leaves, about
+        self._place, self._run, self._config, self._leaves, self._about = (
+            place,
+            run,
+            config,
+            leaves,
+            about,
+        )
         self._steps: list[int] = []
         self._fresh = True
 
@@ -132,11 +159,14 @@ class Recording:
         """The step of the last snapshot that is recorded; None: there is none."""
         return self._steps[-1] if self._steps else None
 
-    def snapshot(self, params: PyTree, *, step: int, metrics: Mapping[str, Any] | None = None) -> None:
+    def snapshot(
+        self, params: PyTree, *, step: int, metrics: Mapping[str, Any] | None = None
+    ) -> None:
         """Record the parameters after so many steps, and what was measured then.
 
         Raises:
-            UserError: Other leaves than at the beginning, a step that is not behind the last one, or a metric that is no number.
+            UserError: Other leaves than at the beginning, a step that is not behind the last one,
+                or a metric that is no number.
         """
         try:
             step = operator.index(step)
@@ -146,7 +176,10 @@ class Recording:
             raise UserError(f"step={step}: must be a whole number of steps, 0 or more")
         arrays = _arrays(_pure(params))
         self._check_leaves(arrays)
-        row = {"step": step, **{_free(name): _number(name, value) for name, value in (metrics or {}).items()}}
+        row = {
+            "step": step,
+            **{_free(name): _number(name, value) for name, value in (metrics or {}).items()},
+        }
         if self.finished:
             return
         if self._fresh:
@@ -155,8 +188,8 @@ class Recording:
             self._recorder.rewind(len(self._steps))
         if self._steps and step <= self._steps[-1]:
             raise UserError(
-                f"step={step}: snapshots go forward, and the last one is of step {self._steps[-1]}; give the number of steps taken "
-                "since the run's start"
+                f"step={step}: snapshots go forward, and the last one is of step {self._steps[-1]};"
+                " give the number of steps taken since the run's start"
             )
         self._recorder.append(len(self._steps), arrays, row, None, checkpoint=False)
         self._recorder.forget(len(self._steps) - 2 * (self._about["band"] or 0))
@@ -181,29 +214,48 @@ class Recording:
         info = store.read_run(there).info
         if info["leaves"] != self._leaves:
             raise UserError(
-                f"run={self._run!r} is in {self._place} with other parameters; choose another name for this run"
+                f"run={self._run!r} is in {self._place} with other parameters; choose another name"
+                " for this run"
             )
         without = [
             {key: value for key, value in each.items() if key != "record_every"}
             for each in (info["config"], self._config)
         ]
         if without[0] != without[1]:
-            keys = sorted(key for key in {*without[0], *without[1]} if without[0].get(key) != without[1].get(key))
-            said = ", ".join(f"{key}={without[0].get(key)!r}, now {without[1].get(key)!r}" for key in keys)
-            raise UserError(f"run={self._run!r} is in {self._place} with {said}; choose another name for this run")
+            keys = sorted(
+                key
+                for key in {*without[0], *without[1]}
+                if without[0].get(key) != without[1].get(key)
+            )
+            said = ", ".join(
+                f"{key}={without[0].get(key)!r}, now {without[1].get(key)!r}" for key in keys
+            )
+            raise UserError(
+                f"run={self._run!r} is in {self._place} with {said}; choose another name for"
+                " this run"
+            )
 
     def _check_leaves(self, arrays: PyTree) -> None:
-        now = {path_name(path): list(np.shape(leaf)) for path, leaf in jax.tree.flatten_with_path(arrays)[0]}
+        now = {
+            path_name(path): list(np.shape(leaf))
+            for path, leaf in jax.tree.flatten_with_path(arrays)[0]
+        }
         then = {leaf["path"]: leaf["shape"] for leaf in self._leaves}
         for name in [*then, *now]:
             if name not in now:
-                raise UserError(f"leaf {name!r} is missing in this snapshot; give the same parameters every time")
+                raise UserError(
+                    f"leaf {name!r} is missing in this snapshot; give the same parameters every"
+                    " time"
+                )
             if name not in then:
-                raise UserError(f"leaf {name!r} was not there at the beginning; give the same parameters every time")
+                raise UserError(
+                    f"leaf {name!r} was not there at the beginning; give the same parameters every"
+                    " time"
+                )
             if now[name] != then[name]:
                 raise UserError(
-                    f"leaf {name!r} has shape {tuple(now[name])}, and had {tuple(then[name])} at the beginning; "
-                    "record a run whose shapes change as two runs"
+                    f"leaf {name!r} has shape {tuple(now[name])}, and had {tuple(then[name])} at"
+                    " the beginning; record a run whose shapes change as two runs"
                 )
 
 
@@ -236,12 +288,14 @@ def _array(name: str, leaf: Any) -> Any:
         if not isinstance(leaf, float):
             kind = type(leaf).__name__
             raise UserError(
-                f"leaf {name!r} is no array but {kind}; give the arrays that are trained, in dicts or lists"
+                f"leaf {name!r} is no array but {kind}; give the arrays that are trained, in dicts"
+                " or lists"
             )
         leaf = np.float32(leaf)
     if not jax.dtypes.issubdtype(leaf.dtype, np.floating):
         raise UserError(
-            f"leaf {name!r} holds {leaf.dtype}, and floats alone are recorded; leave it out, as dict(model.named_parameters()) does"
+            f"leaf {name!r} holds {leaf.dtype}, and floats alone are recorded; leave it out, as"
+            " dict(model.named_parameters()) does"
         )
     return leaf
 
@@ -253,7 +307,9 @@ def _labels(params: PyTree, arrays: PyTree, labels: PyTree | None) -> list[str]:
     return [
         operation_of(name, array) if "." in (name := path_name(path)) else operation
         for (path, array), operation in zip(
-            jax.tree.flatten_with_path(arrays)[0], jax.tree.leaves(nowcast.label_ops(params)), strict=True
+            jax.tree.flatten_with_path(arrays)[0],
+            jax.tree.leaves(nowcast.label_ops(params)),
+            strict=True,
         )
     ]
 
@@ -283,7 +339,9 @@ def _number(name: str, value: Any) -> float | int:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise UserError(f"metrics: {name}={value!r} is no number; give a number for each name") from None
+        raise UserError(
+            f"metrics: {name}={value!r} is no number; give a number for each name"
+        ) from None
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,4 +349,6 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(dict(config), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise UserError(f"config={config!r}: {error}; give numbers, texts, lists and dicts of them") from None
+        raise UserError(
+            f"config={config!r}: {error}; give numbers, texts, lists and dicts of them"
+        ) from None

@@ -1,4 +1,6 @@
-"""A series of checkpoints: which files there are, in which order, and how many steps lie between them."""
+"""A series of checkpoints: which files there are, in which order, and how many steps lie between
+them.
+"""
 
 import glob
 import os
@@ -30,17 +32,22 @@ def find(checkpoints: str) -> Series:
     """The checkpoints that a folder or a pattern names.
 
     Raises:
-        UserError: There are fewer than two, their names do not tell their order, or some are missing.
+        UserError: There are fewer than two, their names do not tell their order, or some are
+            missing.
     """
     paths = _paths(checkpoints)
     if shard := next((path for path in paths if SHARD.search(path.name)), None):
-        raise UserError(f"checkpoints: {shard} is a part of a checkpoint; save each checkpoint as one file")
+        raise UserError(
+            f"checkpoints: {shard} is a part of a checkpoint; save each checkpoint as one file"
+        )
     steps = _steps(paths)
     order = sorted(range(len(paths)), key=lambda i: steps[i])
     ordered = [steps[i] for i in order]
     twice = next((one for one, other in pairwise(ordered) if one == other), None)
     if twice is not None:
-        raise UserError(f"checkpoints: two are of step {twice}; give a pattern that names one of them")
+        raise UserError(
+            f"checkpoints: two are of step {twice}; give a pattern that names one of them"
+        )
     return Series(ordered, [paths[i] for i in order], _every(ordered))
 
 
@@ -51,7 +58,8 @@ def _paths(checkpoints: str) -> list[Path]:
         kinds = sorted({path.suffix if path.is_file() else "folders of Orbax" for path in found})
         if len(kinds) > 1:
             raise UserError(
-                f"checkpoints={checkpoints}: holds {' and '.join(kinds)}; name one kind, such as '{checkpoints}/*{kinds[0]}'"
+                f"checkpoints={checkpoints}: holds {' and '.join(kinds)}; name one kind, such as"
+                f" '{checkpoints}/*{kinds[0]}'"
             )
     else:
         found = [Path(path) for path in sorted(glob.glob(os.fspath(place), recursive=True))]
@@ -59,11 +67,13 @@ def _paths(checkpoints: str) -> list[Path]:
         lost = dangling(place)
         what = lost or ("no checkpoint is there" if place.is_dir() else "no such files")
         raise UserError(
-            f"checkpoints={checkpoints}: {what}; give a folder or a pattern of {', '.join(READERS)} or Orbax folders"
+            f"checkpoints={checkpoints}: {what}; give a folder or a pattern of {', '.join(READERS)}"
+            " or Orbax folders"
         )
     if len(found) < FEWEST:
         raise UserError(
-            f"checkpoints={checkpoints}: is one checkpoint, and a run takes a series; give a folder or a pattern of several"
+            f"checkpoints={checkpoints}: is one checkpoint, and a run takes a series; give a folder"
+            " or a pattern of several"
         )
     for path in found:
         if lost := dangling(path):
@@ -76,7 +86,10 @@ def _paths(checkpoints: str) -> list[Path]:
             )
             raise UserError(f"checkpoints: {path} is no checkpoint that can be read; {cure}")
         if path.is_file() and not path.stat().st_size:
-            raise UserError(f"checkpoints: {path} is empty; copy it anew, or leave it out with a narrower pattern")
+            raise UserError(
+                f"checkpoints: {path} is empty; copy it anew, or leave it out with a narrower"
+                " pattern"
+            )
     return found
 
 
@@ -91,14 +104,20 @@ def _steps(paths: list[Path]) -> list[int]:
     if len(shapes) > 1:
         one, other, *_ = (Path(name).name for name in shapes.values())
         raise UserError(
-            f"checkpoints: {one} and {other} differ in more than numbers; give a pattern of those that belong together"
+            f"checkpoints: {one} and {other} differ in more than numbers; give a pattern of those"
+            " that belong together"
         )
     columns = [column for column in zip(*numbers, strict=True) if len(set(column)) == len(paths)]
     orders = {tuple(sorted(range(len(paths)), key=column.__getitem__)) for column in columns}
     if len(orders) != 1:
-        why = "no number in which all differ" if not columns else "several numbers that order them differently"
+        why = (
+            "no number in which all differ"
+            if not columns
+            else "several numbers that order them differently"
+        )
         raise UserError(
-            f"checkpoints: the names, such as {paths[0].name}, have {why}; rename them to step_100 and so on"
+            f"checkpoints: the names, such as {paths[0].name}, have {why}; rename them to step_100"
+            " and so on"
         )
     return list(columns[-1])
 
@@ -108,7 +127,11 @@ def _every(steps: list[int]) -> int:
     apart = [after - before for before, after in pairwise(steps)]
     every = Counter(apart).most_common(1)[0][0]
     last = len(apart) - 1
-    odd = [i for i, distance in enumerate(apart) if distance != every and not (i == last and distance < every)]
+    odd = [
+        i
+        for i, distance in enumerate(apart)
+        if distance != every and not (i == last and distance < every)
+    ]
     if not odd:
         return every
     before, after = steps[odd[0]], steps[odd[0] + 1]
@@ -116,10 +139,10 @@ def _every(steps: list[int]) -> int:
     if all(distance % every == 0 for distance in apart[:last]) and missing:
         named = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise UserError(
-            f"checkpoints: {named} is missing between {before} and {after} (one every {every} steps); add it, or import what lies "
-            "before and behind as two runs"
+            f"checkpoints: {named} is missing between {before} and {after} (one every {every}"
+            " steps); add it, or import what lies before and behind as two runs"
         )
     raise UserError(
-        f"checkpoints: {before} and {after} are {after - before} steps apart, and most others {every}; give a pattern of those that are "
-        "evenly spaced"
+        f"checkpoints: {before} and {after} are {after - before} steps apart, and most others"
+        f" {every}; give a pattern of those that are evenly spaced"
     )

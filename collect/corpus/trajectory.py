@@ -7,12 +7,22 @@ import tensorstore as ts
 from jaxtyping import Float
 
 from collect.corpus.leaf import Leaf
-from collect.corpus.places import CACHED, CONTEXT, Place, Remote, is_unreachable, kvstore, unreachable
+from collect.corpus.places import (
+    CACHED,
+    CONTEXT,
+    Place,
+    Remote,
+    is_unreachable,
+    kvstore,
+    unreachable,
+)
 from nowcast.types import UserError, first_line
 
 
 class Trajectory:
-    """An array over the snapshots of one run, ``(S, N)``; indexing reads from disk: ``weights[:, 10:20]``."""
+    """An array over the snapshots of one run, ``(S, N)``; indexing reads from disk: ``weights[:,
+    10:20]``.
+    """
 
     def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
         self._path = path
@@ -42,7 +52,8 @@ class Trajectory:
         if is_unreachable(error):
             return unreachable(self._path, error)
         return UserError(
-            f"corpus: {what} {self._path} ({first_line(error)}); remove this run's folder and collect it again"
+            f"corpus: {what} {self._path} ({first_line(error)}); remove this run's folder and"
+            " collect it again"
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -50,7 +61,9 @@ class Trajectory:
 
 
 def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """An index with NumPy's meaning (ends clipped, negatives from the end) for tensorstore, which is stricter."""
+    """An index with NumPy's meaning (ends clipped, negatives from the end) for tensorstore, which
+    is stricter.
+    """
     index = index if isinstance(index, tuple) else (index,)
     if any(part is Ellipsis for part in index):
         place = [part is Ellipsis for part in index].index(True)

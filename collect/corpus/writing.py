@@ -18,15 +18,21 @@ from nowcast.types import PyTree, UserError, first_line
 def picks(described: list[dict[str, Any]]) -> list[tuple[np.ndarray, ...] | None]:
     """Of each leaf the indices of the scalars that are recorded; None: all of them."""
     return [
-        np.unravel_index(chosen(leaf["path"], int(np.prod(leaf["shape"])), leaf["stored"]), leaf["shape"])
-        if "stored" in leaf
-        else None
+        (
+            np.unravel_index(
+                chosen(leaf["path"], int(np.prod(leaf["shape"])), leaf["stored"]), leaf["shape"]
+            )
+            if "stored" in leaf
+            else None
+        )
         for leaf in described
     ]
 
 
 def row(tree: PyTree, picked: list[tuple[np.ndarray, ...] | None]) -> Float[np.ndarray, "N"]:
-    """The recorded scalars of all leaves, end to end. A sample is taken where the leaf lies, before it is copied."""
+    """The recorded scalars of all leaves, end to end. A sample is taken where the leaf lies, before
+    it is copied.
+    """
     leaves = jax.tree.leaves(tree)
     return np.concatenate(
         [
@@ -42,7 +48,8 @@ class Rows:
     Args:
         path: Its folder.
         width: Of a row.
-        rows: How many there will be; None: that is not known, so the array grows, and :meth:`cut` gives it its length.
+        rows: How many there will be; None: that is not known, so the array grows, and :meth:`cut`
+            gives it its length.
         dtype: Of its values.
     """
 
@@ -56,7 +63,9 @@ class Rows:
             ).result()
         except (ValueError, KeyError, TypeError) as error:
             reason = first_line(error)
-            raise UserError(f"corpus: cannot open {path} ({reason}); remove that run's folder") from None
+            raise UserError(
+                f"corpus: cannot open {path} ({reason}); remove that run's folder"
+            ) from None
 
     def write(self, number: int, values: Float[np.ndarray, "N"]) -> None:
         """Write a row; it is on disk when this returns."""
@@ -67,7 +76,8 @@ class Rows:
         except ValueError as error:
             reason = first_line(error)
             raise UserError(
-                f"corpus: cannot write to {self.path.parent} ({reason}); make room and give the command again"
+                f"corpus: cannot write to {self.path.parent} ({reason}); make room and give the"
+                " command again"
             ) from None
 
     def read(self, first: int, end: int) -> Float[np.ndarray, "some N"]:
@@ -100,7 +110,12 @@ def _spec(path: Path, shape: tuple[int, int], dtype: str) -> dict[str, Any]:
                 {"name": "bytes", "configuration": {"endian": "little"}},
                 {
                     "name": "blosc",
-                    "configuration": {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": size},
+                    "configuration": {
+                        "cname": "zstd",
+                        "clevel": 1,
+                        "shuffle": "shuffle",
+                        "typesize": size,
+                    },
                 },
                 {"name": "crc32c"},
             ],

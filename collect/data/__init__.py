@@ -1,7 +1,9 @@
-"""Data sets. Texts are in :mod:`collect.data.text`; here are images: NHWC, uint8 or float32 in [0, 1], and int32 labels.
+"""Data sets. Texts are in :mod:`collect.data.text`; here are images: NHWC, uint8 or float32 in [0,
+1], and int32 labels.
 
-:class:`collect.tasks.Classification` keeps a set in the device's memory (CIFAR-10 as uint8: 184 MB) if it is smaller than a
-budget; a larger one is :class:`collect.data.streaming.Streamed` from the prepared files.
+:class:`collect.tasks.Classification` keeps a set in the device's memory (CIFAR-10 as uint8: 184 MB)
+if it is smaller than a budget; a larger one is :class:`collect.data.streaming.Streamed` from the
+prepared files.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,9 @@ IN_MEMORY = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels per split. ``validation`` is held out of the training data; ``test`` is read once, at the end."""
+    """Images and labels per split. ``validation`` is held out of the training data; ``test`` is
+    read once, at the end.
+    """
 
     name: str
     classes: int
@@ -64,23 +68,30 @@ def load(
     """A data set by name.
 
     Args:
-        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets (:class:`collect.data.images.Images`).
+        name: One of :data:`DATASETS`, or a set of TensorFlow Datasets
+            (:class:`collect.data.images.Images`).
         directory: Where the prepared sets of TensorFlow Datasets lie, if not in the usual place.
         train_size: Use the first so many training examples only.
         min_size: Images smaller than this are resized to it (bilinear; uint8 stays uint8, rounded).
         validation: Whether there is a validation split; if not, its images are for training too.
-        size: The shorter side of each image is resized to this, and the centre cut out; None: as the images are.
-        in_memory: GB; a prepared set whose images take more is streamed from its files, to the same numbers.
+        size: The shorter side of each image is resized to this, and the centre cut out; None: as
+            the images are.
+        in_memory: GB; a prepared set whose images take more is streamed from its files, to the same
+            numbers.
     """
     if name not in DATASETS:
         return _prepared(Images(name, directory, size), train_size, min_size, validation, in_memory)
     if size is not None:
-        raise UserError(f"data.size={size}: {name} has images of one size and keeps it; leave this key out")
+        raise UserError(
+            f"data.size={size}: {name} has images of one size and keeps it; leave this key out"
+        )
     data = DATASETS[name]()
     return _trimmed(data, name, train_size, min_size, validation)
 
 
-def _trimmed(data: Dataset, name: str, train_size: int | None, min_size: int, validation: bool) -> Dataset:
+def _trimmed(
+    data: Dataset, name: str, train_size: int | None, min_size: int, validation: bool
+) -> Dataset:
     """What is used of a set in memory, in the size that is asked for."""
     if not validation:
         for arrays in (data.images, data.labels):
@@ -114,14 +125,17 @@ def _prepared(
 
 def _check_size(name: str, train_size: int | None, available: int) -> None:
     if train_size is not None and not 1 <= train_size <= available:
-        raise UserError(f"data.train_size={train_size}: {name} has 1 to {available} training examples to give")
+        raise UserError(
+            f"data.train_size={train_size}: {name} has 1 to {available} training examples to give"
+        )
 
 
 def _digits() -> Dataset:
     """1,797 handwritten 8×8 digits (UCI, Alpaydin & Kaynak 1998), shipped inside scikit-learn.
 
-    Split once and for all by position, so that every writer is in every split: of each seven images the sixth is
-    for validation (256), the seventh for the test (256), the others for training (1,285).
+    Split once and for all by position, so that every writer is in every split: of each seven images
+    the sixth is for validation (256), the seventh for the test (256), the others for training
+    (1,285).
     """
     from sklearn.datasets import load_digits
 

@@ -1,8 +1,9 @@
-"""Image classification sets that TensorFlow Datasets has prepared, decoded once into arrays that are mapped from disk.
+"""Image classification sets that TensorFlow Datasets has prepared, decoded once into arrays that
+are mapped from disk.
 
-No TensorFlow: the prepared files (array_record) are read by :mod:`collect.data.images`. What is decoded lies in
-``$XDG_CACHE_HOME/weight-nowcaster`` (``~/.cache/weight-nowcaster``), one folder per set, version and state of the
-prepared files::
+No TensorFlow: the prepared files (array_record) are read by :mod:`collect.data.images`. What is
+decoded lies in ``$XDG_CACHE_HOME/weight-nowcaster`` (``~/.cache/weight-nowcaster``), one folder per
+set, version and state of the prepared files::
 
     train-images.npy        uint8, (examples, height, width, channels); likewise validation- and test-
     train-labels.npy        int32, (examples,)
@@ -31,11 +32,13 @@ CURE = "set XDG_CACHE_HOME to a folder that can be written"
 def load(images: Images) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """``(images, labels)`` of each split of a prepared set, mapped from disk and read-only.
 
-    So MNIST and CIFAR-10 have 54,000 and 45,000 images for training, 6,000 and 5,000 for validation, and their own
-    10,000 for the test (:meth:`collect.data.images.Images.places`).
+    So MNIST and CIFAR-10 have 54,000 and 45,000 images for training, 6,000 and 5,000 for
+    validation, and their own 10,000 for the test (:meth:`collect.data.images.Images.places`).
     """
     with prepared.quiet():
-        cached = cache_root() / prepared.read(images.name, images.builder.data_dir, partial(_identity, images))
+        cached = cache_root() / prepared.read(
+            images.name, images.builder.data_dir, partial(_identity, images)
+        )
         if not cached.is_dir():
             _decode(images, cached)
     try:
@@ -44,7 +47,9 @@ def load(images: Images) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
             for kind in ("images", "labels")
         )
     except (OSError, ValueError, EOFError):
-        raise UserError(f"data: the decoded images in {cached} are damaged; remove that folder") from None
+        raise UserError(
+            f"data: the decoded images in {cached} are damaged; remove that folder"
+        ) from None
     return held, labels
 
 
@@ -61,14 +66,18 @@ def _decode(images: Images, cached: Path) -> None:
             if not cached.is_dir():
                 raise
     except OSError as error:
-        raise UserError(f"cache {str(cached.parent)!r}: cannot be written ({error.strerror}); {CURE}") from None
+        raise UserError(
+            f"cache {str(cached.parent)!r}: cannot be written ({error.strerror}); {CURE}"
+        ) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _write(images: Images, fresh: Path) -> None:
     places = images.places()
-    with tqdm(total=sum(map(len, places.values())), unit="image", desc=f"decode {images.name}") as bar:
+    with tqdm(
+        total=sum(map(len, places.values())), unit="image", desc=f"decode {images.name}"
+    ) as bar:
         for split, numbers in places.items():
             kept = _array(fresh / f"{split}-images.npy", np.uint8, (len(numbers), *images.shape))
             labels = _array(fresh / f"{split}-labels.npy", np.int32, (len(numbers),))
@@ -85,9 +94,13 @@ def _array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _identity(images: Images) -> str:
-    """Name, version, a digest of where the prepared files lie, their sizes and their times, and the size of the images."""
+    """Name, version, a digest of where the prepared files lie, their sizes and their times, and the
+    size of the images.
+    """
     folder = Path(images.builder.data_dir).resolve()
-    files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir())
+    files = sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir()
+    )
     digest = hashlib.sha256(repr((str(folder), files)).encode()).hexdigest()[:12]
     size = "" if images.size is None else f"-{images.size}px"
     return f"{images.builder.info.full_name.replace('/', '-')}-{digest}{size}"

@@ -1,6 +1,8 @@
-"""Prepared image classification sets: which example belongs to which split, and any examples, decoded.
+"""Prepared image classification sets: which example belongs to which split, and any examples,
+decoded.
 
-Images that are kept in memory and images that are streamed are both read here, so that they are the same pixels.
+Images that are kept in memory and images that are streamed are both read here, so that they are the
+same pixels.
 """
 
 import importlib
@@ -20,25 +22,31 @@ SPLITS = ("train", *TENTH)
 
 
 class Images:
-    """A prepared set, opened. Its examples have numbers: those of its training split come first, then its other splits.
+    """A prepared set, opened. Its examples have numbers: those of its training split come first,
+    then its other splits.
 
     Args:
         name: Such as ``mnist``, ``cifar10``, ``fashion_mnist``, ``emnist/letters``.
-        directory: Where the prepared sets lie; ``$TFDS_DATA_DIR``, then ``~/tensorflow_datasets``, when left out.
-        size: The shorter side of each image is resized to this, and the centre cut out; None: as the images are.
+        directory: Where the prepared sets lie; ``$TFDS_DATA_DIR``, then ``~/tensorflow_datasets``,
+            when left out.
+        size: The shorter side of each image is resized to this, and the centre cut out; None: as
+            the images are.
     """
 
     def __init__(self, name: str, directory: str | None = None, size: int | None = None):
         if not prepared.NAME.fullmatch(name):
             raise UserError(
-                f"data.name={name!r}: images are in no folder; give digits, or a set's name in TensorFlow Datasets"
+                f"data.name={name!r}: images are in no folder; give digits, or a set's name in"
+                " TensorFlow Datasets"
             )
         self.name, self.size = name, size
         with prepared.quiet():
             self.builder = prepared.builder(name, prepared.located(directory), KIND)
             self._declared, self.classes = _declared(self.builder.info.features, name, size)
             self._image = self.builder.info.features["image"]
-            self._example = importlib.import_module("tensorflow_datasets.proto").tf_example_pb2.Example
+            self._example = importlib.import_module(
+                "tensorflow_datasets.proto"
+            ).tf_example_pb2.Example
             self._sources = self._read(self._labelled)
             self._records = self._read(partial(self._open, "+".join(self._sources)))
 
@@ -51,11 +59,17 @@ class Images:
     def places(self) -> dict[str, Int[np.ndarray, "_"]]:
         """The numbers of each split's examples.
 
-        A ``validation`` or ``test`` split that the set has is used as it is. Otherwise, of each ten training images
-        by position in the prepared files (which TFDS has shuffled), the tenth is for validation, and the ninth for
-        the test.
+        A ``validation`` or ``test`` split that the set has is used as it is. Otherwise, of each ten
+        training images by position in the prepared files (which TFDS has shuffled), the tenth is
+        for validation, and the ninth for the test.
         """
-        numbers = dict(zip(self._sources, np.split(np.arange(len(self._records)), self._ends()[:-1]), strict=True))
+        numbers = dict(
+            zip(
+                self._sources,
+                np.split(np.arange(len(self._records)), self._ends()[:-1]),
+                strict=True,
+            )
+        )
         lacking = [split for split in TENTH if split not in numbers]
         place = numbers["train"] % 10
         found = {split: numbers["train"][place == TENTH[split]] for split in lacking}
@@ -63,7 +77,9 @@ class Images:
         places = numbers | found | {"train": own}
         for split in SPLITS:
             if not len(places[split]):
-                raise UserError(f"data.name={self.name!r}: there are too few images for a {split} split")
+                raise UserError(
+                    f"data.name={self.name!r}: there are too few images for a {split} split"
+                )
         return {split: places[split] for split in SPLITS}
 
     def read(
@@ -77,28 +93,44 @@ class Images:
         return images, labels
 
     def check(self) -> None:
-        """Read the last example of every file: a file that is lost, cut or empty is named before anything is begun."""
-        lengths = [length for source in self._sources for length in self.builder.info.splits[source].shard_lengths]
+        """Read the last example of every file: a file that is lost, cut or empty is named before
+        anything is begun.
+        """
+        lengths = [
+            length
+            for source in self._sources
+            for length in self.builder.info.splits[source].shard_lengths
+        ]
         last = np.cumsum(lengths) - 1
         self._read(partial(self._records.__getitems__, last.tolist()))
 
     def _labelled(self) -> dict[str, int]:
-        """How many examples each split has, of those that can be used: where the first has no label, none has."""
+        """How many examples each split has, of those that can be used: where the first has no
+        label, none has.
+        """
         splits = self.builder.info.splits
         if not splits:
-            raise prepared.damaged(self.name, self.builder.data_dir, "its description names no splits")
+            raise prepared.damaged(
+                self.name, self.builder.data_dir, "its description names no splits"
+            )
         counts = {split: splits[split].num_examples for split in splits}
         if wrong := [f"{split}: {count}" for split, count in counts.items() if count < 1]:
             said = f"its description counts so many images: {', '.join(wrong)}"
             raise prepared.damaged(self.name, self.builder.data_dir, said)
         if "train" not in splits:
-            raise UserError(f"data.name={self.name!r}: has no training split, only {', '.join(splits)}")
-        labelled = [split for split in TENTH if split in splits and self._label(self._open(split)[0]) >= 0]
+            raise UserError(
+                f"data.name={self.name!r}: has no training split, only {', '.join(splits)}"
+            )
+        labelled = [
+            split for split in TENTH if split in splits and self._label(self._open(split)[0]) >= 0
+        ]
         return {split: counts[split] for split in ("train", *labelled)}
 
     def _open(self, split: str) -> Any:
         decode = importlib.import_module("tensorflow_datasets.core.decode")
-        return self.builder.as_data_source(split=split, deserialize_method=decode.DeserializeMethod.RAW_BYTES)
+        return self.builder.as_data_source(
+            split=split, deserialize_method=decode.DeserializeMethod.RAW_BYTES
+        )
 
     def _read(self, reading: Any) -> Any:
         return prepared.read(self.name, self.builder.data_dir, reading)
@@ -128,7 +160,9 @@ class Images:
     def _check_labels(self, numbers: np.ndarray, labels: np.ndarray) -> None:
         if (labels < 0).any():
             split = self._source(int(numbers[np.argmin(labels)])).split()[0]
-            raise UserError(f"data.name={self.name!r}: the {split} split has images without a label")
+            raise UserError(
+                f"data.name={self.name!r}: the {split} split has images without a label"
+            )
         if (labels >= self.classes).any():
             split = self._source(int(numbers[np.argmax(labels)])).split()[0]
             said = f"a {split} label is {labels.max()}, and there are {self.classes} classes"
@@ -145,21 +179,28 @@ class Images:
 
 
 def _declared(features: Any, name: str, size: int | None) -> tuple[tuple[Any, ...], int]:
-    """``(image shape, classes)`` as the set describes itself, or a refusal of what is no image classification set."""
+    """``(image shape, classes)`` as the set describes itself, or a refusal of what is no image
+    classification set.
+    """
     tfds = importlib.import_module("tensorflow_datasets")
     held = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     image, label = held.get("image"), held.get("label")
-    if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
+    if not isinstance(image, tfds.features.Image) or not isinstance(
+        label, tfds.features.ClassLabel
+    ):
         kinds = [f"{key} ({type(value).__name__})" for key, value in sorted(held.items())]
         raise UserError(
-            f"data.name={name!r}: no image classification set; that takes image (Image) and label (ClassLabel, the number of one of "
-            f"some classes), and it has {', '.join(kinds) or type(features).__name__}"
+            f"data.name={name!r}: no image classification set; that takes image (Image) and label"
+            " (ClassLabel, the number of one of some classes), and it has"
+            f" {', '.join(kinds) or type(features).__name__}"
         )
     if image.np_dtype != np.uint8:
-        raise UserError(f"data.name={name!r}: images must be uint8, and these are {np.dtype(image.np_dtype)}")
+        raise UserError(
+            f"data.name={name!r}: images must be uint8, and these are {np.dtype(image.np_dtype)}"
+        )
     if size is None and None in image.shape:
         raise UserError(
-            f"data.name={name!r}: its images have several sizes; add data.size=224, which resizes the "
-            f"shorter side of each to 224 pixels and cuts out the centre"
+            f"data.name={name!r}: its images have several sizes; add data.size=224, which resizes"
+            " the shorter side of each to 224 pixels and cuts out the centre"
         )
     return image.shape, label.num_classes

@@ -15,7 +15,10 @@ def moments(parts: Iterable[np.ndarray]) -> Moments:
     """
     counts: np.ndarray | None = None
     for images in parts:
-        own = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+        own = [
+            np.bincount(images[..., channel].ravel(), minlength=256)
+            for channel in range(images.shape[-1])
+        ]
         counts = np.array(own) if counts is None else counts + own
     assert counts is not None
     values, total = np.arange(256), counts.sum(axis=1)
@@ -25,6 +28,8 @@ def moments(parts: Iterable[np.ndarray]) -> Moments:
 
 
 def shaped(mean: np.ndarray, spread: np.ndarray) -> Moments:
-    """As float32 that go with a batch; the deviation of a channel that is the same everywhere is taken as 1."""
+    """As float32 that go with a batch; the deviation of a channel that is the same everywhere is
+    taken as 1.
+    """
     mean, spread = (np.float32(value).reshape(1, 1, 1, -1) for value in (mean, spread))
     return mean, np.where(spread > 0, spread, np.float32(1))

@@ -1,4 +1,6 @@
-"""Sets that TensorFlow Datasets has prepared, found and read without TensorFlow: the files are array_record."""
+"""Sets that TensorFlow Datasets has prepared, found and read without TensorFlow: the files are
+array_record.
+"""
 
 import contextlib
 import importlib
@@ -26,9 +28,13 @@ T = TypeVar("T")
 
 
 def located(directory: str | None) -> Path:
-    """The folder of the prepared sets: the one given, ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
+    """The folder of the prepared sets: the one given, ``$TFDS_DATA_DIR``, or
+    ``~/tensorflow_datasets``.
+    """
     given = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    folder = expanded(given, "name the folder of the prepared sets: data.dir=… or TFDS_DATA_DIR=…").absolute()
+    folder = expanded(
+        given, "name the folder of the prepared sets: data.dir=… or TFDS_DATA_DIR=…"
+    ).absolute()
     check_utf8(f"data.dir={str(folder)!r}", folder)
     return folder
 
@@ -39,18 +45,22 @@ def short(name: str) -> str:
 
 
 def builder(name: str, folder: Path, kind: str) -> Any:
-    """The reader of a prepared set; prepares it first where it is missing and TFDS can do so without TensorFlow.
+    """The reader of a prepared set; prepares it first where it is missing and TFDS can do so
+    without TensorFlow.
 
     Args:
         name: Of the set, as TFDS knows it.
         folder: Of all prepared sets.
-        kind: What the caller reads, for the message that refuses a name: ``image classification sets``.
+        kind: What the caller reads, for the message that refuses a name: ``image classification
+            sets``.
     """
     tfds = importlib.import_module("tensorflow_datasets")
     from tensorflow_datasets.core import read_only_builder
 
     try:
-        return read_only_builder.builder_from_files(name, data_dir=str(folder), file_format="array_record")
+        return read_only_builder.builder_from_files(
+            name, data_dir=str(folder), file_format="array_record"
+        )
     except Exception as error:  # whatever damaged files make TFDS say; or it is not there, or in another format only
         if lies := _lies(name, folder):
             raise damaged(name, lies, error) from None
@@ -61,11 +71,14 @@ def builder(name: str, folder: Path, kind: str) -> Any:
         )
     try:
         return _prepare(name, folder)
-    except Exception as error:  # whatever a missing network, manual download, or TensorFlow makes TFDS say
+    except (
+        Exception
+    ) as error:  # whatever a missing network, manual download, or TensorFlow makes TFDS say
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:90]
         raise UserError(
-            f"data.name={name!r}: not in {folder} (array_record files are wanted) and cannot be downloaded ({reason}…); "
-            f"prepare it where there are a network and TensorFlow: {_build(name, folder)}; or name another folder: data.dir=… or TFDS_DATA_DIR=…"
+            f"data.name={name!r}: not in {folder} (array_record files are wanted) and cannot be"
+            f" downloaded ({reason}…); prepare it where there are a network and TensorFlow:"
+            f" {_build(name, folder)}; or name another folder: data.dir=… or TFDS_DATA_DIR=…"
         ) from None
 
 
@@ -75,15 +88,19 @@ def _build(name: str, folder: Path) -> str:
 
 
 def _lies(name: str, folder: Path) -> Path | None:
-    """The folder of a set's newest version, if files of ``array_record`` lie there, or descriptions and no other format.
+    """The folder of a set's newest version, if files of ``array_record`` lie there, or descriptions
+    and no other format.
 
-    A set that comes in several configurations is that of its default one, where no configuration is named.
+    A set that comes in several configurations is that of its default one, where no configuration is
+    named.
     """
     base, _, version = name.partition(":")
     metadata = folder / base / ".config" / "metadata.json"
     if "/" not in base and metadata.exists():
         try:
-            base = f"{base}/{json.loads(metadata.read_text(encoding='utf-8'))['default_config_name']}"
+            base = (
+                f"{base}/{json.loads(metadata.read_text(encoding='utf-8'))['default_config_name']}"
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return metadata.parent
     for place in sorted((folder / base).glob(version or "*.*.*"), reverse=True):
@@ -102,7 +119,9 @@ def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> 
     """The line that says so."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
     said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
-    alone = "/" not in name and place.parent.name == name.partition(":")[0]  # no folder of a configuration between
+    alone = (
+        "/" not in name and place.parent.name == name.partition(":")[0]
+    )  # no folder of a configuration between
     folder = place.parents[1 if alone else 2]
     return UserError(
         f"data.name={name!r}: the prepared set in {str(place)!r} is damaged ({said}); "
@@ -121,11 +140,15 @@ def read(name: str, lies: str | os.PathLike[str], reading: Callable[[], T]) -> T
 
 
 def _prepare(name: str, folder: Path) -> Any:
-    """Download and prepare a set, in a temporary folder until all is well. Bars are shown on a terminal only."""
+    """Download and prepare a set, in a temporary folder until all is well. Bars are shown on a
+    terminal only.
+    """
     tfds = importlib.import_module("tensorflow_datasets")
     from tensorflow_datasets.core.download import downloader
 
-    downloader.MAX_RETRIES = 2  # ten of them, the default, take minutes to notice that there is no network
+    downloader.MAX_RETRIES = (
+        2  # ten of them, the default, take minutes to notice that there is no network
+    )
     check_writable(f"data.dir={str(folder)!r}", folder)
     terminal = sys.stderr.isatty()
     with (
@@ -145,13 +168,17 @@ def _prepare(name: str, folder: Path) -> Any:
 
 def _prepared(folder: Path) -> list[str]:
     """Names of the sets in a folder, those of configurations too."""
-    described = [file for depth in ("*/*", "*/*/*") for file in folder.glob(f"{depth}/features.json")]
+    described = [
+        file for depth in ("*/*", "*/*/*") for file in folder.glob(f"{depth}/features.json")
+    ]
     return sorted({file.parent.parent.relative_to(folder).as_posix() for file in described})
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without TFDS's advice (a missing OpenCV, other versions) and its libraries' deprecation warnings."""
+    """Without TFDS's advice (a missing OpenCV, other versions) and its libraries' deprecation
+    warnings.
+    """
     loggers = [logging.getLogger(name) for name in ("absl", "urllib3", "etils")]
     levels = [logger.level for logger in loggers]
     try:

@@ -8,7 +8,8 @@ BATCH = 1000
 
 
 def cut(image: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """The central square of an image, of ``size`` pixels a side (Pillow's bilinear filter, which averages as it shrinks).
+    """The central square of an image, of ``size`` pixels a side (Pillow's bilinear filter, which
+    averages as it shrinks).
 
     A grey image becomes one of three equal channels where the others have three.
     """

@@ -1,4 +1,5 @@
-"""Images that are read from the prepared files while a network trains on them, for sets that are larger than memory.
+"""Images that are read from the prepared files while a network trains on them, for sets that are
+larger than memory.
 
 Grain reads and decodes ahead, in threads, small batches several at once; the order of the examples
 is its caller's.
@@ -28,7 +29,9 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 def threads() -> int:
-    """That decode: one on a CPU, whose cores train several runs at a time; as many as there are cores beside an accelerator."""
+    """That decode: one on a CPU, whose cores train several runs at a time; as many as there are
+    cores beside an accelerator.
+    """
     return 1 if jax.default_backend() == "cpu" else os.cpu_count() or 1
 
 
@@ -42,14 +45,23 @@ class Streamed:
         image_shape: Of the images that are given; smaller ones are enlarged to it.
     """
 
-    def __init__(self, images: Images, name: str, places: dict[str, np.ndarray], image_shape: tuple[int, int, int]):
+    def __init__(
+        self,
+        images: Images,
+        name: str,
+        places: dict[str, np.ndarray],
+        image_shape: tuple[int, int, int],
+    ):
         self.name, self.classes, self.image_shape = name, images.classes, image_shape
         self.examples = {split: len(numbers) for split, numbers in places.items()}
         self._images, self._places = images, places
         images.check()
 
-    def batches(self, split: str, rows: Callable[[int], np.ndarray], steps: range) -> Iterator[Batch]:
-        """The examples ``rows(step)`` of a split, for each step in turn. Small batches are read together.
+    def batches(
+        self, split: str, rows: Callable[[int], np.ndarray], steps: range
+    ) -> Iterator[Batch]:
+        """The examples ``rows(step)`` of a split, for each step in turn. Small batches are read
+        together.
 
         Args:
             split: Which one.
@@ -86,7 +98,13 @@ class Streamed:
 
     def moments(self) -> Moments:
         """Of the training images, all of which are read for it."""
-        with tqdm(total=self.examples["train"], unit="image", desc="mean and deviation", delay=2, leave=False) as bar:
+        with tqdm(
+            total=self.examples["train"],
+            unit="image",
+            desc="mean and deviation",
+            delay=2,
+            leave=False,
+        ) as bar:
 
             def counted() -> Iterator[np.ndarray]:
                 for images, _ in self.parts("train"):

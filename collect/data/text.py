@@ -1,4 +1,6 @@
-"""Texts: a set that TensorFlow Datasets has prepared, or a folder of files. All of a text is held in memory."""
+"""Texts: a set that TensorFlow Datasets has prepared, or a folder of files. All of a text is held
+in memory.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +40,12 @@ def is_path(name: str) -> bool:
 def load(name: str, *, directory: str | None = None, validation: bool = True) -> Texts:
     """A text by name.
 
-    Where a set has no validation or test split, as no folder has, the end of its training text is taken: the last twentieth for the
-    test, the one before for validation.
+    Where a set has no validation or test split, as no folder has, the end of its training text is
+    taken: the last twentieth for the test, the one before for validation.
 
     Args:
-        name: A set of TensorFlow Datasets with a feature ``text``, or the path of a folder: all its ``.txt`` files, in the order of
-            their paths, one after another.
+        name: A set of TensorFlow Datasets with a feature ``text``, or the path of a folder: all its
+            ``.txt`` files, in the order of their paths, one after another.
         directory: Where the prepared sets lie, if not in the usual place.
         validation: Whether there is a validation split; if not, its text is for training too.
     """
@@ -56,13 +58,18 @@ def load(name: str, *, directory: str | None = None, validation: bool = True) ->
     found["train"] = train
     if not validation:
         found["train"] += found.pop("validation")
-    return Texts(_short(name), {split: found[split] for split in SPLITS if split in found}, is_path(name))
+    return Texts(
+        _short(name), {split: found[split] for split in SPLITS if split in found}, is_path(name)
+    )
 
 
 def _short(name: str) -> str:
     """A name without what a path or a version has before and behind it."""
     if is_path(name):
-        return "".join(letter if letter.isalnum() or letter in "_." else "_" for letter in Path(name).resolve().name)
+        return "".join(
+            letter if letter.isalnum() or letter in "_." else "_"
+            for letter in Path(name).resolve().name
+        )
     return prepared.short(name)
 
 
@@ -72,33 +79,50 @@ def _files(name: str) -> str:
     check_utf8(f"data.name={name!r}", folder)
     if not folder.is_dir():
         why = dangling(folder) or ("is a file" if folder.exists() else "is not there")
-        raise UserError(f"data.name={name!r}: {why}; give the path of a folder that holds .txt files")
-    files = sorted(path for path in folder.rglob("*.txt") if path.is_file() and not _is_hidden(path, folder))
+        raise UserError(
+            f"data.name={name!r}: {why}; give the path of a folder that holds .txt files"
+        )
+    files = sorted(
+        path for path in folder.rglob("*.txt") if path.is_file() and not _is_hidden(path, folder)
+    )
     if not files:
-        raise UserError(f"data.name={name!r}: holds no .txt file; give the path of a folder that does")
+        raise UserError(
+            f"data.name={name!r}: holds no .txt file; give the path of a folder that does"
+        )
     texts = []
     for file in files:
         try:
             texts.append(file.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
-            raise UserError(f"{str(file)!r}: is no UTF-8 at byte {error.start}; convert it, or move it away") from None
+            raise UserError(
+                f"{str(file)!r}: is no UTF-8 at byte {error.start}; convert it, or move it away"
+            ) from None
         if not texts[-1].strip():
             raise UserError(f"{str(file)!r}: is empty; fill it, or move it away")
     return "\n".join(texts)
 
 
 def _set(name: str, directory: str | None) -> dict[str, str]:
-    """The text of each split that a prepared set has of ours; of several examples one after another."""
+    """The text of each split that a prepared set has of ours; of several examples one after
+    another.
+    """
     if name == "digits":
-        raise UserError("data.name='digits': is no text; give data=tiny_shakespeare, a text set, or a folder's path")
+        raise UserError(
+            "data.name='digits': is no text; give data=tiny_shakespeare, a text set, or a folder's"
+            " path"
+        )
     folder = prepared.located(directory)
     with prepared.quiet():
         builder = prepared.builder(name, folder, KIND)
         _check_feature(builder, name)
         if "train" not in builder.info.splits:
-            raise UserError(f"data.name={name!r}: has no training split, only {', '.join(builder.info.splits)}")
+            raise UserError(
+                f"data.name={name!r}: has no training split, only {', '.join(builder.info.splits)}"
+            )
         texts = {
-            split: prepared.read(name, builder.data_dir, lambda split=split: _joined(builder, split))  # type: ignore[misc]
+            split: prepared.read(
+                name, builder.data_dir, lambda split=split: _joined(builder, split)
+            )  # type: ignore[misc]
             for split in SPLITS
             if split in builder.info.splits
         }
@@ -114,7 +138,9 @@ def _joined(builder: Any, split: str) -> str:
     for start in range(0, len(records), AT_ONCE):
         examples = records.__getitems__(list(range(start, min(start + AT_ONCE, len(records)))))
         parts += [example["text"] for example in examples]
-    return "\n".join(part.decode("utf-8") if isinstance(part, bytes) else str(part) for part in parts)
+    return "\n".join(
+        part.decode("utf-8") if isinstance(part, bytes) else str(part) for part in parts
+    )
 
 
 def _check_feature(builder: Any, name: str) -> None:
@@ -126,8 +152,9 @@ def _check_feature(builder: Any, name: str) -> None:
     if not isinstance(own.get("text"), features.Text):
         kinds = [f"{key} ({type(value).__name__})" for key, value in sorted(own.items())]
         raise UserError(
-            f"data.name={name!r}: no text; that takes a feature text (Text), and it has {', '.join(kinds) or type(held).__name__}; "
-            f"give data=tiny_shakespeare, another set, or a folder's path"
+            f"data.name={name!r}: no text; that takes a feature text (Text), and it has"
+            f" {', '.join(kinds) or type(held).__name__}; give data=tiny_shakespeare, another set,"
+            " or a folder's path"
         )
 
 

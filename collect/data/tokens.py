@@ -36,8 +36,8 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
 
     Args:
         texts: What is encoded.
-        tokens: ``characters``, those of the training text (others are one token more); ``bytes``, of UTF-8; or the path of a
-            tokenizer's file, as Hugging Face's ``tokenizers`` writes it.
+        tokens: ``characters``, those of the training text (others are one token more); ``bytes``,
+            of UTF-8; or the path of a tokenizer's file, as Hugging Face's ``tokenizers`` writes it.
         train_size: Use the first so many training tokens only.
     """
     vocabulary, into, decode = _kind(texts, tokens)
@@ -45,13 +45,21 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
     available = len(splits["train"])
     if train_size is not None:
         if not 1 <= train_size <= available:
-            raise UserError(f"data.train_size={train_size}: {texts.name} has 1 to {available} training tokens to give")
+            raise UserError(
+                f"data.train_size={train_size}: {texts.name} has 1 to {available} training tokens"
+                " to give"
+            )
         splits["train"] = splits["train"][:train_size]
     kind = np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32
     splits = {split: numbers.astype(kind) for split, numbers in splits.items()}
     name = texts.name
-    if texts.folder or tokens not in (CHARACTERS, BYTES):  # of files that another machine may have others of
-        digest = hashlib.sha256(b"".join(numbers.tobytes() for numbers in splits.values())).hexdigest()[:8]
+    if texts.folder or tokens not in (
+        CHARACTERS,
+        BYTES,
+    ):  # of files that another machine may have others of
+        digest = hashlib.sha256(
+            b"".join(numbers.tobytes() for numbers in splits.values())
+        ).hexdigest()[:8]
         name = f"{name}-{digest}"
     return Tokens(name, vocabulary, splits, decode)
 
@@ -60,7 +68,11 @@ def _kind(texts: Texts, tokens: str) -> tuple[int, Encode, Callable[[np.ndarray]
     if tokens == CHARACTERS:
         return _characters(texts)
     if tokens == BYTES:
-        return 256, _bytes, lambda numbers: bytes(numbers.tolist()).decode("utf-8", errors="replace")
+        return (
+            256,
+            _bytes,
+            lambda numbers: bytes(numbers.tolist()).decode("utf-8", errors="replace"),
+        )
     return _tokenizer(texts, tokens)
 
 
@@ -69,7 +81,9 @@ def _bytes(text: str) -> Int[np.ndarray, "tokens"]:
 
 
 def _characters(texts: Texts) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
-    """Those of the training text; one token more stands for all others, where the other splits have some."""
+    """Those of the training text; one token more stands for all others, where the other splits have
+    some.
+    """
     known = sorted(set(texts.splits["train"]))
     lacking = set().union(*texts.splits.values()) - set(known)
     points = np.array([ord(letter) for letter in known], np.int32)
@@ -80,14 +94,20 @@ def _characters(texts: Texts) -> tuple[int, Encode, Callable[[np.ndarray], str]]
         return np.where(points[places] == own, places, len(points)).astype(np.int32)
 
     letters = [*known, UNKNOWN]
-    return len(known) + bool(lacking), into, lambda numbers: "".join(letters[number] for number in numbers.tolist())
+    return (
+        len(known) + bool(lacking),
+        into,
+        lambda numbers: "".join(letters[number] for number in numbers.tolist()),
+    )
 
 
 def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
     key = f"task.tokens={path}"
     file = expanded(path)
     if not file.is_file():
-        raise UserError(f"{key}: is no file; give characters, bytes, or the path of a tokenizer.json")
+        raise UserError(
+            f"{key}: is no file; give characters, bytes, or the path of a tokenizer.json"
+        )
     tokenizer = _read(key, file)
     unknown = getattr(tokenizer.model, "unk_token", None)
     unknown = None if unknown is None else tokenizer.token_to_id(unknown)
@@ -97,7 +117,9 @@ def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarr
         try:
             encoded = tokenizer.encode(text, add_special_tokens=False)
         except Exception as error:  # whatever the library makes of a word without a token
-            raise UserError(f"{key}: does not fit {texts.name} ({first_line(error)}); give another one") from None
+            raise UserError(
+                f"{key}: does not fit {texts.name} ({first_line(error)}); give another one"
+            ) from None
         numbers = np.array(encoded.ids, np.int32)
         spans = np.array(encoded.offsets, np.int64).reshape(-1, 2)
         covered = np.zeros(len(text), bool)
@@ -107,8 +129,8 @@ def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarr
         share = covered[solid].mean() if solid.any() else 0.0
         if share < FITS:
             raise UserError(
-                f"{key}: does not fit {texts.name}: it knows {100 * share:.0f} % of the characters; give another one, "
-                f"or characters or bytes"
+                f"{key}: does not fit {texts.name}: it knows {100 * share:.0f} % of the characters;"
+                " give another one, or characters or bytes"
             )
         return numbers
 
@@ -120,8 +142,12 @@ def _read(key: str, file: Path) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         cure = "pip install 'weight-nowcaster[language]'"
-        raise UserError(f"{key}: needs the package tokenizers: {cure}; or give characters or bytes") from None
+        raise UserError(
+            f"{key}: needs the package tokenizers: {cure}; or give characters or bytes"
+        ) from None
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # whatever the library makes of a file that is something else
-        raise UserError(f"{key}: is no tokenizer's file ({first_line(error)[:80]}); give a tokenizer.json") from None
+        raise UserError(
+            f"{key}: is no tokenizer's file ({first_line(error)[:80]}); give a tokenizer.json"
+        ) from None

@@ -1,4 +1,6 @@
-"""Architectures, one file each. Those of ``MODELS`` take NHWC images and give logits; :mod:`collect.models.gpt` takes tokens."""
+"""Architectures, one file each. Those of ``MODELS`` take NHWC images and give logits;
+:mod:`collect.models.gpt` takes tokens.
+"""
 
 import inspect
 from collections.abc import Iterator, Mapping

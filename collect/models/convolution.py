@@ -18,37 +18,55 @@ CHUNK = 4
 """Images whose products stay in a core's cache."""
 
 FEW = 36
-"""Numbers at one place of a kernel, channels times outputs, that leave most of a vector register empty."""
+"""Numbers at one place of a kernel, channels times outputs, that leave most of a vector register
+empty.
+"""
 
 TOGETHER = 4
 """Columns of an image that count as one, with as many times the channels."""
 
 LARGE, PART = 128, 32
-"""Images of a batch that is too large to be the channels of one convolution (a kernel's gradient), and those of a part of it."""
+"""Images of a batch that is too large to be the channels of one convolution (a kernel's gradient),
+and those of a part of it.
+"""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-UNUSUAL = ("lhs_dilation", "rhs_dilation", "batch_group_count", "precision", "preferred_element_type")
+UNUSUAL = (
+    "lhs_dilation",
+    "rhs_dilation",
+    "batch_group_count",
+    "precision",
+    "preferred_element_type",
+)
 Pads = Sequence[tuple[int, int]]
 fence = lax.optimization_barrier
 plain = partial(lax.conv_general_dilated, dimension_numbers=LAYOUT)
 
 
 def compiler_options() -> dict[str, str]:
-    """For ``jax.jit``: on CPUs fences hold to the end, where XLA would take them away before it fuses."""
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
+    """For ``jax.jit``: on CPUs fences hold to the end, where XLA would take them away before it
+    fuses.
+    """
+    return (
+        {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
+    )
 
 
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
-    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs six things differ, but for rounding nothing comes out differently:
+    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs six things differ,
+    but for rounding nothing comes out differently:
 
-    - Fences around every convolution: what comes in and goes out lies in memory once. Without them XLA computes it anew
-      from whatever it was made of, in the transposed order that a kernel's gradient reads.
+    - Fences around every convolution: what comes in and goes out lies in memory once. Without them
+      XLA computes it anew from whatever it was made of, in the transposed order that a kernel's
+      gradient reads.
     - 1×1 kernels: a product of matrices.
-    - Depthwise: XLA's code is made for few groups. We add shifted slices, each times its row of the kernel.
-    - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly that size is far
-      slower than for 3×3. We multiply patches with the kernel, as a matrix.
+    - Depthwise: XLA's code is made for few groups. We add shifted slices, each times its row of the
+        kernel.
+    - 2×2 images, given or made (the gradient has the size of the result): XLA's code for exactly
+      that size is far slower than for 3×3. We multiply patches with the kernel, as a matrix.
     - Few channels in and out: four neighbouring columns become one with four times the channels.
-    - The kernel's gradient of a large batch: a part of the batch at a time, so that it stays in the cache.
+    - The kernel's gradient of a large batch: a part of the batch at a time, so that it stays in the
+        cache.
     """
     asked = partial(plain, window_strides=strides, padding=padding, **options)
     unusual = any(options.get(name) not in (None, 1, (1, 1)) for name in UNUSUAL)
@@ -60,14 +78,20 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
         return asked(x, kernel)
     shape = jax.eval_shape(asked, x, kernel).shape
     size, groups = kernel.shape[:2], options.get("feature_group_count", 1)
-    pads = lax.padtype_to_pads(x.shape[1:3], size, strides, padding) if isinstance(padding, str) else padding
+    pads = (
+        lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
+        if isinstance(padding, str)
+        else padding
+    )
     if 1 < groups == x.shape[-1] == kernel.shape[-1]:
         return fence(_depthwise(x, kernel, tuple(strides), tuple(map(tuple, pads))))
     if groups > 1:
         return fence(asked(fence(x), kernel))
     if size == (1, 1) or (2, 2) in (x.shape[1:3], shape[1:3]):
         patches = jnp.concatenate([*_parts(_pad(x, pads), size, strides)], axis=-1)
-        product = fence(patches.reshape(-1, patches.shape[-1])) @ kernel.reshape(-1, kernel.shape[-1])
+        product = fence(patches.reshape(-1, patches.shape[-1])) @ kernel.reshape(
+            -1, kernel.shape[-1]
+        )
         return fence(product).reshape(shape)
     return fence(_dense(fence(x), kernel, tuple(strides), tuple(map(tuple, pads))))
 
@@ -87,7 +111,9 @@ def _parts(x: Array, kernel: Sequence[int], strides: Sequence[int]) -> Iterator[
 def _sum(x: Array, kernel: Array, strides: Sequence[int]) -> Array:
     """A depthwise convolution of a padded image."""
     rows = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-    return sum(part * row for part, row in zip(_parts(x, kernel.shape[:2], strides), rows, strict=True))
+    return sum(
+        part * row for part, row in zip(_parts(x, kernel.shape[:2], strides), rows, strict=True)
+    )
 
 
 def _by_size(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> Array:
@@ -99,17 +125,21 @@ def _by_size(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) -> A
 def _few(x: Array, kernel: Array, pads: Pads) -> Array:
     """A convolution of stride 1 whose images are read, and results written, in groups of columns.
 
-    A group's columns are its channels. The kernel stands once for each column of a group of results, a column further each
-    time, and sees as many groups of the images as it then reaches.
+    A group's columns are its channels. The kernel stands once for each column of a group of
+    results, a column further each time, and sees as many groups of the images as it then reaches.
     """
     rows, (left, right) = pads
     height, width, channels, outputs = kernel.shape
     columns = left + x.shape[2] + right - width + 1
     groups, reach = -(-columns // TOGETHER), -(-(TOGETHER + width - 1) // TOGETHER)
     last = (groups + reach - 1) * TOGETHER - left - x.shape[2]
-    x = jnp.pad(x, ((0, 0), (0, 0), (left, last), (0, 0))).reshape(*x.shape[:2], -1, TOGETHER * channels)
+    x = jnp.pad(x, ((0, 0), (0, 0), (left, last), (0, 0))).reshape(
+        *x.shape[:2], -1, TOGETHER * channels
+    )
     shifts = [(shift, reach * TOGETHER - width - shift) for shift in range(TOGETHER)]
-    each = jnp.stack([jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts], axis=-2)
+    each = jnp.stack(
+        [jnp.pad(kernel, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts], axis=-2
+    )
     each = each.reshape(height, reach, TOGETHER * channels, TOGETHER * outputs)
     result = plain(fence(x), fence(each), (1, 1), (rows, (0, 0)))
     return result.reshape(*result.shape[:2], -1, outputs)[:, :, :columns]
@@ -118,7 +148,9 @@ def _few(x: Array, kernel: Array, pads: Pads) -> Array:
 def _dense_backward(
     strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
 ) -> tuple[Array, Array]:
-    """The kernel's gradient is a convolution too, where images are channels and channels are images; we turn them round."""
+    """The kernel's gradient is a convolution too, where images are channels and channels are
+    images; we turn them round.
+    """
     x, kernel = saved
     wide = [
         (low, size - inside - low + (outside - 1) * stride)
@@ -134,17 +166,25 @@ def _dense_backward(
     inputs = jax.vjp(lambda x: _by_size(x, kernel, strides, pads), x)[1](above)[0]
     if len(x) <= LARGE or len(x) % PART:
         return inputs, gradient(x, above)
-    # Images of a part lie apart in the batch: where it is on several devices, each has its share of every part.
+    # Images of a part lie apart in the batch: where it is on several devices, each has its share of
+    # every part.
     parts = [a.reshape(PART, -1, *a.shape[1:]) for a in (x, above)]
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
-        return total + gradient(*(lax.dynamic_index_in_dim(a, number, 1, keepdims=False) for a in parts)), None
+        return (
+            total
+            + gradient(*(lax.dynamic_index_in_dim(a, number, 1, keepdims=False) for a in parts)),
+            None,
+        )
 
     return inputs, lax.scan(add, jnp.zeros_like(kernel), jnp.arange(len(x) // PART))[0]
 
 
 _dense = jax.custom_vjp(_by_size, nondiff_argnums=(2, 3))
-_dense.defvjp(lambda x, kernel, strides, pads: (_by_size(x, kernel, strides, pads), (x, kernel)), _dense_backward)
+_dense.defvjp(
+    lambda x, kernel, strides, pads: (_by_size(x, kernel, strides, pads), (x, kernel)),
+    _dense_backward,
+)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -155,7 +195,9 @@ def _depthwise(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) ->
 def _depthwise_backward(
     strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
 ) -> tuple[Array, Array]:
-    """The kernel's gradient a few images at a time: nine products of everything would go through memory nine times."""
+    """The kernel's gradient a few images at a time: nine products of everything would go through
+    memory nine times.
+    """
     x, kernel = saved
     above = fence(above)
     chunk = math.gcd(len(x), CHUNK)
@@ -166,11 +208,14 @@ def _depthwise_backward(
         parts = _parts(images, kernel.shape[:2], strides)
         return total + jnp.stack([jnp.sum(part * gradients, (0, 1, 2)) for part in parts]), None
 
-    total = lax.scan(add, jnp.zeros((kernel.shape[0] * kernel.shape[1], kernel.shape[-1]), kernel.dtype), chunks)[0]
+    total = lax.scan(
+        add, jnp.zeros((kernel.shape[0] * kernel.shape[1], kernel.shape[-1]), kernel.dtype), chunks
+    )[0]
     inputs = jax.vjp(lambda x: _sum(_pad(x, pads), kernel, strides), x)[1](above)[0]
     return inputs, total.reshape(kernel.shape)
 
 
 _depthwise.defvjp(
-    lambda x, kernel, strides, pads: (_depthwise(x, kernel, strides, pads), (x, kernel)), _depthwise_backward
+    lambda x, kernel, strides, pads: (_depthwise(x, kernel, strides, pads), (x, kernel)),
+    _depthwise_backward,
 )

@@ -1,8 +1,9 @@
 """DenseNet-BC (Huang et al., CVPR 2017), growth rate 12, compression 0.5, for small images.
 
-Depth 6n + 4: three stages of n layers, as in the paper's §4 (CIFAR). Depth 121: stages of 6, 12, 24 and 16 layers, as in
-its Table 1, with this growth rate and stem, as in kuangliu/pytorch-cifar. Parameters on 32×32×3 images with 10 classes:
-769,162 (DenseNet-BC-100), 1,000,618 (121). ``width`` scales the growth rate.
+Depth 6n + 4: three stages of n layers, as in the paper's §4 (CIFAR). Depth 121: stages of 6, 12, 24
+and 16 layers, as in its Table 1, with this growth rate and stem, as in kuangliu/pytorch-cifar.
+Parameters on 32×32×3 images with 10 classes: 769,162 (DenseNet-BC-100), 1,000,618 (121). ``width``
+scales the growth rate.
 """
 
 from typing import Any
@@ -21,7 +22,9 @@ class NormConv(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, rngs: nnx.Rngs):
         self.bn = nnx.BatchNorm(inputs, momentum=0.9, rngs=rngs)
-        self.conv = conv(inputs, outputs, (kernel, kernel), padding=kernel // 2, use_bias=False, rngs=rngs)
+        self.conv = conv(
+            inputs, outputs, (kernel, kernel), padding=kernel // 2, use_bias=False, rngs=rngs
+        )
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width D"]:
         """Same size."""
@@ -57,10 +60,18 @@ class DenseNet(nnx.Module):
     min_size = 16
 
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, depth: int = 100, rngs: nnx.Rngs
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        width: float = 1.0,
+        depth: int = 100,
+        rngs: nnx.Rngs,
     ):
         if depth != 121 and (depth < 10 or (depth - 4) % 6):
-            raise UserError(f"model.depth={depth}: a densenet has depth 6n + 4: 10, 16, 22, 40, 100, …; or 121")
+            raise UserError(
+                f"model.depth={depth}: a densenet has depth 6n + 4: 10, 16, 22, 40, 100, …; or 121"
+            )
         counts = (6, 12, 24, 16) if depth == 121 else ((depth - 4) // 6,) * 3
         growth = scaled(12, width)
         channels = 2 * growth

@@ -1,7 +1,8 @@
-"""GPT: a decoder-only transformer, normalised before each block (GPT-2: Radford et al., 2019). Its output layer is the embedding.
+"""GPT: a decoder-only transformer, normalised before each block (GPT-2: Radford et al., 2019). Its
+output layer is the embedding.
 
-124,439,808 parameters with 50,257 tokens, 12 layers, 12 heads, width 768 and a context of 1,024: GPT-2 small. Matrix products
-alone, so that many steps can run in one compiled program on a CPU too.
+124,439,808 parameters with 50,257 tokens, 12 layers, 12 heads, width 768 and a context of 1,024:
+GPT-2 small. Matrix products alone, so that many steps can run in one compiled program on a CPU too.
 """
 
 import math
@@ -41,12 +42,15 @@ class Attention(nnx.Module):
         scores += jnp.where(jnp.tri(length, dtype=bool), 0, -jnp.inf)[None, None]
         largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
         shares = jnp.exp(scores - largest)
-        mixed = (shares @ value) / jnp.sum(shares, axis=-1, keepdims=True)  # a softmax, divided where it is smallest
+        mixed = (shares @ value) / jnp.sum(
+            shares, axis=-1, keepdims=True
+        )  # a softmax, divided where it is smallest
         return at_each(self.out, mixed.swapaxes(1, 2).reshape(x.shape))
 
 
 class Block(nnx.Module):
-    """Attention, then two fully connected layers; each is normalised first and added to what came in.
+    """Attention, then two fully connected layers; each is normalised first and added to what came
+    in.
 
     Args:
         width: Of the model.
@@ -64,7 +68,9 @@ class Block(nnx.Module):
         self.mlp_in = linear(width, 4 * width, SPREAD, rngs)
         self.mlp_out = linear(4 * width, width, spread, rngs)
 
-    def __call__(self, x: Float[Array, "B T width"], key: Array | None) -> Float[Array, "B T width"]:
+    def __call__(
+        self, x: Float[Array, "B T width"], key: Array | None
+    ) -> Float[Array, "B T width"]:
         """The same shape; ``key`` is for dropout, and without one nothing is left out."""
         first, second = (None, None) if key is None else jax.random.split(key)
         x = x + dropped(self.attention(self.attention_norm(x)), self.dropout, first)
@@ -100,13 +106,21 @@ class GPT(nnx.Module):
         drawn = jax.nn.initializers.normal(SPREAD)
         self.token_embedding = nnx.Embed(vocabulary, width, embedding_init=drawn, rngs=rngs)
         self.position_embedding = nnx.Embed(context, width, embedding_init=drawn, rngs=rngs)
-        spread = SPREAD / math.sqrt(2 * layers)  # GPT-2's, so that the sum of all additions keeps its size
+        spread = SPREAD / math.sqrt(
+            2 * layers
+        )  # GPT-2's, so that the sum of all additions keeps its size
         self.blocks = nnx.List([Block(width, heads, dropout, spread, rngs) for _ in range(layers)])
         self.last_norm = norm(width, rngs)
 
-    def __call__(self, tokens: Int[Array, "B T"], key: Array | None = None) -> Float[Array, "B T vocabulary"]:
+    def __call__(
+        self, tokens: Int[Array, "B T"], key: Array | None = None
+    ) -> Float[Array, "B T vocabulary"]:
         """Logits of the token after each; ``key`` is for dropout, in training."""
-        keys = [None] * (len(self.blocks) + 1) if key is None else [*jax.random.split(key, len(self.blocks) + 1)]
+        keys = (
+            [None] * (len(self.blocks) + 1)
+            if key is None
+            else [*jax.random.split(key, len(self.blocks) + 1)]
+        )
         positions = self.position_embedding.embedding[...][None, : tokens.shape[1]]
         x = dropped(self.token_embedding(tokens) + positions, self.dropout, keys[0])
         for block, own in zip(self.blocks, keys[1:], strict=True):
@@ -120,7 +134,9 @@ def linear(inputs: int, outputs: int, spread: float, rngs: nnx.Rngs) -> nnx.Line
 
 
 def at_each(layer: nnx.Linear, x: Float[Array, "B T inputs"]) -> Float[Array, "B T outputs"]:
-    """The layer at every place, as one product of matrices: of three axes XLA transposes the gradients before it multiplies them."""
+    """The layer at every place, as one product of matrices: of three axes XLA transposes the
+    gradients before it multiplies them.
+    """
     return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
@@ -130,7 +146,9 @@ def norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 def dropped(x: Float[Array, "*shape"], share: float, key: Array | None) -> Float[Array, "*shape"]:
-    """``x`` with this share of it 0, and the rest scaled up to the same mean; without a key all of it."""
+    """``x`` with this share of it 0, and the rest scaled up to the same mean; without a key all of
+    it.
+    """
     if key is None or share == 0:
         return x
     kept = jax.random.bernoulli(key, 1 - share, x.shape)

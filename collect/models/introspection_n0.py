@@ -1,7 +1,9 @@
-"""The MNIST network N₀ whose weight histories Introspection was trained on (Sinha et al., ICLR 2017).
+"""The MNIST network N₀ whose weight histories Introspection was trained on (Sinha et al., ICLR
+2017).
 
-551,818 parameters on 28×28×1 images with 10 classes, 552,218 on 32×32×3. Departure from the paper: no dropout before
-the last layer, so that a run is determined by its first weights and its data order alone.
+551,818 parameters on 28×28×1 images with 10 classes, 552,218 on 32×32×3. Departure from the paper:
+no dropout before the last layer, so that a run is determined by its first weights and its data
+order alone.
 """
 
 import jax
@@ -17,13 +19,17 @@ class IntrospectionN0(nnx.Module):
 
     min_size = 16
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         height, breadth, channels = image_shape
         c1, c2, c3, hidden = (scaled(n, width) for n in (8, 16, 32, 1024))
         self.conv1 = conv(channels, c1, (5, 5), padding=2, rngs=rngs)
         self.conv2 = conv(c1, c2, (5, 5), padding=2, rngs=rngs)
         self.conv3 = conv(c2, c3, (5, 5), padding=2, rngs=rngs)
-        self.fc = nnx.Linear(-(-height // 8) * -(-breadth // 8) * c3, hidden, rngs=rngs)  # 512 → 1024
+        self.fc = nnx.Linear(
+            -(-height // 8) * -(-breadth // 8) * c3, hidden, rngs=rngs
+        )  # 512 → 1024
         self.head = nnx.Linear(hidden, classes, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:

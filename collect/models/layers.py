@@ -14,7 +14,8 @@ conv = partial(nnx.Conv, conv_general_dilated=convolve)
 
 
 class ConvNorm(nnx.Module):
-    """A square convolution that keeps the image's size (or divides it by the stride), then BatchNorm.
+    """A square convolution that keeps the image's size (or divides it by the stride), then
+    BatchNorm.
 
     Args:
         inputs: Channels that come in.
@@ -22,7 +23,8 @@ class ConvNorm(nnx.Module):
         kernel: Its height and width.
         stride: Of the convolution.
         depthwise: Every channel on its own.
-        use_bias: No use before BatchNorm, which subtracts it again: only where the reference has one.
+        use_bias: No use before BatchNorm, which subtracts it again: only where the reference has
+            one.
         rngs: For the initial weights.
     """
 
@@ -49,10 +51,12 @@ class ConvNorm(nnx.Module):
 
 
 def max_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
-    """2×2 max-pooling with stride 2, as maxima of strided slices; an odd last row or column is dropped.
+    """2×2 max-pooling with stride 2, as maxima of strided slices; an odd last row or column is
+    dropped.
 
-    On CPUs the gradient goes to the largest of the four, in equal parts where several are: that of ``lax.reduce_window``
-    is more than ten times slower there, and that of the slices two to four times. (It has no forward mode, ``jax.jvp``.)
+    On CPUs the gradient goes to the largest of the four, in equal parts where several are: that of
+    ``lax.reduce_window`` is more than ten times slower there, and that of the slices two to four
+    times. (It has no forward mode, ``jax.jvp``.)
     """
     return _pool_on_cpu(x) if jax.default_backend() == "cpu" else _pool(x)
 

@@ -15,7 +15,9 @@ class LeNet(nnx.Module):
 
     min_size = 32
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         height, breadth, channels = image_shape
         c1, c2, f1, f2 = (scaled(n, width) for n in (6, 16, 120, 84))
         flat = ((height - 4) // 2 - 4) // 2 * (((breadth - 4) // 2 - 4) // 2) * c2

@@ -1,4 +1,5 @@
-"""LSTM that reads an image row by row: MNIST₄ of Introspection (Sinha et al., ICLR 2017), 128 units.
+"""LSTM that reads an image row by row: MNIST₄ of Introspection (Sinha et al., ICLR 2017), 128
+units.
 
 81,674 parameters on 28×28×1 images with 10 classes, 71,434 on 8×8×1.
 """
@@ -15,7 +16,9 @@ class LSTM(nnx.Module):
 
     min_size = 1
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         _, breadth, channels = image_shape
         self.units = scaled(128, width)
         self.cell = nnx.OptimizedLSTMCell(breadth * channels, self.units, rngs=rngs)

@@ -1,4 +1,5 @@
-"""Multi-layer perceptron, two hidden layers of 256: MNIST₃ of Introspection (Sinha et al., ICLR 2017).
+"""Multi-layer perceptron, two hidden layers of 256: MNIST₃ of Introspection (Sinha et al., ICLR
+2017).
 
 269,322 parameters on 28×28×1 images with 10 classes, 85,002 on 8×8×1.
 """
@@ -15,7 +16,9 @@ class MLP(nnx.Module):
 
     min_size = 1
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         height, breadth, channels = image_shape
         hidden = scaled(256, width)
         self.fc1 = nnx.Linear(height * breadth * channels, hidden, rngs=rngs)

@@ -1,9 +1,10 @@
 """MobileNetV2 (Sandler et al., CVPR 2018, Table 2) with strides for small images.
 
-2,296,922 parameters on 32×32×3 images with 10 classes, as in kuangliu/pytorch-cifar. Departures from the paper, as
-there: the stem and the second stage have stride 1, ReLU stands for ReLU6, the first block has its 1×1 expansion too,
-there is no dropout, and where channels change at stride 1 the shortcut is a 1×1 convolution. Of our own: ``width``
-scales the last convolution as well, and no channel number is rounded to a multiple of 8.
+2,296,922 parameters on 32×32×3 images with 10 classes, as in kuangliu/pytorch-cifar. Departures
+from the paper, as there: the stem and the second stage have stride 1, ReLU stands for ReLU6, the
+first block has its 1×1 expansion too, there is no dropout, and where channels change at stride 1
+the shortcut is a 1×1 convolution. Of our own: ``width`` scales the last convolution as well, and no
+channel number is rounded to a multiple of 8.
 """
 
 import jax
@@ -13,12 +14,22 @@ from jaxtyping import Array, Float
 
 from collect.models.layers import ConvNorm, scaled
 
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """Expansion, channels, blocks, and the stride of the first block."""
 
 
 class Block(nnx.Module):
-    """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection; a shortcut around them at stride 1."""
+    """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection; a shortcut around them at
+    stride 1.
+    """
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, *, rngs: nnx.Rngs):
         inner = expansion * inputs
@@ -43,7 +54,9 @@ class MobileNetV2(nnx.Module):
 
     min_size = 16
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         inputs, last = scaled(32, width), scaled(1280, width)
         self.stem = ConvNorm(image_shape[-1], inputs, 3, rngs=rngs)
         blocks = []

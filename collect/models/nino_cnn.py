@@ -1,7 +1,8 @@
-"""The CNN of NiNo's image tasks (Knyazev et al., ICLR 2025): 14,666 parameters on images with 3 channels and 10 classes.
+"""The CNN of NiNo's image tasks (Knyazev et al., ICLR 2025): 14,666 parameters on images with 3
+channels and 10 classes.
 
-``width=1`` is the network of C10-16, ``width=2`` that of C10-32. Weights begin as in the published code, PyTorch's default: uniform within
-±1/√fan-in, biases too.
+``width=1`` is the network of C10-16, ``width=2`` that of C10-32. Weights begin as in the published
+code, PyTorch's default: uniform within ±1/√fan-in, biases too.
 """
 
 from itertools import pairwise
@@ -16,21 +17,31 @@ from collect.models.layers import conv, scaled
 
 
 class NiNoCNN(nnx.Module):
-    """Convolutions 16-32-32, 3×3, ReLU after each, the first with stride 2 and no padding; mean over the image; FC classes."""
+    """Convolutions 16-32-32, 3×3, ReLU after each, the first with stride 2 and no padding; mean
+    over the image; FC classes.
+    """
 
     min_size = 8
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         sizes = [image_shape[-1], *(scaled(n, width) for n in (16, 32, 32))]
         self.convs = nnx.List(
             [
                 conv(
-                    inputs, outputs, (3, 3), strides=1 if place else 2, padding="SAME" if place else "VALID", rngs=rngs,
-                    kernel_init=_uniform(9 * inputs), bias_init=_uniform(9 * inputs),
+                    inputs,
+                    outputs,
+                    (3, 3),
+                    strides=1 if place else 2,
+                    padding="SAME" if place else "VALID",
+                    rngs=rngs,
+                    kernel_init=_uniform(9 * inputs),
+                    bias_init=_uniform(9 * inputs),
                 )
                 for place, (inputs, outputs) in enumerate(pairwise(sizes))
             ]
-        )  # fmt: skip
+        )
         start = _uniform(sizes[-1])
         self.head = nnx.Linear(sizes[-1], classes, kernel_init=start, bias_init=start, rngs=rngs)
 
@@ -43,4 +54,6 @@ class NiNoCNN(nnx.Module):
 
 def _uniform(inputs: int) -> nnx.Initializer:
     bound = 1 / np.sqrt(inputs)
-    return lambda key, shape, dtype=jnp.float32, out_sharding=None: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype=jnp.float32, out_sharding=None: jax.random.uniform(
+        key, shape, dtype, -bound, bound
+    )

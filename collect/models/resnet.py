@@ -1,7 +1,8 @@
 """ResNets for small images (He et al., CVPR 2016, §4.2), with parameter-free shortcuts (option A).
 
-Depth 6n + 2: three stages of n blocks with 16, 32 and 64 channels. Parameters on 32×32×3 images with 10 classes:
-269,722 (ResNet-20), 464,154 (32), 658,586 (44), 853,018 (56). Convolutions have no bias: BatchNorm follows each.
+Depth 6n + 2: three stages of n blocks with 16, 32 and 64 channels. Parameters on 32×32×3 images
+with 10 classes: 269,722 (ResNet-20), 464,154 (32), 658,586 (44), 853,018 (56). Convolutions have no
+bias: BatchNorm follows each.
 """
 
 import jax
@@ -18,7 +19,9 @@ class Block(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
         self.stride, self.grow = stride, outputs - inputs
-        self.conv1 = conv(inputs, outputs, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)
+        self.conv1 = conv(
+            inputs, outputs, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs
+        )
         self.bn1 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
         self.conv2 = conv(outputs, outputs, (3, 3), padding=1, use_bias=False, rngs=rngs)
         self.bn2 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
@@ -39,10 +42,18 @@ class ResNet(nnx.Module):
     min_size = 8
 
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, depth: int = 20, rngs: nnx.Rngs
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        width: float = 1.0,
+        depth: int = 20,
+        rngs: nnx.Rngs,
     ):
         if depth < 8 or (depth - 2) % 6:
-            raise UserError(f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …")
+            raise UserError(
+                f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …"
+            )
         c1, c2, c3 = (scaled(n, width) for n in (16, 32, 64))
         self.stem = conv(image_shape[-1], c1, (3, 3), padding=1, use_bias=False, rngs=rngs)
         self.bn = nnx.BatchNorm(c1, momentum=0.9, rngs=rngs)

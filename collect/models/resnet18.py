@@ -1,7 +1,8 @@
-"""ResNet-18 (He et al., CVPR 2016, Table 1), with projection shortcuts (option B) and a stem for small images.
+"""ResNet-18 (He et al., CVPR 2016, Table 1), with projection shortcuts (option B) and a stem for
+small images.
 
-11,173,962 parameters on 32×32×3 images with 10 classes, as in kuangliu/pytorch-cifar. Departure from the paper, as
-there: the stem is a 3×3 convolution with stride 1, with no max-pooling after it.
+11,173,962 parameters on 32×32×3 images with 10 classes, as in kuangliu/pytorch-cifar. Departure
+from the paper, as there: the stem is a 3×3 convolution with stride 1, with no max-pooling after it.
 """
 
 import jax
@@ -13,7 +14,9 @@ from collect.models.layers import ConvNorm, scaled
 
 
 class Block(nnx.Module):
-    """Two 3×3 convolutions with BatchNorm, and a shortcut around them: a 1×1 convolution where the size changes."""
+    """Two 3×3 convolutions with BatchNorm, and a shortcut around them: a 1×1 convolution where the
+    size changes.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
         self.conv1 = ConvNorm(inputs, outputs, 3, stride, rngs=rngs)
@@ -33,7 +36,9 @@ class ResNet18(nnx.Module):
 
     min_size = 16
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         inputs = scaled(64, width)
         self.stem = ConvNorm(image_shape[-1], inputs, 3, rngs=rngs)
         blocks = []

@@ -1,8 +1,9 @@
 """ShuffleNetV2 (Ma et al., ECCV 2018, Table 5) with a stem for small images.
 
-Parameters on 32×32×3 images with 10 classes: 1,263,854, and 352,042 with ``width=0.5``, as in kuangliu/pytorch-cifar.
-Departures from the paper, as there: the stem has stride 1 and no max-pooling, and all units of a stage split their
-channels half and half. Widths of 0.5, 1, 1.5 and 2 have the paper's channels; any other scales those of 1.
+Parameters on 32×32×3 images with 10 classes: 1,263,854, and 352,042 with ``width=0.5``, as in
+kuangliu/pytorch-cifar. Departures from the paper, as there: the stem has stride 1 and no
+max-pooling, and all units of a stage split their channels half and half. Widths of 0.5, 1, 1.5 and
+2 have the paper's channels; any other scales those of 1.
 """
 
 import jax
@@ -22,7 +23,9 @@ CHANNELS = {
 
 
 class Unit(nnx.Module):
-    """Half of the channels pass, the others go through 1×1, 3×3 depthwise and 1×1 convolutions; then a shuffle."""
+    """Half of the channels pass, the others go through 1×1, 3×3 depthwise and 1×1 convolutions;
+    then a shuffle.
+    """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.half = channels // 2
@@ -64,11 +67,15 @@ def shuffle(
 
 
 class ShuffleNetV2(nnx.Module):
-    """conv 24, three stages of 4, 8 and 4 units, the first of each with stride 2; 1×1 conv, global average, FC."""
+    """conv 24, three stages of 4, 8 and 4 units, the first of each with stride 2; 1×1 conv, global
+    average, FC.
+    """
 
     min_size = 16
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         stem, *stages, last = CHANNELS.get(width) or [scaled(n, width) for n in CHANNELS[1.0]]
         self.stem = ConvNorm(image_shape[-1], stem, 3, rngs=rngs)
         inputs, units = stem, list[Unit | DownUnit]()

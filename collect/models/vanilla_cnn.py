@@ -1,6 +1,8 @@
-"""The small CNN of WNN's Table 4 (Jang et al., ICML 2023): 24,186 parameters on 32×32×3 images with 10 classes.
+"""The small CNN of WNN's Table 4 (Jang et al., ICML 2023): 24,186 parameters on 32×32×3 images with
+10 classes.
 
-Departure: kernels begin as Flax's do, from LeCun's normal distribution, and not from Glorot's uniform as in the published Keras code.
+Departure: kernels begin as Flax's do, from LeCun's normal distribution, and not from Glorot's
+uniform as in the published Keras code.
 """
 
 from itertools import pairwise
@@ -17,11 +19,17 @@ class VanillaCNN(nnx.Module):
 
     min_size = 16
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
+    ):
         height, breadth, channels = image_shape
         sizes = [channels, *(scaled(n, width) for n in (8, 16, 32, 32))]
-        self.convs = nnx.List([conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in pairwise(sizes)])
-        self.fc = nnx.Linear(height // 16 * (breadth // 16) * sizes[-1], scaled(64, width), rngs=rngs)
+        self.convs = nnx.List(
+            [conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in pairwise(sizes)]
+        )
+        self.fc = nnx.Linear(
+            height // 16 * (breadth // 16) * sizes[-1], scaled(64, width), rngs=rngs
+        )
         self.head = nnx.Linear(scaled(64, width), classes, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:

@@ -1,8 +1,10 @@
-"""VGG (Simonyan & Zisserman, ICLR 2015) for small images: BatchNorm after each convolution, one FC layer.
+"""VGG (Simonyan & Zisserman, ICLR 2015) for small images: BatchNorm after each convolution, one FC
+layer.
 
-The layout is that of kuangliu/pytorch-cifar. Parameters on 32×32×3 images with 10 classes: 9,231,114 (VGG-11),
-9,416,010 (13), 14,728,266 (16), 20,040,522 (19). Convolutions have a bias, as there, though BatchNorm follows:
-its true gradient is zero. Departures from the paper: BatchNorm, and one FC layer in place of three with dropout.
+The layout is that of kuangliu/pytorch-cifar. Parameters on 32×32×3 images with 10 classes:
+9,231,114 (VGG-11), 9,416,010 (13), 14,728,266 (16), 20,040,522 (19). Convolutions have a bias, as
+there, though BatchNorm follows: its true gradient is zero. Departures from the paper: BatchNorm,
+and one FC layer in place of three with dropout.
 """
 
 import jax
@@ -23,7 +25,13 @@ class VGG(nnx.Module):
     min_size = 32
 
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, depth: int = 16, rngs: nnx.Rngs
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        width: float = 1.0,
+        depth: int = 16,
+        rngs: nnx.Rngs,
     ):
         if depth not in STAGES:
             raise UserError(f"model.depth={depth}: a vgg has depth {', '.join(map(str, STAGES))}")

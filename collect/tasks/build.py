@@ -1,6 +1,8 @@
-"""From a configuration to a task: the class that ``task._target_`` names is imported, called, and checked.
+"""From a configuration to a task: the class that ``task._target_`` names is imported, called, and
+checked.
 
-A configuration here is anything with ``task``, ``model``, ``data``, ``augment`` and ``batch_size``, as the commands have them.
+A configuration here is anything with ``task``, ``model``, ``data``, ``augment`` and ``batch_size``,
+as the commands have them.
 """
 
 import importlib
@@ -25,7 +27,8 @@ def make(config: Any, batch_size: int | None = None) -> Task:
     """The task of a configuration; ``batch_size`` stands in for the configuration's own.
 
     Raises:
-        UserError: The class cannot be imported, does not take the keys that are given, or is no task.
+        UserError: The class cannot be imported, does not take the keys that are given, or is no
+            task.
     """
     kind = resolve(_target(config))
     given = {name: getattr(config, name) for name in PARTS}
@@ -40,7 +43,8 @@ def make(config: Any, batch_size: int | None = None) -> Task:
 def described(config: Any) -> dict[str, Any]:
     """What a run depends on by its task: the task's own keys, and those of its parts that it takes.
 
-    Of a classification it is as it was before there were other tasks: corpora and reports made then go on.
+    Of a classification it is as it was before there were other tasks: corpora and reports made then
+    go on.
     """
     own = {} if is_classification(config) else {"task_config": dict(config.task)}
     takes = inspect.signature(_maker(resolve(_target(config)))).parameters
@@ -49,7 +53,9 @@ def described(config: Any) -> dict[str, Any]:
         "data": lambda: config.data.identity,
         "augment": lambda: config.augment.name,
     }
-    return own | {name: part() for name, part in parts.items() if name in takes and name not in _own(config)}
+    return own | {
+        name: part() for name, part in parts.items() if name in takes and name not in _own(config)
+    }
 
 
 def is_classification(config: Any) -> bool:
@@ -67,13 +73,17 @@ def said(config: Any) -> str:
 
 
 def resolve(target: str) -> type:
-    """The class that ``package.file.Class`` names, of what is installed or of a file in the current folder."""
+    """The class that ``package.file.Class`` names, of what is installed or of a file in the current
+    folder.
+    """
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)  # last: a file of the user's hides no package
     module, _, name = target.rpartition(".")
     if not module:
-        raise UserError(f"task._target_={target}: names no class; give file.Class, or package.file.Class")
+        raise UserError(
+            f"task._target_={target}: names no class; give file.Class, or package.file.Class"
+        )
     try:
         importlib.invalidate_caches()  # the file may be younger than this process
         found = getattr(importlib.import_module(module), name, None)
@@ -81,14 +91,15 @@ def resolve(target: str) -> type:
         raise
     except (Exception, SystemExit) as error:  # whatever a file of one's own raises
         raise UserError(
-            f"task._target_={target}: {module} cannot be imported ({failure(error)}); give package.file.Class, of a file "
-            f"in {here} or of an installed package"
+            f"task._target_={target}: {module} cannot be imported ({failure(error)}); give"
+            f" package.file.Class, of a file in {here} or of an installed package"
         ) from None
     if not isinstance(found, type):
         raise UserError(f"task._target_={target}: {module} has no class {name}")
     if found.__module__ in sys.builtin_module_names or found is Task:
         raise UserError(
-            f"task._target_={target}: is no task; give a class of your own, with the members of {Task.__name__}"
+            f"task._target_={target}: is no task; give a class of your own, with the members of"
+            f" {Task.__name__}"
         )
     return found
 
@@ -106,7 +117,9 @@ def _maker(kind: type) -> Callable[..., Any]:
     return getattr(kind, "configured", kind)
 
 
-def _call(maker: Callable[..., Any], target: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+def _call(
+    maker: Callable[..., Any], target: str, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> Any:
     """The task, made from its own keys and from those parts of the configuration that it takes."""
     parameters = inspect.signature(maker).parameters
     named = {

@@ -1,4 +1,6 @@
-"""Whether an object is a task: what it lacks, or gives of the wrong kind, in one line that names the member."""
+"""Whether an object is a task: what it lacks, or gives of the wrong kind, in one line that names
+the member.
+"""
 
 import math
 import re
@@ -28,7 +30,8 @@ OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops")
 
 
 def check(task: Any, target: str) -> None:
-    """Refuse what is no :class:`collect.tasks.Task`: every member is looked at, and every method is called once or traced.
+    """Refuse what is no :class:`collect.tasks.Task`: every member is looked at, and every method is
+    called once or traced.
 
     Args:
         task: What was made of the class.
@@ -43,7 +46,10 @@ def check(task: Any, target: str) -> None:
     own_gradients = "gradients" in has
     for name in names:
         if name not in has and name not in OPTIONAL and not (name == "loss" and own_gradients):
-            raise say(name, f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one")
+            raise say(
+                name,
+                f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one",
+            )
         if name in METHODS and name in has and not callable(getattr(task, name)):
             raise say(name, f"must be a method, {METHODS[name]}")
     _check_attributes(task, say)
@@ -52,7 +58,9 @@ def check(task: Any, target: str) -> None:
     call = "gradients" if own_gradients else "loss"
     key = jax.random.key(KEY)
     batch = say.calling("batch", lambda: jax.eval_shape(task.batch, task.arrays, step, key))
-    given = say.calling(call, lambda: jax.eval_shape(getattr(task, call), params, extra, batch, key))
+    given = say.calling(
+        call, lambda: jax.eval_shape(getattr(task, call), params, extra, batch, key)
+    )
     parts = ("loss", "gradients", "new extra") if own_gradients else ("loss", "new extra")
     if not isinstance(given, tuple) or len(given) != len(parts):
         raise say(call, f"must give ({', '.join(parts)}), and gives {_kind(given)}")
@@ -61,7 +69,9 @@ def check(task: Any, target: str) -> None:
     if own_gradients and _shapes(given[1]) != _shapes(params):
         raise say(call, "must give gradients of the structure and shapes of params")
     if _shapes(given[-1]) != _shapes(extra):
-        raise say(call, "must give a new extra of the structure, shapes and dtypes of the one it takes")
+        raise say(
+            call, "must give a new extra of the structure, shapes and dtypes of the one it takes"
+        )
     for split in task.splits:
         _check_evaluation(task, params, extra, split, say)
 
@@ -88,30 +98,58 @@ class _Teller:
 
 def _check_attributes(task: Any, say: _Teller) -> None:
     if not isinstance(task.name, str) or not NAME.fullmatch(task.name):
-        rule = "must be a text without spaces and slashes, of letters, digits and -_.+=, at most 100 of them"
+        rule = (
+            "must be a text without spaces and slashes, of letters, digits and -_.+=, at most 100"
+            " of them"
+        )
         raise say("name", f"{rule}, such as 'mine-digits', and is {task.name!r:.120}")
     steps = task.steps_per_epoch
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise say("steps_per_epoch", f"must be a whole number, 1 or more, and is {steps!r}")
     every = getattr(task, "record_every", None)
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
+    if every is not None and (
+        isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1
+    ):
         raise say("record_every", f"must be a whole number of steps, 1 or more, and is {every!r}")
     loops = getattr(task, "loops", False)
     if not isinstance(loops, bool):
         raise say("loops", f"must be True or False, and is {loops!r}")
     metrics, splits = task.metrics, task.splits
     listed = isinstance(metrics, Sequence) and len(metrics) > 0
-    if not listed or not all(isinstance(metric, Metric) and isinstance(metric.name, str) for metric in metrics):
-        raise say("metrics", f"must be a sequence of collect.tasks.Metric, at least one, and is {metrics!r}")
+    if not listed or not all(
+        isinstance(metric, Metric) and isinstance(metric.name, str) for metric in metrics
+    ):
+        raise say(
+            "metrics",
+            f"must be a sequence of collect.tasks.Metric, at least one, and is {metrics!r}",
+        )
     _check_once("metrics", [metric.name for metric in metrics], say)
     for metric in metrics:
         if not names_a_metric(metric.name):
-            raise say("metrics", f"a metric cannot be called {metric.name!r}; give it a name of letters, digits and _")
-        if metric.better not in ("lower", "higher") or metric.compare not in ("ratio", "difference"):
-            raise say("metrics", f"better is 'lower' or 'higher', compare 'ratio' or 'difference'; {metric} is not so")
-    texts = isinstance(splits, Sequence) and not isinstance(splits, str) and all(isinstance(s, str) for s in splits)
+            raise say(
+                "metrics",
+                f"a metric cannot be called {metric.name!r}; give it a name of letters, digits"
+                " and _",
+            )
+        if metric.better not in ("lower", "higher") or metric.compare not in (
+            "ratio",
+            "difference",
+        ):
+            raise say(
+                "metrics",
+                f"better is 'lower' or 'higher', compare 'ratio' or 'difference'; {metric} is"
+                " not so",
+            )
+    texts = (
+        isinstance(splits, Sequence)
+        and not isinstance(splits, str)
+        and all(isinstance(s, str) for s in splits)
+    )
     if not texts or not splits:
-        raise say("splits", f"must be a sequence of names, such as ('validation', 'test'), and is {splits!r}")
+        raise say(
+            "splits",
+            f"must be a sequence of names, such as ('validation', 'test'), and is {splits!r}",
+        )
     _check_once("splits", splits, say)
 
 
@@ -127,11 +165,15 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
         raise say("init", f"must give (params, extra), and gives {_kind(begun)}")
     params, extra = begun
     leaves = jax.tree.leaves(params)
-    if not leaves or not all(np.issubdtype(getattr(leaf, "dtype", object), np.floating) for leaf in leaves):
+    if not leaves or not all(
+        np.issubdtype(getattr(leaf, "dtype", object), np.floating) for leaf in leaves
+    ):
         raise say("init", "must give params whose leaves are arrays of floats, at least one")
     structure: Any = jax.tree.structure(params)
     if jax.tree.structure(task.labels) != structure:
-        raise say("labels", "must have the structure of params: nowcast.label_ops(params) gives that")
+        raise say(
+            "labels", "must have the structure of params: nowcast.label_ops(params) gives that"
+        )
     for label in jax.tree.leaves(task.labels):
         if label not in OPERATIONS:
             raise say("labels", f"{label!r} is no operation: use one of {', '.join(OPERATIONS)}")
@@ -139,18 +181,31 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
     if rates is not None and jax.tree.structure(rates) != structure:
         raise say("rates", "must have the structure of params, with a number for each leaf")
     for rate in jax.tree.leaves(rates):
-        if np.shape(rate) or not isinstance(rate, int | float | np.number | jax.Array) or not np.isfinite(rate):
-            raise say("rates", f"must hold a finite number for each leaf, and holds {_kind(rate)} {rate!r:.60}")
+        if (
+            np.shape(rate)
+            or not isinstance(rate, int | float | np.number | jax.Array)
+            or not np.isfinite(rate)
+        ):
+            raise say(
+                "rates",
+                f"must hold a finite number for each leaf, and holds {_kind(rate)} {rate!r:.60}",
+            )
     return params, extra
 
 
 def _check_steps(task: Any, say: _Teller) -> Any:
-    """What ``batch`` gets at the first step: the first row of an epoch's order, or what a stream gives for it."""
+    """What ``batch`` gets at the first step: the first row of an epoch's order, or what a stream
+    gives for it.
+    """
     order = say.calling("order", lambda: task.order(0, 0))
     shape = getattr(order, "shape", None)
     if not isinstance(order, np.ndarray) or len(order) != task.steps_per_epoch:
         expected = f"a NumPy array of steps_per_epoch={task.steps_per_epoch} rows"
-        raise say("order", f"must give {expected}, and gives {_kind(order)}{'' if shape is None else f' of {shape}'}")
+        raise say(
+            "order",
+            f"must give {expected}, and gives"
+            f" {_kind(order)}{'' if shape is None else f' of {shape}'}",
+        )
     if not np.array_equal(order, say.calling("order", lambda: task.order(0, 0))):
         raise say("order", "must give the same twice: it follows from seed and epoch alone")
     return _check_stream(task, say) if hasattr(task, "stream") else order[0]
@@ -160,10 +215,17 @@ def _check_stream(task: Any, say: _Teller) -> Any:
     """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
     (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
     if _shapes(first) != _shapes(second):
-        raise say("stream", "must give arrays of the same shapes at every step: a program is compiled for them once")
+        raise say(
+            "stream",
+            "must give arrays of the same shapes at every step: a program is compiled for them"
+            " once",
+        )
     before, after = (jax.tree.leaves(given) for given in (second, again))
     if len(before) != len(after) or not all(map(np.array_equal, before, after)):
-        raise say("stream", "must give the same for a step wherever it begins: it follows from seed and step alone")
+        raise say(
+            "stream",
+            "must give the same for a step wherever it begins: it follows from seed and step alone",
+        )
     return first
 
 
@@ -183,14 +245,24 @@ def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Tell
     for metric in task.metrics:
         value = measured[metric.name]
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise say("evaluate", f"must give {metric.name} as a number, and gives {_kind(value)}: float(…) makes one")
+            raise say(
+                "evaluate",
+                f"must give {metric.name} as a number, and gives {_kind(value)}: float(…)"
+                " makes one",
+            )
         if metric.compare == "ratio" and math.isfinite(value) and value < 0:
-            raise say("metrics", f"{metric.name} is compared by ratio and is {value:g}: give compare='difference'")
+            raise say(
+                "metrics",
+                f"{metric.name} is compared by ratio and is {value:g}: give compare='difference'",
+            )
 
 
 def _shapes(tree: Any) -> Any:
     leaves, structure = jax.tree.flatten(tree)
-    return structure, [(np.shape(leaf), np.result_type(leaf) if np.isscalar(leaf) else leaf.dtype) for leaf in leaves]
+    return structure, [
+        (np.shape(leaf), np.result_type(leaf) if np.isscalar(leaf) else leaf.dtype)
+        for leaf in leaves
+    ]
 
 
 def _kind(value: Any) -> str:

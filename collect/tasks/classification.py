@@ -27,14 +27,16 @@ ESTIMATION_BATCH = 500
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
-    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation split.
+    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation
+    split.
 
     Args:
         model: A name of :data:`collect.models.MODELS`.
         data: The images, already of the size the model needs; in memory, or streamed.
         batch_size: Examples a step; the remainder of an epoch is dropped (another one each epoch).
         augment: What happens to training images: a name of :data:`collect.data.augment.AUGMENTS`.
-        standardize: Whether the model sees each channel less its mean, over its standard deviation, both of the training images.
+        standardize: Whether the model sees each channel less its mean, over its standard deviation,
+            both of the training images.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
@@ -52,21 +54,29 @@ class Classification:
     ):
         examples = data.examples["train"]
         if not 1 <= batch_size <= examples:
-            raise UserError(f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples")
+            raise UserError(
+                f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples"
+            )
         self.name = f"{model}{sizes.get('depth', '')}-{data.name}"
         self.batch_size = batch_size
         self.steps_per_epoch = examples // batch_size
         self._examples, self._augment = examples, AUGMENTS[augment]
-        self._build = lambda seed: MODELS[model](data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed))
+        self._build = lambda seed: MODELS[model](
+            data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed)
+        )
         self.arrays: PyTree = ()
         self._parts: Callable[[str, int], Iterator[Any]]
         if isinstance(data, Streamed):
             self.stream, self._parts = partial(self._stream, data), data.parts
         else:
-            held = {s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images}
+            held = {
+                s: (jnp.asarray(data.images[s]), jnp.asarray(data.labels[s])) for s in data.images
+            }
             self.arrays, self._parts = held["train"], partial(_parts, held)
         self._sizes = data.examples
-        self.splits: Sequence[str] = tuple(split for split in ("validation", "test") if split in data.examples)
+        self.splits: Sequence[str] = tuple(
+            split for split in ("validation", "test") if split in data.examples
+        )
         self._moments = data.moments() if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
@@ -83,13 +93,25 @@ class Classification:
 
     @classmethod
     def configured(cls, model: Any, data: Any, augment: Any, batch_size: int) -> "Classification":
-        """The task that a configuration's ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
+        """The task that a configuration's ``model=``, ``data=``, ``augment=`` and ``batch_size=``
+        name.
+        """
         images = collect.data.load(
-            data.name, directory=data.dir, train_size=data.train_size, min_size=MODELS[model.name].min_size,
-            validation=data.validation, size=data.size, in_memory=data.in_memory,
-        )  # fmt: skip
+            data.name,
+            directory=data.dir,
+            train_size=data.train_size,
+            min_size=MODELS[model.name].min_size,
+            validation=data.validation,
+            size=data.size,
+            in_memory=data.in_memory,
+        )
         return cls(
-            model.name, images, batch_size=batch_size, augment=augment.name, standardize=data.standardize, **model.sizes
+            model.name,
+            images,
+            batch_size=batch_size,
+            augment=augment.name,
+            standardize=data.standardize,
+            **model.sizes,
         )
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
@@ -98,24 +120,40 @@ class Classification:
         return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Example indices ``(steps_per_epoch, batch_size)``; depends on seed and epoch only, so that arms are paired."""
+        """Example indices ``(steps_per_epoch, batch_size)``; depends on seed and epoch only, so
+        that arms are paired.
+        """
         shuffled = np.random.default_rng((seed, epoch)).permutation(self._examples)
-        return shuffled[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, -1).astype(np.int32)
+        return (
+            shuffled[: self.steps_per_epoch * self.batch_size]
+            .reshape(self.steps_per_epoch, -1)
+            .astype(np.int32)
+        )
 
-    def _stream(self, data: Streamed, seed: int, steps: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _stream(
+        self, data: Streamed, seed: int, steps: range
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The examples of each step, where they are not in memory: those that :meth:`order` names."""
         return data.batches("train", rows(self, seed), steps)
 
-    def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-        """``(images, labels)``, which a stream has read already; the images are augmented when there is a key."""
-        images, labels = (array[indices] for array in arrays) if arrays else map(jnp.asarray, indices)
+    def batch(
+        self, arrays: PyTree, indices: Any, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """``(images, labels)``, which a stream has read already; the images are augmented when
+        there is a key.
+        """
+        images, labels = (
+            (array[indices] for array in arrays) if arrays else map(jnp.asarray, indices)
+        )
         images = _as_float(images)
         return self._standard(images if key is None else self._augment(key, images)), labels
 
     def loss(
         self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy in training mode, and the new BatchNorm statistics; no model of ours draws by the key."""
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics; no model of ours
+        draws by the key.
+        """
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
         logits = module(images)
@@ -126,16 +164,19 @@ class Classification:
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Mean cross-entropy and accuracy on a whole split, in evaluation mode.
 
-        BatchNorm's statistics are estimated anew, on the first 500 training images, not augmented, and for these very
-        weights (as after weight averaging: Izmailov et al., UAI 2018, §3.2; "precise BatchNorm": Wu & Johnson, 2021, §3).
-        The running averages in ``extra`` describe weights of some ten steps ago: they lag where weights move fast,
-        and after a jump they belong to another network. Training does not use them, so only the measure would suffer.
+        BatchNorm's statistics are estimated anew, on the first 500 training images, not augmented,
+        and for these very weights (as after weight averaging: Izmailov et al., UAI 2018, §3.2;
+        "precise BatchNorm": Wu & Johnson, 2021, §3). The running averages in ``extra`` describe
+        weights of some ten steps ago: they lag where weights move fast, and after a jump they
+        belong to another network. Training does not use them, so only the measure would suffer.
         """
         if self._estimate:
             extra = self._estimate(params, extra, self._first)
         sums, count = np.zeros(2), self._sizes[split]
         most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
-        size = -(-count // -(-count // most))  # so that parts are equal, and one program serves them all
+        size = -(
+            -count // -(-count // most)
+        )  # so that parts are equal, and one program serves them all
         for images, labels in self._parts(split, size):
             sums += np.asarray(self._metrics(params, extra, images, labels))
         loss, accuracy = sums / count
@@ -147,7 +188,9 @@ class Classification:
         module(self._standard(_as_float(images)))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param, ...)[1])
 
-    def _batch_metrics(self, params: PyTree, extra: PyTree, images: jax.Array, labels: jax.Array) -> jax.Array:
+    def _batch_metrics(
+        self, params: PyTree, extra: PyTree, images: jax.Array, labels: jax.Array
+    ) -> jax.Array:
         logits = nnx.merge(self._evaluating, params, extra)(self._standard(_as_float(images)))
         loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])

@@ -9,7 +9,9 @@ from nowcast.types import first_line
 
 def failure(error: BaseException) -> str:
     """What went wrong in somebody's code, and where, in one line."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _theirs(frame.filename)]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if _theirs(frame.filename)
+    ]
     where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"
 
@@ -17,4 +19,7 @@ def failure(error: BaseException) -> str:
 def _theirs(file: str) -> bool:
     """Whether a file is neither ours nor a library's."""
     ours = str(Path(__file__).parents[1])
-    return not file.startswith((ours, "<", sys.base_prefix, sys.prefix)) and "site-packages" not in file
+    return (
+        not file.startswith((ours, "<", sys.base_prefix, sys.prefix))
+        and "site-packages" not in file
+    )

@@ -19,19 +19,23 @@ from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError, real, whole
 
 RECORD_EVERY = 10
-"""Steps between snapshots: a text is so long that a pass would give a forecaster nothing to read."""
+"""Steps between snapshots: a text is so long that a pass would give a forecaster nothing to read.
+"""
 EVALUATED = 8192
 """Tokens that are evaluated at once, at most; at least one context."""
 CACHED = {"cpu": 1024}
-"""Tokens of a part of a batch: what their step makes lies in a core's cache, which makes steps a fifth faster."""
+"""Tokens of a part of a batch: what their step makes lies in a core's cache, which makes steps a
+fifth faster.
+"""
 
 
 class Language:
     """A :class:`collect.tasks.Task`: a GPT on one text.
 
-    A pass reads each training token once, in windows of one context that do not overlap: where the first one begins differs from
-    pass to pass, and so does their order. Of the tokens at both ends less than two contexts are left out. An epoch is a pass, or so
-    many steps that follow one another.
+    A pass reads each training token once, in windows of one context that do not overlap: where the
+    first one begins differs from pass to pass, and so does their order. Of the tokens at both ends
+    less than two contexts are left out. An epoch is a pass, or so many steps that follow one
+    another.
 
     Args:
         text: The tokens of each split.
@@ -64,19 +68,23 @@ class Language:
         for split, numbers in text.splits.items():
             if len(numbers) <= context:
                 raise UserError(
-                    f"task.context={context}: the {split} text of {text.name} has {len(numbers)} tokens, and {context + 1} are needed; "
-                    f"give a shorter task.context, or a longer text"
+                    f"task.context={context}: the {split} text of {text.name} has {len(numbers)}"
+                    f" tokens, and {context + 1} are needed; give a shorter task.context, or a"
+                    " longer text"
                 )
         self._spare = len(text.splits["train"]) - 1  # tokens that have a next one
         windows = max(1, (self._spare - context + 1) // context)
         if not 1 <= batch_size <= windows:
             raise UserError(
-                f"batch_size={batch_size}: must be 1 to {windows}, the windows of {context} tokens in the training text"
+                f"batch_size={batch_size}: must be 1 to {windows}, the windows of {context} tokens"
+                " in the training text"
             )
         self.name = f"gpt-{text.name}"
         self.batch_size = batch_size
         self._windows, self._steps_per_pass = windows, windows // batch_size
-        self._part = _part(batch_size, CACHED.get(jax.default_backend(), batch_size * context) // context)
+        self._part = _part(
+            batch_size, CACHED.get(jax.default_backend(), batch_size * context) // context
+        )
         if steps_per_epoch is not None:
             whole("task.steps_per_epoch", steps_per_epoch, "steps")
         self.steps_per_epoch = steps_per_epoch or self._steps_per_pass
@@ -85,9 +93,14 @@ class Language:
         self._data = {split: jnp.asarray(numbers) for split, numbers in text.splits.items()}
         self.arrays = self._data["train"]
         self._build = lambda seed: GPT(
-            text.vocabulary, layers=layers, heads=heads, width=width, context=context, dropout=dropout,
+            text.vocabulary,
+            layers=layers,
+            heads=heads,
+            width=width,
+            context=context,
+            dropout=dropout,
             rngs=nnx.Rngs(seed),
-        )  # fmt: skip
+        )
         module = nnx.eval_shape(lambda: self._build(0))
         self.labels = nowcast.label_ops(module)
         self._definition = nnx.graphdef(module)
@@ -130,55 +143,86 @@ class Language:
         return nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param)), {}
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Where the windows begin, ``(steps_per_epoch, batch_size)``; depends on seed and epoch only, so that arms are paired."""
+        """Where the windows begin, ``(steps_per_epoch, batch_size)``; depends on seed and epoch
+        only, so that arms are paired.
+        """
         steps = np.arange(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
         passes, within = np.divmod(steps, self._steps_per_pass)
         rows = {number: self._pass(seed, number) for number in np.unique(passes).tolist()}
-        return np.stack([rows[number][step] for number, step in zip(passes.tolist(), within.tolist(), strict=True)])
+        return np.stack(
+            [
+                rows[number][step]
+                for number, step in zip(passes.tolist(), within.tolist(), strict=True)
+            ]
+        )
 
     def _pass(self, seed: int, number: int) -> np.ndarray:
         """Where the windows of a pass begin, ``(steps, batch_size)``."""
         generator = np.random.default_rng((seed, number))
-        first = generator.integers(0, min(self._spare - self._windows * self._context, self._context - 1) + 1)
+        first = generator.integers(
+            0, min(self._spare - self._windows * self._context, self._context - 1) + 1
+        )
         shuffled = first + self._context * generator.permutation(self._windows)
         steps = self._steps_per_pass
         return shuffled[: steps * self.batch_size].reshape(steps, -1).astype(np.int32)
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> jax.Array:
         """Windows of one context and the token behind it."""
-        places = indices[..., None] + jnp.arange(self._context + 1).reshape(*[1] * np.ndim(indices), -1)
+        places = indices[..., None] + jnp.arange(self._context + 1).reshape(
+            *[1] * np.ndim(indices), -1
+        )
         return arrays[places].astype(jnp.int32)
 
     def loss(
         self, params: PyTree, extra: PyTree, batch: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy of each next token; ``key`` decides what dropout leaves out, and without one it leaves out nothing."""
+        """Mean cross-entropy of each next token; ``key`` decides what dropout leaves out, and
+        without one it leaves out nothing.
+        """
         parts, rest = divmod(len(batch), self._part)
         if parts == 1 or rest:
             return jnp.mean(self._errors(params, batch, key)), extra
-        each = batch.reshape(parts, self._part, -1), None if key is None else jax.random.split(key, parts)
-        return mean_by_parts(lambda params, part: jnp.mean(self._errors(params, *part)), params, each), extra
+        each = (
+            batch.reshape(parts, self._part, -1),
+            None if key is None else jax.random.split(key, parts),
+        )
+        return (
+            mean_by_parts(lambda params, part: jnp.mean(self._errors(params, *part)), params, each),
+            extra,
+        )
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
-        """Mean cross-entropy of a split's tokens, in windows that do not overlap, and its exponential, the perplexity."""
+        """Mean cross-entropy of a split's tokens, in windows that do not overlap, and its
+        exponential, the perplexity.
+        """
         numbers, context = self._data[split], self._context
         windows = (len(numbers) - 1) // context
         at_once = min(windows, max(1, EVALUATED // context))
         total = 0.0
         for start in range(0, windows, at_once):
             begins = start + np.arange(at_once)
-            total += float(self._totals(params, numbers, np.minimum(begins, windows - 1) * context, begins < windows))
+            total += float(
+                self._totals(
+                    params, numbers, np.minimum(begins, windows - 1) * context, begins < windows
+                )
+            )
         loss = total / (windows * context)
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
     def _sum(
-        self, params: PyTree, numbers: Integer[Array, "tokens"], begins: Integer[Array, "B"], counts: Array
+        self,
+        params: PyTree,
+        numbers: Integer[Array, "tokens"],
+        begins: Integer[Array, "B"],
+        counts: Array,
     ) -> Float[Array, ""]:
         """The errors of some windows; of those that count."""
         errors = self._errors(params, self.batch(numbers, begins), None)
         return jnp.sum(jnp.where(counts[:, None], errors, 0))
 
-    def _errors(self, params: PyTree, batch: Integer[Array, "B T"], key: jax.Array | None) -> Float[Array, "B _"]:
+    def _errors(
+        self, params: PyTree, batch: Integer[Array, "B T"], key: jax.Array | None
+    ) -> Float[Array, "B _"]:
         logits = nnx.merge(self._definition, params)(batch[:, :-1], key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
 
@@ -189,13 +233,19 @@ def _encoded(data: Any, kind: str) -> Tokens:
 
 
 def _part(batch_size: int, most: int) -> int:
-    """Windows of a part, all parts equal: at most so many, or the whole batch where less than half as many would be."""
+    """Windows of a part, all parts equal: at most so many, or the whole batch where less than half
+    as many would be.
+    """
     part = max((size for size in range(1, most + 1) if batch_size % size == 0), default=batch_size)
     return part if 2 * part >= most else batch_size
 
 
 def _check(layers: int, heads: int, width: int, dropout: float) -> None:
-    for key, value, unit in (("layers", layers, "blocks"), ("heads", heads, "heads"), ("width", width, "features")):
+    for key, value, unit in (
+        ("layers", layers, "blocks"),
+        ("heads", heads, "heads"),
+        ("width", width, "features"),
+    ):
         whole(f"task.{key}", value, unit)
     if width % heads:
         raise UserError(f"task.heads={heads}: must divide task.width={width}")

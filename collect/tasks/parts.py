@@ -15,8 +15,8 @@ Loss = Callable[[PyTree, Any], Float[Array, ""]]
 def mean_by_parts(loss: Loss, params: PyTree, parts: PyTree) -> Float[Array, ""]:
     """``loss(params, part)``, the mean over all parts of a batch.
 
-    Each part's gradient is taken right after its loss, so that what lies between them still is in a core's cache.
-    There is no forward mode (``jax.jvp``).
+    Each part's gradient is taken right after its loss, so that what lies between them still is in a
+    core's cache. There is no forward mode (``jax.jvp``).
 
     Args:
         loss: Of the parameters and one part.
@@ -37,7 +37,10 @@ def mean_by_parts(loss: Loss, params: PyTree, parts: PyTree) -> Float[Array, ""]
         def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
             return jax.tree.map(jnp.add, total, jax.value_and_grad(loss)(params, part)), None
 
-        start = jnp.zeros((), jax.eval_shape(mean, params, parts).dtype), jax.tree.map(jnp.zeros_like, params)
+        start = (
+            jnp.zeros((), jax.eval_shape(mean, params, parts).dtype),
+            jax.tree.map(jnp.zeros_like, params),
+        )
         (value, grads), _ = jax.lax.scan(add, start, parts)
         count = len(jax.tree.leaves(parts)[0])
         return value / count, jax.tree.map(lambda grad: grad / count, grads)

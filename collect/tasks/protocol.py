@@ -17,46 +17,75 @@ class Metric(NamedTuple):
     name: str
     better: Literal["lower", "higher"] = "lower"
     compare: Literal["ratio", "difference"] = "ratio"
-    """By ratio, which needs values above 0; or by difference: an accuracy, a reward that may be negative."""
+    """By ratio, which needs values above 0; or by difference: an accuracy, a reward that may be
+    negative.
+    """
 
 
 LOSS = Metric("loss")
 """Of most tasks the first metric."""
 TAKEN = {
-    "snapshot", "step", "epoch", "seconds", "train_loss", "jumps", "accepted", "refused", "history_bytes", "parameters",
-    "alone", "compile_seconds", "settings_sha256", "sha256", "gram_sha256", "statistics_sha256", "machine",
-}  # fmt: skip
+    "snapshot",
+    "step",
+    "epoch",
+    "seconds",
+    "train_loss",
+    "jumps",
+    "accepted",
+    "refused",
+    "history_bytes",
+    "parameters",
+    "alone",
+    "compile_seconds",
+    "settings_sha256",
+    "sha256",
+    "gram_sha256",
+    "statistics_sha256",
+    "machine",
+}
 """What a run says of itself beside its metrics."""
 
 
 def names_a_metric(name: str) -> bool:
-    """Whether a metric can be called so: letters, digits and _, and nothing that a run says of itself."""
-    return bool(re.fullmatch(r"[A-Za-z]\w*", name)) and name not in TAKEN and not name.startswith("test_")
+    """Whether a metric can be called so: letters, digits and _, and nothing that a run says of
+    itself.
+    """
+    return (
+        bool(re.fullmatch(r"[A-Za-z]\w*", name))
+        and name not in TAKEN
+        and not name.startswith("test_")
+    )
 
 
 @runtime_checkable
 class Task(Protocol):
     """Something that can be trained: how to start, how to step, how to evaluate.
 
-    ``params`` is the pytree that is trained, recorded and nowcast; ``extra`` is what else the model carries (BatchNorm statistics),
-    never nowcast. All methods are pure; those that take arrays are jittable. A step's inputs follow from seed and step alone, so that
-    arms are paired and a run that was killed goes on.
+    ``params`` is the pytree that is trained, recorded and nowcast; ``extra`` is what else the model
+    carries (BatchNorm statistics), never nowcast. All methods are pure; those that take arrays are
+    jittable. A step's inputs follow from seed and step alone, so that arms are paired and a run
+    that was killed goes on.
 
     Some members are optional:
 
-    - ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step is more than one loss; without it they
-      are those of ``loss``.
+    - ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step
+      is more than one loss; without it they are those of ``loss``.
     - ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
-    - ``record_every`` says how many steps apart snapshots are where nobody else says it (:func:`spacing`).
-    - ``stream(seed, steps)`` serves data that are not in memory: an iterator over what ``batch`` gets in the place of ``indices`` at each
-      step of a ``range``, as NumPy arrays of the same shapes at every step. It reads the examples that ``order`` names, so a run that goes
-      on in the middle of an epoch sees what it would have seen. ``arrays`` is ``()`` then.
-    - ``loops``, False where it is left out, says whether many steps may run as a loop inside one compiled program, which saves the way
-      from Python for each. On a CPU the gradients of convolutions are many times slower in there.
+    - ``record_every`` says how many steps apart snapshots are where nobody else says it
+        (:func:`spacing`).
+    - ``stream(seed, steps)`` serves data that are not in memory: an iterator over what ``batch``
+      gets in the place of ``indices`` at each step of a ``range``, as NumPy arrays of the same
+      shapes at every step. It reads the examples that ``order`` names, so a run that goes on in the
+      middle of an epoch sees what it would have seen. ``arrays`` is ``()`` then.
+    - ``loops``, False where it is left out, says whether many steps may run as a loop inside one
+      compiled program, which saves the way from Python for each. On a CPU the gradients of
+      convolutions are many times slower in there.
     """
 
     name: str
-    """Unique to what is trained: ``resnet20-digits``. Its beginnings, up to a hyphen, name the architecture."""
+    """Unique to what is trained: ``resnet20-digits``. Its beginnings, up to a hyphen, name the
+    architecture.
+    """
     steps_per_epoch: int
     labels: PyTree
     """The operation of every leaf of ``params``."""
@@ -65,19 +94,29 @@ class Task(Protocol):
     metrics: Sequence[Metric]
     """What :meth:`evaluate` gives, the headline first: targets and verdicts are about it."""
     splits: Sequence[str]
-    """What can be evaluated: the first is what runs are judged by as they go on; the last, where there are two, is read once, at the end."""
+    """What can be evaluated: the first is what runs are judged by as they go on; the last, where
+    there are two, is read once, at the end.
+    """
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, extra)`` at the start of the run with this seed."""
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Which examples each step of an epoch sees, ``(steps_per_epoch, …)``, from seed and epoch alone."""
+        """Which examples each step of an epoch sees, ``(steps_per_epoch, …)``, from seed and epoch
+        alone.
+        """
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> Any:
-        """The examples behind one row of :meth:`order`; ``key``, of this seed and step, decides all that is random."""
+        """The examples behind one row of :meth:`order`; ``key``, of this seed and step, decides all
+        that is random.
+        """
 
-    def loss(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[jax.Array, PyTree]:
-        """``(mean loss, new extra)`` of one batch of examples, in training mode; ``key``, of this seed and step, is for dropout and noise."""
+    def loss(
+        self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
+        """``(mean loss, new extra)`` of one batch of examples, in training mode; ``key``, of this
+        seed and step, is for dropout and noise.
+        """
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
         """Every metric, on a whole split, in evaluation mode."""
@@ -108,5 +147,7 @@ def rows(task: Task, seed: int) -> Callable[[int], Any]:
 
 
 def spacing(task: Task, asked: int | None = None) -> int:
-    """Steps between two snapshots: what was asked for, else the task's own ``record_every``, else an epoch."""
+    """Steps between two snapshots: what was asked for, else the task's own ``record_every``, else
+    an epoch.
+    """
     return asked or getattr(task, "record_every", None) or task.steps_per_epoch

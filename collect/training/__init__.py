@@ -1,1 +1,3 @@
-"""Training: the one loop, optimizers and their schedules, several runs side by side, stopping in good order."""
+"""Training: the one loop, optimizers and their schedules, several runs side by side, stopping in
+good order.
+"""

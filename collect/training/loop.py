@@ -14,7 +14,9 @@ from collect.training.stepper import Stepper
 from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
-"""Root of the keys that batches get; far from the seeds, which are the roots of the initial weights."""
+"""Root of the keys that batches get; far from the seeds, which are the roots of the initial
+weights.
+"""
 LOSS_KEYS = 1
 """Folded into a batch's key, it gives the loss's."""
 
@@ -28,7 +30,9 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A run at one moment. ``state`` is only valid until the next one is asked for: its buffers are reused."""
+    """A run at one moment. ``state`` is only valid until the next one is asked for: its buffers are
+    reused.
+    """
 
     step: int
     epoch: float
@@ -42,27 +46,32 @@ class Loop:
 
     Args:
         task: What to train.
-        optimizer: A transformation whose ``update`` takes ``learning_rate=`` (:func:`collect.training.optimizers.make`),
-            wrapped by :func:`nowcast.periodic` or not.
-        axes: Of the optimizer's state where several runs train together, as ``in_axes`` of :func:`jax.vmap`:
-            :data:`nowcast.POPULATION` for a nowcast one.
+        optimizer: A transformation whose ``update`` takes ``learning_rate=``
+            (:func:`collect.training.optimizers.make`), wrapped by :func:`nowcast.periodic` or not.
+        axes: Of the optimizer's state where several runs train together, as ``in_axes`` of
+            :func:`jax.vmap`: :data:`nowcast.POPULATION` for a nowcast one.
     """
 
-    def __init__(self, task: Task, optimizer: optax.GradientTransformationExtraArgs, axes: PyTree = 0):
+    def __init__(
+        self, task: Task, optimizer: optax.GradientTransformationExtraArgs, axes: PyTree = 0
+    ):
         self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
         self._gradients = getattr(task, "gradients", None) or self._gradients_of_the_loss
         loops = getattr(task, "loops", False)
         self.alone = Stepper(self._one_step, loops=loops)
         """Takes the steps of one run."""
-        every_lane = jax.vmap(self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0))
+        every_lane = jax.vmap(
+            self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)
+        )
         self.together = Stepper(every_lane, loops=loops)
         """Takes those of several runs."""
 
     def start(self, seed: int) -> State:
         """The state before the first step, in buffers of its own.
 
-        A step donates its state. An optimizer may keep the very parameters (:func:`optax.contrib.prodigy`), and a task may give the same
-        arrays every time: all of them are copied.
+        A step donates its state. An optimizer may keep the very parameters
+        (:func:`optax.contrib.prodigy`), and a task may give the same arrays every time: all of them
+        are copied.
         """
         params, extra = self.task.init(seed)
         return jax.tree.map(jnp.copy, State(params, extra, self.optimizer.init(params)))
@@ -82,14 +91,15 @@ class Loop:
         Args:
             seed: Of the initial weights and of the data order.
             rates: The learning rate of every step; its length is the run's.
-            record_every: Steps between two snapshots; an epoch when left out. The last step is always one.
+            record_every: Steps between two snapshots; an epoch when left out. The last step is
+                always one.
             also: Further steps to pause after.
             state: Where to go on from, with ``first_step``; the start of the run when left out.
             first_step: Steps already taken.
 
         Yields:
-            A snapshot before the first step (also when going on), then one every ``record_every`` steps.
-            The caller stops the run by asking for no more.
+            A snapshot before the first step (also when going on), then one every ``record_every``
+            steps. The caller stops the run by asking for no more.
         """
         state = self.start(seed) if state is None else state
         yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
@@ -109,7 +119,8 @@ class Loop:
         states: Sequence[State] | None = None,
         first_step: int = 0,
     ) -> Iterator[list[Snapshot]]:
-        """Train several runs as one program: :meth:`run`, vectorised over runs and spread over the local devices.
+        """Train several runs as one program: :meth:`run`, vectorised over runs and spread over the
+        local devices.
 
         The same numbers as one after another, to rounding.
 
@@ -126,14 +137,19 @@ class Loop:
         """
         states = [self.start(seed) for seed in seeds] if states is None else list(states)
         devices = jax.local_devices()[: len(seeds)]
-        spare = -len(seeds) % len(devices)  # lanes left over when all devices hold equally many: the first run again
+        spare = -len(seeds) % len(
+            devices
+        )  # lanes left over when all devices hold equally many: the first run again
         lanes = [*range(len(seeds)), *[0] * spare]
         mesh = jax.sharding.Mesh(np.array(devices), ("runs",))
-        split, everywhere = (NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], []))
+        split, everywhere = (
+            NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (["runs"], [])
+        )
         axes = jax.tree.broadcast(self._axes, states[0], is_leaf=_is_none)
         state = jax.tree.map(
             lambda axis, *leaves: jax.device_put(
-                leaves[0] if axis is None else np.stack(leaves), everywhere if axis is None else split
+                leaves[0] if axis is None else np.stack(leaves),
+                everywhere if axis is None else split,
             ),
             axes,
             *(states[i] for i in lanes),
@@ -149,7 +165,9 @@ class Loop:
             each_state = (
                 jax.tree.map(
                     lambda axis, leaf, i=i: (
-                        None if leaf is None else np.asarray(leaf if axis is None else leaf[i])  # no leaf, no axis
+                        None
+                        if leaf is None
+                        else np.asarray(leaf if axis is None else leaf[i])  # no leaf, no axis
                     ),
                     axes,
                     host,
@@ -157,18 +175,33 @@ class Loop:
                 )
                 for i in range(len(seeds))
             )
-            return [Snapshot(done, epoch, own, float(loss)) for own, loss in zip(each_state, losses, strict=False)]
+            return [
+                Snapshot(done, epoch, own, float(loss))
+                for own, loss in zip(each_state, losses, strict=False)
+            ]
 
         yield snapshots(first_step, state, np.full(len(lanes), np.nan))
         arrays = jax.device_put(self.task.arrays, everywhere)
         for reached in self._drive(
-            self.together, state, arrays, inputs, rates.shape[1], record_every, also, first_step, split
+            self.together,
+            state,
+            arrays,
+            inputs,
+            rates.shape[1],
+            record_every,
+            also,
+            first_step,
+            split,
         ):
             yield snapshots(*reached)
 
     def once(self, state: State, seed: int, rates: np.ndarray, step: int) -> State:
-        """The state after one more step, number ``step`` (from 0) of its run; the given one is used up."""
-        return self.alone.take(state, self.task.arrays, [self._inputs(seed, rates[: step + 1], step)(step)])[0]
+        """The state after one more step, number ``step`` (from 0) of its run; the given one is used
+        up.
+        """
+        return self.alone.take(
+            state, self.task.arrays, [self._inputs(seed, rates[: step + 1], step)(step)]
+        )[0]
 
     def _drive(
         self, stepper: Stepper, state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]], steps: int,
@@ -189,13 +222,18 @@ class Loop:
                 losses.append((each, len(ahead)))
                 ahead.clear()
             if pause:
-                mean = np.mean(np.concatenate([each[:count] for each, count in jax.device_get(losses)]), axis=0)
+                mean = np.mean(
+                    np.concatenate([each[:count] for each, count in jax.device_get(losses)]), axis=0
+                )
                 yield done, state, mean
             if snapshot:
                 losses.clear()
 
-    def _inputs(self, seed: int, rates: np.ndarray, first_step: int = 0) -> Callable[[int], tuple[Any, ...]]:
-        """A function from a step to what differs between runs there: what the task's ``batch`` takes, learning rate, moment.
+    def _inputs(
+        self, seed: int, rates: np.ndarray, first_step: int = 0
+    ) -> Callable[[int], tuple[Any, ...]]:
+        """A function from a step to what differs between runs there: what the task's ``batch``
+        takes, learning rate, moment.
 
         It is called for each step from ``first_step`` on, in order.
         """
@@ -206,8 +244,12 @@ class Loop:
         row = rows(self.task, seed)
         return lambda step: (row(step), rates[step], _moment(seed, step))
 
-    def _gradients_of_the_loss(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[Any, ...]:
-        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(params, extra, batch, key)
+    def _gradients_of_the_loss(
+        self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array
+    ) -> tuple[Any, ...]:
+        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(
+            params, extra, batch, key
+        )
         return loss, grads, extra
 
     def _value(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> jax.Array:
@@ -216,8 +258,12 @@ class Loop:
             return self.task.loss(params, extra, batch, key)[0]
         return self._gradients(params, extra, batch, key)[0]
 
-    def _one_step(self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any) -> tuple[State, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1])
+    def _one_step(
+        self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any
+    ) -> tuple[State, jax.Array]:
+        key = jax.random.fold_in(
+            jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1]
+        )
         batch = self.task.batch(arrays, indices, key)
         noise = jax.random.fold_in(key, LOSS_KEYS)
         loss, grads, extra = self._gradients(state.params, state.extra, batch, noise)

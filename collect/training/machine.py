@@ -34,7 +34,9 @@ class Company:
         return max(0.0, (busy - self._busy) - (_own() - self._own)) / passed
 
     def quiet(self, at_once: int) -> bool | None:
-        """Whether one run had the machine to itself: no other of ours beside it, and hardly another program."""
+        """Whether one run had the machine to itself: no other of ours beside it, and hardly another
+        program.
+        """
         others = self.others()
         if at_once > 1:
             return False
@@ -44,14 +46,20 @@ class Company:
 def described() -> str:
     """What runs are timed on: the device, the cores, and JAX's version."""
     device = jax.devices()[0]
-    kind = _processor() if device.platform == "cpu" else f"{len(jax.local_devices())} × {device.device_kind}"
+    kind = (
+        _processor()
+        if device.platform == "cpu"
+        else f"{len(jax.local_devices())} × {device.device_kind}"
+    )
     return f"{kind}, {cores()} cores, jaxlib {jaxlib.__version__}"
 
 
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.machine() or "cpu"
 

@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules.
 
-The learning rate is an argument of every step, not part of the optimizer, so that runs which differ in rate or
-schedule share one compiled program.
+The learning rate is an argument of every step, not part of the optimizer, so that runs which differ
+in rate or schedule share one compiled program.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,9 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2),
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
     "sgd": optax.sgd,
-    "muon": lambda rate: optax.contrib.muon(rate, muon_weight_dimension_numbers=_matrices, consistent_rms=0.2),
+    "muon": lambda rate: optax.contrib.muon(
+        rate, muon_weight_dimension_numbers=_matrices, consistent_rms=0.2
+    ),
     "schedule_free": lambda rate: optax.contrib.schedule_free_adamw(rate),
     "prodigy": lambda rate: optax.contrib.prodigy(rate),
     "dadapt_adamw": lambda rate: optax.contrib.dadapt_adamw(rate),
@@ -30,7 +32,9 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
 FIND_THEIR_RATE = ("prodigy", "dadapt_adamw")
 """Those whose rate is a factor of one that they estimate: 1 is meant, whatever the task."""
 OWN_WEIGHTS = ("schedule_free", "mechanize")
-"""Those whose next weights come from weights that they keep: their update is no multiple of the rate."""
+"""Those whose next weights come from weights that they keep: their update is no multiple of the
+rate.
+"""
 SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "constant": np.ones_like,
     "cosine": lambda progress: (1 + np.cos(np.pi * progress)) / 2,
@@ -49,19 +53,26 @@ GRIDS = {
     "dadapt_adamw": (0.1, 0.3, 1.0, 3.0, 10.0),
     "mechanize": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
 }
-"""The learning rates that tuning tries, wide enough that the best one is rarely the first or the last."""
+"""The learning rates that tuning tries, wide enough that the best one is rarely the first or the
+last.
+"""
 
 
 def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``; the ``rates`` of a :class:`collect.tasks.Task` that has some multiply it leaf by leaf.
+    """An optimizer whose ``update`` takes ``learning_rate=``; the ``rates`` of a
+    :class:`collect.tasks.Task` that has some multiply it leaf by leaf.
 
-    This happens inside of all that may be around an optimizer, so that outer steps, averages and jumps see weights that moved at those rates.
+    This happens inside of all that may be around an optimizer, so that outer steps, averages and
+    jumps see weights that moved at those rates.
     """
     factors = getattr(task, "rates", None)
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
     if factors is not None and name in OWN_WEIGHTS:
-        raise UserError(f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose another")
+        raise UserError(
+            f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose"
+            " another"
+        )
 
     def update(
         updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
@@ -69,33 +80,46 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
         now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
         updates, state = now.update(updates, state, params, **extra)
         if factors is not None:
-            updates = jax.tree.map(lambda update, factor: update * jnp.asarray(factor, update.dtype), updates, factors)
+            updates = jax.tree.map(
+                lambda update, factor: update * jnp.asarray(factor, update.dtype), updates, factors
+            )
         return updates, state
 
     return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)
 
 
 def judged(name: str, params: PyTree, state: Any) -> PyTree:
-    """The weights that a run of this optimizer is judged by: for Schedule-Free not those that it trains."""
-    return optax.contrib.schedule_free_eval_params(state, params) if name == "schedule_free" else params
+    """The weights that a run of this optimizer is judged by: for Schedule-Free not those that it
+    trains.
+    """
+    return (
+        optax.contrib.schedule_free_eval_params(state, params)
+        if name == "schedule_free"
+        else params
+    )
 
 
-def rates(schedule: str, learning_rate: float, steps: int, warmup: float = 0.0) -> Float[np.ndarray, "steps"]:
+def rates(
+    schedule: str, learning_rate: float, steps: int, warmup: float = 0.0
+) -> Float[np.ndarray, "steps"]:
     """The learning rate of every step of a run.
 
     Args:
-        schedule: ``constant``; ``cosine``, from ``learning_rate`` to 0 (Loshchilov & Hutter, ICLR 2017); ``step``, a tenth
-            of it after half of the steps and a hundredth after three quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then
-            evenly to 0 over the last fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024).
+        schedule: ``constant``; ``cosine``, from ``learning_rate`` to 0 (Loshchilov & Hutter, ICLR
+            2017); ``step``, a tenth of it after half of the steps and a hundredth after three
+            quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then evenly to 0 over the last
+            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024).
         learning_rate: Where the schedule begins.
         steps: Length of the run.
-        warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al., 2017, §2.2); the
-            schedule takes the rest.
+        warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al.,
+            2017, §2.2); the schedule takes the rest.
     """
     if schedule not in SCHEDULES:
         raise UserError(f"schedule={schedule!r} is unknown; available: {', '.join(SCHEDULES)}")
     if not 0 < learning_rate < 100:
-        raise UserError(f"learning_rate={learning_rate}: must be above 0 and below 100, such as 0.001")
+        raise UserError(
+            f"learning_rate={learning_rate}: must be above 0 and below 100, such as 0.001"
+        )
     warm = round(warmup * steps)
     climb = np.arange(1, warm + 1) / max(warm, 1)
     shape = SCHEDULES[schedule](np.arange(steps - warm) / max(steps - warm, 1))
@@ -103,6 +127,10 @@ def rates(schedule: str, learning_rate: float, steps: int, warmup: float = 0.0) 
 
 
 def _matrices(params: PyTree) -> PyTree:
-    """What Muon orthogonalises: kernels, as matrices from all their inputs to their outputs; the rest is Adam's, with Nesterov's momentum."""
+    """What Muon orthogonalises: kernels, as matrices from all their inputs to their outputs; the
+    rest is Adam's, with Nesterov's momentum.
+    """
     numbers = optax.contrib.MuonDimensionNumbers
-    return jax.tree.map(lambda p: numbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim >= 2 else None, params)
+    return jax.tree.map(
+        lambda p: numbers(tuple(range(p.ndim - 1)), p.ndim - 1) if p.ndim >= 2 else None, params
+    )

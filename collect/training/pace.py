@@ -1,7 +1,8 @@
-"""Whether a population trains faster as one program or one run after another: measured, not guessed.
+"""Whether a population trains faster as one program or one run after another: measured, not
+guessed.
 
-One program (``jax.vmap`` over runs) fills an accelerator with small networks; on a CPU it turns convolutions into grouped
-ones, which are slow, while dense networks may gain.
+One program (``jax.vmap`` over runs) fills an accelerator with small networks; on a CPU it turns
+convolutions into grouped ones, which are slow, while dense networks may gain.
 """
 
 import time
@@ -16,7 +17,9 @@ from collect.training.workers import side_by_side, workers
 PROBE = 8
 """Steps that are timed."""
 WORTH = 60.0
-"""Seconds of training below which nothing is tried out: compiling the second program would cost more than it wins."""
+"""Seconds of training below which nothing is tried out: compiling the second program would cost
+more than it wins.
+"""
 
 
 class Pace(NamedTuple):

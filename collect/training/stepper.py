@@ -26,8 +26,8 @@ class Stepper:
 
     Args:
         step: One step.
-        loops: Whether one program takes many steps. All of them, one alone too, are the same compiled code: a run does not depend on how
-            many are taken at a time.
+        loops: Whether one program takes many steps. All of them, one alone too, are the same
+            compiled code: a run does not depend on how many are taken at a time.
     """
 
     def __init__(self, step: Step, *, loops: bool):
@@ -43,7 +43,11 @@ class Stepper:
         return min(MOST, max(1, ROOM // size))
 
     def take(
-        self, state: PyTree, arrays: PyTree, inputs: Sequence[tuple[Any, ...]], spread: NamedSharding | None = None
+        self,
+        state: PyTree,
+        arrays: PyTree,
+        inputs: Sequence[tuple[Any, ...]],
+        spread: NamedSharding | None = None,
     ) -> tuple[PyTree, jax.Array]:
         """One step for each of some inputs; the given state is used up.
 
@@ -74,7 +78,9 @@ def _single(step: Step, state: PyTree, arrays: PyTree, *inputs: Any) -> tuple[Py
 def _many(step: Step) -> Step:
     """A function that takes ``count`` steps, each with its row of the inputs."""
 
-    def steps(state: PyTree, arrays: PyTree, count: jax.Array, *inputs: Any) -> tuple[PyTree, jax.Array]:
+    def steps(
+        state: PyTree, arrays: PyTree, count: jax.Array, *inputs: Any
+    ) -> tuple[PyTree, jax.Array]:
         def one(state: PyTree, number: Any) -> tuple[PyTree, jax.Array]:
             return step(state, arrays, *jax.tree.map(lambda rows: rows[number], inputs))
 
@@ -84,7 +90,9 @@ def _many(step: Step) -> Step:
 
         loss = jax.eval_shape(one, state, 0)[1]
         length = len(jax.tree.leaves(inputs)[0])
-        return jax.lax.fori_loop(0, count, body, (state, jnp.zeros((length, *loss.shape), loss.dtype)))
+        return jax.lax.fori_loop(
+            0, count, body, (state, jnp.zeros((length, *loss.shape), loss.dtype))
+        )
 
     return steps
 

@@ -1,4 +1,6 @@
-"""Stopping in good order: SIGTERM, Ctrl-C and ``max_minutes`` are asked about between two snapshots."""
+"""Stopping in good order: SIGTERM, Ctrl-C and ``max_minutes`` are asked about between two
+snapshots.
+"""
 
 import signal
 import time
@@ -6,10 +8,11 @@ from types import FrameType
 
 
 class Stop:
-    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one has its usual effect.
+    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one has its
+    usual effect.
 
-    So does SIGUSR2 where something handles it, which is then given it: submitit's jobs get it before their time is up,
-    and put themselves into the queue again.
+    So does SIGUSR2 where something handles it, which is then given it: submitit's jobs get it
+    before their time is up, and put themselves into the queue again.
     """
 
     def __init__(self, max_minutes: float | None = None):

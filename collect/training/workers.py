@@ -12,19 +12,26 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many this process may use: as many as ``NPROC`` says, which XLA heeds too, or as the system lets it."""
+    """How many this process may use: as many as ``NPROC`` says, which XLA heeds too, or as the
+    system lets it.
+    """
     if os.environ.get("NPROC", "").isdigit():
         return max(int(os.environ["NPROC"]), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def workers() -> int:
-    """How many compiled programs to run at a time: one per CPU core, or one on an accelerator, which they would share."""
+    """How many compiled programs to run at a time: one per CPU core, or one on an accelerator,
+    which they would share.
+    """
     return cores() if jax.default_backend() == "cpu" else 1
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None) -> list[Result]:
-    """``[work(item) for item in items]`` in threads, as many as :func:`workers` says where nothing is given.
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None
+) -> list[Result]:
+    """``[work(item) for item in items]`` in threads, as many as :func:`workers` says where nothing
+    is given.
 
     After an error nothing more is begun, and it is raised.
     """

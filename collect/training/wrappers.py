@@ -1,4 +1,6 @@
-"""What goes around an optimizer: an outer step every so many inner ones, and an average of the weights."""
+"""What goes around an optimizer: an outer step every so many inner ones, and an average of the
+weights.
+"""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +13,9 @@ from nowcast.types import PyTree
 
 
 class OuterState(NamedTuple):
-    """Of :func:`outer`. ``slow`` are the weights to judge a run by: those after its last outer step."""
+    """Of :func:`outer`. ``slow`` are the weights to judge a run by: those after its last outer
+    step.
+    """
 
     inner: optax.OptState
     slow: PyTree
@@ -21,11 +25,17 @@ class OuterState(NamedTuple):
 
 
 def outer(
-    inner: optax.GradientTransformationExtraArgs, *, every: int, learning_rate: float, momentum: float
+    inner: optax.GradientTransformationExtraArgs,
+    *,
+    every: int,
+    learning_rate: float,
+    momentum: float,
 ) -> optax.GradientTransformationExtraArgs:
-    """Steps of Nesterov's momentum along what so many inner steps moved the weights: SNOO (Kallusky et al., 2025, Algorithm 1).
+    """Steps of Nesterov's momentum along what so many inner steps moved the weights: SNOO (Kallusky
+    et al., 2025, Algorithm 1).
 
-    Without momentum it is Lookahead (Zhang et al., NeurIPS 2019): slow weights that go a share of the way.
+    Without momentum it is Lookahead (Zhang et al., NeurIPS 2019): slow weights that go a share of
+    the way.
     """
     step = optax.sgd(learning_rate, momentum=momentum or None, nesterov=True)
 
@@ -33,10 +43,14 @@ def outer(
         slow = jax.tree.map(jnp.copy, params)
         return OuterState(inner.init(params), slow, step.init(params), jnp.zeros([], jnp.int32))
 
-    def update(updates: PyTree, state: OuterState, params: PyTree, **extra: Any) -> tuple[PyTree, OuterState]:
+    def update(
+        updates: PyTree, state: OuterState, params: PyTree, **extra: Any
+    ) -> tuple[PyTree, OuterState]:
         updates, inside = inner.update(updates, state.inner, params, **extra)
 
-        def synchronise(updates: PyTree, slow: PyTree, momentum: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        def synchronise(
+            updates: PyTree, slow: PyTree, momentum: PyTree
+        ) -> tuple[PyTree, PyTree, PyTree]:
             moved = jax.tree.map(lambda s, p, u: s - (p + u), slow, params, updates)
             along, momentum = step.update(moved, momentum, slow)
             slow = optax.apply_updates(slow, along)
@@ -60,16 +74,27 @@ class AverageState(NamedTuple):
     steps: Int[Array, ""]
 
 
-def averaged(inner: optax.GradientTransformationExtraArgs, decay: float) -> optax.GradientTransformationExtraArgs:
-    """An exponential moving average of the weights beside the run, which goes on as it would (Polyak and Juditsky, 1992)."""
+def averaged(
+    inner: optax.GradientTransformationExtraArgs, decay: float
+) -> optax.GradientTransformationExtraArgs:
+    """An exponential moving average of the weights beside the run, which goes on as it would
+    (Polyak and Juditsky, 1992).
+    """
 
     def init(params: PyTree) -> AverageState:
-        return AverageState(inner.init(params), jax.tree.map(jnp.zeros_like, params), jnp.zeros([], jnp.int32))
+        return AverageState(
+            inner.init(params), jax.tree.map(jnp.zeros_like, params), jnp.zeros([], jnp.int32)
+        )
 
-    def update(updates: PyTree, state: AverageState, params: PyTree, **extra: Any) -> tuple[PyTree, AverageState]:
+    def update(
+        updates: PyTree, state: AverageState, params: PyTree, **extra: Any
+    ) -> tuple[PyTree, AverageState]:
         updates, inside = inner.update(updates, state.inner, params, **extra)
         mean = jax.tree.map(
-            lambda m, p, u: decay * m + (1 - decay) * (p + u).astype(p.dtype), state.mean, params, updates
+            lambda m, p, u: decay * m + (1 - decay) * (p + u).astype(p.dtype),
+            state.mean,
+            params,
+            updates,
         )
         return updates, AverageState(inside, mean, state.steps + 1)
 
@@ -77,8 +102,12 @@ def averaged(inner: optax.GradientTransformationExtraArgs, decay: float) -> opta
 
 
 def mean_of(state: AverageState, params: PyTree, decay: float) -> PyTree:
-    """The average without what it began from (Kingma and Ba, ICLR 2015, §3); before the first step the weights."""
+    """The average without what it began from (Kingma and Ba, ICLR 2015, §3); before the first step
+    the weights.
+    """
     seen = 1 - decay ** jnp.asarray(state.steps, jnp.float32)
     return jax.tree.map(
-        lambda m, p: jnp.where(state.steps > 0, m / jnp.where(seen > 0, seen, 1), p), state.mean, params
+        lambda m, p: jnp.where(state.steps > 0, m / jnp.where(seen > 0, seen, 1), p),
+        state.mean,
+        params,
     )

@@ -17,17 +17,37 @@ from evaluate.protocol import WARMUPS
 from nowcast.types import UserError
 
 ROBUST_ARMS = (
-    "cosine", "cosine_auto", "prodigy", "dadapt_adamw", "mechanize", "schedule_free", "cosine_gram_guarded"
-)  # fmt: skip
+    "cosine",
+    "cosine_auto",
+    "prodigy",
+    "dadapt_adamw",
+    "mechanize",
+    "schedule_free",
+    "cosine_gram_guarded",
+)
 """What protocol=robust compares where the command names no arms."""
-GROWS = ("report", "arm", "seeds", "robust", "budget", "max_minutes", "workers", "beside", "beside_title")
+GROWS = (
+    "report",
+    "arm",
+    "seeds",
+    "robust",
+    "budget",
+    "max_minutes",
+    "workers",
+    "beside",
+    "beside_title",
+)
 """What does not tell one report from another."""
 
 
 def with_arms(typed: list[str]) -> list[str]:
     """The arguments, with the arms of the robust protocol where they ask for that and name none."""
     named = any(re.match(r"(arm|experiment)=", one) for one in typed)
-    return typed if named or "protocol=robust" not in typed else [*typed, f"arm=[{','.join(ROBUST_ARMS)}]"]
+    return (
+        typed
+        if named or "protocol=robust" not in typed
+        else [*typed, f"arm=[{','.join(ROBUST_ARMS)}]"]
+    )
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
@@ -46,15 +66,23 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         try:
             results = evaluate(config, folder, stop)
         except Stopped as stopped:
-            print(f"stopped: {stopped}\nreport: not finished\nnext: the same command goes on where this one stopped")
+            print(
+                f"stopped: {stopped}\nreport: not finished\nnext: the same command goes on where"
+                " this one stopped"
+            )
             sys.exit(stop.exit_code)
     results = write(folder, results, [command_line("evaluate")])
-    print(f"\n{results['about']['task']}\n{report.text(results)}\n\nreport: {folder / 'report.html'}", flush=True)
+    print(
+        f"\n{results['about']['task']}\n{report.text(results)}\n\nreport: {folder / 'report.html'}",
+        flush=True,
+    )
     return {"report": config.report, "folder": str(folder), "command": results["commands"][-1]}
 
 
 def name(config: EvaluateConfig) -> str:
-    """Of the folder of one job of several, the same one when it is given again, also with more arms or seeds."""
+    """Of the folder of one job of several, the same one when it is given again, also with more arms
+    or seeds.
+    """
     from collect.tasks import build
 
     grows = (*GROWS, "task") if build.is_classification(config) else GROWS
@@ -74,7 +102,8 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
     if len(jobs) > 1:
         if len({job["folder"] for job in jobs}) < len(jobs):
             raise UserError(
-                f"-m: jobs wrote one after another to {str(last)!r}, which keeps the last one's report alone; give each its own report="
+                f"-m: jobs wrote one after another to {str(last)!r}, which keeps the last one's"
+                " report alone; give each its own report="
             )
         last = Path(jobs[0]["report"])
         joint_report.write(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])

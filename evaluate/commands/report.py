@@ -13,7 +13,10 @@ def main(config: ReportConfig) -> None:
     folder = Path(config.report)
     write(folder, [Path(one) for one in config.reports], command_line("report"))
     print((folder / "report.md").read_text(encoding="utf-8"))
-    print(f"report: {folder / 'report.html'}   numbers: {folder / 'results.json'}   tables: {folder / 'report.md'}")
+    print(
+        f"report: {folder / 'report.html'}   numbers: {folder / 'results.json'}   tables:"
+        f" {folder / 'report.md'}"
+    )
     print(f"next: open {folder / 'report.html'} in a browser")
 
 

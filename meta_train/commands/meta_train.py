@@ -20,7 +20,8 @@ def main(config: MetaTrainConfig) -> None:
 
     if config.bundle in BUNDLES:
         raise UserError(
-            f"bundle={config.bundle}: another job of this -m writes it; give each its own, such as 'bundle=bundles/h${{horizon}}'"
+            f"bundle={config.bundle}: another job of this -m writes it; give each its own, such as"
+            " 'bundle=bundles/h${horizon}'"
         )
     BUNDLES.add(config.bundle)
     card, stopped, code = meta_train(config, command_line("meta_train"))
@@ -46,15 +47,24 @@ def show(config: MetaTrainConfig, card: dict) -> None:
         print(validate.table(card["held_out"]))
     else:
         print(f"no run is of an architecture kept out ({', '.join(config.keep_out)})")
-    absent = [name for name, network in config.served_by.items() if network and not card["served_by"][name]]
+    absent = [
+        name
+        for name, network in config.served_by.items()
+        if network and not card["served_by"][name]
+    ]
     if absent:
         print(f"no run has weights of {', '.join(absent)}: with this bundle they never jump")
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
     names = {*bundle.shipped(), *SIMPLE}  # a folder of such a name is told apart by its path
-    forecaster = argument("forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle)
+    forecaster = argument(
+        "forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle
+    )
     of_texts = card["corpus"].get("tasks") == ["gpt-tiny_shakespeare"]
     task = "task=gpt data=tiny_shakespeare" if of_texts else "model=resnet20 data=digits"
-    print(f"next: {text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20 report=reports/mine")
+    print(
+        f"next: {text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20"
+        " report=reports/mine"
+    )
 
 
 def start() -> None:

@@ -18,7 +18,17 @@ from nowcast.forecasters.wnn_multi import WNNMulti
 
 SIMPLE: dict[str, type[Forecaster]] = {
     kind.name: kind
-    for kind in (LastValue, Linear, Quadratic, Exponential, DampedLinear, AutoRegressive, Average, Noise, Permuted)
+    for kind in (
+        LastValue,
+        Linear,
+        Quadratic,
+        Exponential,
+        DampedLinear,
+        AutoRegressive,
+        Average,
+        Noise,
+        Permuted,
+    )
 }
 LEARNED: dict[str, type[Learned]] = {
     kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear, Gram)

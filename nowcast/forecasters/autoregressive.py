@@ -1,9 +1,12 @@
-"""Autoregressive: a leaf's movements die out, persist or turn back as its own window says, and one number tells which.
+"""Autoregressive: a leaf's movements die out, persist or turn back as its own window says, and one
+number tells which.
 
-The increments of all weights of a leaf are taken for draws of one process, ``d(t + 1) = ρ·d(t) + noise`` (Yule, 1927), whose ρ is the
-correlation of neighbouring increments within the window. A lone weight's five snapshots say little of it; thousands together say it well.
-So the forecast goes far along a steady path (ρ near 1), keeps still where the path is that of a drunkard (ρ = 0), and steps back towards
-the middle where weights only shake (ρ = −½). It needs no learning: what a learned forecaster must beat.
+The increments of all weights of a leaf are taken for draws of one process, ``d(t + 1) = ρ·d(t) +
+noise`` (Yule, 1927), whose ρ is the correlation of neighbouring increments within the window. A
+lone weight's five snapshots say little of it; thousands together say it well. So the forecast goes
+far along a steady path (ρ near 1), keeps still where the path is that of a drunkard (ρ = 0), and
+steps back towards the middle where weights only shake (ρ = −½). It needs no learning: what a
+learned forecaster must beat.
 """
 
 from dataclasses import dataclass
@@ -30,9 +33,13 @@ class AutoRegressive(Forecaster):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.window < 3:
-            raise UserError(f"{self.name}: window={self.window} is too short: it needs 3 snapshots or more")
+            raise UserError(
+                f"{self.name}: window={self.window} is too short: it needs 3 snapshots or more"
+            )
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The last snapshot, and what its last increment comes to in the end."""
         moved = jnp.diff(history, axis=0)
         products = jnp.stack(

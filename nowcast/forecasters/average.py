@@ -1,6 +1,7 @@
 """Average: the mean of the window, a step back instead of ahead.
 
-Latest weight averaging (LAWA: Kaddour, 2022) of the run's own snapshots: what a jump that only removes noise would do.
+Latest weight averaging (LAWA: Kaddour, 2022) of the run's own snapshots: what a jump that only
+removes noise would do.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ class Average(Forecaster):
 
     name: ClassVar[str] = "average"
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The mean of the snapshots."""
         return history[-1] + jnp.mean(history - history[-1:], axis=0)

@@ -1,4 +1,6 @@
-"""What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots later."""
+"""What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots
+later.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -27,10 +29,11 @@ def as_float(horizon: Horizon, like: Array) -> float | Float[Array, ""]:
 class Forecaster:
     """Base of all forecasters: an elementwise one defines :meth:`leaf` and is done.
 
-    ``window`` and ``horizon`` count snapshots, whatever lies between two of them (an epoch, 200 steps):
-    ``horizon=5`` aims five snapshots past the last one of the window.
+    ``window`` and ``horizon`` count snapshots, whatever lies between two of them (an epoch, 200
+    steps): ``horizon=5`` aims five snapshots past the last one of the window.
 
-    A forecaster holds no state: history belongs to whoever calls it (:func:`nowcast.periodic`, or your own loop).
+    A forecaster holds no state: history belongs to whoever calls it (:func:`nowcast.periodic`, or
+    your own loop).
     """
 
     name: ClassVar[str]
@@ -43,13 +46,17 @@ class Forecaster:
 
     def __post_init__(self) -> None:
         for field in ("window", "horizon"):
-            object.__setattr__(self, field, whole(f"{self.name}: {field}", getattr(self, field), "snapshots"))
+            object.__setattr__(
+                self, field, whole(f"{self.name}: {field}", getattr(self, field), "snapshots")
+            )
 
     def serves(self, operation: str) -> bool:
         """Whether weights of this operation are forecast; all others keep their last value."""
         return True
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """Forecast one leaf, or a piece of one, from its window, oldest snapshot first."""
         raise NotImplementedError
 
@@ -64,12 +71,19 @@ class Forecaster:
 def check_forecaster(forecaster: Any) -> None:
     """Refuse what is none."""
     if not isinstance(forecaster, Forecaster):
-        cure = f"nowcast.load({forecaster!r})" if isinstance(forecaster, str) else "one from nowcast.load(…)"
+        cure = (
+            f"nowcast.load({forecaster!r})"
+            if isinstance(forecaster, str)
+            else "one from nowcast.load(…)"
+        )
         raise UserError(f"forecaster={forecaster!r} is a {type(forecaster).__name__}; pass {cure}")
 
 
 def by_pieces(
-    forecaster: Forecaster, work: Callable[..., Array], parts: Sequence[Array], like: Float[Array, "*shape"]
+    forecaster: Forecaster,
+    work: Callable[..., Array],
+    parts: Sequence[Array],
+    like: Float[Array, "*shape"],
 ) -> Float[Array, "*shape"]:
     """``work(*parts)``: in bounded memory, where the forecaster is elementwise."""
     return chunked(work, parts, like) if forecaster.elementwise else work(*parts)
@@ -88,17 +102,20 @@ def forecast(
     Args:
         forecaster: What to forecast with.
         history: Pytree of windows, leaves ``(W, *shape)``, oldest snapshot first.
-        labels: The operation of every leaf (:func:`nowcast.label_ops`). Guessed from names and ranks when left out.
+        labels: The operation of every leaf (:func:`nowcast.label_ops`). Guessed from names and
+            ranks when left out.
         horizon: Snapshots past the last one. The forecaster's own when left out.
-        axis_name: As for :func:`nowcast.periodic`: inside ``jax.shard_map``, the axes of the mesh over which leaves are split.
+        axis_name: As for :func:`nowcast.periodic`: inside ``jax.shard_map``, the axes of the mesh
+            over which leaves are split.
 
     Returns:
-        Pytree with leaves ``(*shape)`` in the dtype of the history: the forecast itself, not an update.
-        Leaves whose operation the forecaster does not serve come back as their last snapshot, bit for bit.
+        Pytree with leaves ``(*shape)`` in the dtype of the history: the forecast itself, not an
+        update. Leaves whose operation the forecaster does not serve come back as their last
+        snapshot, bit for bit.
 
     Raises:
-        UserError: A window of another length than the forecaster's, a leaf that is not floating point,
-            labels that do not match, a horizon the forecaster does not have.
+        UserError: A window of another length than the forecaster's, a leaf that is not floating
+            point, labels that do not match, a horizon the forecaster does not have.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast
@@ -116,21 +133,30 @@ def forecast(
         try:
             leaf = jnp.asarray(leaf)
         except TypeError:
-            raise UserError(f"history{where} is a {type(leaf).__name__}: pass the arrays alone") from None
+            raise UserError(
+                f"history{where} is a {type(leaf).__name__}: pass the arrays alone"
+            ) from None
         if leaf.ndim < 1 or leaf.shape[0] != forecaster.window:
             raise UserError(
                 f"history{where} has shape {leaf.shape}, and {forecaster.name} needs windows of "
                 f"{forecaster.window} snapshots along the first axis"
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise UserError(f"history{where} is {leaf.dtype}: only floating-point weights can be forecast")
+            raise UserError(
+                f"history{where} is {leaf.dtype}: only floating-point weights can be forecast"
+            )
         if leaf.dtype.name not in DTYPES:
             raise UserError(
-                f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to one of them"
+                f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to"
+                " one of them"
             )
         if forecaster.serves(op):
             with split_over(axis_names(axis_name)):
-                out.append(by_pieces(forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]))
+                out.append(
+                    by_pieces(
+                        forecaster, partial(_leaf, forecaster, op, horizon), (leaf,), leaf[-1]
+                    )
+                )
         else:
             out.append(leaf[-1])
     return jax.tree.unflatten(treedef, out)

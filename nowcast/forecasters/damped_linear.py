@@ -1,7 +1,7 @@
 """Damped linear fit: the line through the window, whose slope fades with every snapshot ahead.
 
-The damped trend of Gardner and McKenzie (Management Science, 1985), with the slope of the least-squares line: far ahead it comes to
-rest, where the plain line goes on for ever.
+The damped trend of Gardner and McKenzie (Management Science, 1985), with the slope of the
+least-squares line: far ahead it comes to rest, where the plain line goes on for ever.
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,21 @@ class DampedLinear(Forecaster):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.window < 2:
-            raise UserError(f"{self.name}: window={self.window} is too short: it needs 2 snapshots or more")
+            raise UserError(
+                f"{self.name}: window={self.window} is too short: it needs 2 snapshots or more"
+            )
         rule = "must be above 0 and below 1; linear is the one without"
         if not 0 < real(f"{self.name}: fade", self.fade, rule) < 1:
             raise UserError(f"{self.name}: fade={self.fade} {rule}")
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The last snapshot and the faded slope."""
         times = np.arange(self.window) - (self.window - 1) / 2
-        slope = jnp.tensordot(jnp.asarray(times / np.sum(times**2), history.dtype), history - history[-1:], axes=1)
-        return history[-1] + slope * (self.fade * (1 - self.fade ** as_float(horizon, history)) / (1 - self.fade))
+        slope = jnp.tensordot(
+            jnp.asarray(times / np.sum(times**2), history.dtype), history - history[-1:], axes=1
+        )
+        return history[-1] + slope * (
+            self.fade * (1 - self.fade ** as_float(horizon, history)) / (1 - self.fade)
+        )

@@ -1,10 +1,13 @@
-"""Exponential fit: each weight comes to rest at a place of its own, ``x(t) = a + b·rᵗ``, by least squares.
+"""Exponential fit: each weight comes to rest at a place of its own, ``x(t) = a + b·rᵗ``, by least
+squares.
 
-A baseline of WNN (Jang et al., ICML 2023, Table 4), where a general curve fitter takes seconds for 24,000 weights. For a given r the fit is
-linear, and so is its squared error in the window: the best r of a grid is a handful of weighted sums per weight, for all weights at once.
+A baseline of WNN (Jang et al., ICML 2023, Table 4), where a general curve fitter takes seconds for
+24,000 weights. For a given r the fit is linear, and so is its squared error in the window: the best
+r of a grid is a handful of weighted sums per weight, for all weights at once.
 
-Departure: r is one of ``RATES``, below 1. Above 1 a weight would run away, and five snapshots tell such a curve from a line in their last
-digits only. Toward 1 the fit becomes the line, which is the last on the grid.
+Departure: r is one of ``RATES``, below 1. Above 1 a weight would run away, and five snapshots tell
+such a curve from a line in their last digits only. Toward 1 the fit becomes the line, which is the
+last on the grid.
 """
 
 from dataclasses import dataclass
@@ -23,16 +26,22 @@ RATES = tuple(float(rate) for rate in 1 - np.geomspace(0.9, 0.01, 40))
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Forecaster):
-    """``x̂(t + h) = a + b·r^(t + h)``: r of :data:`RATES`, or the line, whichever fits the window best."""
+    """``x̂(t + h) = a + b·r^(t + h)``: r of :data:`RATES`, or the line, whichever fits the window
+    best.
+    """
 
     name: ClassVar[str] = "exponential"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.window < 4:
-            raise UserError(f"{self.name}: window={self.window} is too short: it needs 4 snapshots or more")
+            raise UserError(
+                f"{self.name}: window={self.window} is too short: it needs 4 snapshots or more"
+            )
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The best curve at ``t = W − 1 + horizon``."""
         times = np.arange(self.window) - (self.window - 1.0)  # the last snapshot is 0, and r⁰ is 1
         moved = history - history[-1:]
@@ -50,7 +59,10 @@ class Exponential(Forecaster):
             if best is None or error is None:
                 best, error = forecast, squared
             else:
-                best, error = jnp.where(squared < error, forecast, best), jnp.minimum(squared, error)
+                best, error = (
+                    jnp.where(squared < error, forecast, best),
+                    jnp.minimum(squared, error),
+                )
         assert best is not None
         return history[-1] + best
 

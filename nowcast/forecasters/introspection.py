@@ -1,8 +1,9 @@
-"""Introspection (Sinha et al., ICLR 2017): from a weight's values at steps 0, 0.4t, 0.7t and t to that at 2t.
+"""Introspection (Sinha et al., ICLR 2017): from a weight's values at steps 0, 0.4t, 0.7t and t to
+that at 2t.
 
-One hidden layer of 40 ReLUs, 241 parameters; inputs and output ×1000, the output absolute and no residual. One snapshot
-in so many steps stands for their clock: a window of W = 11 snapshots is used at 0, 4, 7 and 10, its horizon 10 is 2t.
-Its windows begin with the untrained weights.
+One hidden layer of 40 ReLUs, 241 parameters; inputs and output ×1000, the output absolute and no
+residual. One snapshot in so many steps stands for their clock: a window of W = 11 snapshots is used
+at 0, 4, 7 and 10, its horizon 10 is 2t. Its windows begin with the untrained weights.
 """
 
 from collections.abc import Mapping
@@ -55,7 +56,9 @@ class Introspection(Learned):
 
     name: ClassVar[str] = "introspection"
     from_start: ClassVar[bool] = True
-    mapping: ClassVar[Mapping[str, str | None]] = {name: ALL if network else None for name, network in SERVES.items()}
+    mapping: ClassVar[Mapping[str, str | None]] = {
+        name: ALL if network else None for name, network in SERVES.items()
+    }
     window: int = 11
     horizon: int = 10
     init_network = staticmethod(init_network)

@@ -14,6 +14,8 @@ class LastValue(Forecaster):
 
     name: ClassVar[str] = "last_value"
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The last snapshot."""
         return history[-1]

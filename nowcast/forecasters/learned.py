@@ -1,7 +1,8 @@
 """What meta-trained forecasters share: a small network per operation, one weight at a time.
 
-A new one is a file with four functions and a class that names them; ``introspection.py`` is a short example. Then add it to
-:data:`nowcast.forecasters.LEARNED`: collecting windows, fitting, bundles and jumps are the same for all.
+A new one is a file with four functions and a class that names them; ``introspection.py`` is a short
+example. Then add it to :data:`nowcast.forecasters.LEARNED`: collecting windows, fitting, bundles
+and jumps are the same for all.
 """
 
 import math
@@ -21,11 +22,15 @@ SERVES = {
     "conv": "conv", "depthwise_conv": "conv", "fc": "fc", "bias": "bias",
     "norm": None, "embedding": None, "other": None,
 }  # fmt: skip
-"""Which network serves which operation; None: weights that never jump (the published WNN skips BatchNorm)."""
+"""Which network serves which operation; None: weights that never jump (the published WNN skips
+BatchNorm).
+"""
 
 
 class Normalised(NamedTuple):
-    """What a network sees of windows, and what its output means: the forecast is ``base + scale · output``."""
+    """What a network sees of windows, and what its output means: the forecast is ``base + scale ·
+    output``.
+    """
 
     inputs: Float[Array, "N I"]
     base: Float[Array, "N"]
@@ -38,23 +43,31 @@ class Learned(Forecaster):
 
     learned: ClassVar[bool] = True
     many: ClassVar[bool] = False
-    """Whether a network has an output for each of the horizons 1, 2, …, ``longest``, or one for ``horizon`` alone."""
+    """Whether a network has an output for each of the horizons 1, 2, …, ``longest``, or one for
+    ``horizon`` alone.
+    """
     from_start: ClassVar[bool] = False
-    """Whether its windows begin with the untrained weights and span any time, or begin anywhere, snapshot after snapshot."""
+    """Whether its windows begin with the untrained weights and span any time, or begin anywhere,
+    snapshot after snapshot.
+    """
     limit: ClassVar[float] = math.inf
     """The largest output that a network can give."""
 
     mapping: ClassVar[Mapping[str, str | None]] = SERVES
     """Which network serves which operation, where nothing else is said."""
 
-    __eq__ = object.__eq__  # not that of Forecaster, by window and horizon alone: two with other parameters differ
+    __eq__ = (
+        object.__eq__
+    )  # not that of Forecaster, by window and horizon alone: two with other parameters differ
     __hash__ = object.__hash__
 
     params: Mapping[str, PyTree]
     served_by: Mapping[str, str | None] | None = None
     """None: as in :attr:`mapping`."""
     longest: int | None = None
-    """The longest horizon it was fitted to, where it has many; ``horizon`` is what it takes when none is asked for. None: the same."""
+    """The longest horizon it was fitted to, where it has many; ``horizon`` is what it takes when
+    none is asked for. None: the same.
+    """
 
     @staticmethod
     def init_network(key: PRNGKeyArray, window: int, outputs: int) -> PyTree:
@@ -78,24 +91,37 @@ class Learned(Forecaster):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        longest = self.horizon if self.longest is None else whole(f"{self.name}: longest", self.longest, "snapshots")
+        longest = (
+            self.horizon
+            if self.longest is None
+            else whole(f"{self.name}: longest", self.longest, "snapshots")
+        )
         object.__setattr__(self, "longest", longest)
         if longest != self.horizon and not (self.many and longest > self.horizon):
-            raise UserError(f"{self.name}: longest={longest} must be horizon={self.horizon}" + ", or more" * self.many)
+            raise UserError(
+                f"{self.name}: longest={longest} must be horizon={self.horizon}"
+                + ", or more" * self.many
+            )
         if self.served_by is None:
             object.__setattr__(self, "served_by", dict(self.mapping))
-        if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(self.params):
+        if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(
+            self.params
+        ):
             raise UserError(
-                f"{self.name}: served_by={self.served_by!r} names none of the networks {', '.join(self.params)}"
+                f"{self.name}: served_by={self.served_by!r} names none of the networks"
+                f" {', '.join(self.params)}"
             )
-        wanted = jax.eval_shape(lambda: self.init_network(jax.random.key(0), self.window, self.outputs))
+        wanted = jax.eval_shape(
+            lambda: self.init_network(jax.random.key(0), self.window, self.outputs)
+        )
         for name, found in self.params.items():
             for path, leaf in jax.tree.flatten_with_path(wanted)[0]:
                 layer, kind = (key.key for key in path)
                 shape = np.shape(found.get(layer, {}).get(kind))
                 if shape != leaf.shape:
                     raise UserError(
-                        f"{self.name}, window={self.window}: {name}/{layer}/{kind} has shape {shape}, not {leaf.shape}"
+                        f"{self.name}, window={self.window}: {name}/{layer}/{kind} has shape"
+                        f" {shape}, not {leaf.shape}"
                     )
 
     @property
@@ -116,25 +142,34 @@ class Learned(Forecaster):
         horizon = super().check_horizon(horizon)
         if horizon > (self.longest or 0) or (horizon != self.horizon and not self.many):
             which = f"1 to {self.longest}" if self.many else f"{self.horizon}"
-            raise UserError(f"horizon={horizon}: this {self.name} was fitted to forecast {which} snapshots ahead only")
+            raise UserError(
+                f"horizon={horizon}: this {self.name} was fitted to forecast {which} snapshots"
+                " ahead only"
+            )
         return horizon
 
     def check_schedule(self) -> None:
         """Only where there are several to choose from."""
         if not self.many:
             raise UserError(
-                f"horizon: this {self.name} forecasts {self.horizon} snapshots ahead only; a schedule needs a forecaster "
-                "with many horizons, such as gram or wnn_multi"
+                f"horizon: this {self.name} forecasts {self.horizon} snapshots ahead only; a"
+                " schedule needs a forecaster with many horizons, such as gram or wnn_multi"
             )
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network that serves its operation."""
-        params = jax.tree.map(lambda p: p.astype(history.dtype), self.params[self.serving(operation) or ""])
+        params = jax.tree.map(
+            lambda p: p.astype(history.dtype), self.params[self.serving(operation) or ""]
+        )
 
         def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:
             inputs, base, scale = self.normalise(windows.T)
             output = self.network(params, inputs)
-            return base + scale * output[:, jnp.clip(horizon, 1, self.longest) - 1 if self.many else 0]
+            return (
+                base + scale * output[:, jnp.clip(horizon, 1, self.longest) - 1 if self.many else 0]
+            )
 
         if history.ndim == 1:
             return row(history[:, None])[0]

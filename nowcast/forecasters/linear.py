@@ -1,6 +1,8 @@
-"""Linear fit: a straight line through the window by least squares, read off ``horizon`` snapshots later.
+"""Linear fit: a straight line through the window by least squares, read off ``horizon`` snapshots
+later.
 
-The baseline of Introspection (Sinha et al., ICLR 2017) and WNN (Jang et al., ICML 2023, Tables 4 and 5).
+The baseline of Introspection (Sinha et al., ICLR 2017) and WNN (Jang et al., ICML 2023, Tables 4
+and 5).
 """
 
 from dataclasses import dataclass
@@ -18,9 +20,9 @@ from nowcast.types import UserError
 class Linear(Forecaster):
     """``x̂(t + h) = mean(x) + slope·(t + h − mean(t))``, slope by least squares.
 
-    Least squares is linear in the window, so the forecast is one weighted sum of the snapshots: with the powers of
-    ``t = 0 … W−1`` as rows of ``V`` and those of ``W−1+h`` as ``v``, the weights are ``v·V⁺``; they add up to one.
-    Two snapshots or more are needed.
+    Least squares is linear in the window, so the forecast is one weighted sum of the snapshots:
+    with the powers of ``t = 0 … W−1`` as rows of ``V`` and those of ``W−1+h`` as ``v``, the weights
+    are ``v·V⁺``; they add up to one. Two snapshots or more are needed.
     """
 
     name: ClassVar[str] = "linear"
@@ -31,15 +33,24 @@ class Linear(Forecaster):
         super().__post_init__()
         if self.window <= self.degree:
             raise UserError(
-                f"{self.name}: window={self.window} is too short: it needs {self.degree + 1} snapshots or more"
+                f"{self.name}: window={self.window} is too short: it needs {self.degree + 1}"
+                " snapshots or more"
             )
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The fitted polynomial at ``t = W − 1 + horizon``."""
         times = np.arange(self.window) / self.window
         ahead = times[-1] + horizon / self.window
         powers = [ahead**k for k in range(self.degree, -1, -1)]
-        weights = sum(p * row for p, row in zip(powers, np.linalg.pinv(np.vander(times, self.degree + 1)), strict=True))
-        # Relative to the last snapshot, so that weights that stand still stay exactly where they are.
+        weights = sum(
+            p * row
+            for p, row in zip(
+                powers, np.linalg.pinv(np.vander(times, self.degree + 1)), strict=True
+            )
+        )
+        # Relative to the last snapshot, so that weights that stand still stay exactly where they
+        # are.
         moved = history - history[-1:]
         return history[-1] + jnp.tensordot(jnp.asarray(weights, history.dtype), moved, axes=1)

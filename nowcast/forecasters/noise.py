@@ -24,7 +24,9 @@ class Noise(Null):
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
         """Noise."""
         split = jax.typeof(jump).sharding.spec
-        noise = jax.random.normal(key, jump.shape, jump.dtype, out_sharding=P(*split) if any(split) else None)
+        noise = jax.random.normal(
+            key, jump.shape, jump.dtype, out_sharding=P(*split) if any(split) else None
+        )
         sizes = jnp.stack([jnp.sum(jnp.square(jump)), jnp.sum(jnp.square(noise))])
         asked, drawn = total(sizes, jump, self.name)
         return noise * jnp.sqrt(asked / drawn)

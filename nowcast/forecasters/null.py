@@ -1,4 +1,5 @@
-"""Null arms: jumps as long as another forecaster's, that know nothing. Whoever beats them only shakes the weights no better.
+"""Null arms: jumps as long as another forecaster's, that know nothing. Whoever beats them only
+shakes the weights no better.
 
 Both are determined by the window: called again, they give the same forecast.
 """
@@ -16,7 +17,9 @@ from nowcast.forecasters.linear import Linear
 
 @dataclass(frozen=True, kw_only=True)
 class Null(Forecaster):
-    """What they share: the forecaster ``of`` whose jumps they take the size, and its window and horizon."""
+    """What they share: the forecaster ``of`` whose jumps they take the size, and its window and
+    horizon.
+    """
 
     elementwise: ClassVar[bool] = False
     of: Forecaster = field(default_factory=Linear)
@@ -42,12 +45,18 @@ class Null(Forecaster):
         """That of the other."""
         self.of.check_schedule()
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """The last snapshot, and a jump that is no forecast."""
         each = jax.lax.bitcast_convert_type(history.astype(jnp.float32), jnp.uint32)
-        bits = jnp.sum(each, dtype=jnp.uint32)  # of whole numbers: the same in whatever order, on however many devices
+        bits = jnp.sum(
+            each, dtype=jnp.uint32
+        )  # of whole numbers: the same in whatever order, on however many devices
         key = jax.random.fold_in(jax.random.key(self.seed), bits)
-        return history[-1] + self.instead(self.of.leaf(history, operation, horizon) - history[-1], key)
+        return history[-1] + self.instead(
+            self.of.leaf(history, operation, horizon) - history[-1], key
+        )
 
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
         """A jump of the same size."""

@@ -1,6 +1,7 @@
 """Permuted: another forecaster's jump with its entries in another order, within each leaf.
 
-The same sizes and signs in the wrong places: what is left of a forecast when it does not know which weight is which.
+The same sizes and signs in the wrong places: what is left of a forecast when it does not know which
+weight is which.
 """
 
 from dataclasses import dataclass
@@ -25,8 +26,12 @@ class Permuted(Null):
         """The same entries elsewhere."""
         if any(jax.typeof(jump).sharding.spec):
             raise UserError(
-                "permuted: leaves that are split over a mesh of explicit axes cannot be permuted; use noise there"
+                "permuted: leaves that are split over a mesh of explicit axes cannot be permuted;"
+                " use noise there"
             )
         if parts_of(jump, self.name) > 1:
-            raise UserError("permuted: leaves that are split inside shard_map cannot be permuted; use noise there")
+            raise UserError(
+                "permuted: leaves that are split inside shard_map cannot be permuted; use noise"
+                " there"
+            )
         return jax.random.permutation(key, jnp.ravel(jump)).reshape(jump.shape)

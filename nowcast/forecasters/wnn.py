@@ -1,7 +1,8 @@
-"""Weight Nowcaster Network (Jang et al., ICML 2023): one small network per operation, one weight at a time.
+"""Weight Nowcaster Network (Jang et al., ICML 2023): one small network per operation, one weight at
+a time.
 
-Layers, per network (9,425 parameters), for a window of 5 snapshots ``x`` and its 4 differences ``dx``; two
-streams of the same shape, one for each:
+Layers, per network (9,425 parameters), for a window of 5 snapshots ``x`` and its 4 differences
+``dx``; two streams of the same shape, one for each:
 
 =====================================================  =========  ==========
 layer                                                  ``x``      ``dx``
@@ -12,13 +13,14 @@ Dense 64→32 on ``A·exp(B·u) + C``, LeakyReLU 0.3       2,080      2,080
 concatenate, Dense 64→1, tanh                          65
 =====================================================  =========  ==========
 
-Normalisation, per weight: ``s = 2·(max(x) − min(x) + 1e-8 + 1e-5)``, ``X = (x − x₁)/s``.
-Forecast: ``x₁ + s·(X_W + network(X, ΔX))``, a residual on the current weight in units of the window's own range;
-we compute it as ``x_W + s·network``, the same number without the rounding of going through ``X``.
+Normalisation, per weight: ``s = 2·(max(x) − min(x) + 1e-8 + 1e-5)``, ``X = (x − x₁)/s``. Forecast:
+``x₁ + s·(X_W + network(X, ΔX))``, a residual on the current weight in units of the window's own
+range; we compute it as ``x_W + s·network``, the same number without the rounding of going through
+``X``.
 
-Departure from the published code: there, a bias's increment is added to its *raw* last value, which takes biases back to
-about the start of the window. Here all operations are treated alike, so a zero increment is the identity for all of
-them; ``bias="published"`` is the other way.
+Departure from the published code: there, a bias's increment is added to its *raw* last value, which
+takes biases back to about the start of the window. Here all operations are treated alike, so a zero
+increment is the identity for all of them; ``bias="published"`` is the other way.
 """
 
 from collections.abc import Mapping
@@ -37,13 +39,16 @@ from nowcast.types import PyTree, UserError
 UNITS, HIDDEN, NARROW, SLOPE = 64, 8, 32, 0.3
 REGULARISED = ("x_in", "x_out", "dx_in", "dx_out")
 BIAS = ("consistent", "published")
-"""Where a bias's increment goes: on its last value, as every other weight's, or where the published code puts it."""
+"""Where a bias's increment goes: on its last value, as every other weight's, or where the published
+code puts it.
+"""
 
 
 def init_network(key: PRNGKeyArray, window: int = 5, outputs: int = 1) -> PyTree:
     """Fresh parameters of one network.
 
-    Regularised layers start from VarianceScaling(0.1, fan_in, uniform), all others from Glorot uniform; biases from 0.
+    Regularised layers start from VarianceScaling(0.1, fan_in, uniform), all others from Glorot
+    uniform; biases from 0.
     """
     small = initializers.variance_scaling(0.1, "fan_in", "uniform")
     glorot = initializers.glorot_uniform()
@@ -66,7 +71,9 @@ def init_network(key: PRNGKeyArray, window: int = 5, outputs: int = 1) -> PyTree
 
 
 def normalise(windows: Float[Array, "N W"]) -> Normalised:
-    """Each window from 0, within ±½; outputs count from its last value, in the unit ``s`` that the window is measured in."""
+    """Each window from 0, within ±½; outputs count from its last value, in the unit ``s`` that the
+    window is measured in.
+    """
     spread = jnp.max(windows, axis=-1) - jnp.min(windows, axis=-1)
     scale = 2 * (spread + 1e-8 + 1e-5)
     return Normalised((windows - windows[:, :1]) / scale[:, None], windows[:, -1], scale)
@@ -76,7 +83,9 @@ def features(params: PyTree, inputs: Float[Array, "N W"]) -> Float[Array, "N O"]
     """The last layer, before its tanh."""
 
     def stream(name: str, x: Float[Array, "N I"]) -> Float[Array, "N O"]:
-        to_u, to_h, a, b, c, out = (params[f"{name}_{layer}"] for layer in ("in", "hidden", "a", "b", "c", "out"))
+        to_u, to_h, a, b, c, out = (
+            params[f"{name}_{layer}"] for layer in ("in", "hidden", "a", "b", "c", "out")
+        )
         u, h = dense(to_u, x), jax.nn.relu(dense(_joined(to_u, to_h), x))
         activated = dense(a, h) * jnp.exp(dense(b, h) * u)
         return jax.nn.leaky_relu(activated @ out["kernel"] + dense(_joined(c, out), h), SLOPE)
@@ -87,7 +96,10 @@ def features(params: PyTree, inputs: Float[Array, "N W"]) -> Float[Array, "N O"]
 
 def _joined(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, Array]:
     """Two layers with nothing in between, as one: a fifth of the time of a fit."""
-    return {"kernel": first["kernel"] @ second["kernel"], "bias": first["bias"] @ second["kernel"] + second["bias"]}
+    return {
+        "kernel": first["kernel"] @ second["kernel"],
+        "bias": first["bias"] @ second["kernel"] + second["bias"],
+    }
 
 
 def network(params: PyTree, inputs: Float[Array, "N W"]) -> Float[Array, "N 1"]:
@@ -97,8 +109,12 @@ def network(params: PyTree, inputs: Float[Array, "N W"]) -> Float[Array, "N 1"]:
 
 def penalty(params: PyTree) -> Float[Array, ""]:
     """The regulariser: L1, 1e-6 on the kernels and 0.1 on the biases of the four main layers."""
-    kernels = sum((jnp.sum(jnp.abs(params[name]["kernel"])) for name in REGULARISED), start=jnp.zeros([]))
-    biases = sum((jnp.sum(jnp.abs(params[name]["bias"])) for name in REGULARISED), start=jnp.zeros([]))
+    kernels = sum(
+        (jnp.sum(jnp.abs(params[name]["kernel"])) for name in REGULARISED), start=jnp.zeros([])
+    )
+    biases = sum(
+        (jnp.sum(jnp.abs(params[name]["bias"])) for name in REGULARISED), start=jnp.zeros([])
+    )
     return 1e-6 * kernels + 0.1 * biases
 
 
@@ -119,7 +135,9 @@ class WNN(Learned):
             raise UserError(f"wnn: bias={self.bias!r} must be {' or '.join(map(repr, BIAS))}")
         super().__post_init__()
 
-    def leaf(self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon) -> Float[Array, "*shape"]:
+    def leaf(
+        self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
+    ) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network that serves its operation."""
         forecast = super().leaf(history, operation, horizon)
         if operation != "bias" or self.bias == "consistent":

@@ -1,1 +1,3 @@
-"""Nowcasting inside other training libraries, each imported by its own name: ``import nowcast.integrations.keras``."""
+"""Nowcasting inside other training libraries, each imported by its own name: ``import
+nowcast.integrations.keras``.
+"""

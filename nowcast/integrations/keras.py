@@ -1,4 +1,5 @@
-"""Nowcasting in ``model.fit`` of Keras 3 with its JAX back end: callbacks, as in the published code of WNN.
+"""Nowcasting in ``model.fit`` of Keras 3 with its JAX back end: callbacks, as in the published code
+of WNN.
 
 ``import nowcast`` imports no Keras; this module does, and needs ``KERAS_BACKEND=jax`` set before.
 """
@@ -31,31 +32,38 @@ __all__ = ["AutoRate", "WeightNowcasting", "label_ops"]
 
 
 class WeightNowcasting(keras.callbacks.Callback):
-    """Jumps to the forecast weights after every full window: the last of the callbacks of ``model.fit``.
+    """Jumps to the forecast weights after every full window: the last of the callbacks of
+    ``model.fit``.
 
     Args:
         forecaster: What to forecast with, from :func:`nowcast.load`.
-        every: Batches between two snapshots. None: a snapshot at the end of each epoch, as the paper does. (With
-            ``steps_per_execution``, Keras tells callbacks of every so many batches only: a snapshot then follows the first
-            execution that ends with, or after, the batch meant.)
-        guard: As for :class:`nowcast.Jumps`. It takes back the weights alone, and not the optimizer's moments.
-        guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them, as ``model.evaluate`` has it (with
-            regularization, without dropout, BatchNormalization by its running statistics), judges the jumps. One forward pass for all
-            of it, so as much as a batch.
-        options: The others of :class:`nowcast.Jumps`, but for ``labels``: the operation of each weight is that of :func:`label_ops`.
-            ``start_after``, ``stop_after`` and the guard's ``after`` are counted in epochs where ``every`` is None, in batches otherwise. A
-            fit that should not end on a jump: ``stop_after`` of its epochs less one.
+        every: Batches between two snapshots. None: a snapshot at the end of each epoch, as the
+            paper does. (With ``steps_per_execution``, Keras tells callbacks of every so many
+            batches only: a snapshot then follows the first execution that ends with, or after, the
+            batch meant.)
+        guard: As for :class:`nowcast.Jumps`. It takes back the weights alone, and not the
+            optimizer's moments.
+        guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them,
+            as ``model.evaluate`` has it (with regularization, without dropout, BatchNormalization
+            by its running statistics), judges the jumps. One forward pass for all of it, so as much
+            as a batch.
+        options: The others of :class:`nowcast.Jumps`, but for ``labels``: the operation of each
+            weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the guard's
+            ``after`` are counted in epochs where ``every`` is None, in batches otherwise. A fit
+            that should not end on a jump: ``stop_after`` of its epochs less one.
 
     Raises:
-        UserError: An option is out of range, or is none of these; a guard without data, or data without a guard; data that the model
-            cannot take (before the first batch); no weight of the model would ever jump, or is trainable; a state that is not of this model.
+        UserError: An option is out of range, or is none of these; a guard without data, or data
+            without a guard; data that the model cannot take (before the first batch); no weight of
+            the model would ever jump, or is trainable; a state that is not of this model.
 
-    A jump sets the trainable variables. The optimizer's moments stay as they are, and so do BatchNormalization's running statistics, which
-    follow the new weights in the next batches. What an epoch's end reports (the validation loss too) was measured before its jump;
-    checkpoints and ``restore_best_weights`` of callbacks earlier in the list hold the weights that were measured.
+    A jump sets the trainable variables. The optimizer's moments stay as they are, and so do
+    BatchNormalization's running statistics, which follow the new weights in the next batches. What
+    an epoch's end reports (the validation loss too) was measured before its jump; checkpoints and
+    ``restore_best_weights`` of callbacks earlier in the list hold the weights that were measured.
 
-    The window survives: the next ``fit`` of the same model goes on where the last one stopped. Another model, or the same one with
-    other trainable variables, begins anew, counters too.
+    The window survives: the next ``fit`` of the same model goes on where the last one stopped.
+    Another model, or the same one with other trainable variables, begins anew, counters too.
 
     Examples:
         >>> import nowcast, nowcast.integrations.keras
@@ -77,45 +85,64 @@ class WeightNowcasting(keras.callbacks.Callback):
         super().__init__()
         if guard and guard_data is None:
             raise UserError(
-                "a guard needs guard_data=(x, y), a batch to judge the jumps by: a part of the validation data"
+                "a guard needs guard_data=(x, y), a batch to judge the jumps by: a part of the"
+                " validation data"
             )
         if guard_data is not None and not guard:
-            raise UserError("guard_data is there and guard=None; pass guard=nowcast.Guard() too, or leave the data out")
+            raise UserError(
+                "guard_data is there and guard=None; pass guard=nowcast.Guard() too, or leave the"
+                " data out"
+            )
         check_options(options)
         self._by_batch = every is not None
         every = 1 if every is None else every
         self._jumps = Jumps(forecaster=forecaster, every=every, labels=None, guard=guard, **options)
         self._guard_data = (
-            None if guard_data is None else keras.utils.unpack_x_y_sample_weight(guard_arrays(guard_data))
+            None
+            if guard_data is None
+            else keras.utils.unpack_x_y_sample_weight(guard_arrays(guard_data))
         )
         self._state: NowcastState | None = None
         self._given = False  # the state, by the user, and not tried yet
         self._batch = -1  # the last one of this epoch
-        self._uncounted = 0  # calls that the state's clock has still to count: between snapshots it is left alone
+        self._uncounted = (
+            0  # calls that the state's clock has still to count: between snapshots it is left alone
+        )
         self._model_of_state: Any = None
-        self._made_for: Any = None  # the model's train function, of which each compile() makes a new one
+        self._made_for: Any = (
+            None  # the model's train function, of which each compile() makes a new one
+        )
 
     @property
     def state(self) -> NowcastState | None:
-        """Where the run stands: a plain pytree, to save beside the model and to set back before ``fit``; None before the first one.
+        """Where the run stands: a plain pytree, to save beside the model and to set back before
+        ``fit``; None before the first one.
 
-        Setting it None empties the window. Its leaves are called after the model's layers. Keras numbers the names of layers within a process;
-        a model read by ``keras.models.load_model`` has those that it was saved with.
+        Setting it None empties the window. Its leaves are called after the model's layers. Keras
+        numbers the names of layers within a process; a model read by ``keras.models.load_model``
+        has those that it was saved with.
         """
         if self._state is None:
             return None
         clock = self._state.clock
         return self._state._replace(
-            clock=clock._replace(step=clock.step + self._uncounted, total=clock.total + self._uncounted)
+            clock=clock._replace(
+                step=clock.step + self._uncounted, total=clock.total + self._uncounted
+            )
         )
 
     @state.setter
     def state(self, state: NowcastState | None) -> None:
         if state is not None and not isinstance(state, NowcastState):
             raise UserError(
-                f"callback.state must be a state that another callback had, or None, and is a {type(state).__name__}"
+                "callback.state must be a state that another callback had, or None, and is a"
+                f" {type(state).__name__}"
             )
-        self._state, self._given, self._uncounted = jax.tree.map(jnp.asarray, state), state is not None, 0
+        self._state, self._given, self._uncounted = (
+            jax.tree.map(jnp.asarray, state),
+            state is not None,
+            0,
+        )
 
     @property
     def accepted(self) -> int:
@@ -139,8 +166,9 @@ class WeightNowcasting(keras.callbacks.Callback):
         fits = found == wanted
         if self._given and not fits:
             raise UserError(
-                f"callback.state is not of this model with these options: {difference(found, wanted)}; "
-                "set it to None, or fit the model that it was saved beside (keras.models.load_model keeps the names of layers)"
+                "callback.state is not of this model with these options:"
+                f" {difference(found, wanted)}; set it to None, or fit the model that it was saved"
+                " beside (keras.models.load_model keeps the names of layers)"
             )
         if not fits or not (self._given or model is self._model_of_state):
             self.state = jumps.init(weights)
@@ -176,10 +204,15 @@ class WeightNowcasting(keras.callbacks.Callback):
     def _read_clock(self) -> None:
         """The clock's numbers, which ``_uncounted`` is added to until something is due."""
         assert self._state
-        self._clock_step, self._clock_total = int(self._state.clock.step), int(self._state.clock.total)
+        self._clock_step, self._clock_total = (
+            int(self._state.clock.step),
+            int(self._state.clock.total),
+        )
 
     def _count(self, steps: int = 1) -> None:
-        """Steps of the clock. Only where something is due are the weights asked for, which takes Keras a while."""
+        """Steps of the clock. Only where something is due are the weights asked for, which takes
+        Keras a while.
+        """
         over = self._jumps.is_over(self._clock_total + self._uncounted)
         self._uncounted += steps
         waits = self._clock_step < 0 and self._jumps.guard is not None
@@ -188,13 +221,20 @@ class WeightNowcasting(keras.callbacks.Callback):
             self._advance(due)
 
     def _advance(self, due: int) -> None:
-        """A step of the clock to where something is ``due``: a window's snapshots count as evenly spaced, however executions end."""
+        """A step of the clock to where something is ``due``: a window's snapshots count as evenly
+        spaced, however executions end.
+        """
         assert self._state
         clock = self._state.clock
         late = self._clock_step >= due  # before this execution: a window is not continued
         before_due = clock.step if late else jnp.full_like(clock.step, due - 1)
-        state = self._state._replace(clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1))
-        model, before = self.model, self._accepted  # .model, for then Keras puts the values into the variables
+        state = self._state._replace(
+            clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1)
+        )
+        model, before = (
+            self.model,
+            self._accepted,
+        )  # .model, for then Keras puts the values into the variables
         weights = {name: variable.value for name, variable in self._variables.items()}
         beside = None if self._guard_data is None else self._beside(model)
         weights, self._state = self._step(weights, state, beside)
@@ -205,13 +245,20 @@ class WeightNowcasting(keras.callbacks.Callback):
                 variable.assign(weights[name])
 
     def _beside(self, model: Any) -> tuple[list[Any], list[Any], Any]:
-        """What the guard's loss reads beside the weights: the model's other variables, and the data."""
-        fixed, metrics = ([v.value for v in some] for some in (model.non_trainable_variables, model.metrics_variables))
+        """What the guard's loss reads beside the weights: the model's other variables, and the
+        data.
+        """
+        fixed, metrics = (
+            [v.value for v in some]
+            for some in (model.non_trainable_variables, model.metrics_variables)
+        )
         return fixed, metrics, self._guard_data
 
 
 def _loss(model: Any, names: list[str]) -> Callable[[PyTree, Any], Any]:
-    """The model's loss on the guard's data, as a function of the weights and of what is :meth:`beside <WeightNowcasting._beside>`."""
+    """The model's loss on the guard's data, as a function of the weights and of what is
+    :meth:`beside <WeightNowcasting._beside>`.
+    """
 
     def loss(weights: PyTree, beside: Any) -> Any:
         fixed, metrics, data = beside
@@ -221,7 +268,9 @@ def _loss(model: Any, names: list[str]) -> Callable[[PyTree, Any], Any]:
     return loss
 
 
-def _compiled(jumps: Jumps, loss: Callable[[PyTree, Any], Any]) -> Callable[..., tuple[PyTree, NowcastState]]:
+def _compiled(
+    jumps: Jumps, loss: Callable[[PyTree, Any], Any]
+) -> Callable[..., tuple[PyTree, NowcastState]]:
     """``jumps.step``, with the model's loss as the guard's."""
 
     @jax.jit

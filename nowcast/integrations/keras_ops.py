@@ -10,11 +10,13 @@ except ImportError as error:
     if error.name == "keras":
         raise UserError("Keras is not installed; pip install 'weight-nowcaster[keras]'") from None
     raise UserError(
-        f"Keras cannot load its back end ({error}); nowcasting needs JAX: set KERAS_BACKEND=jax before the first import of keras"
+        f"Keras cannot load its back end ({error}); nowcasting needs JAX: set KERAS_BACKEND=jax"
+        " before the first import of keras"
     ) from None
 if keras.backend.backend() != "jax":
     raise UserError(
-        f"Keras runs on {keras.backend.backend()}, and nowcasting needs JAX: set KERAS_BACKEND=jax before the first import of keras"
+        f"Keras runs on {keras.backend.backend()}, and nowcasting needs JAX: set KERAS_BACKEND=jax"
+        " before the first import of keras"
     )
 
 
@@ -22,9 +24,13 @@ def _layers(*names: str) -> tuple[type, ...]:
     return tuple(getattr(keras.layers, name) for name in names)
 
 
-_NORM = _layers("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization")
+_NORM = _layers(
+    "BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"
+)
 _DEPTHWISE = _layers("DepthwiseConv1D", "DepthwiseConv2D")
-_CONV = _layers("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_CONV = _layers(
+    "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"
+)
 _SEPARABLE = _layers("SeparableConv1D", "SeparableConv2D")
 _FC = _layers("Dense", "EinsumDense")
 
@@ -32,17 +38,22 @@ _FC = _layers("Dense", "EinsumDense")
 def label_ops(model: keras.Model) -> dict[str, str]:
     """The operation of every trainable variable of a built model, in the model's order.
 
-    Variables are called after the layers around them, such as ``"conv2d/kernel"``; of two of one name the second has ``~2`` behind it.
-    The operation is read off the type of the layer that made the variable, however deep in nested models and wrappers:
+    Variables are called after the layers around them, such as ``"conv2d/kernel"``; of two of one
+    name the second has ``~2`` behind it. The operation is read off the type of the layer that made
+    the variable, however deep in nested models and wrappers:
 
-    - any variable of a Batch-, Layer-, Group- or RMSNormalization → ``norm``; of an Embedding → ``embedding``
+    - any variable of a Batch-, Layer-, Group- or RMSNormalization → ``norm``; of an Embedding →
+        ``embedding``
     - a variable called ``bias``, of any other layer → ``bias``
-    - the kernels of Conv1D, 2D and 3D and their transposes, and the pointwise kernels of SeparableConv → ``conv``
-    - the kernels of DepthwiseConv, the depthwise kernels of SeparableConv, and those of a Conv with a group for each
-      input channel → ``depthwise_conv``
+    - the kernels of Conv1D, 2D and 3D and their transposes, and the pointwise kernels of
+        SeparableConv → ``conv``
+    - the kernels of DepthwiseConv, the depthwise kernels of SeparableConv, and those of a Conv with
+      a group for each input channel → ``depthwise_conv``
     - the kernels of Dense and EinsumDense (so those of attention too) → ``fc``
-    - of all other layers, ``kernel`` and ``recurrent_kernel`` of rank 2 (the cells of LSTM, GRU and SimpleRNN) → ``fc``
-    - anything else (the slopes of a PReLU, the kernels of a ConvLSTM, layers of your own) → ``other``
+    - of all other layers, ``kernel`` and ``recurrent_kernel`` of rank 2 (the cells of LSTM, GRU and
+        SimpleRNN) → ``fc``
+    - anything else (the slopes of a PReLU, the kernels of a ConvLSTM, layers of your own) →
+        ``other``
 
     A subclass of a layer counts as that layer.
     """
@@ -71,7 +82,8 @@ def _by_type(layer: Any, variable: Any) -> str:
 
 
 def leaves(model: keras.Model) -> dict[str, tuple[Any, Any]]:
-    """``(variable, its layer)`` of the trainable variables, in the model's order, by the names of the layers around each.
+    """``(variable, its layer)`` of the trainable variables, in the model's order, by the names of
+    the layers around each.
 
     Keras's own ``variable.path`` is neither unique nor the same in a model that was saved and read.
     """
@@ -82,7 +94,9 @@ def leaves(model: keras.Model) -> dict[str, tuple[Any, Any]]:
         seen.add(id(layer))
         children = layer._flatten_layers(include_self=False, recursive=False)
         below = {id(variable) for child in children for variable in child.trainable_variables}
-        owners.update((id(v), (path + v.name, layer)) for v in layer.trainable_variables if id(v) not in below)
+        owners.update(
+            (id(v), (path + v.name, layer)) for v in layer.trainable_variables if id(v) not in below
+        )
         for child in children:
             if id(child) not in seen:
                 walk(child, f"{path}{child.name}/")

@@ -69,7 +69,9 @@ class AutoRate(keras.callbacks.Callback):
             self._every = _memory(optimizer)
         self._variables = {name: variable for name, (variable, _) in leaves(self.model).items()}
         weights = self._weights()
-        if self.state is None or self._shapes != {name: leaf.shape for name, leaf in weights.items()}:
+        if self.state is None or self._shapes != {
+            name: leaf.shape for name, leaf in weights.items()
+        }:
             self.state, self._since, self._total = start(weights, (), self._scalars), 0, 0
             self._shapes = {name: leaf.shape for name, leaf in weights.items()}
             self._base = _rate(optimizer) if self._schedule is None else 0.0
@@ -100,7 +102,13 @@ class AutoRate(keras.callbacks.Callback):
 
 
 def _look(
-    state: RateState, weights: PyTree, value: Any, total: Any, *, target: float, stop_after: int | None
+    state: RateState,
+    weights: PyTree,
+    value: Any,
+    total: Any,
+    *,
+    target: float,
+    stop_after: int | None,
 ) -> RateState:
     """A look without gradients."""
     state = state._replace(total=jnp.asarray(total, jnp.int32))
@@ -116,6 +124,7 @@ def _memory(optimizer: Any) -> int:
 def _rate(optimizer: Any) -> float:
     if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         raise UserError(
-            "the model was compiled with a schedule; compile it with a number, and give AutoRate(schedule=…)"
+            "the model was compiled with a schedule; compile it with a number, and give"
+            " AutoRate(schedule=…)"
         )
     return float(optimizer.learning_rate.value)

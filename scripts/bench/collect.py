@@ -1,8 +1,9 @@
-"""How fast a population trains, what recording and streaming cost, and whether memory grows: side by side, in one run.
+"""How fast a population trains, what recording and streaming cost, and whether memory grows: side
+by side, in one run.
 
-The peer is an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after another) over the same
-architectures, in whichever memory format it is faster. Images are made up: uint8, 32×32, in memory on both sides; so are
-the tokens of language models.
+The peer is an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after
+another) over the same architectures, in whichever memory format it is faster. Images are made up:
+uint8, 32×32, in memory on both sides; so are the tokens of language models.
 """
 
 import argparse
@@ -85,7 +86,9 @@ class Peer:
         self.labels = torch.from_numpy(labels).long().to(self.device)
         self.make = partial(PEERS[model], images.shape[-1], CLASSES)
         count = sum(leaf.size for leaf in jax.tree.leaves(loop.task.init(0)[0]))
-        assert count == sum(p.numel() for p in self.make().parameters()), f"{model}: another number of parameters"
+        assert count == sum(p.numel() for p in self.make().parameters()), (
+            f"{model}: another number of parameters"
+        )
         self.format = torch.contiguous_format
         times = {}
         for self.format in (torch.contiguous_format, torch.channels_last):
@@ -112,7 +115,9 @@ class Peer:
 
 
 def device_share(population: Population, steps: int) -> float:
-    """An estimate: the time of steps whose inputs lie ready on the device and which are queued at once / the loop's."""
+    """An estimate: the time of steps whose inputs lie ready on the device and which are queued at
+    once / the loop's.
+    """
     loop, seeds = population.loop, population.seeds
     wall = population.seconds(steps)
     rates = np.full((len(seeds), steps), RATE, np.float32)
@@ -123,7 +128,10 @@ def device_share(population: Population, steps: int) -> float:
             (
                 loop.together.program,
                 state,
-                [tuple(map(np.stack, zip(*(i(s) for i in inputs), strict=True))) for s in range(steps)],
+                [
+                    tuple(map(np.stack, zip(*(i(s) for i in inputs), strict=True)))
+                    for s in range(steps)
+                ],
             )
         ]
     else:
@@ -135,7 +143,9 @@ def device_share(population: Population, steps: int) -> float:
     for _ in range(2):  # the first may compile
         queued = 0.0
         for step, start, each in work:
-            state, ready = jax.block_until_ready((jax.tree.map(jnp.array, start), jax.device_put(each)))
+            state, ready = jax.block_until_ready(
+                (jax.tree.map(jnp.array, start), jax.device_put(each))
+            )
             begun = time.perf_counter()
             for values in ready:
                 state, _ = step(state, loop.task.arrays, *values)
@@ -147,9 +157,13 @@ def device_share(population: Population, steps: int) -> float:
 def speed(args: argparse.Namespace) -> None:
     accelerator = jax.default_backend() != "cpu"
     print(
-        f"\nImages/s of training {args.runs} runs, batch {args.batch}; ratios are medians [least, greatest] of {args.rounds} rounds"
+        f"\nImages/s of training {args.runs} runs, batch {args.batch}; ratios are medians [least,"
+        f" greatest] of {args.rounds} rounds"
     )
-    columns = f"{'model':>14} {'way':>9} {'ours':>9} {'PyTorch':>9} {'format':>13} {'ratio':>18} {'goal':>5}"
+    columns = (
+        f"{'model':>14} {'way':>9} {'ours':>9} {'PyTorch':>9} {'format':>13} {'ratio':>18}"
+        f" {'goal':>5}"
+    )
     print(columns + (f" {'on device':>10}" if accelerator else ""), flush=True)
     for model in args.models:
         steps, goal = args.steps or MODELS[model][1], MODELS[model][2]
@@ -157,46 +171,64 @@ def speed(args: argparse.Namespace) -> None:
         ours = Population(loop, args.runs, args.way)
         peer = None if args.alone else Peer(model, loop, args.runs)
         ours.seconds(1)
-        times = [(ours.seconds(steps), peer.seconds(steps) if peer else float("nan")) for _ in range(args.rounds)]
+        times = [
+            (ours.seconds(steps), peer.seconds(steps) if peer else float("nan"))
+            for _ in range(args.rounds)
+        ]
         images = steps * args.runs * args.batch
         mine, theirs = (images / median(t) for t in zip(*times, strict=True))
         ratio = spread([b / a for a, b in times])
         form = str(peer.format).removeprefix("torch.").removesuffix("_format") if peer else "-"
         on_device = f" {device_share(ours, steps):>10.0%}" if accelerator else ""
         print(
-            f"{model:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {form:>13} {ratio:>18} {goal:>4}×{on_device}",
+            f"{model:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {form:>13} {ratio:>18}"
+            f" {goal:>4}×{on_device}",
             flush=True,
         )
 
 
 def memory(args: argparse.Namespace) -> None:
     loop = Loop(
-        Classification("lenet", made_up(1, 10 * args.batch), batch_size=args.batch, width=0.5), optimizers.make("adam")
+        Classification("lenet", made_up(1, 10 * args.batch), batch_size=args.batch, width=0.5),
+        optimizers.make("adam"),
     )
     rates, at = np.full(40 * loop.task.steps_per_epoch, RATE, np.float32), {}
     for epoch, _ in enumerate(loop.run(0, rates)):
         at[epoch] = resident()
     print("\nResident memory of a narrow lenet, epochs of 10 steps")
     print(
-        f"after epoch 2: {at[2]:.1f} MiB, 20: {at[20]:.1f}, 40: {at[40]:.1f}; growth from 2 to 40: {at[40] - at[2]:.1f} MiB"
+        f"after epoch 2: {at[2]:.1f} MiB, 20: {at[20]:.1f}, 40: {at[40]:.1f}; growth from 2 to 40:"
+        f" {at[40] - at[2]:.1f} MiB"
     )
 
 
 def streaming(args: argparse.Namespace) -> None:
-    """Prepared sets, MNIST for networks of one channel and CIFAR-10 for the others; both ways in turns."""
+    """Prepared sets, MNIST for networks of one channel and CIFAR-10 for the others; both ways in
+    turns.
+    """
     print(
-        f"\nImages/s of training {args.runs} runs, batch {args.batch}, on images that are streamed and on those in memory"
+        f"\nImages/s of training {args.runs} runs, batch {args.batch}, on images that are streamed"
+        " and on those in memory"
     )
     print(
-        f"{'model':>14} {'data':>8} {'way':>9} {'streamed':>9} {'in memory':>9} {'ratio':>18} {'goal':>5}", flush=True
+        f"{'model':>14} {'data':>8} {'way':>9} {'streamed':>9} {'in memory':>9} {'ratio':>18}"
+        f" {'goal':>5}",
+        flush=True,
     )
     for model in args.streamed:
         name, depth = ("resnet", 20) if model == "resnet20" else (model, None)
         data = "mnist" if MODELS[model][0] == 1 else "cifar10"
         streamed, held = (
-            Population(Loop(make_task(ModelConfig(name, depth=depth), own, args.batch), optimizers.make("adam")), args.runs, args.way)
+            Population(
+                Loop(
+                    make_task(ModelConfig(name, depth=depth), own, args.batch),
+                    optimizers.make("adam"),
+                ),
+                args.runs,
+                args.way,
+            )
             for own in (DataConfig(data, in_memory=0.0), DataConfig(data))
-        )  # fmt: skip
+        )
         steps = args.steps or MODELS[model][1]
         for population in (streamed, held):
             population.seconds(1)
@@ -204,49 +236,95 @@ def streaming(args: argparse.Namespace) -> None:
         images = steps * args.runs * args.batch
         mine, theirs = (images / median(t) for t in zip(*times, strict=True))
         ratio = spread([b / a for a, b in times])
-        print(f"{model:>14} {data:>8} {held.way:>9} {mine:>9.0f} {theirs:>9.0f} {ratio:>18} {STREAMED:>4}×", flush=True)
+        print(
+            f"{model:>14} {data:>8} {held.way:>9} {mine:>9.0f} {theirs:>9.0f} {ratio:>18}"
+            f" {STREAMED:>4}×",
+            flush=True,
+        )
 
 
 def resident() -> float:
     """MiB."""
-    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return (
+        int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+        * os.sysconf("SC_PAGE_SIZE")
+        / 2**20
+    )
 
 
 def main() -> None:
     print_anything()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (all)")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="architectures (all)")
-    parser.add_argument(
-        "--batch", type=int, default=128, help="images a step; language models read 64 windows (%(default)s)"
-    )
-    parser.add_argument("--steps", type=int, help="steps a run and round (200 for lenet down to 3 for mobilenet_v2)")
-    parser.add_argument("--runs", type=int, default=2, help="members of the population (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="ours and PyTorch's in turns (%(default)s)")
-    parser.add_argument(
-        "--way", choices=("measure", "together", "apart"), default="measure",
-        help="runs as one program or one per thread; both are tried, as in collecting, when left out",
-    )  # fmt: skip
-    parser.add_argument(
-        "--recorded", nargs="+", choices=MODELS, default=["lenet"], help="for recording and gram (lenet)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--streamed", nargs="+", choices=MODELS, default=["lenet", "resnet20"], help="for streaming (lenet, resnet20)"
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (all)"
     )
     parser.add_argument(
-        "--epochs", type=int, default=10, help=f"of {EPOCH} steps, for recording and gram (%(default)s)"
+        "--models", nargs="+", choices=MODELS, default=list(MODELS), help="architectures (all)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=128,
+        help="images a step; language models read 64 windows (%(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="steps a run and round (200 for lenet down to 3 for mobilenet_v2)"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=2, help="members of the population (%(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="ours and PyTorch's in turns (%(default)s)"
+    )
+    parser.add_argument(
+        "--way",
+        choices=("measure", "together", "apart"),
+        default="measure",
+        help=(
+            "runs as one program or one per thread; both are tried, as in collecting, when left out"
+        ),
+    )
+    parser.add_argument(
+        "--recorded",
+        nargs="+",
+        choices=MODELS,
+        default=["lenet"],
+        help="for recording and gram (lenet)",
+    )
+    parser.add_argument(
+        "--streamed",
+        nargs="+",
+        choices=MODELS,
+        default=["lenet", "resnet20"],
+        help="for streaming (lenet, resnet20)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=10,
+        help=f"of {EPOCH} steps, for recording and gram (%(default)s)",
     )
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
     args = parser.parse_args()
     if min(args.batch, args.runs, args.rounds, args.epochs, args.steps or 1) < 1:
         parser.error("--batch, --steps, --runs, --rounds and --epochs must be at least 1")
-    if {"speed", "language"} & {*args.parts} and not args.alone and importlib.util.find_spec("torch") is None:
-        print("PyTorch, the peer, is missing: pip install -e '.[bench]' (or give --alone)", file=sys.stderr)
+    if (
+        {"speed", "language"} & {*args.parts}
+        and not args.alone
+        and importlib.util.find_spec("torch") is None
+    ):
+        print(
+            "PyTorch, the peer, is missing: pip install -e '.[bench]' (or give --alone)",
+            file=sys.stderr,
+        )
         sys.exit(2)
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     load = os.getloadavg()[0]
     print(
-        f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores, load {load:.1f} at the start"
+        f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores,"
+        f" load {load:.1f} at the start"
     )
     for part in args.parts:
         PARTS[part](args)

@@ -1,4 +1,6 @@
-"""How fast language models train beside an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after another)."""
+"""How fast language models train beside an ordinary PyTorch loop (eager, Adam, float32, its default
+threads, one run after another).
+"""
 
 import argparse
 from statistics import median
@@ -25,21 +27,34 @@ GOAL = 1.0
 def language(args: argparse.Namespace) -> None:
     """Both on made-up tokens in memory, in turns."""
     print(
-        f"\nTokens/s of training {args.runs} runs, batch {BATCH}; ratios are medians [least, greatest] of {args.rounds}"
+        f"\nTokens/s of training {args.runs} runs, batch {BATCH}; ratios are medians [least,"
+        f" greatest] of {args.rounds}"
     )
-    print(f"{'model':>14} {'way':>9} {'ours':>9} {'PyTorch':>9} {'ratio':>18} {'goal':>5}", flush=True)
+    print(
+        f"{'model':>14} {'way':>9} {'ours':>9} {'PyTorch':>9} {'ratio':>18} {'goal':>5}", flush=True
+    )
     numbers = np.random.default_rng(0).integers(0, VOCABULARY, TOKENS).astype(np.int32)
     text = Tokens("made-up", VOCABULARY, {"train": numbers, "validation": numbers}, str)
     for name, (sizes, usual) in SIZES.items():
         steps = args.steps or usual
-        ours = Population(Loop(Language(text, batch_size=BATCH, **sizes), optimizers.make("adam")), args.runs, args.way)
+        ours = Population(
+            Loop(Language(text, batch_size=BATCH, **sizes), optimizers.make("adam")),
+            args.runs,
+            args.way,
+        )
         peer = None if args.alone else Peer(numbers, sizes, ours)
         ours.seconds(1)
-        times = [(ours.seconds(steps), peer.seconds(steps) if peer else float("nan")) for _ in range(args.rounds)]
+        times = [
+            (ours.seconds(steps), peer.seconds(steps) if peer else float("nan"))
+            for _ in range(args.rounds)
+        ]
         tokens = steps * args.runs * BATCH * sizes["context"]
         mine, theirs = (tokens / median(t) for t in zip(*times, strict=True))
         ratio = spread([b / a for a, b in times])
-        print(f"{name:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {ratio:>18} {GOAL:>4}×", flush=True)
+        print(
+            f"{name:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {ratio:>18} {GOAL:>4}×",
+            flush=True,
+        )
 
 
 class Peer:
@@ -55,7 +70,9 @@ class Peer:
         self.numbers = torch.from_numpy(numbers).long().to(self.device)
         self.window = torch.arange(sizes["context"] + 1, device=self.device)
         count = sum(leaf.size for leaf in jax.tree.leaves(ours.starts[0].params))
-        assert count == sum(p.numel() for p in self.make().parameters()), "another number of parameters"
+        assert count == sum(p.numel() for p in self.make().parameters()), (
+            "another number of parameters"
+        )
         self._train(1)
 
     def seconds(self, steps: int) -> float:

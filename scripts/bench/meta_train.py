@@ -1,8 +1,10 @@
-"""How fast forecasters are fitted, what streaming costs, and whether memory grows with the corpus: side by side, in one run.
+"""How fast forecasters are fitted, what streaming costs, and whether memory grows with the corpus:
+side by side, in one run.
 
-The peer of a fit is ``model.fit`` of Keras 3, one network at a time, with every back end that is installed, each in a
-process of its own that sleeps while others are timed. It gets the same windows in memory, normalised beforehand, and a constant
-learning rate; once as ``fit`` comes, and once with 64 steps an execution. Corpora and windows are made up: random walks.
+The peer of a fit is ``model.fit`` of Keras 3, one network at a time, with every back end that is
+installed, each in a process of its own that sleeps while others are timed. It gets the same windows
+in memory, normalised beforehand, and a constant learning rate; once as ``fit`` comes, and once with
+64 steps an execution. Corpora and windows are made up: random walks.
 """
 
 import argparse
@@ -46,14 +48,20 @@ Row = tuple[str, str, str, str, str]  # what, ours, peer, ratio, goal
 NETWORKS = ("bias", "conv", "fc")
 OURS = f"ours, {len(NETWORKS)} networks at once"
 PEERS = (("jax", 1), ("jax", 64), ("torch", 1), ("tensorflow", 1), ("tensorflow", 64))
-"""Back ends of Keras, and steps an execution: one where nothing is said; PyTorch's takes no more."""
+"""Back ends of Keras, and steps an execution: one where nothing is said; PyTorch's takes no more.
+"""
 PARAMETERS = 9_425
 PEERS_TOO = {  # the device is shared, and TensorFlow silent
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "3",
-}  # fmt: skip
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 WIDTHS, SNAPSHOTS = (48, 64, 80), 30  # of the made-up runs: one width a task
 MORE = 4  # times as many runs in the large corpus
-SMALL_BATCH, SMALL_STEPS = 64, 12_000  # of the fits whose memory is looked at: more pools than are held at a time
+SMALL_BATCH, SMALL_STEPS = (
+    64,
+    12_000,
+)  # of the fits whose memory is looked at: more pools than are held at a time
 
 
 def row(what: str, ours: Sequence[float], peer: Sequence[float], goal: str) -> Row:
@@ -70,7 +78,8 @@ def rate(work: Callable[[], int], seconds: float) -> float:
 
 
 def our_fit(batch: int) -> tuple[Callable[[float], float], tuple[np.ndarray, ...]]:
-    """Windows/s of all networks together, given seconds: a fit's compiled steps on a pool that stays in memory.
+    """Windows/s of all networks together, given seconds: a fit's compiled steps on a pool that
+    stays in memory.
 
     Also: the examples that one of its networks is fitted to.
     """
@@ -95,11 +104,15 @@ def our_fit(batch: int) -> tuple[Callable[[float], float], tuple[np.ndarray, ...
     return partial(rate, work), tuple(map(np.asarray, examples))
 
 
-def keras_fit(backend: str, steps: int, examples: tuple[np.ndarray, ...], batch: int) -> Callable[[float], float]:
+def keras_fit(
+    backend: str, steps: int, examples: tuple[np.ndarray, ...], batch: int
+) -> Callable[[float], float]:
     """Windows/s of one network, which is that of three one after another, given seconds."""
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
-    context.Process(target=serve_keras, args=(theirs, backend, steps, *examples, batch), daemon=True).start()
+    context.Process(
+        target=serve_keras, args=(theirs, backend, steps, *examples, batch), daemon=True
+    ).start()
     theirs.close()
     pipe.recv()
 
@@ -110,10 +123,14 @@ def keras_fit(backend: str, steps: int, examples: tuple[np.ndarray, ...], batch:
     return ask
 
 
-def serve_keras(pipe: Connection, backend: str, steps: int, x: np.ndarray, y: np.ndarray, batch: int) -> None:
+def serve_keras(
+    pipe: Connection, backend: str, steps: int, x: np.ndarray, y: np.ndarray, batch: int
+) -> None:
     """Answer each number of seconds with a rate."""
     os.environ["KERAS_BACKEND"] = backend
-    epochs = -(-1000 * batch // len(x))  # as many steps as ours between two looks at the clock, about
+    epochs = -(
+        -1000 * batch // len(x)
+    )  # as many steps as ours between two looks at the clock, about
     model = keras_network(x.shape[1], steps)
 
     def work() -> int:
@@ -132,8 +149,13 @@ def keras_network(window: int, steps_per_execution: int) -> Any:
     from keras import layers
 
     def main(units: int) -> Any:
-        small, l1 = keras.initializers.VarianceScaling(0.1, "fan_in", "uniform"), keras.regularizers.L1
-        return layers.Dense(units, kernel_initializer=small, kernel_regularizer=l1(1e-6), bias_regularizer=l1(0.1))
+        small, l1 = (
+            keras.initializers.VarianceScaling(0.1, "fan_in", "uniform"),
+            keras.regularizers.L1,
+        )
+        return layers.Dense(
+            units, kernel_initializer=small, kernel_regularizer=l1(1e-6), bias_regularizer=l1(0.1)
+        )
 
     def stream(x: Any) -> Any:
         u = main(UNITS)(x)
@@ -145,7 +167,9 @@ def keras_network(window: int, steps_per_execution: int) -> Any:
     both = layers.Concatenate()([stream(x), stream(x[:, 1:] - x[:, :-1])])
     model = keras.Model(x, layers.Dense(1, activation="tanh")(both))
     assert model.count_params() == PARAMETERS, f"{model.count_params()} parameters"
-    model.compile("adam", "mean_absolute_error", jit_compile="auto", steps_per_execution=steps_per_execution)
+    model.compile(
+        "adam", "mean_absolute_error", jit_compile="auto", steps_per_execution=steps_per_execution
+    )
     return model
 
 
@@ -165,10 +189,13 @@ def speed(args: argparse.Namespace) -> list[Row]:
     print(f"\nWindows/s of fitting WNN, batch {args.batch} per network: medians [least, greatest]")
     for name, each in rates.items():
         print(f"{name:>40} {spread(each, ',.0f'):>34}", flush=True)
-    (_, mine), *others = sorted(rates.items(), key=lambda item: (item[1] is not rates[OURS], -median(item[1])))
+    (_, mine), *others = sorted(
+        rates.items(), key=lambda item: (item[1] is not rates[OURS], -median(item[1]))
+    )
     plain = next(item for item in others if "," not in item[0])
     return [
-        row(f"windows/s of a fit; {name}", mine, theirs, "≥ 5") for name, theirs in dict([plain, others[0]]).items()
+        row(f"windows/s of a fit; {name}", mine, theirs, "≥ 5")
+        for name, theirs in dict([plain, others[0]]).items()
     ]
 
 
@@ -189,7 +216,9 @@ def streaming(args: argparse.Namespace) -> list[Row]:
                 fit = trainer.fit(kind, NETWORKS, source, held_out, settings, start)
                 next(progress for progress in fit if progress.step >= steps)  # compiles
                 begun = time.perf_counter()
-                end = next(progress for progress in fit if progress.step >= (1 + args.pools) * steps)
+                end = next(
+                    progress for progress in fit if progress.step >= (1 + args.pools) * steps
+                )
                 passed = time.perf_counter() - begun
                 fit.close()  # waits for the part that is being made
             return (end.step - steps) * args.batch * len(NETWORKS) / passed
@@ -209,7 +238,9 @@ def memory(args: argparse.Namespace) -> list[Row]:
             peaks.append([])
             for place in places:
                 receive, send = context.Pipe(duplex=False)
-                context.Process(target=peak_memory, args=(send, str(place), f"{place}-bundle-{number}")).start()
+                context.Process(
+                    target=peak_memory, args=(send, str(place), f"{place}-bundle-{number}")
+                ).start()
                 send.close()
                 peaks[-1].append(receive.recv())
     for count, (stored, decoded), each in zip(counts, sizes, zip(*peaks, strict=True), strict=True):
@@ -232,19 +263,32 @@ def record(folder: Path, runs: int) -> tuple[int, int]:
     rng, decoded = np.random.default_rng(0), 0
     for run in range(runs):
         width = WIDTHS[run % len(WIDTHS)]
-        shapes = {"conv1": (3, 3, width, width), "conv2": (3, 3, width, 2 * width), "fc": (32 * width, 128)}
+        shapes = {
+            "conv1": (3, 3, width, width),
+            "conv2": (3, 3, width, 2 * width),
+            "fc": (32 * width, 128),
+        }
         layers = {name: {"kernel": shape, "bias": shape[-1:]} for name, shape in shapes.items()}
         params = {
-            name: {kind: 0.1 * rng.standard_normal(shape, np.float32) for kind, shape in layer.items()}
+            name: {
+                kind: 0.1 * rng.standard_normal(shape, np.float32) for kind, shape in layer.items()
+            }
             for name, layer in layers.items()
         }
         labels = {name: {"kernel": name.rstrip("12"), "bias": "bias"} for name in layers}
-        config, leaves = {"task": f"made{width}-up", "seed": run, "record_every": 1}, describe_leaves(params, labels)
-        with Recorder(folder, str(run), config=config, leaves=leaves, snapshots=SNAPSHOTS) as recorder:
+        config, leaves = (
+            {"task": f"made{width}-up", "seed": run, "record_every": 1},
+            describe_leaves(params, labels),
+        )
+        with Recorder(
+            folder, str(run), config=config, leaves=leaves, snapshots=SNAPSHOTS
+        ) as recorder:
             for step in range(SNAPSHOTS):
                 metrics = {"step": step, "train_loss": 0.0}
                 recorder.append(step, params, metrics, {"step": np.zeros(1)}, checkpoint=False)
-                params = jax.tree.map(lambda w: w + 0.01 * rng.standard_normal(w.shape, np.float32), params)
+                params = jax.tree.map(
+                    lambda w: w + 0.01 * rng.standard_normal(w.shape, np.float32), params
+                )
             recorder.finish("complete")
         decoded += 4 * SNAPSHOTS * corpus.scalars(leaves)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), decoded
@@ -253,13 +297,28 @@ def record(folder: Path, runs: int) -> tuple[int, int]:
 def main() -> None:
     print_anything()
     parts = {"speed": speed, "loader": streaming, "memory": memory}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="what to measure (all)")
-    parser.add_argument("--batch", type=int, default=1024, help="windows a step and network (%(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=parts, default=list(parts), help="what to measure (all)"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=1024, help="windows a step and network (%(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of all sides in turns (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=5, help="a side and round, for speed (%(default)s)")
-    parser.add_argument("--pools", type=int, default=3, help="timed a side and round, for loader (%(default)s)")
-    parser.add_argument("--runs", type=int, default=12, help=f"of the corpus; {MORE}× as many for memory (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=5, help="a side and round, for speed (%(default)s)"
+    )
+    parser.add_argument(
+        "--pools", type=int, default=3, help="timed a side and round, for loader (%(default)s)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=12,
+        help=f"of the corpus; {MORE}× as many for memory (%(default)s)",
+    )
     args = parser.parse_args()
     if min(args.batch, args.rounds, args.pools, args.seconds) <= 0 or args.runs < 2 * len(WIDTHS):
         parser.error(f"--runs must be at least {2 * len(WIDTHS)}, all others above 0")
@@ -269,8 +328,14 @@ def main() -> None:
     os.environ |= PEERS_TOO
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     load = os.getloadavg()[0]
-    print(f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores, load {load:.1f}")
-    rows = [("", "ours", "peer", "ratio", "goal"), *(line for part in args.parts for line in parts[part](args))]
+    print(
+        f"{jax.device_count()} × {jax.default_backend()} ({kinds}), {os.cpu_count()} CPU cores,"
+        f" load {load:.1f}"
+    )
+    rows = [
+        ("", "ours", "peer", "ratio", "goal"),
+        *(line for part in args.parts for line in parts[part](args)),
+    ]
     print()
     for what, ours, peer, ratio, goal in rows:
         print(f"{what:>58} {ours:>10} {peer:>10} {ratio:>18} {goal:>6}")

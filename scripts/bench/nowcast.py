@@ -1,8 +1,9 @@
 """What nowcasting costs: a jump, its memory, and the steps between jumps; side by side, in one run.
 
-The peer of a jump is the published way: for each layer, a NumPy array of its five snapshots in float64, normalised, and put through ``model.predict`` of Keras in batches of 100,000
-(here with its JAX back end, the fastest). The peer of a step is the
-inner optimizer alone: in a training step, and without any training around it, where nothing hides what the wrapper costs.
+The peer of a jump is the published way: for each layer, a NumPy array of its five snapshots in
+float64, normalised, and put through ``model.predict`` of Keras in batches of 100,000 (here with its
+JAX back end, the fastest). The peer of a step is the inner optimizer alone: in a training step, and
+without any training around it, where nothing hides what the wrapper costs.
 """
 
 import argparse
@@ -46,11 +47,18 @@ PREDICT_BATCH = 100_000
 
 
 def parameters() -> PyTree:
-    """About ten million parameters, of a convolution and of fully connected layers, normally distributed."""
+    """About ten million parameters, of a convolution and of fully connected layers, normally
+    distributed.
+    """
     rng = np.random.default_rng(0)
-    shapes = {f"fc{i}": (a, b) for i, (a, b) in enumerate(itertools.pairwise(WIDTHS))} | {"conv": (3, 3, 512, 512)}
+    shapes = {f"fc{i}": (a, b) for i, (a, b) in enumerate(itertools.pairwise(WIDTHS))} | {
+        "conv": (3, 3, 512, 512)
+    }
     return {
-        name: {"kernel": rng.standard_normal(shape, np.float32) * 0.02, "bias": np.zeros(shape[-1], np.float32)}
+        name: {
+            "kernel": rng.standard_normal(shape, np.float32) * 0.02,
+            "bias": np.zeros(shape[-1], np.float32),
+        }
         for name, shape in shapes.items()
     }
 
@@ -62,9 +70,13 @@ def forecaster() -> WNN:
 
 
 def published(history: PyTree) -> Callable[[], PyTree]:
-    """A jump in the published way, from its own kind of history: float64, the snapshots along the last axis."""
+    """A jump in the published way, from its own kind of history: float64, the snapshots along the
+    last axis.
+    """
     networks = {rank: keras_network(5, 1) for rank in (1, 2, 4)}
-    leaves, treedef = jax.tree.flatten(jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1).astype(np.float64), history))
+    leaves, treedef = jax.tree.flatten(
+        jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1).astype(np.float64), history)
+    )
 
     def one(leaf: np.ndarray) -> np.ndarray:
         windows = leaf.reshape(-1, leaf.shape[-1])
@@ -73,16 +85,25 @@ def published(history: PyTree) -> Callable[[], PyTree]:
         spread = moved.max(axis=1, keepdims=True) - moved.min(axis=1, keepdims=True) + 1e-8
         unit = np.tile(spread, (1, windows.shape[1])) + 1e-5
         inputs = moved / unit / 2
-        increment = networks[leaf.ndim - 1].predict(inputs, batch_size=PREDICT_BATCH, verbose=0)[:, 0]
+        increment = networks[leaf.ndim - 1].predict(inputs, batch_size=PREDICT_BATCH, verbose=0)[
+            :, 0
+        ]
         return ((inputs[:, -1] + increment) * unit[:, 0] * 2 + begin[:, 0]).reshape(leaf.shape[:-1])
 
-    return lambda: jax.tree.unflatten(treedef, [jnp.asarray(one(leaf), jnp.float32) for leaf in leaves])
+    return lambda: jax.tree.unflatten(
+        treedef, [jnp.asarray(one(leaf), jnp.float32) for leaf in leaves]
+    )
 
 
 def total(compiled: Any) -> int:
     """Bytes that a program needs: what goes in, comes out and lies in between."""
     used = compiled.memory_analysis()
-    return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
+    return (
+        used.temp_size_in_bytes
+        + used.argument_size_in_bytes
+        + used.output_size_in_bytes
+        - used.alias_size_in_bytes
+    )
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -96,15 +117,23 @@ def jump(rounds: int) -> None:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     rng = np.random.default_rng(1)
     snapshots = jax.tree.map(
-        lambda p: np.stack([p + 0.01 * i * rng.standard_normal(p.shape, np.float32) for i in range(5)]), params
+        lambda p: np.stack(
+            [p + 0.01 * i * rng.standard_normal(p.shape, np.float32) for i in range(5)]
+        ),
+        params,
     )
     tx = nowcast.periodic(optax.sgd(0.0), forecaster(), every=1, min_drift=None)
     put = jax.tree.map(jnp.asarray, params)
     step = jax.jit(
-        lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(p, s, p)), donate_argnums=(0, 1)
+        lambda p, s: (lambda u, s: (optax.apply_updates(p, u), s))(*tx.update(p, s, p)),
+        donate_argnums=(0, 1),
     )
     state = tx.init(put)
-    alone = jax.jit(lambda p: jax.tree.map(lambda x: x - 0.0 * x, p), donate_argnums=0).lower(put).compile()
+    alone = (
+        jax.jit(lambda p: jax.tree.map(lambda x: x - 0.0 * x, p), donate_argnums=0)
+        .lower(put)
+        .compile()
+    )
     used = total(step.lower(put, state).compile()) - total(alone)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.history))
     size = 4 * count
@@ -128,19 +157,32 @@ def jump(rounds: int) -> None:
         theirs.append(timed(peer))
     ratio = spread([b / a for a, b in zip(ours, theirs, strict=True)], ".1f")
     print(
-        f"\nA jump of {count / 1e6:.1f} M parameters, a step of SGD with it: {median(ours):.2f} s; published way {median(theirs):.2f} s: {ratio}× (goal: 10×)"
+        f"\nA jump of {count / 1e6:.1f} M parameters, a step of SGD with it: {median(ours):.2f} s;"
+        f" published way {median(theirs):.2f} s: {ratio}× (goal: 10×)"
     )
     print(
-        f"Memory beside the parameters: history {held / size:.2f}×, while it jumps {used / size:.2f}× in all (goal: 6×)"
+        f"Memory beside the parameters: history {held / size:.2f}×, while it jumps"
+        f" {used / size:.2f}× in all (goal: 6×)"
     )
-    print(f"Compiled programs after {rounds + 1} jumps: {step._cache_size()} (at the first jump: {compiled})")
+    print(
+        f"Compiled programs after {rounds + 1} jumps: {step._cache_size()} (at the first jump:"
+        f" {compiled})"
+    )
 
 
 def steps(rounds: int, number: int) -> None:
-    print("\nA step that does not jump, over the same step with the inner optimizer alone (goal: 1.01)")
+    print(
+        "\nA step that does not jump, over the same step with the inner optimizer alone (goal:"
+        " 1.01)"
+    )
     adam, wrapped = optax.adam(1e-3), nowcast.periodic(optax.adam(1e-3), forecaster(), every=10**6)
     for name, model, data, batch in (
-        ("vanilla_cnn, 28×28 digits, batch 128", ModelConfig("vanilla_cnn"), DataConfig("digits"), 128),
+        (
+            "vanilla_cnn, 28×28 digits, batch 128",
+            ModelConfig("vanilla_cnn"),
+            DataConfig("digits"),
+            128,
+        ),
         ("resnet20, digits, batch 128", ModelConfig("resnet", depth=20), DataConfig("digits"), 128),
     ):
         task = make_task(model, data, batch)
@@ -170,12 +212,22 @@ def steps(rounds: int, number: int) -> None:
     state = jax.eval_shape(nowcast.auto_rate(optax.identity()).init, params)
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     print(
-        f"auto_rate's state beside 10 M parameters: {held / sum(p.nbytes for p in jax.tree.leaves(params)):.2%} of them (goal: 1 %)"
+        "auto_rate's state beside 10 M parameters:"
+        f" {held / sum(p.nbytes for p in jax.tree.leaves(params)):.2%} of them (goal: 1 %)"
     )
     plain = nowcast.Jumps(forecaster=forecaster(), every=10**6)
     for name, gradient in (
-        (f"MLP of {sum(p.size for p in jax.tree.leaves(params)) / 1e6:.0f} M parameters, batch 512", jax.grad(loss)),
-        ("no training: the optimizer of those parameters by itself", lambda p: jax.tree.map(lambda x: 0.01 * x, p)),
+        (
+            (
+                f"MLP of {sum(p.size for p in jax.tree.leaves(params)) / 1e6:.0f} M parameters,"
+                " batch 512"
+            ),
+            jax.grad(loss),
+        ),
+        (
+            "no training: the optimizer of those parameters by itself",
+            lambda p: jax.tree.map(lambda x: 0.01 * x, p),
+        ),
     ):
         sides = [side(tx, gradient, params) for tx in (adam, wrapped)]
         report(f"{name}, periodic", [[timed(work) for work in sides] for _ in range(rounds)])
@@ -186,7 +238,10 @@ def steps(rounds: int, number: int) -> None:
 
 
 def side(
-    tx: Any, gradient: Callable[[PyTree], PyTree], params: PyTree, jumps: nowcast.Jumps | None = None
+    tx: Any,
+    gradient: Callable[[PyTree], PyTree],
+    params: PyTree,
+    jumps: nowcast.Jumps | None = None,
 ) -> Callable[[], Any]:
     params = jax.tree.map(jnp.copy, params)
     state = (tx.init(params), jumps and jumps.init(params))
@@ -211,16 +266,22 @@ def side(
 
 def report(name: str, times: Sequence[Sequence[float]]) -> None:
     print(
-        f"{name:>72}: {median(t[0] for t in times) * 1e3:7.1f} ms alone, ratio {spread([b / a for a, b in times], '.3f')}",
+        f"{name:>72}: {median(t[0] for t in times) * 1e3:7.1f} ms alone, ratio"
+        f" {spread([b / a for a, b in times], '.3f')}",
         flush=True,
     )
 
 
 def main() -> None:
     print_anything()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--rounds", type=int, default=15, help="rounds of each comparison; ratios are medians [least, greatest] (15)"
+        "--rounds",
+        type=int,
+        default=15,
+        help="rounds of each comparison; ratios are medians [least, greatest] (15)",
     )
     parser.add_argument("--jumps", type=int, default=3, help="jumps that are timed (3)")
     parser.add_argument("--steps", type=int, default=20, help="training steps a round (20)")

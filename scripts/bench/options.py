@@ -1,7 +1,7 @@
 """What each option of ``nowcast.periodic`` does to a run: paired seeds, two bases, one table.
 
-Every option runs on the same seeds, data order and rates as the run alone and as the plain jump. A run that is kept in FOLDER is not run
-again, so that the command goes on where it was stopped.
+Every option runs on the same seeds, data order and rates as the run alone and as the plain jump. A
+run that is kept in FOLDER is not run again, so that the command goes on where it was stopped.
 """
 
 import argparse
@@ -88,35 +88,62 @@ class Trial:
         rows = []
         for snapshot in self.loops[name].run(seed, rates):
             state = snapshot.state.optimizer
-            rows.append(self.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation"))
-        jumps = {} if name == ALONE else {"accepted": int(state.accepted), "refused": int(state.refused)}
+            rows.append(
+                self.task.evaluate(snapshot.state.params, snapshot.state.extra, "validation")
+            )
+        jumps = (
+            {}
+            if name == ALONE
+            else {"accepted": int(state.accepted), "refused": int(state.refused)}
+        )
         return {key: [row[key] for row in rows] for key in rows[0]} | jumps
 
 
 def table(
-    runs: dict[tuple[str, str, int], dict[str, Any]], names: Sequence[str], seeds: Sequence[int], epochs: int
+    runs: dict[tuple[str, str, int], dict[str, Any]],
+    names: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int,
 ) -> str:
-    """A Markdown table per base: epochs to the loss that the base has after three quarters of its length, and the last loss."""
+    """A Markdown table per base: epochs to the loss that the base has after three quarters of its
+    length, and the last loss.
+    """
     lines = []
     for base in BASES:
         alone = [runs[ALONE, base, seed] for seed in seeds]
         target = float(np.median([smooth(run["loss"])[round(0.75 * epochs)] for run in alone]))
         lines += [
-            f"\n**{base}**: target {target:.3f}, last loss alone {np.median([smooth(run['loss'])[-1] for run in alone]):.3f}\n",
-            "| option | epochs to the target | last loss | loss right after a jump | jumps taken, refused |",
+            (
+                f"\n**{base}**: target {target:.3f}, last loss alone"
+                f" {np.median([smooth(run['loss'])[-1] for run in alone]):.3f}\n"
+            ),
+            (
+                "| option | epochs to the target | last loss | loss right after a jump | jumps"
+                " taken, refused |"
+            ),
             "|---|---|---|---|---|",
         ]
         for name in names:
             each = [runs[name, base, seed] for seed in seeds]
-            epoch = [[crossing(range(epochs + 1), run["loss"], target).place for run in some] for some in (alone, each)]
-            last = [
-                [max(float(np.nan_to_num(smooth(run["loss"])[-1], nan=np.inf)), 1e-6) for run in some]
+            epoch = [
+                [crossing(range(epochs + 1), run["loss"], target).place for run in some]
                 for some in (alone, each)
             ]
-            counts = [round(float(np.mean([run.get(key, 0) for run in each])), 1) for key in ("accepted", "refused")]
+            last = [
+                [
+                    max(float(np.nan_to_num(smooth(run["loss"])[-1], nan=np.inf)), 1e-6)
+                    for run in some
+                ]
+                for some in (alone, each)
+            ]
+            counts = [
+                round(float(np.mean([run.get(key, 0) for run in each])), 1)
+                for key in ("accepted", "refused")
+            ]
             rise = "" if name == ALONE else f"{_rise(each, alone):.2f}×"
             lines.append(
-                f"| {name} | {_shown(speed_up(*epoch))} | {_shown(speed_up(*last))} | {rise} | {counts[0]:g}, {counts[1]:g} |"
+                f"| {name} | {_shown(speed_up(*epoch))} | {_shown(speed_up(*last))} | {rise} |"
+                f" {counts[0]:g}, {counts[1]:g} |"
             )
     return "\n".join(lines)
 
@@ -124,7 +151,12 @@ def table(
 def _rise(each: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]) -> float:
     """The loss right after the first jump over that of the run alone: the median over seeds."""
     return float(
-        np.median([run["loss"][FIRST_JUMP] / base["loss"][FIRST_JUMP] for run, base in zip(each, alone, strict=True)])
+        np.median(
+            [
+                run["loss"][FIRST_JUMP] / base["loss"][FIRST_JUMP]
+                for run, base in zip(each, alone, strict=True)
+            ]
+        )
     )
 
 
@@ -134,12 +166,22 @@ def _shown(found: Interval) -> str:
 
 def main() -> None:
     print_anything()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where finished runs are kept; one folder for one forecaster")
-    parser.add_argument("--forecaster", default="linear", help="a name or a bundle (linear)")
-    parser.add_argument("--published", metavar="WNN", help="instead: the folder of the WNN authors' own weights")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--only", nargs="+", default=[""], metavar="WORD", help="options whose name has one of these (all)"
+        "folder", type=Path, help="where finished runs are kept; one folder for one forecaster"
+    )
+    parser.add_argument("--forecaster", default="linear", help="a name or a bundle (linear)")
+    parser.add_argument(
+        "--published", metavar="WNN", help="instead: the folder of the WNN authors' own weights"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="WORD",
+        help="options whose name has one of these (all)",
     )
     parser.add_argument("--task", choices=TASKS, default="digits", help="what to train (digits)")
     parser.add_argument("--seeds", type=int, default=3, help="paired runs (3)")
@@ -147,19 +189,29 @@ def main() -> None:
     model, data, batch_size, epochs = TASKS[asked.task]
     try:
         forecaster = (
-            nowcast.import_published_wnn(asked.published) if asked.published else nowcast.load(asked.forecaster)
+            nowcast.import_published_wnn(asked.published)
+            if asked.published
+            else nowcast.load(asked.forecaster)
         )
     except UserError as wrong:
         parser.error(str(wrong))
     trial = Trial(make_task(model, data, batch_size), epochs, forecaster)
     seeds = range(asked.seeds)
-    names = [name for name in trial.loops if name in (ALONE, "jump") or any(word in name for word in asked.only)]
+    names = [
+        name
+        for name in trial.loops
+        if name in (ALONE, "jump") or any(word in name for word in asked.only)
+    ]
     units = [(name, base, seed) for seed in seeds for base in BASES for name in names]
 
     with tqdm(total=len(units), unit="run", desc=asked.task) as bar:
 
         def one(unit: tuple[str, str, int]) -> dict[str, Any]:
-            file = asked.folder / asked.task / re.sub(r"\W+", "-", f"{unit[1]} {unit[0]} {unit[2]}.json")
+            file = (
+                asked.folder
+                / asked.task
+                / re.sub(r"\W+", "-", f"{unit[1]} {unit[0]} {unit[2]}.json")
+            )
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_json(file, trial.run(*unit))

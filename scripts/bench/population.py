@@ -17,7 +17,9 @@ RATE = 1e-3
 
 
 class Population:
-    """Runs that train together or apart, as `collect.population` has them; only their steps are timed."""
+    """Runs that train together or apart, as `collect.population` has them; only their steps are
+    timed.
+    """
 
     def __init__(self, loop: Loop, runs: int, way: str):
         self.loop, self.seeds = loop, range(runs)
@@ -25,18 +27,28 @@ class Population:
             way = pace.measure(loop, self.seeds, 10**9).best
         self.way, self.starts = way, [jax.device_get(loop.start(seed)) for seed in self.seeds]
 
-    def seconds(self, steps: int, every: int | None = None, record: Callable[..., None] | None = None) -> float:
-        """Of training all runs by so many steps; ``record(snapshots, lanes)`` gets what ``every`` so many steps yield."""
+    def seconds(
+        self, steps: int, every: int | None = None, record: Callable[..., None] | None = None
+    ) -> float:
+        """Of training all runs by so many steps; ``record(snapshots, lanes)`` gets what ``every``
+        so many steps yield.
+        """
         rates = np.full((len(self.seeds), steps), RATE, np.float32)
         states = [State(*jax.tree.map(jnp.array, start)) for start in self.starts]
         parts: list[tuple[Iterator[Any], list[int]]]
         if self.way == "together":
             parts = [
-                (self.loop.run_together(self.seeds, rates, states=states, record_every=every or steps), [*self.seeds])
+                (
+                    self.loop.run_together(
+                        self.seeds, rates, states=states, record_every=every or steps
+                    ),
+                    [*self.seeds],
+                )
             ]
         else:
             parts = [
-                (one(self.loop.run(s, rates[s], state=states[s], record_every=every or steps)), [s]) for s in self.seeds
+                (one(self.loop.run(s, rates[s], state=states[s], record_every=every or steps)), [s])
+                for s in self.seeds
             ]
         for snapshots, _ in parts:
             next(snapshots)  # everything is in place: it comes before the first step
@@ -60,7 +72,9 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 
 def eager_seconds(optimizer: Any, loss: Callable[[int], Any], steps: int) -> float:
-    """Of so many steps of an ordinary eager PyTorch loop: ``loss(step)`` runs the network on the step's batch."""
+    """Of so many steps of an ordinary eager PyTorch loop: ``loss(step)`` runs the network on the
+    step's batch.
+    """
     begun, total = time.perf_counter(), 0.0
     for step in range(steps):
         value = loss(step)

@@ -1,4 +1,6 @@
-"""What recording costs: opening, snapshots and finishing. The evaluation that goes with a snapshot is not counted."""
+"""What recording costs: opening, snapshots and finishing. The evaluation that goes with a snapshot
+is not counted.
+"""
 
 import argparse
 import tempfile
@@ -15,10 +17,13 @@ from scripts.bench.population import Population, spread
 EPOCH = 100  # steps
 
 
-def recording(args: argparse.Namespace, make_loop: Callable[[str, int], Loop], record: str, goal: float) -> None:
+def recording(
+    args: argparse.Namespace, make_loop: Callable[[str, int], Loop], record: str, goal: float
+) -> None:
     """Training with recording (``weights`` or ``gram``) beside training without, in turns."""
     print(
-        f"\nWhat recording {record} costs: {args.epochs} epochs of {EPOCH} steps, a snapshot each, evaluation not counted"
+        f"\nWhat recording {record} costs: {args.epochs} epochs of {EPOCH} steps, a snapshot each,"
+        " evaluation not counted"
     )
     for model in args.recorded:
         ours = Population(make_loop(model, args.batch), args.runs, args.way)
@@ -40,7 +45,14 @@ def recorded(population: Population, epochs: int, record: str) -> float:
         begun = time.perf_counter()
         recorders = [
             stack.enter_context(
-                Recorder(Path(folder) / "corpus", str(i), config=config, leaves=leaves, snapshots=epochs + 1, band=band)
+                Recorder(
+                    Path(folder) / "corpus",
+                    str(i),
+                    config=config,
+                    leaves=leaves,
+                    snapshots=epochs + 1,
+                    band=band,
+                )
             )
             for i in population.seeds
         ]
@@ -52,7 +64,9 @@ def recorded(population: Population, epochs: int, record: str) -> float:
             for snapshot, lane in zip(snapshots, lanes, strict=True):
                 row = {"step": snapshot.step, "train_loss": snapshot.train_loss}
                 number = -(-snapshot.step // EPOCH)
-                recorders[lane].append(number, snapshot.state.params, row, snapshot.state, checkpoint=False)
+                recorders[lane].append(
+                    number, snapshot.state.params, row, snapshot.state, checkpoint=False
+                )
 
         training = population.seconds(epochs * EPOCH, EPOCH, append)
         begun = time.perf_counter()

@@ -1,4 +1,6 @@
-"""The architectures that `collect.py` compares, in PyTorch: layer for layer those of `collect.models`, but NCHW."""
+"""The architectures that `collect.py` compares, in PyTorch: layer for layer those of
+`collect.models`, but NCHW.
+"""
 
 from itertools import pairwise
 
@@ -19,10 +21,14 @@ def vanilla_cnn(channels: int, classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((channels, 8, 16, 32, 32)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, classes))
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, classes)
+    )
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_norm(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
@@ -30,7 +36,10 @@ def conv_norm(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, group
 class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.first, self.second = conv_norm(inputs, outputs, 3, stride), conv_norm(outputs, outputs, 3)
+        self.first, self.second = (
+            conv_norm(inputs, outputs, 3, stride),
+            conv_norm(outputs, outputs, 3),
+        )
         self.stride, self.grow = stride, outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +57,9 @@ def resnet20(channels: int, classes: int) -> nn.Module:
             blocks.append(ResidualBlock(inputs, outputs, 2 if outputs > 16 and not i else 1))
             inputs = outputs
     stem = conv_norm(channels, 16, 3)
-    return nn.Sequential(stem, nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    return nn.Sequential(
+        stem, nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)
+    )
 
 
 class InvertedResidual(nn.Module):
@@ -58,14 +69,24 @@ class InvertedResidual(nn.Module):
         self.expand, self.project = conv_norm(inputs, inner), conv_norm(inner, outputs)
         self.depthwise = conv_norm(inner, inner, 3, stride, groups=inner)
         self.residual = stride == 1
-        self.shortcut = conv_norm(inputs, outputs) if stride == 1 and inputs != outputs else nn.Identity()
+        self.shortcut = (
+            conv_norm(inputs, outputs) if stride == 1 and inputs != outputs else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(F.relu(self.depthwise(F.relu(self.expand(x)))))
         return y + self.shortcut(x) if self.residual else y
 
 
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 def mobilenet_v2(channels: int, classes: int) -> nn.Module:
@@ -74,7 +95,9 @@ def mobilenet_v2(channels: int, classes: int) -> nn.Module:
         for i in range(count):
             blocks.append(InvertedResidual(inputs, outputs, expansion, 1 if i else stride))
             inputs = outputs
-    return _headed(conv_norm(channels, 32, 3), blocks, conv_norm(inputs, 1280), nn.Linear(1280, classes))
+    return _headed(
+        conv_norm(channels, 32, 3), blocks, conv_norm(inputs, 1280), nn.Linear(1280, classes)
+    )
 
 
 class ShuffleUnit(nn.Module):
@@ -93,7 +116,10 @@ class ShuffleDownUnit(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         half = outputs // 2
-        self.left_depthwise, self.left_conv = conv_norm(inputs, inputs, 3, 2, groups=inputs), conv_norm(inputs, half)
+        self.left_depthwise, self.left_conv = (
+            conv_norm(inputs, inputs, 3, 2, groups=inputs),
+            conv_norm(inputs, half),
+        )
         self.conv1, self.conv2 = conv_norm(inputs, half), conv_norm(half, half)
         self.depthwise = conv_norm(half, half, 3, 2, groups=half)
 
@@ -109,13 +135,20 @@ def shuffle(left: Tensor, right: Tensor) -> Tensor:
 def shufflenet_v2(channels: int, classes: int) -> nn.Module:
     units, inputs = list[nn.Module](), 24
     for outputs, count in ((116, 4), (232, 8), (464, 4)):
-        units += [ShuffleDownUnit(inputs, outputs), *(ShuffleUnit(outputs) for _ in range(count - 1))]
+        units += [
+            ShuffleDownUnit(inputs, outputs),
+            *(ShuffleUnit(outputs) for _ in range(count - 1)),
+        ]
         inputs = outputs
-    return _headed(conv_norm(channels, 24, 3), units, conv_norm(464, 1024), nn.Linear(1024, classes))
+    return _headed(
+        conv_norm(channels, 24, 3), units, conv_norm(464, 1024), nn.Linear(1024, classes)
+    )
 
 
 def _headed(stem: nn.Module, body: list[nn.Module], last: nn.Module, head: nn.Module) -> nn.Module:
-    return nn.Sequential(stem, nn.ReLU(), *body, last, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    return nn.Sequential(
+        stem, nn.ReLU(), *body, last, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head
+    )
 
 
 MODELS = {m.__name__: m for m in (lenet, vanilla_cnn, resnet20, mobilenet_v2, shufflenet_v2)}
