@@ -284,8 +284,8 @@ def dtype_of(asked: Any) -> Any:
     if (
         dtype is None
         or dtype.name not in DTYPES
-        or (dtype.name == "float64" and not jax.config.jax_enable_x64)
-    ):  # type: ignore[attr-defined]
+        or (dtype.name == "float64" and not jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+    ):
         raise UserError(
             f"history_dtype={asked!r} must be one of {', '.join(DTYPES)}; float64 needs"
             " jax_enable_x64"

@@ -65,8 +65,15 @@ class NowcastState(NamedTuple):
 
 
 POPULATION = NowcastState(
-    inner=0, clock=None, history=0, accepted=0, refused=0, in_a_row=0, damping=0, kept=0
-)  # type: ignore[arg-type]
+    inner=0,
+    clock=None,
+    history=0,
+    accepted=0,
+    refused=0,
+    in_a_row=0,
+    damping=0,
+    kept=0,  # type: ignore[arg-type]
+)
 """``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no
 step but a jump pays for one.
 """

@@ -3,6 +3,7 @@ in memory.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,7 @@ def _set(name: str, directory: str | None) -> dict[str, str]:
                 f"data.name={name!r}: has no training split, only {', '.join(builder.info.splits)}"
             )
         texts = {
-            split: prepared.read(
-                name, builder.data_dir, lambda split=split: _joined(builder, split)
-            )  # type: ignore[misc]
+            split: prepared.read(name, builder.data_dir, partial(_joined, builder, split))
             for split in SPLITS
             if split in builder.info.splits
         }
