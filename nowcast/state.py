@@ -1,6 +1,6 @@
 """What a run carries from step to step: the clock, the window, and the counts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 from jaxtyping import Array, Bool, Float, Int
@@ -64,15 +64,17 @@ class NowcastState(NamedTuple):
     """None but for a guard with ``after``."""
 
 
+_OWN: Any = 0
+_SHARED: Any = None
 POPULATION = NowcastState(
-    inner=0,
-    clock=None,
-    history=0,
-    accepted=0,
-    refused=0,
-    in_a_row=0,
-    damping=0,
-    kept=0,  # type: ignore[arg-type]
+    inner=_OWN,
+    clock=_SHARED,
+    history=_OWN,
+    accepted=_OWN,
+    refused=_OWN,
+    in_a_row=_OWN,
+    damping=_OWN,
+    kept=_OWN,
 )
 """``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no
 step but a jump pays for one.
