@@ -631,6 +631,7 @@ def line(corpus_path, bundle_path, places, tmp_path):
     def make(name, bad):
         own = [f"{OUTPUT[name]}={tmp_path / 'out'}", *good[name]]
         gone = tuple(part[1:] for part in bad.split() if part[0] == "~")
+        gone += ("model",) if "task=" in bad else ()
         own = [part for part in own if not part.startswith(gone)]
         more = [
             part if "${" in part else part.format(**places)

@@ -299,3 +299,32 @@ def test_a_class_that_is_no_task_is_refused_in_one_line(target):
         UserError, match=f"task._target_={target}: is no task; give a class of your own"
     ):
         build.resolve(target)
+
+
+@pytest.mark.parametrize(
+    ("typed", "refused"),
+    [
+        ("model=lenet", "model=lenet"),
+        ("+model.width=0.5", r"\+model.width=0.5"),
+        ("augment=crop_flip", "augment=crop_flip"),
+        ("data=tiny_shakespeare", None),
+        ("batch_size=8", None),
+        ("task.layers=1", None),
+        ("models=3", None),
+    ],
+)
+def test_what_is_typed_of_a_part_that_the_task_does_not_take_is_refused(typed, refused):
+    config = SimpleNamespace(task={"_target_": "collect.tasks.Language"})
+    if refused is None:
+        build.check_typed(config, ["epochs=2", typed])
+    else:
+        with pytest.raises(UserError, match=f"^{refused}: collect.tasks.Language takes no "):
+            build.check_typed(config, ["epochs=2", typed])
+
+
+@pytest.mark.parametrize("command", ["collect corpus=mine", "evaluate report=mine"])
+def test_a_model_of_a_task_without_models_ends_a_command_with_one_line(command, script, tmp_path):
+    name, *more = command.split()
+    done = script(name, *more, "task=gpt", "model=lenet", cwd=tmp_path)
+    said = "error: model=lenet: collect.tasks.Language takes no model; leave it out\n"
+    assert (done.returncode, done.stderr) == (2, said)

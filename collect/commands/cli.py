@@ -118,7 +118,12 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
     """
     OmegaConf.resolve(config)
     _refuse_unknown(config, OmegaConf.structured(schema))
-    return body(OmegaConf.to_object(config))
+    given = OmegaConf.to_object(config)
+    if HydraConfig.initialized() and hasattr(given, "task"):
+        from collect.tasks import build
+
+        build.check_typed(given, HydraConfig.get().overrides.task)
+    return body(given)
 
 
 def _quieten() -> None:

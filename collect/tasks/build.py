@@ -8,8 +8,9 @@ as the commands have them.
 import importlib
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +57,16 @@ def described(config: Any) -> dict[str, Any]:
     return own | {
         name: part() for name, part in parts.items() if name in takes and name not in _own(config)
     }
+
+
+def check_typed(config: Any, typed: Iterable[str]) -> None:
+    """Refuse what was typed of a part that the task does not take: ``model=lenet`` of a GPT."""
+    kind = resolve(_target(config))
+    takes = inspect.signature(_maker(kind)).parameters
+    for override in typed:
+        part = re.split(r"[.=@]", override.lstrip("+~"))[0]
+        if part in PARTS and part not in takes:
+            raise UserError(f"{override}: {_target(config)} takes no {part}; leave it out")
 
 
 def is_classification(config: Any) -> bool:
