@@ -64,6 +64,8 @@ def pytest_collection_modifyitems(items):
         if slow.is_slow(name, rows[name]):
             item.add_marker(pytest.mark.slow)
         rows[name] += 1
+    # One that waits for pip for minutes begins first, so that others run beside it.
+    items.sort(key=lambda item: item.path.name != "test_wheel.py")
 
 
 @pytest.fixture

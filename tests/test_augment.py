@@ -71,13 +71,13 @@ def test_resampling_is_that_of_keras_by_scipy(degrees, tx, ty, zx, zy):
 
 def test_rotation_shift_zoom_draws_the_published_ranges():
     ramp = np.stack(
-        np.meshgrid(np.arange(100.0), np.arange(80.0), indexing="ij"), axis=-1
-    ) - np.array([49.5, 39.5])
-    images = jnp.broadcast_to(jnp.asarray(ramp, jnp.float32), (2000, 100, 80, 2))
+        np.meshgrid(np.arange(40.0), np.arange(32.0), indexing="ij"), axis=-1
+    ) - np.array([19.5, 15.5])
+    images = jnp.broadcast_to(jnp.asarray(ramp, jnp.float32), (2000, 40, 32, 2))
     # On coordinates themselves the result is the affine map; read it off four pixels near the
     # centre.
     out = np.asarray(
-        jax.jit(AUGMENTS["rotation_shift_zoom"])(jax.random.key(0), images)[:, 49:51, 39:41]
+        jax.jit(AUGMENTS["rotation_shift_zoom"])(jax.random.key(0), images)[:, 19:21, 15:17]
     )
     down, across = out[:, 1, 0] - out[:, 0, 0], out[:, 0, 1] - out[:, 0, 0]
     zooms = np.hypot(*down.T), np.hypot(*across.T)
@@ -86,8 +86,8 @@ def test_rotation_shift_zoom_draws_the_published_ranges():
     moved = out.mean(axis=(1, 2))
     cos, sin = np.cos(angle), np.sin(angle)
     shifts = (
-        (cos * moved[:, 0] + sin * moved[:, 1]) / 100,
-        (-sin * moved[:, 0] + cos * moved[:, 1]) / 80,
+        (cos * moved[:, 0] + sin * moved[:, 1]) / 40,
+        (-sin * moved[:, 0] + cos * moved[:, 1]) / 32,
     )
     for values, low, high in [
         (np.rad2deg(angle), -10, 10), (shifts[0], -0.15, 0.15), (shifts[1], -0.15, 0.15), (zooms[0], 0.7, 1.3), (zooms[1], 0.7, 1.3),

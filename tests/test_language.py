@@ -194,9 +194,9 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(
     found = jax.jit(jax.value_and_grad(lambda params: 2 * task.loss(params, extra, batch)[0]))(
         params
     )
-    value, grads = jax.value_and_grad(whole)(params)
+    value, grads = jax.jit(jax.value_and_grad(whole))(params)
     np.testing.assert_allclose(found[0], 2 * value, rtol=1e-6)
-    np.testing.assert_allclose(task.loss(params, extra, batch)[0], value, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(task.loss)(params, extra, batch)[0], value, rtol=1e-6)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-4, atol=1e-6), found[1], grads
     )
