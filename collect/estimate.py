@@ -1,4 +1,4 @@
-"""What a collection would take: its size from shapes alone, its time from a few steps of training."""
+"""Estimate what a collection takes: its size from shapes, its time from a few training steps."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -64,10 +64,20 @@ class Trials:
     """
 
     def __init__(
-        self, task: Task, *, epochs: int, record_every: int | None, forecasters: Mapping[str, Forecaster], folder: Path,
-        stop: Stop, identities: Mapping[str, str] | None = None, protocol: str = "honest", workers: int | None = None, together: bool | None = None,
+        self,
+        task: Task,
+        *,
+        epochs: int,
+        record_every: int | None,
+        forecasters: Mapping[str, Forecaster],
+        folder: Path,
+        stop: Stop,
+        identities: Mapping[str, str] | None = None,
+        protocol: str = "honest",
+        workers: int | None = None,
+        together: bool | None = None,
         length: float = 1.0,
-    ):  # fmt: skip
+    ):
         self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
         self._identities = identities or {}
         self._every = max(1, round(length * spacing(task, record_every)))

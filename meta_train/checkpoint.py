@@ -140,8 +140,11 @@ class Checkpoint:
             return None
         try:
             index = json.loads(self._index.read_text(encoding="utf-8"))
-            differs = {key for key in {*index["configuration"], *self._configuration}
-                       if index["configuration"].get(key) != self._configuration.get(key)}  # fmt: skip
+            differs = {
+                key
+                for key in {*index["configuration"], *self._configuration}
+                if index["configuration"].get(key) != self._configuration.get(key)
+            }
             plain = {key: index[key] for key in PLAIN}
             if (
                 len(plain["lowest"]) != len(like.lowest)

@@ -254,7 +254,7 @@ def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, An
 
 
 def _ahead(run: Run, rule: Rule) -> int:
-    """How many snapshots there are at most behind a window of this run, so far as it was recorded."""
+    """The most snapshots that follow a window of this run, as far as it was recorded."""
     ahead = run.snapshots - rule.shortest + 1
     return ahead if run.band is None else min(ahead, run.band - rule.window + 1)
 

@@ -1,4 +1,4 @@
-"""What a fitted forecaster's card says it was not fitted to, and where its forecasts are of no use."""
+"""A card's limits: what a forecaster was not fitted to, and where its forecasts are of no use."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,12 +27,16 @@ def limits(
         scores: By the runs that were scored, in words: operation → horizon → forecaster → errors.
 
     >>> optimizer = {"name": "adam", "learning_rate": 0.001, "schedule": "cosine"}
-    >>> config = {"task": "lenet-mnist", "optimizer": optimizer, "batch_size": 64, "record_every": 10}
+    >>> config = {"task": "lenet-mnist", "record_every": 10}
+    >>> config |= {"optimizer": optimizer, "batch_size": 64}
     >>> for sentence in limits("wnn", ["norm"], [config], 41, {})[:4]:
-    ...     print(sentence)
-    fitted to 1 run of lenet-mnist; nothing is known of other networks and data but what the scores of those kept out say
-    fitted to adam, learning rate 0.001, cosine, batches of 64; other optimizers, rates and batches were not seen
-    fitted to snapshots 10 steps apart, runs of 41 at most: in a longer run its later windows are of a kind it never saw
+    ...     print(sentence)  # doctest: +NORMALIZE_WHITESPACE
+    fitted to 1 run of lenet-mnist; nothing is known of other networks and data but what the scores
+        of those kept out say
+    fitted to adam, learning rate 0.001, cosine, batches of 64; other optimizers, rates and batches
+        were not seen
+    fitted to snapshots 10 steps apart, runs of 41 at most: in a longer run its later windows are of
+        a kind it never saw
     weights of these operations never jump: norm
     """
     count = "1 run" if len(configs) == 1 else f"{len(configs)} runs"

@@ -57,7 +57,7 @@ class Rule(NamedTuple):
         return (snapshots - 1) // self.span if self.from_start else snapshots - self.shortest + 1
 
     def places(self, moments: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M columns"]:
-        """The snapshots of the windows at these moments; some targets may lie past the run's end."""
+        """The snapshots of these windows; some targets may lie past the run's end."""
         if self.from_start:
             return self.offsets[None] * (moments[:, None] + 1)
         return self.offsets[None] + FIRST + moments[:, None]

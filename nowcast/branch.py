@@ -1,4 +1,4 @@
-"""Choices that depend on numbers: compiled under ``jit``, plain Python where the numbers are known."""
+"""Branches and loops: compiled under ``jit``, plain Python where the numbers are known."""
 
 from collections.abc import Callable
 from typing import Any

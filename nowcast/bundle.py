@@ -87,7 +87,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a bundle, by its folder or its shipped name, checked for schema and completeness."""
+    """Read a bundle's card, by its folder or shipped name, and check its schema and keys."""
     path = _folder(folder, shipped()) / "card.json"
     content = _read(path)
     try:

@@ -21,7 +21,7 @@ from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 
 
 def check_unchanged(params: PyTree, state: NowcastState) -> None:
-    """Refuse a state that is none of ours, and parameters that are not those that it was made for."""
+    """Refuse a state that nowcast did not make, and parameters that it was not made for."""
     if not isinstance(state, NowcastState):
         raise UserError(
             f"the state is a {type(state).__name__}, and none of nowcast's: make it with"

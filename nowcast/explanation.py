@@ -50,7 +50,8 @@ def explain(
 
     Examples:
         >>> import nowcast, numpy as np
-        >>> nowcast.explain({"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}}, nowcast.load("linear"))
+        >>> params = {"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}}
+        >>> nowcast.explain(params, nowcast.load("linear"))
         leaf          shape  operation  network  history
         dense/bias    3      bias       linear      48 B
         dense/kernel  4×3    fc         linear     192 B

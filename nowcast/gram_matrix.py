@@ -1,4 +1,4 @@
-"""The Gram matrix of a few arrays of one shape: how long each is, and how far each two go one way."""
+"""The Gram matrix of a few arrays of one shape: their squared lengths and inner products."""
 
 from collections.abc import Sequence
 

@@ -47,11 +47,12 @@ class Guard:
 
     Examples:
         >>> import jax.numpy as jnp, nowcast, optax
-        >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1, guard=nowcast.Guard())
+        >>> linear, guard = nowcast.load("linear"), nowcast.Guard()
+        >>> tx = nowcast.periodic(optax.sgd(0.1), linear, every=1, guard=guard)
         >>> params, loss = {"kernel": jnp.ones((2, 2))}, lambda p: jnp.sum(p["kernel"] ** 2)
-        >>> state = tx.init(params)
+        >>> state, grads = tx.init(params), {"kernel": 0.5 * jnp.ones((2, 2))}
         >>> for _ in range(5):
-        ...     updates, state = tx.update({"kernel": 0.5 * jnp.ones((2, 2))}, state, params, value_fn=loss)
+        ...     updates, state = tx.update(grads, state, params, value_fn=loss)
         ...     params = optax.apply_updates(params, updates)
         >>> state.accepted.item(), state.refused.item()
         (1, 0)

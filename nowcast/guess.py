@@ -147,5 +147,5 @@ def _says_depthwise(names: tuple[str, ...]) -> bool:
 
 
 def _last(names: tuple[str, ...]) -> str:
-    """The last part of a path that is no number; of Haiku's ``mlp/~/linear_0`` its own last part."""
+    """The last part of a path that is no number; of Haiku's ``mlp/~/linear_0``, ``linear_0``."""
     return next((name.rpartition("/")[2] for name in reversed(names) if not name.isdigit()), "")

@@ -23,7 +23,8 @@ def decaying_horizon(
         >>> horizon = nowcast.decaying_horizon(10)
         >>> [int(horizon(jump)) for jump in range(10)]
         [40, 33, 26, 21, 16, 11, 8, 5, 3, 1]
-        >>> tx = nowcast.periodic(optax.adam(3e-3), nowcast.load("linear"), every=200, horizon=horizon)
+        >>> linear = nowcast.load("linear")
+        >>> tx = nowcast.periodic(optax.adam(3e-3), linear, every=200, horizon=horizon)
 
     Raises:
         UserError: A number is out of range.

@@ -1,4 +1,4 @@
-"""What becomes of an optimizer's moments at a jump: they describe the place that the run has left."""
+"""Keep or reset an optimizer's moments at a jump: they describe the weights before the jump."""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ OPERATIONS: tuple[str, ...] = get_args(Operation)
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong; the message is one line that names the value and the cure."""
+    """Something the user gave is wrong; the message is one line with the value and the cure."""
 
 
 MOST = 2_000_000_000
@@ -45,7 +45,7 @@ def whole(key: str, value: Any, of: str) -> int:
 
 
 def real(key: str, value: Any, rule: str) -> float:
-    """``value`` as a ``float``, or a :class:`UserError` with the rule: it must be a finite number."""
+    """``value`` as a finite ``float``, or a :class:`UserError` with the rule."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -100,7 +100,7 @@ class Step(NamedTuple):
 
 
 def steps(size: Size) -> list[Step]:
-    """The demo's commands. The comparison trains an architecture that no run of the corpus is of."""
+    """The demo's commands; the comparison trains an architecture that the corpus does not hold."""
     corpus, bundle, report = (
         f"{folder}/demo{size.suffix}" for folder in ("corpora", "bundles", "reports")
     )

@@ -90,8 +90,12 @@ def test_rotation_shift_zoom_draws_the_published_ranges():
         (-sin * moved[:, 0] + cos * moved[:, 1]) / 80,
     )
     for values, low, high in [
-        (np.rad2deg(angle), -10, 10), (shifts[0], -0.15, 0.15), (shifts[1], -0.15, 0.15), (zooms[0], 0.7, 1.3), (zooms[1], 0.7, 1.3),
-    ]:  # fmt: skip
+        (np.rad2deg(angle), -10, 10),
+        (shifts[0], -0.15, 0.15),
+        (shifts[1], -0.15, 0.15),
+        (zooms[0], 0.7, 1.3),
+        (zooms[1], 0.7, 1.3),
+    ]:
         width = high - low
         assert low - 1e-3 * width < values.min() < low + 0.01 * width
         assert high - 0.01 * width < values.max() < high + 1e-3 * width

@@ -120,11 +120,24 @@ def lose_a_network(folder):
         (lambda folder: change_card(folder, served_by="conv"), "served_by"),
     ],
     ids=[
-        "tampered", "truncated", "a layer less", "no parameters", "no card", "half a card", "no text",
-        "no object", "other schema", "unknown forecaster", "no name", "no corpus", "no window", "wrong type of window",
-        "another window", "wrong served_by",
+        "tampered",
+        "truncated",
+        "a layer less",
+        "no parameters",
+        "no card",
+        "half a card",
+        "no text",
+        "no object",
+        "other schema",
+        "unknown forecaster",
+        "no name",
+        "no corpus",
+        "no window",
+        "wrong type of window",
+        "another window",
+        "wrong served_by",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(
     folder, harm, said, unchecked
 ):

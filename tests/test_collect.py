@@ -1,4 +1,4 @@
-"""Collecting: the snapshots are the loop's, and a population is spread as its configuration says."""
+"""Collecting: the snapshots are the loop's, and a population is spread as configured."""
 
 import dataclasses
 import json

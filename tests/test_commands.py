@@ -1,4 +1,4 @@
-"""The commands as a user types them: help that explains every key, and the way from data to report."""
+"""The commands as a user types them: help explains every key; they lead from data to report."""
 
 from pathlib import Path
 

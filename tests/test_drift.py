@@ -66,8 +66,15 @@ def run(moves, **options):
 
 @pytest.mark.parametrize(
     ("moves", "least", "jumps"),
-    [(STRAIGHT, 0.99, True), (WAVERING, 0.3, True), (WAVERING, 0.4, False), (BACK, 0.0, False), (BACK, -0.4, True), (BACK, None, True)],
-)  # fmt: skip
+    [
+        (STRAIGHT, 0.99, True),
+        (WAVERING, 0.3, True),
+        (WAVERING, 0.4, False),
+        (BACK, 0.0, False),
+        (BACK, -0.4, True),
+        (BACK, None, True),
+    ],
+)
 def test_a_run_jumps_where_it_drifts_and_keeps_still_elsewhere(moves, least, jumps):
     params, state = run([1, *moves], min_drift=least)
     assert (int(state.accepted), int(state.refused)) == (jumps, not jumps)

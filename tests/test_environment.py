@@ -139,10 +139,13 @@ def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(
 @pytest.mark.parametrize(
     ("encoding", "argument", "switch", "anew"),
     [
-        ("ascii", "corpus=c\udcc3\udca9", None, True), ("iso8859-1", "corpus=cÃ©", None, True), ("ascii", "corpus=c\udcc3\udca9", "1", False),
-        ("utf-8", "corpus=cé", None, False), ("ascii", "corpus=ce", None, False),
+        ("ascii", "corpus=c\udcc3\udca9", None, True),
+        ("iso8859-1", "corpus=cÃ©", None, True),
+        ("ascii", "corpus=c\udcc3\udca9", "1", False),
+        ("utf-8", "corpus=cé", None, False),
+        ("ascii", "corpus=ce", None, False),
     ],
-)  # fmt: skip
+)
 def test_a_command_starts_anew_in_utf_8_where_names_are_not_read_as_that(
     monkeypatch, tmp_path, encoding, argument, switch, anew
 ):

@@ -84,9 +84,15 @@ def test_tolerance_is_a_share_of_the_loss():
 
 @pytest.mark.parametrize(
     ("share", "dampings", "best"),
-    [(-1.5, (0.25, 0.5, 1.0), 0.5), (-0.9, (1.0, 0.5), 1.0), (-8.0, (0.125, 0.5, 1.0), 0.125), (0.5, (-0.5, 1.0), -0.5), (0.5, (0.5, 1.0), 0.0),
-     (float("inf"), (0.5, 1.0), 0.0)],
-)  # fmt: skip
+    [
+        (-1.5, (0.25, 0.5, 1.0), 0.5),
+        (-0.9, (1.0, 0.5), 1.0),
+        (-8.0, (0.125, 0.5, 1.0), 0.125),
+        (0.5, (-0.5, 1.0), -0.5),
+        (0.5, (0.5, 1.0), 0.0),
+        (float("inf"), (0.5, 1.0), 0.0),
+    ],
+)
 def test_the_best_damping_is_taken(share, dampings, best):
     path, states = train(PERIOD, share, Guard(dampings=dampings))
     assert states[-1].damping == best
@@ -104,8 +110,16 @@ FAST = optax.sgd(0.2)
 @pytest.mark.parametrize(
     ("share", "tolerance", "gone"),
     # A jump by `share` times d multiplies the loss by (1 + share d)².
-    [(-0.25, 0.0, 4.0), (-0.75, 0.0, 2.0), (-1.5, 0.0, 1.0), (0.01, 0.05, 2.0), (0.19, 0.05, 0.125), (0.3, 0.05, 0.0), (float("nan"), 1.0, 0.0)],
-)  # fmt: skip
+    [
+        (-0.25, 0.0, 4.0),
+        (-0.75, 0.0, 2.0),
+        (-1.5, 0.0, 1.0),
+        (0.01, 0.05, 2.0),
+        (0.19, 0.05, 0.125),
+        (0.3, 0.05, 0.0),
+        (float("nan"), 1.0, 0.0),
+    ],
+)
 def test_backtracking_goes_as_far_as_the_loss_lets_it(share, tolerance, gone):
     path, states = train(PERIOD, share, Guard.backtracking(tolerance=tolerance), FAST)
     assert states[-1].damping == gone
@@ -271,9 +285,14 @@ def test_without_the_loss_it_says_what_is_missing():
 
 @pytest.mark.parametrize(
     ("gives", "said"),
-    [(lambda loss: (loss, loss), "tuple"), (lambda loss: (loss, {"a": loss}), "tuple"), (lambda loss: {"l": loss}, "dict"), (lambda _: None, "NoneType")],
+    [
+        (lambda loss: (loss, loss), "tuple"),
+        (lambda loss: (loss, {"a": loss}), "tuple"),
+        (lambda loss: {"l": loss}, "dict"),
+        (lambda _: None, "NoneType"),
+    ],
     ids=["number beside", "dict beside", "dict", "nothing"],
-)  # fmt: skip
+)
 def test_a_loss_with_auxiliary_output_is_refused_with_the_cure(gives, said):
     with pytest.raises(
         nowcast.UserError, match=rf"it gave a {said} .*value_fn=lambda p: loss\(p, batch\)\[0\]"

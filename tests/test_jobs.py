@@ -242,12 +242,14 @@ SLURM = {
     "sbatch": (
         """cp "$1" sbatch.txt
         for i in 0 1; do
-            SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here bash "$1" > job$i.log 2>&1 &
+            SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here \\
+                bash "$1" > job$i.log 2>&1 &
         done
         echo Submitted batch job 7"""
     ),
     "srun": (
-        """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done; exec "$@" """
+        """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done
+        exec "$@" """
     ),
     "sacct": """printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'""",
 }

@@ -395,7 +395,14 @@ def test_jumping_to_where_a_run_is_changes_nothing(again):
         )
 
 
-@pytest.mark.parametrize(("name", "said"), [("other", "epochs: 11 there, 12 asked for"), ("damaged", "configuration.json is damaged"), ("into", "holds a report of one task")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("other", "epochs: 11 there, 12 asked for"),
+        ("damaged", "configuration.json is damaged"),
+        ("into", "holds a report of one task"),
+    ],
+)
 def test_other_configurations_do_not_mix_with_results_that_are_there(again, evaluated, name, said):
     folder, code, out, err, before = again(name)
     assert (code, out) == (2, "")

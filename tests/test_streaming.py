@@ -97,7 +97,7 @@ def test_what_is_larger_than_the_budget_is_streamed():
 
 
 @pytest.mark.parametrize(("model", "depth"), [("mlp", None), ("resnet", 8)])
-def test_a_run_and_its_measures_are_those_in_memory_and_go_on_within_an_epoch(model, depth):
+def test_a_run_is_the_one_in_memory_and_goes_on_within_an_epoch(model, depth):
     held, streamed = both(
         model, depth=depth, augment="crop_flip", standardize=True, validation=False
     )

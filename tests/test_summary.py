@@ -215,7 +215,7 @@ def jumps(*each, loss=LOSS, **more):
     return row["jumps"]
 
 
-def test_a_dip_is_the_loss_after_over_the_loss_before_and_recovery_ends_at_the_first_loss_no_higher():
+def test_a_dip_is_loss_after_over_loss_before_and_ends_at_the_first_loss_no_higher():
     found = jumps([(40, 4.5, 9.0, 1.0)])  # 7 after 10 steps, 5.5 after 20, 4 after 30
     assert found == {
         "accepted": 1,

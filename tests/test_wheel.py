@@ -69,11 +69,13 @@ def test_every_command_of_the_scripts_has_its_installed_name():
 @pytest.mark.parametrize(
     ("begun_as", "clone", "named"),
     [
-        ("scripts/collect.py", True, "python scripts/meta_train.py"), ("", True, "python scripts/meta_train.py"),
-        ("/opt/bin/nowcast-collect", True, "nowcast-meta-train"), ("/opt/bin/nowcast-collect", False, "nowcast-meta-train"),
+        ("scripts/collect.py", True, "python scripts/meta_train.py"),
+        ("", True, "python scripts/meta_train.py"),
+        ("/opt/bin/nowcast-collect", True, "nowcast-meta-train"),
+        ("/opt/bin/nowcast-collect", False, "nowcast-meta-train"),
         ("my_loop.py", False, "nowcast-meta-train"),
     ],
-)  # fmt: skip
+)
 def test_messages_name_the_command_that_the_reader_has(
     monkeypatch, tmp_path, begun_as, clone, named
 ):

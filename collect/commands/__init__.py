@@ -11,7 +11,7 @@ def start_collect() -> None:
 
 
 def start_inspect_corpus() -> None:
-    """Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
+    """Show what a corpus holds, check that it is whole, and draw how its weights move."""
     begin("collect.commands.inspect_corpus")
 
 

@@ -57,7 +57,7 @@ def require_extra(launcher: Any) -> None:
 
 @contextmanager
 def elsewhere() -> Iterator[None]:
-    """What processes that jobs run in inherit, and how SIGTERM ends a command that waits for them."""
+    """Set what the processes of jobs inherit, and let SIGTERM end a command that waits for them."""
     before = os.environ.copy()
     path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     ignored = [

@@ -1,4 +1,7 @@
-"""Large pages of memory for a command: a training step allocates, fills and frees hundreds of MiB."""
+"""Give a command large pages of memory.
+
+A training step allocates, fills and frees hundreds of MiB.
+"""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Arguments as one types them: what a shell and Hydra read in them, and what to type for a value."""
+"""Arguments as users type them: how a shell and Hydra read them, and what to type for a value."""
 
 import os
 import shlex

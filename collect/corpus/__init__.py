@@ -2,12 +2,17 @@
 
 Layout (schema 1)::
 
-    manifest.json              schema, versions, and an index of the runs: task, seed, status, size, configuration
-    runs/ID/run.json           one run: its configuration, leaves, status, hash
-    runs/ID/weights/           zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c per chunk
-    runs/ID/gram/              with record=gram, in the place of the weights: inner products, float64 (:mod:`collect.corpus.gram`)
-    runs/ID/statistics/        where asked for: the same of what is no parameter, BatchNorm's running mean and variance
-    runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights (and of the statistics)
+    manifest.json          schema, versions, and an index of the runs: task, seed, status, size,
+                           configuration
+    runs/ID/run.json       one run: its configuration, leaves, status, hash
+    runs/ID/weights/       zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c
+                           per chunk
+    runs/ID/gram/          with record=gram, in the place of the weights: inner products, float64
+                           (:mod:`collect.corpus.gram`)
+    runs/ID/statistics/    where asked for: an array like the weights', of BatchNorm's running
+                           mean and variance, which are no parameters
+    runs/ID/metrics.jsonl  one line per snapshot: step, epoch, losses, sha256 of the weights (and
+                           of the statistics)
 
 All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the
 ``scalars`` of one row; with ``sample=N``, at most N scalars of each

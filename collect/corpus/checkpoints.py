@@ -3,7 +3,8 @@
 =====================  ==========================================================================
 ``.safetensors``       needs the ``safetensors`` library
 ``.npz``               NumPy's
-``.pt``, ``.pth``      needs PyTorch; tensors alone are read (``weights_only=True``), no code of the file's is run
+``.pt``, ``.pth``      needs PyTorch; only tensors are read (``weights_only=True``), and no code of
+                       the file runs
 an Orbax folder        one that ``orbax.checkpoint`` saved
 =====================  ==========================================================================
 """

@@ -4,7 +4,7 @@ kilobytes for a leaf of any size.
 With dₛ the increment from snapshot s − 1 to s of one leaf, row s of the array holds, leaf by leaf
 ::
 
-    ⟨dₛ, dₛ⟩, ⟨dₛ, dₛ₋₁⟩, …, ⟨dₛ, dₛ₋band₊₁⟩                    float64; NaN where there is no such increment
+    ⟨dₛ, dₛ⟩, ⟨dₛ, dₛ₋₁⟩, …, ⟨dₛ, dₛ₋band₊₁⟩        float64; NaN where there is no such increment
 
 From them follow the inner products of all displacements between snapshots that are at most ``band``
 apart. The last ``band`` increments stay in memory while the run is recorded, and the snapshots in

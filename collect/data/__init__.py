@@ -48,7 +48,7 @@ class Dataset:
         return self.images["train"][:count]
 
     def moments(self) -> Moments:
-        """Mean and standard deviation of each channel of the training images, as numbers in [0, 1]."""
+        """Mean and deviation of each channel of the training images, as numbers in [0, 1]."""
         images = self.images["train"]
         if images.dtype == np.uint8:
             return moments(images[start : start + PART] for start in range(0, len(images), PART))

@@ -5,8 +5,8 @@ No TensorFlow: the prepared files (array_record) are read by :mod:`collect.data.
 decoded lies in ``$XDG_CACHE_HOME/weight-nowcaster`` (``~/.cache/weight-nowcaster``), one folder per
 set, version and state of the prepared files::
 
-    train-images.npy        uint8, (examples, height, width, channels); likewise validation- and test-
-    train-labels.npy        int32, (examples,)
+    train-images.npy  uint8, (examples, height, width, channels); likewise validation- and test-
+    train-labels.npy  int32, (examples,)
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of each channel of many images, which need not be in memory together."""
+"""Mean and deviation of each channel of many images, which need not be in memory together."""
 
 from collections.abc import Iterable
 

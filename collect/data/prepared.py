@@ -40,7 +40,7 @@ def located(directory: str | None) -> Path:
 
 
 def short(name: str) -> str:
-    """A set's name as a part of a task's: without the signs before its configuration and version."""
+    """A set's name as part of a task's name: ``-`` instead of ``/`` and ``:``."""
     return name.replace("/", "-").replace(":", "-")
 
 
@@ -61,7 +61,8 @@ def builder(name: str, folder: Path, kind: str) -> Any:
         return read_only_builder.builder_from_files(
             name, data_dir=str(folder), file_format="array_record"
         )
-    except Exception as error:  # whatever damaged files make TFDS say; or it is not there, or in another format only
+    # TFDS raises all sorts where files are damaged; or the set is not there, or in another format.
+    except Exception as error:
         if lies := _lies(name, folder):
             raise damaged(name, lies, error) from None
     if re.split("[/:]", name)[0] not in tfds.list_builders(with_community_datasets=False):

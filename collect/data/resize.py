@@ -1,4 +1,4 @@
-"""Images of another size: large ones cut to a square, small ones enlarged to what a network needs."""
+"""Resize images: cut large ones to a square, enlarge small ones to what a network needs."""
 
 import jax
 import jax.numpy as jnp

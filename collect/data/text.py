@@ -20,7 +20,7 @@ AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Texts:
-    """A text per split. ``validation`` and ``test`` are never trained on, unless that is asked for."""
+    """A text per split; ``validation`` and ``test`` are never trained on unless asked for."""
 
     name: str
     splits: dict[str, str]

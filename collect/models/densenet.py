@@ -55,7 +55,7 @@ class Transition(nnx.Module):
 
 
 class DenseNet(nnx.Module):
-    """conv 24, stages of dense layers with transitions between them, BatchNorm, global average, FC."""
+    """conv 24, stages of dense layers with transitions between, BatchNorm, global average, FC."""
 
     min_size = 16
 

@@ -20,7 +20,7 @@ STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2,
 
 
 class VGG(nnx.Module):
-    """Five stages of 3×3 convolutions with 64 to 512 channels, max-pooling after each; FC classes."""
+    """Five stages of 3×3 convolutions with 64 to 512 channels, each max-pooled; FC classes."""
 
     min_size = 32
 

@@ -212,7 +212,7 @@ def _check_steps(task: Any, say: _Teller) -> Any:
 
 
 def _check_stream(task: Any, say: _Teller) -> Any:
-    """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
+    """Check that a stream gives a step the same wherever it begins, and return its first step."""
     (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
     if _shapes(first) != _shapes(second):
         raise say(

@@ -133,7 +133,7 @@ class Classification:
     def _stream(
         self, data: Streamed, seed: int, steps: range
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The examples of each step, where they are not in memory: those that :meth:`order` names."""
+        """Read the examples that :meth:`order` names for each step, where they are on disk."""
         return data.batches("train", rows(self, seed), steps)
 
     def batch(

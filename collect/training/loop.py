@@ -204,10 +204,18 @@ class Loop:
         )[0]
 
     def _drive(
-        self, stepper: Stepper, state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]], steps: int,
-        record_every: int | None, also: Container[int], first_step: int, spread: NamedSharding | None = None,
-    ) -> Iterator[tuple[int, State, np.ndarray]]:  # fmt: skip
-        """``(steps taken, state, mean loss since the last one)`` at every snapshot but the first."""
+        self,
+        stepper: Stepper,
+        state: State,
+        arrays: PyTree,
+        inputs: Callable[[int], tuple[Any, ...]],
+        steps: int,
+        record_every: int | None,
+        also: Container[int],
+        first_step: int,
+        spread: NamedSharding | None = None,
+    ) -> Iterator[tuple[int, State, np.ndarray]]:
+        """``(steps taken, state, mean loss since the last snapshot)`` at each but the first."""
         record_every = record_every or self.task.steps_per_epoch
         losses: list[tuple[jax.Array, int]] = []
         ahead: list[tuple[Any, ...]] = []

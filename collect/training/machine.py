@@ -20,7 +20,7 @@ class Company:
 
     Examples:
         >>> company = Company()
-        >>> others = company.others()  # cores they took on average; None where the system does not say
+        >>> cores_of_others = company.others()  # on average; None where the system does not say
     """
 
     def __init__(self) -> None:

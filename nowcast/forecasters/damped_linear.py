@@ -17,7 +17,7 @@ from nowcast.types import UserError, real
 
 @dataclass(frozen=True, kw_only=True)
 class DampedLinear(Forecaster):
-    """``x̂(t + h) = x(t) + slope · (φ + φ² + … + φʰ)``, the slope by least squares; ``fade`` is φ."""
+    """``x̂(t + h) = x(t) + slope · (φ + φ² + … + φʰ)``: slope by least squares, φ is ``fade``."""
 
     name: ClassVar[str] = "damped_linear"
     fade: float = 0.8
