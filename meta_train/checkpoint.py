@@ -95,9 +95,8 @@ class Checkpoint:
         path = self._path(progress.step)
         with self._pace.timed():
             if is_first():
-                shutil.rmtree(
-                    path, ignore_errors=True
-                )  # of a fit that was killed before it was named
+                # Of a fit that was killed before it was named.
+                shutil.rmtree(path, ignore_errors=True)
             together(lambda: self._write(path, progress))
 
     def _write(self, path: Path, progress: Progress) -> None:

@@ -236,9 +236,8 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
         operation: name if name in networks else None
         for operation, name in config.served_by.items()
     }
-    longest = (
-        config.rule.horizon
-    )  # of many it was fitted to all up to that one; what it takes unasked is its own
+    # Of many it was fitted to all up to that one; what it takes unasked is its own.
+    longest = config.rule.horizon
     horizon = min(longest, config.kind.horizon) if config.kind.many else longest
     return config.kind(
         params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served

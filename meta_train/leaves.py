@@ -98,9 +98,8 @@ class Leaves(Source):
         with np.errstate(invalid="ignore", divide="ignore"):
             gram = np.diff(np.diff(between(inside, inside), axis=1), axis=2)
             itself = np.arange(window - 1)
-            gram[:, itself, itself] = np.maximum(
-                gram[:, itself, itself], 0
-            )  # of an increment that rounding hides
+            # Of an increment that rounding hides.
+            gram[:, itself, itself] = np.maximum(gram[:, itself, itself], 0)
             along = np.diff(between(inside, after) - between(inside, last), axis=1)
             square = (
                 products[leaf, after, after]

@@ -76,9 +76,8 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
         most = max(1, round(share * sum(len(group) for group in groups.values())))
         order = np.random.default_rng((seed, sum(task.encode()))).permutation(len(whole)).tolist()
         chosen: list[int] = []
-        for i in sorted(order, key=lambda i: len(whole[i]) > most)[
-            : len(whole) - 1
-        ]:  # one stays to be fitted to
+        # One stays to be fitted to.
+        for i in sorted(order, key=lambda i: len(whole[i]) > most)[: len(whole) - 1]:
             if not chosen or sum(len(whole[j]) for j in [*chosen, i]) <= most:
                 chosen.append(i)
         kept += [run for i in sorted(chosen) for run in whole[i]]
@@ -264,9 +263,8 @@ def _mix(
     """
     if isinstance(rival, Gram):
         return coefficients(rival.params[rival.serving(operation) or ""], gram)[:, horizon - 1]
-    alone = jnp.tri(
-        rival.window, rival.window - 1, -1
-    )  # windows that move by 1 in one of their increments
+    # Windows that move by 1 in one of their increments.
+    alone = jnp.tri(rival.window, rival.window - 1, -1)
     return jnp.broadcast_to(rival.leaf(alone, operation, horizon) - alone[-1], gram.shape[:2])
 
 

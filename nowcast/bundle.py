@@ -1,4 +1,4 @@
-"""Bundles: a forecaster on disk.
+"""Save and load bundles: forecasters on disk.
 
 A bundle is a folder of two files::
 
@@ -38,7 +38,7 @@ def shipped() -> list[str]:
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
-    """A forecaster by its name, or from a bundle's folder.
+    """Load a forecaster by its name, or from a bundle's folder.
 
     Args:
         name_or_path: ``"wnn"``, ``"gram"`` or ``"introspection"``, which come with the library,
@@ -137,8 +137,9 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def save(
     forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write a learned forecaster as a bundle; the folder appears whole or not at all, replacing an
-    older bundle.
+    """Write a learned forecaster as a bundle.
+
+    The folder appears whole or not at all, and replaces an older bundle.
 
     Args:
         forecaster: A learned one; the others need no bundle.
@@ -185,9 +186,7 @@ def save(
 
 
 def check_destination(folder: str | os.PathLike[str]) -> None:
-    """Refuse a path where a bundle cannot be written: a file, or a folder that holds something
-    else.
-    """
+    """Refuse a path where a bundle cannot be written: a file, or a folder with other content."""
     folder = expanded(folder)
     check_writable(f"bundle {str(folder)!r}", folder)
     if folder.exists() and (held := {item.name for item in folder.iterdir()}):
@@ -202,7 +201,7 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
 
 
 def params_hash(forecaster: Forecaster) -> str:
-    """SHA-256 over a learned forecaster's parameters, which no bundle holds yet."""
+    """SHA-256 of a learned forecaster's parameters, without a bundle."""
     digest = hashlib.sha256()
     for name, value in sorted(_flatten(forecaster.params).items()):  # type: ignore[attr-defined]
         digest.update(name.encode() + np.asarray(value).tobytes())
@@ -210,7 +209,7 @@ def params_hash(forecaster: Forecaster) -> str:
 
 
 def card_hash(card: Mapping[str, Any]) -> str:
-    """Of all that a card says."""
+    """SHA-256 of a card's content."""
     said = json.loads(
         json.dumps({key: value for key, value in card.items() if key != "card_sha256"})
     )
@@ -218,7 +217,9 @@ def card_hash(card: Mapping[str, Any]) -> str:
 
 
 def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
-    """A name is a string; a path that is one begins with ``./`` or the like where it looks like a
+    """The folder of a bundle by its shipped name or its path.
+
+    A string is a name if it is one of ``names``; begin a path with ``./`` where it looks like a
     name.
     """
     if isinstance(name_or_path, str) and name_or_path in shipped():
@@ -246,7 +247,7 @@ def _is_folder(path: Any) -> bool:
 
 
 def _lost(path: Any) -> str:
-    """In words where a path leads to, if it is a link to nothing."""
+    """The target of a path that is a link to nothing, in words; otherwise an empty text."""
     try:
         return (
             dangling(expanded(path)) if isinstance(path, (str, os.PathLike)) and path != "" else ""
@@ -256,7 +257,7 @@ def _lost(path: Any) -> str:
 
 
 def _settings(forecaster: Any) -> list[str]:
-    """What a forecaster has besides its parameters."""
+    """The fields that a forecaster has besides its parameters."""
     return [field.name for field in dataclasses.fields(forecaster) if field.name != "params"]
 
 

@@ -1,4 +1,4 @@
-"""What nowcasting would do to a model: a table of its leaves."""
+"""Show what nowcasting would do to a model: a table of its leaves."""
 
 import math
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from nowcast.text import align, printable
 from nowcast.types import PyTree
 
 MARK = "?"
-"""Behind an operation that the number of axes alone tells."""
+"""Stands behind an operation that follows from the number of axes alone."""
 HEAD = ("leaf", "shape", "operation", "network", "history")
 
 
@@ -30,12 +30,14 @@ def explain(
     operations: Collection[str] | None = None,
     history_dtype: Any = None,
 ) -> None:
-    """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and
-    the sums.
+    """Print a table of a model's leaves, and the sums.
 
-    A ``?`` behind an operation says that the number of axes alone told it, for want of a name or
-    type: pass ``labels`` where it is wrong. Pass a ``flax.nnx`` module itself, not its
-    ``nnx.State``, which has names and no types.
+    Each row has the leaf, its shape, its operation, the network that will forecast it, and the
+    bytes of its history.
+
+    A ``?`` behind an operation says that it was guessed from the number of axes alone, because no
+    name or type told more: pass ``labels`` where it is wrong. Pass a ``flax.nnx`` module itself,
+    not its ``nnx.State``, which has names and no types.
 
     Args:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.

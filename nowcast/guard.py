@@ -1,9 +1,9 @@
-"""The guard: a jump must show, on a batch of yours, that it does not hurt; or it is not taken, or
-taken back.
+"""The guard: a jump must show, on a batch of yours, that it does not hurt.
 
-Why: a jump may ruin a run (the published WNN at a high learning rate), and no forecaster knows all
-runs. Beside the loss right after a jump there is the loss some steps later: at moderate rates a
-jump that raises the loss is often ahead an epoch on.
+Otherwise the jump is not taken, or taken back. Why: a jump may ruin a run (the published WNN at a
+high learning rate), and no forecaster knows all runs. The loss right after a jump is one measure,
+the loss some steps later another: at moderate rates a jump that raises the loss is often ahead an
+epoch later.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ ValueFn = Callable[[PyTree], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """When a jump counts as one that hurts.
+    """Decides when a jump counts as one that hurts.
 
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
@@ -68,15 +68,15 @@ class Guard:
     def backtracking(
         cls, *, tolerance: float = 0.0, after: int = 0, give_up: int | None = None
     ) -> "Guard":
-        """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a
-        quarter, an eighth; or none.
+        """A guard that goes as far along the jump as the loss lets it.
 
-        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump for the
-        longest that does not raise the batch's loss. So jumps go past the forecast where the loss
+        It tries four times the jump, then twice, all of it, a half, a quarter, an eighth; or none.
+        This is a backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) for the longest
+        jump that does not raise the batch's loss. So jumps go past the forecast where the loss
         bears it, and stay short or are refused where the learning rate is at its best. With a
-        ``tolerance`` the loss may rise by that share, and by no more than the window gained: that
-        bounds what each jump costs, and not what all of them do, as a forecaster that always errs
-        can then take back the greater part of each window. Costs 7 forward passes a jump, 8 with a
+        ``tolerance`` the loss may rise by that share, but by no more than the window gained. That
+        limits what each jump costs, not what all jumps cost: a forecaster that always errs can then
+        take back the greater part of each window. Costs 7 forward passes a jump, 8 with a
         tolerance.
 
         Examples:
@@ -120,10 +120,10 @@ class Guard:
         there: PyTree,
         begun: PyTree,
     ) -> "Trial":
-        """The damping to take, and whether it passes; with ``after`` the verdict comes later, in
-        :meth:`hurts`.
+        """Choose the damping to take, and say whether the jump passes.
 
-        ``begun`` are the parameters at the window's first snapshot, but for leaves that never jump.
+        With ``after`` the verdict comes later, in :meth:`hurts`. ``begun`` are the parameters at
+        the window's first snapshot, except for leaves that never jump.
         """
         loss = needed(value_fn)
 
@@ -131,9 +131,8 @@ class Guard:
             return _number(loss(to_params(place)))
 
         if len(self.dampings) == 1 and self.after and not self.longest:
-            return Trial(
-                jnp.float32(self.dampings[0]), jnp.array(True)
-            )  # nothing to choose, and nothing to judge yet
+            # Nothing to choose, and nothing to judge yet.
+            return Trial(jnp.float32(self.dampings[0]), jnp.array(True))
         each = jnp.array(
             sorted(self.dampings, key=lambda damping: (abs(damping), damping), reverse=True),
             jnp.float32,
@@ -159,21 +158,21 @@ class Guard:
 
 
 class Trial(NamedTuple):
-    """What the guard says of a jump."""
+    """The guard's verdict on a jump."""
 
     damping: Float[Array, ""]
     passes: Bool[Array, ""]
 
 
 def blend(here: PyTree, there: PyTree, damping: Float[Array, ""]) -> PyTree:
-    """The place at a fraction of the way; at 1 it is ``there``, bit for bit."""
+    """The weights at a fraction of the way; at 1 they are ``there``, bit for bit."""
     return jax.tree.map(
         lambda q, t: (t + (1 - damping).astype(q.dtype) * (q - t)).astype(q.dtype), here, there
     )
 
 
 def needed(value_fn: ValueFn | None) -> ValueFn:
-    """It, or a :class:`UserError`."""
+    """``value_fn``, or a :class:`UserError` where it is None."""
     if not callable(value_fn):
         raise UserError(
             "a guard needs the loss as a function of the parameters, at every step: "

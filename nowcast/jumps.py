@@ -1,5 +1,6 @@
-"""When a run jumps, where to, and what becomes of a jump that hurts: for optax, for loops without
-it, for Keras.
+"""When a run jumps, where to, and what happens to a jump that hurts.
+
+This serves optax, loops without optax, and Keras.
 
 The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
 
@@ -43,7 +44,7 @@ from nowcast.types import PyTree, UserError, whole
 
 
 class JumpOptions(TypedDict, total=False):
-    """The fields of :class:`Jumps` that have a default, as keywords of :func:`nowcast.periodic`."""
+    """The fields of :class:`Jumps` with a default, as keywords of :func:`nowcast.periodic`."""
 
     labels: PyTree | None
     operations: Collection[str] | None
@@ -174,7 +175,9 @@ class Jumps:
     def step(
         self, params: PyTree, state: NowcastState, *, value_fn: ValueFn | None = None
     ) -> tuple[PyTree, NowcastState]:
-        """The parameters to go on with; most steps they are those given. Jittable.
+        """The parameters to go on with, and the next state; at most steps they are the given ones.
+
+        Jittable.
 
         Args:
             params: After your step.
@@ -185,15 +188,15 @@ class Jumps:
         return self.advance(params, (), state, value_fn)
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
-        """The state before the first step; ``carry`` is what a guard restores beside the
-        parameters, which were checked.
+        """The state before the first step, for parameters that were checked.
+
+        ``carry`` is what a guard restores besides the parameters.
         """
         params = jax.tree.map(as_array, params)
 
         def number(value: int = 0) -> Int[Array, ""]:
-            return jnp.array(
-                value, jnp.int32
-            )  # each an array of its own: donating one buffer twice is an error
+            # Each an array of its own: donating one buffer twice is an error.
+            return jnp.array(value, jnp.int32)
 
         kept = None
         if self.wait:
@@ -221,7 +224,7 @@ class Jumps:
         base: PyTree | None = None,
         renew: Callable[[PyTree, PyTree], PyTree] | None = None,
     ) -> tuple[PyTree, NowcastState]:
-        """One step of the clock, and what is due.
+        """Advance the clock by one step, and do what is due.
 
         Args:
             out: What the step leads to: parameters, or the updates that lead to them.
@@ -252,8 +255,9 @@ class Jumps:
             )
 
     def check_resumed(self, state: NowcastState) -> None:
-        """Refuse a saved state that cannot go on with these options; its clock holds numbers, so
-        call it outside ``jit``.
+        """Refuse a saved state that cannot go on with these options.
+
+        Its clock must hold numbers, so call this outside ``jit``.
 
         Raises:
             UserError: The state was made with another ``start_after``, or has a snapshot of a step
@@ -267,9 +271,7 @@ class Jumps:
         check_resumed(state.clock, self.start_after, self.stop_after, self.wait)
 
     def is_over(self, steps: int) -> bool:
-        """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has
-        passed.
-        """
+        """Whether a run takes no snapshot after ``steps``, because ``stop_after`` has passed."""
         return self.stop_after is not None and steps >= self.stop_after
 
     @property

@@ -1,4 +1,4 @@
-"""The vocabulary that every module shares.
+"""The vocabulary that all modules share.
 
 Shapes, in every signature (jaxtyping):
 
@@ -26,12 +26,13 @@ class UserError(ValueError):
 
 
 MOST = 2_000_000_000
-"""Counters are int32."""
+"""The largest count: counters are int32."""
 
 
 def whole(key: str, value: Any, of: str) -> int:
-    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something,
-    from 1 to 2 billion.
+    """``value`` as an ``int`` from 1 to 2 billion, or a :class:`UserError`.
+
+    ``of`` names what it counts.
     """
     try:
         number = operator.index(value)

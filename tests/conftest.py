@@ -37,9 +37,8 @@ import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
 from made_sets import MADE, SETS
 
-gc.set_threshold(
-    200_000, 20, 50
-)  # tracing makes millions of small objects: by default a third of the time went there
+# Tracing makes millions of small objects: by default a third of the time went there.
+gc.set_threshold(200_000, 20, 50)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook(["nowcast", "collect", "meta_train", "evaluate"], "typecheck.check")

@@ -64,9 +64,8 @@ def test_resampling_is_that_of_keras_by_scipy(degrees, tx, ty, zx, zy):
     np.testing.assert_allclose(
         got, keras_transform(image.astype(np.float64), degrees, tx, ty, zx, zy), atol=1e-5
     )
-    assert (degrees, tx, zx) != (0, 0, 1) or np.allclose(
-        got, image, atol=1e-6
-    )  # no transformation: the image
+    # No transformation: the image.
+    assert (degrees, tx, zx) != (0, 0, 1) or np.allclose(got, image, atol=1e-6)
 
 
 def test_rotation_shift_zoom_draws_the_published_ranges():

@@ -297,9 +297,8 @@ def test_schedule_free_is_judged_by_its_averaged_weights(curve, path, loss):
 
 def test_an_outer_arm_is_judged_by_its_slow_weights(curve, path, loss):
     run = path(wrappers.outer(optimizers.make("adam"), every=3, learning_rate=0.5, momentum=0.0))
-    slow = [
-        run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)
-    ]  # where both are the same
+    # Where both are the same.
+    slow = [run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)]
     np.testing.assert_allclose(
         curve("lookahead")["loss"], [loss(params) for params in slow], rtol=1e-3
     )
@@ -374,10 +373,11 @@ def test_what_is_measured_before_a_jump_between_two_evaluations_is_the_bases_los
 
 def test_a_guard_undoes_a_jump_after_its_share_of_a_snapshot(curve):
     guarded, alone = curve("guarded"), curve("constant")
+    # Two steps of waiting, then another window.
     assert guarded["jumps"]["step"] == [
         5 * EACH,
         10 * EACH + 2,
-    ]  # two steps of waiting, then another window
+    ]
     assert guarded["jumps"]["damping"] == [1, 1]
     assert (np.divide(guarded["jumps"]["after"], guarded["jumps"]["before"]) > 2).all()
     assert (guarded["accepted"], guarded["refused"]) == (0, 2)

@@ -11,11 +11,12 @@ from nowcast import history as window_of
 from nowcast.drift import drift
 
 LINEAR = nowcast.load("linear")
+# Drift 1, a third, minus a third.
 STRAIGHT, WAVERING, BACK = (
     [1, 1, 1, 1],
     [1, 0.5, -0.5, 1],
     [1, -1, -1, 1],
-)  # drift 1, a third, minus a third
+)
 
 
 def filled(snapshots, jumping, dtype=None):

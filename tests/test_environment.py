@@ -75,9 +75,8 @@ def test_every_script_prints_on_any_terminal(file):
     if 'if __name__ == "__main__":\n    main()' in text:
         assert "def main() -> None:\n    print_anything()\n" in text
     elif "__main__" in text:
-        assert re.search(
-            r"^from \w+\.commands import (\w+)$[^$]*^    \1\(\)$", text, re.MULTILINE
-        )  # it is called there
+        # It is called there.
+        assert re.search(r"^from \w+\.commands import (\w+)$[^$]*^    \1\(\)$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,8 @@ def start(commands, *, devices=1):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = {
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"
-    }  # a command that finds it does not start itself anew
+    # A command that finds it does not start itself anew.
+    chosen = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | chosen
     count = len(commands)
     for number, command in enumerate(commands if count > 1 else []):

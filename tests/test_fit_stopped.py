@@ -258,9 +258,8 @@ def test_every_job_of_a_sweep_makes_its_bundle(script, corpus_path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [nowcast.load(tmp_path / "bundles" / f"h{h}").horizon for h in (2, 3)] == [2, 3]
-    assert (
-        done.stdout.count("no run has weights of conv, depthwise_conv") == 2
-    )  # the corpus is of MLPs
+    # The corpus is of MLPs.
+    assert done.stdout.count("no run has weights of conv, depthwise_conv") == 2
 
 
 def test_a_damaged_array_of_a_checkpoint_ends_the_command_with_one_line(

@@ -143,9 +143,8 @@ def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
     first, before = (loss(alone(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
     assert loss(path[-1]) <= first
     assert gone == 0 or before * (1 + 2 * gone * share) ** 2 > first  # twice as far is too far
-    assert (
-        train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0
-    )  # it only ever lost
+    # It only ever lost.
+    assert train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0
 
 
 def test_past_the_forecast_weights_stay_finite():
@@ -196,9 +195,8 @@ def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state
     close(path[PERIOD], jax.tree.map(lambda x: 1.5 * x, free[PERIOD]))  # it jumps
     assert (states[PERIOD].accepted, states[PERIOD].refused) == (1, 0)
     assert (states[PERIOD + 4].accepted, states[PERIOD + 4].refused) == (0, 1)
-    close(
-        path[PERIOD + 4], free[PERIOD], atol=1e-6
-    )  # exact to rounding, through optax.apply_updates
+    # Exact to rounding, through optax.apply_updates.
+    close(path[PERIOD + 4], free[PERIOD], atol=1e-6)
     same(states[PERIOD + 4].inner, inner_states[PERIOD])
     close(path[PERIOD + 4 + PERIOD - 1], free[2 * PERIOD - 1], atol=1e-6)  # and goes on from there
     assert states[-1].clock.windows == 2

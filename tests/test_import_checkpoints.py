@@ -100,9 +100,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_series_becomes_a_run(tmp_path, kind):
     name, save, rename = KINDS[kind]
-    folder = write(
-        tmp_path / "in", [900, 1000, 800, 1100], name, save
-    )  # 1000 comes before 800 as a text
+    # 1000 comes before 800 as a text.
+    folder = write(tmp_path / "in", [900, 1000, 800, 1100], name, save)
     done = import_checkpoints(str(folder), str(tmp_path / "c"), run="mine-7")
     assert (done.snapshots, done.every) == (4, 100)
     assert done.operations == {"conv": 1, "fc": 1, "bias": 1, "norm": 2, "embedding": 1}

@@ -81,9 +81,8 @@ def fit(model, data, *callbacks, epochs, **more):
 def forecast(forecaster, snapshots, model):
     window = {name: np.stack([snapshot[name] for snapshot in snapshots]) for name in snapshots[0]}
     there = nowcast.forecast(forecaster, window, labels=label_ops(model))
-    still = {
-        name: np.ptp(values, axis=0) == 0 for name, values in window.items()
-    }  # those of pixels that are never lit
+    # Those of pixels that are never lit.
+    still = {name: np.ptp(values, axis=0) == 0 for name, values in window.items()}
     return {name: np.where(still[name], window[name][-1], there[name]) for name in window}
 
 
@@ -116,10 +115,11 @@ def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, o
     model, recorder = network(), Recorder(by_batch=bool(options))
     callback = WeightNowcasting(forecaster, **options)
     if options:
+        # One epoch of ten batches.
         data = (
             np.concatenate([data[0]] * 3)[:640],
             np.concatenate([data[1]] * 3)[:640],
-        )  # one epoch of ten batches
+        )
     got = fit(model, data, recorder, callback, epochs=1 if options else 5)
     wanted = forecast(forecaster, recorder.snapshots, model)
     assert len(recorder.snapshots) == 5
@@ -405,9 +405,8 @@ def test_batches_are_counted_whatever_the_steps_of_an_execution(data, together):
         steps_per_execution=together,
     )
     callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None)
-    model.fit(
-        *data, batch_size=16, epochs=5, verbose=0, callbacks=[callback]
-    )  # 80 batches: a jump each 20, or at the next end
+    # 80 batches: a jump each 20, or at the next end.
+    model.fit(*data, batch_size=16, epochs=5, verbose=0, callbacks=[callback])
     assert callback.accepted == {1: 4, 2: 4, 4: 4, 8: 2}[together]
 
 
@@ -473,9 +472,8 @@ def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
         "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8
     )
     callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None, stop_after=40)
-    model.fit(
-        *data, batch_size=16, epochs=10, verbose=0, callbacks=[callback]
-    )  # a snapshot each 8 batches, 5 until then
+    # A snapshot each 8 batches, 5 until then.
+    model.fit(*data, batch_size=16, epochs=10, verbose=0, callbacks=[callback])
     assert callback.accepted == 1
     assert int(callback.state.clock.total) == 160
 

@@ -169,9 +169,8 @@ def test_an_inner_optimizer_may_take_gradients_of_a_part_of_its_parameters():
         plain = optax.apply_updates(plain, updates)
     assert state.accepted == 1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params.fast, plain)
-    jax.tree.map(
-        np.testing.assert_array_equal, params.slow, start()
-    )  # not synchronised yet, so it stands still
+    # Not synchronised yet, so it stands still.
+    jax.tree.map(np.testing.assert_array_equal, params.slow, start())
     with pytest.raises(nowcast.UserError, match="gradient 'fast/conv/kernel' is gone"):
         tx.update({"head": gradients(params.fast)["head"]}, state, params)
 

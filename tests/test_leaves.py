@@ -135,9 +135,8 @@ def test_leaves_that_stand_still_or_diverge_are_left_out(unchecked):
 def test_a_network_that_dies_and_stands_still_leaves_rows_that_can_be_fitted_to(unchecked):
     run = Walk(snapshots=40)
     alive = np.diff(run.weights, axis=0)
-    fading = np.where(
-        np.arange(39) < 8, 1e4, 0.3 ** (np.arange(39) - 7.0)
-    )  # as Adam's mean does without gradients
+    # As Adam's mean does without gradients.
+    fading = np.where(np.arange(39) < 8, 1e4, 0.3 ** (np.arange(39) - 7.0))
     path = np.concatenate([run.weights[:1], alive * fading[:, None]])
     run.weights = np.cumsum(path, axis=0).astype(np.float32)
     rows = Leaves([run], SERVES, RULE).handful("fc", 300, (0, 0))
@@ -220,9 +219,8 @@ def test_a_gram_sees_neither_scale_nor_rotation_and_keeps_what_stands_still(unch
         history[-1],
     )
     fresh = Gram(params={"fc": init_network(jax.random.key(0), 5, 3)}, horizon=2, longest=3)
-    np.testing.assert_array_equal(
-        fresh.leaf(history, "fc", 3), history[-1]
-    )  # it begins with keeping still
+    # It begins with keeping still.
+    np.testing.assert_array_equal(fresh.leaf(history, "fc", 3), history[-1])
 
 
 def test_features_are_logarithms_of_lengths_and_cosines():

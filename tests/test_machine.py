@@ -41,9 +41,8 @@ def test_others_took_what_all_cores_worked_without_what_this_process_did(account
     account(user=10, idle=50)
     company = Company()
     account(user=13, nice=1, system=2, irq=0.5, soft=0.5, idle=70, wait=9, wall=4, own=3)
-    assert company.others() == pytest.approx(
-        (3 + 1 + 2 + 0.5 + 0.5 - 3) / 4
-    )  # idling and waiting is no work
+    # Idling and waiting is no work.
+    assert company.others() == pytest.approx((3 + 1 + 2 + 0.5 + 0.5 - 3) / 4)
 
 
 def test_others_never_took_less_than_nothing(account):

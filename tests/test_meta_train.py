@@ -82,9 +82,8 @@ def test_an_example_is_the_normalised_window_and_the_increment_in_its_unit():
         inputs, [[0, 1 / 8, 2 / 8, 3 / 8, 4 / 8], [0, 0, 0, 0, 1 / 2]], rtol=1e-4
     )
     np.testing.assert_allclose(target, [[4 / 8], [1]], rtol=1e-4)  # the second is clipped
-    np.testing.assert_allclose(
-        objective.examples(WNNMulti, made, 5)[1], [[4 / 8], [4]], rtol=1e-4
-    )  # it has no limit
+    # It has no limit.
+    np.testing.assert_allclose(objective.examples(WNNMulti, made, 5)[1], [[4 / 8], [4]], rtol=1e-4)
 
 
 def test_introspections_examples_are_four_values_and_the_target_times_1000():
@@ -172,9 +171,8 @@ def test_scores_are_means_over_runs_and_the_skill_is_over_the_linear_fit():
 
 def test_scores_are_of_the_forecaster_that_is_given():
     first, second = random_wnn(0), random_wnn(1)
-    assert (
-        first != second
-    )  # nothing may take one for the other, such as a cache of compiled functions
+    # Nothing may take one for the other, such as a cache of compiled functions.
+    assert first != second
     drawn = {"fc": [HELD_OUT["fc"]]}
     one, two, again = (
         validate.scores(each, drawn)["fc"]["5"]["wnn"] for each in (first, second, first)
@@ -195,9 +193,8 @@ def test_a_forecaster_with_many_horizons_is_scored_at_several_where_there_are_ta
     scores = validate.scores(multi, {"fc": [windows, windows]})["fc"]
     assert list(scores) == ["1", "2", "5"]
     for horizon in scores:
-        assert (
-            scores[horizon]["wnn_multi"] == scores[horizon]["last_value"]
-        )  # its outputs are all 0
+        # Its outputs are all 0.
+        assert scores[horizon]["wnn_multi"] == scores[horizon]["last_value"]
         moved = np.abs(windows[:, 4 + int(horizon)] - windows[:, 4]).mean()
         assert scores[horizon]["last_value"]["weight"] == pytest.approx(moved, rel=1e-5)
 

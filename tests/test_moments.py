@@ -28,14 +28,12 @@ def test_moments(inner, moments):
     for name in ("mu", "nu", "trace"):
         if get(fresh, name) is None:
             continue
-        assert (
-            np.abs(get(before, name)["conv"]["kernel"]).min() > 1e-4
-        )  # there is something to reset
+        # There is something to reset.
+        assert np.abs(get(before, name)["conv"]["kernel"]).min() > 1e-4
         close(get(state.inner, name), get(fresh if moments == "reset" else before, name))
     if get(fresh, "nu") is not None:
-        assert state.inner[0].count == (
-            0 if moments == "reset" else PERIOD
-        )  # or its bias correction would be wrong
+        # Or its bias correction would be wrong.
+        assert state.inner[0].count == (0 if moments == "reset" else PERIOD)
         assert state.inner[1].count == PERIOD  # the schedule goes on
     close(path[:-1], alone(PERIOD - 1, start(), inner)[0])
 

@@ -40,12 +40,13 @@ def test_operations_jump_and_the_others_train_on():
     expected = jumped(FREE[: PERIOD + 1])
     expected["head"]["kernel"] = FREE[PERIOD]["head"]["kernel"]
     close(path[-1], expected)
+    # None for the others.
     assert sorted(leaf.size for leaf in jax.tree.leaves(state.history)) == [
         4,
         4,
         12,
         12,
-    ]  # none for the others
+    ]
     assert sum(leaf.size for leaf in jax.tree.leaves(train(1)[1].history)) == (WINDOW - 1) * 28
 
 

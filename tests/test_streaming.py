@@ -240,9 +240,8 @@ def test_a_file_that_is_damaged_within_ends_a_run_with_that_line(script, made, t
     content = bytearray(file.read_bytes())
     content[3_000:3_040] = bytes(40)
     file.write_bytes(content)
-    streamed = data.load(
-        "made", directory=str(tmp_path), in_memory=0
-    )  # the ends of the files are in order
+    # The ends of the files are in order.
+    streamed = data.load("made", directory=str(tmp_path), in_memory=0)
     assert streamed.examples["train"] == 32
     given = ["data.name=made", f"data.dir={tmp_path}", "data.in_memory=0", "batch_size=8", "runs=1"]
     done = script("collect", *given, f"corpus={tmp_path / 'corpus'}", cwd=tmp_path)

@@ -97,9 +97,8 @@ def test_slower_steps_cost_a_speed_up_in_seconds():
 
 
 def test_a_run_that_begins_below_the_target_crosses_it_at_its_first_evaluation():
-    _, row, _ = of(
-        [run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05
-    )  # all have an accuracy of 0.1
+    # All have an accuracy of 0.1.
+    _, row, _ = of([run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05)
     assert at(row, target="0.05")["steps"]["each"] == [10, 10]
     assert at(row, target="0.05")["steps"]["speed_up"] == pytest.approx([1, 1, 1])
 
@@ -132,9 +131,8 @@ def test_the_best_loss_and_the_test_accuracy_are_paired_too():
 def test_the_best_loss_at_equal_seconds_is_that_until_the_faster_one_ends():
     base, arm = run([9.0, 4, 3, 2], seconds=1.0), run([9.0, 6, 1, 0.5], seconds=2.0)
     _, row, _ = of([base] * 2, [arm] * 2)
-    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx(
-        [2 / 6] * 2
-    )  # 3 seconds: an epoch of the arm
+    # 3 seconds: an epoch of the arm.
+    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx([2 / 6] * 2)
 
 
 def test_losses_at_the_end_are_means_of_three_and_medians_over_seeds():
@@ -362,12 +360,10 @@ def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
         f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference"
         in line
     )
-    line = said_of(
-        of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2]
-    )  # all twice as high
-    assert (
-        "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
-    )  # seeds that agree to the last digit show nothing
+    # All twice as high.
+    line = said_of(of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2])
+    # Seeds that agree to the last digit show nothing.
+    assert "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
     line = said_of(
         of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2]
     )

@@ -111,9 +111,8 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def python(wheel):
     """The interpreter of a fresh environment that has the library alone."""
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # a gigabyte in the end: not where pytest's folders lie, in memory
+    # A gigabyte in the end: not where pytest's folders lie, in memory.
+    with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         interpreter = Path(folder, "bin", "python")
         run(

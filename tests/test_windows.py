@@ -52,15 +52,15 @@ def test_windows_are_consecutive_snapshots_of_one_weight_and_the_value_a_horizon
         snapshot - snapshot[:, :1], np.tile([0, 1, 2, 3, 4, 7], (2000, 1))
     )
     assert (weight == weight[:, :1]).all()
-    assert set(weight[:, 0]) == set(
-        range(first, first + 4)
-    )  # all weights of this operation and no other
+    # All weights of this operation and no other.
+    assert set(weight[:, 0]) == set(range(first, first + 4))
+    # All moments, but never the untrained weights, nor past the end.
     assert set(snapshot[:, 0]) == {
         1,
         2,
         3,
         4,
-    }  # all moments, but never the untrained weights, nor past the end
+    }
 
 
 @pytest.mark.parametrize("snapshots", [12, 40])

@@ -62,9 +62,8 @@ def test_the_average_is_that_of_all_weights_after_steps_without_what_it_began_fr
             np.testing.assert_allclose(
                 ours, np.tensordot(shares / shares.sum(), np.stack(leaf), 1), rtol=1e-5
             )
-    close(
-        wrappers.mean_of(states[1], start(), DECAY), path[1]
-    )  # the first ones are all that it has seen
+    # The first ones are all that it has seen.
+    close(wrappers.mean_of(states[1], start(), DECAY), path[1])
 
 
 def test_before_the_first_step_the_average_is_the_weights():

@@ -53,9 +53,8 @@ def command(
     in_utf8()
     output.print_anything()
     for typed in sys.argv[1:]:
-        if any(
-            "\udc80" <= letter <= "\udcff" for letter in typed
-        ):  # bytes that Python could not read
+        # Bytes that Python could not read.
+        if any("\udc80" <= letter <= "\udcff" for letter in typed):
             _fail(UserError(f"{typed}: is not UTF-8; names and values are given in UTF-8"))
         if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in [
             one.name for one in fields(schema)
@@ -69,9 +68,8 @@ def command(
     sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    OmegaConf.register_new_resolver(
-        "command", text.command, replace=True
-    )  # in the configurations' help
+    # In the configurations' help.
+    OmegaConf.register_new_resolver("command", text.command, replace=True)
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
@@ -124,9 +122,8 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
 def _quieten() -> None:
     for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings(
-        "ignore", "coroutine .* was never awaited", RuntimeWarning
-    )  # of tasks that it left
+    # Of tasks that it left.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     threading.excepthook = lambda _: None  # and its threads print it once more
     sys.unraisablehook = lambda _: None
 

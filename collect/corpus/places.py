@@ -97,9 +97,8 @@ class Remote:
         again.
         """
         done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
-        if (
-            not done.generation and self.read()[1] == generation
-        ):  # S3's answer where there is no such bucket
+        # S3's answer where there is no such bucket.
+        if not done.generation and self.read()[1] == generation:
             raise UserError(
                 f"corpus: {self} cannot be written; check that the bucket exists, and your rights"
             )
@@ -115,9 +114,8 @@ class Remote:
 
     def remove(self) -> None:
         """Remove everything below this place."""
-        ask(
-            self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0"))
-        )  # "0" follows "/"
+        # "0" follows "/".
+        ask(self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))
 
 
 Place = Path | Remote

@@ -120,9 +120,8 @@ def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> 
     """The line that says so."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
     said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
-    alone = (
-        "/" not in name and place.parent.name == name.partition(":")[0]
-    )  # no folder of a configuration between
+    # No folder of a configuration between.
+    alone = "/" not in name and place.parent.name == name.partition(":")[0]
     folder = place.parents[1 if alone else 2]
     return UserError(
         f"data.name={name!r}: the prepared set in {str(place)!r} is damaged ({said}); "
@@ -147,9 +146,8 @@ def _prepare(name: str, folder: Path) -> Any:
     tfds = importlib.import_module("tensorflow_datasets")
     from tensorflow_datasets.core.download import downloader
 
-    downloader.MAX_RETRIES = (
-        2  # ten of them, the default, take minutes to notice that there is no network
-    )
+    # Ten of them, the default, take minutes to notice that there is no network.
+    downloader.MAX_RETRIES = 2
     check_writable(f"data.dir={str(folder)!r}", folder)
     terminal = sys.stderr.isatty()
     with (

@@ -42,9 +42,8 @@ class Attention(nnx.Module):
         scores += jnp.where(jnp.tri(length, dtype=bool), 0, -jnp.inf)[None, None]
         largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
         shares = jnp.exp(scores - largest)
-        mixed = (shares @ value) / jnp.sum(
-            shares, axis=-1, keepdims=True
-        )  # a softmax, divided where it is smallest
+        # A softmax, divided where it is smallest.
+        mixed = (shares @ value) / jnp.sum(shares, axis=-1, keepdims=True)
         return at_each(self.out, mixed.swapaxes(1, 2).reshape(x.shape))
 
 
@@ -106,9 +105,8 @@ class GPT(nnx.Module):
         drawn = jax.nn.initializers.normal(SPREAD)
         self.token_embedding = nnx.Embed(vocabulary, width, embedding_init=drawn, rngs=rngs)
         self.position_embedding = nnx.Embed(context, width, embedding_init=drawn, rngs=rngs)
-        spread = SPREAD / math.sqrt(
-            2 * layers
-        )  # GPT-2's, so that the sum of all additions keeps its size
+        # GPT-2's, so that the sum of all additions keeps its size.
+        spread = SPREAD / math.sqrt(2 * layers)
         self.blocks = nnx.List([Block(width, heads, dropout, spread, rngs) for _ in range(layers)])
         self.last_norm = norm(width, rngs)
 

@@ -174,9 +174,8 @@ class Classification:
             extra = self._estimate(params, extra, self._first)
         sums, count = np.zeros(2), self._sizes[split]
         most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
-        size = -(
-            -count // -(-count // most)
-        )  # so that parts are equal, and one program serves them all
+        # So that parts are equal, and one program serves them all.
+        size = -(-count // -(-count // most))
         for images, labels in self._parts(split, size):
             sums += np.asarray(self._metrics(params, extra, images, labels))
         loss, accuracy = sums / count

@@ -137,9 +137,8 @@ class Loop:
         """
         states = [self.start(seed) for seed in seeds] if states is None else list(states)
         devices = jax.local_devices()[: len(seeds)]
-        spare = -len(seeds) % len(
-            devices
-        )  # lanes left over when all devices hold equally many: the first run again
+        # Lanes left over when all devices hold equally many: the first run again.
+        spare = -len(seeds) % len(devices)
         lanes = [*range(len(seeds)), *[0] * spare]
         mesh = jax.sharding.Mesh(np.array(devices), ("runs",))
         split, everywhere = (

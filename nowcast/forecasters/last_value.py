@@ -1,4 +1,4 @@
-"""Last value: the weights stay where they are. The no-op every forecaster must beat."""
+"""Last value: the weights stay where they are. Every forecaster must beat it."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -58,10 +58,11 @@ PEERS_TOO = {  # the device is shared, and TensorFlow silent
 }
 WIDTHS, SNAPSHOTS = (48, 64, 80), 30  # of the made-up runs: one width a task
 MORE = 4  # times as many runs in the large corpus
+# Of the fits whose memory is looked at: more pools than are held at a time.
 SMALL_BATCH, SMALL_STEPS = (
     64,
     12_000,
-)  # of the fits whose memory is looked at: more pools than are held at a time
+)
 
 
 def row(what: str, ours: Sequence[float], peer: Sequence[float], goal: str) -> Row:
@@ -128,9 +129,8 @@ def serve_keras(
 ) -> None:
     """Answer each number of seconds with a rate."""
     os.environ["KERAS_BACKEND"] = backend
-    epochs = -(
-        -1000 * batch // len(x)
-    )  # as many steps as ours between two looks at the clock, about
+    # As many steps as ours between two looks at the clock, about.
+    epochs = -(-1000 * batch // len(x))
     model = keras_network(x.shape[1], steps)
 
     def work() -> int:
