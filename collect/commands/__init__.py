@@ -1,5 +1,6 @@
-"""What begins ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``,
-and what all commands share.
+"""Start the commands of ``collect``.
+
+They are ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``.
 """
 
 from collect.commands.begin import begin

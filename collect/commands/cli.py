@@ -1,4 +1,4 @@
-"""What the commands share: Hydra configuration in, one clear line out when something is wrong."""
+"""The frame of all commands: Hydra configuration in, one line out where something is wrong."""
 
 import logging
 import os
@@ -30,8 +30,7 @@ from nowcast import text
 from nowcast.types import UserError
 
 INSTALLED = Path(ROOT, "weight_nowcaster_configs")
-"""Where the configurations lie when the project is installed; in a clone they are in ``configs``.
-"""
+"""Where the configurations are in an installed project; in a clone they are in ``configs``."""
 CONFIGS = str(INSTALLED if INSTALLED.is_dir() else Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
@@ -43,12 +42,11 @@ def command(
     body: Callable[[Any], Any],
     conclude: Callable[[list[Any]], None] | None = None,
 ) -> None:
-    """Run a command: ``configs/NAME.yaml`` checked against ``schema``, given to ``body`` as an
-    object.
+    """Run a command: check ``configs/NAME.yaml`` against ``schema`` and give it to ``body``.
 
-    With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return
-    is given to ``conclude``, here and once. Wrong input of any kind ends with one line on standard
-    error and exit code 2.
+    With ``-m`` several jobs do this, which a launcher may run elsewhere. ``conclude`` gets what all
+    jobs return, once, in this process. Wrong input of any kind ends with one line on standard error
+    and exit code 2.
     """
     in_utf8()
     output.print_anything()
@@ -111,8 +109,9 @@ def command(
 
 
 def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
-    """What ``body`` makes of a configuration, as an object of ``schema``; wrong input raises one of
-    ``WRONG``.
+    """Run ``body`` on a configuration, as an object of ``schema``.
+
+    Wrong input raises one of ``WRONG``.
     """
     OmegaConf.resolve(config)
     _refuse_unknown(config, OmegaConf.structured(schema))
@@ -129,12 +128,12 @@ def _quieten() -> None:
 
 
 def command_line(name: str) -> str:
-    """This very command, as one would type it again."""
+    """This command, as a user would type it again."""
     return " ".join([text.command(name), *map(shlex.quote, sys.argv[1:])])
 
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
-    """Keys that ``+key=value`` added beyond the schema."""
+    """Refuse keys that ``+key=value`` added beyond the schema."""
     known = list(schema.keys())  # `in` would miss the mandatory ones
     for key in config:
         if key not in known:
@@ -149,7 +148,7 @@ def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """Hydra's message, with that of its cause, on one line."""
+    """Hydra's message and that of its cause, on one line."""
     if isinstance(error.__context__, UserError):
         return str(error.__context__)
     if isinstance(error, OverrideParseException):
@@ -203,7 +202,7 @@ def _cause(error: BaseException) -> str:
 
 
 def line(error: BaseException) -> str:
-    """What is wrong, on one line, as a command says it."""
+    """An error's message on one line, as a command prints it."""
     if isinstance(error, UserError):
         message = str(error)
     elif isinstance(error, OSError) and not isinstance(error, HydraException):

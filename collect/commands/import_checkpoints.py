@@ -8,7 +8,7 @@ from nowcast.types import UserError
 
 
 def main(config: ImportCheckpointsConfig) -> None:
-    """Write the run, and print what it holds."""
+    """Write the run, and print its content."""
     # Here: --help needs none of what this imports.
     from collect.corpus.importing import (
         import_checkpoints,

@@ -1,4 +1,4 @@
-"""An array over the snapshots of one run, read from where it lies when it is indexed."""
+"""An array over the snapshots of one run, read when it is indexed."""
 
 from typing import Any
 
@@ -20,8 +20,9 @@ from nowcast.types import UserError, first_line
 
 
 class Trajectory:
-    """An array over the snapshots of one run, ``(S, N)``; indexing reads from disk: ``weights[:,
-    10:20]``.
+    """An array over the snapshots of one run, ``(S, N)``.
+
+    Indexing reads from disk: ``weights[:, 10:20]``.
     """
 
     def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
@@ -61,8 +62,9 @@ class Trajectory:
 
 
 def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """An index with NumPy's meaning (ends clipped, negatives from the end) for tensorstore, which
-    is stricter.
+    """Translate an index with NumPy's meaning for tensorstore, which is stricter.
+
+    In NumPy's meaning, ends are clipped and negatives count from the end.
     """
     index = index if isinstance(index, tuple) else (index,)
     if any(part is Ellipsis for part in index):

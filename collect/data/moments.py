@@ -28,8 +28,9 @@ def moments(parts: Iterable[np.ndarray]) -> Moments:
 
 
 def shaped(mean: np.ndarray, spread: np.ndarray) -> Moments:
-    """As float32 that go with a batch; the deviation of a channel that is the same everywhere is
-    taken as 1.
+    """Mean and deviation as float32 arrays that broadcast with a batch.
+
+    The deviation of a channel without variation is taken as 1.
     """
     mean, spread = (np.float32(value).reshape(1, 1, 1, -1) for value in (mean, spread))
     return mean, np.where(spread > 0, spread, np.float32(1))

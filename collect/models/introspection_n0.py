@@ -1,5 +1,4 @@
-"""The MNIST network N₀ whose weight histories Introspection was trained on (Sinha et al., ICLR
-2017).
+"""The MNIST network N₀ on whose weights Introspection was trained (Sinha et al., ICLR 2017).
 
 551,818 parameters on 28×28×1 images with 10 classes, 552,218 on 32×32×3. Departure from the paper:
 no dropout before the last layer, so that a run is determined by its first weights and its data

@@ -14,11 +14,9 @@ from collect.training.stepper import Stepper
 from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
-"""Root of the keys that batches get; far from the seeds, which are the roots of the initial
-weights.
-"""
+"""The root of batches' keys, far from the seeds, which are the roots of the initial weights."""
 LOSS_KEYS = 1
-"""Folded into a batch's key, it gives the loss's."""
+"""Folded into a batch's key, it gives the loss's key."""
 
 
 class State(NamedTuple):
@@ -30,8 +28,9 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A run at one moment. ``state`` is only valid until the next one is asked for: its buffers are
-    reused.
+    """A run after one of its steps.
+
+    ``state`` is only valid until the next snapshot is asked for: its buffers are reused.
     """
 
     step: int
@@ -119,10 +118,10 @@ class Loop:
         states: Sequence[State] | None = None,
         first_step: int = 0,
     ) -> Iterator[list[Snapshot]]:
-        """Train several runs as one program: :meth:`run`, vectorised over runs and spread over the
-        local devices.
+        """Train several runs as one program, spread over the local devices.
 
-        The same numbers as one after another, to rounding.
+        This is :meth:`run`, vectorised over runs. The numbers are those of one run after another,
+        to rounding.
 
         Args:
             seeds: One per run.
@@ -195,8 +194,9 @@ class Loop:
             yield snapshots(*reached)
 
     def once(self, state: State, seed: int, rates: np.ndarray, step: int) -> State:
-        """The state after one more step, number ``step`` (from 0) of its run; the given one is used
-        up.
+        """The state after one more step, number ``step`` (from 0) of its run.
+
+        The given state is used up.
         """
         return self.alone.take(
             state, self.task.arrays, [self._inputs(seed, rates[: step + 1], step)(step)]
@@ -239,8 +239,7 @@ class Loop:
     def _inputs(
         self, seed: int, rates: np.ndarray, first_step: int = 0
     ) -> Callable[[int], tuple[Any, ...]]:
-        """A function from a step to what differs between runs there: what the task's ``batch``
-        takes, learning rate, moment.
+        """A function from a step to its inputs: those of the task's ``batch``, learning rate, key.
 
         It is called for each step from ``first_step`` on, in order.
         """
@@ -260,7 +259,7 @@ class Loop:
         return loss, grads, extra
 
     def _value(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> jax.Array:
-        """The loss, as a guard asks for it."""
+        """The loss, in the form that a guard needs."""
         if hasattr(self.task, "loss"):
             return self.task.loss(params, extra, batch, key)[0]
         return self._gradients(params, extra, batch, key)[0]

@@ -1,4 +1,4 @@
-"""Whether a measurement had the machine to itself."""
+"""Find out whether a measurement had the machine to itself."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from collect.training.workers import cores
 
 STAT = Path("/proc/stat")
 QUIET = 0.05
-"""Share of the cores that other programs may take while time is measured."""
+"""The share of the cores that other programs may take while time is measured."""
 
 
 class Company:
@@ -34,8 +34,9 @@ class Company:
         return max(0.0, (busy - self._busy) - (_own() - self._own)) / passed
 
     def quiet(self, at_once: int) -> bool | None:
-        """Whether one run had the machine to itself: no other of ours beside it, and hardly another
-        program.
+        """Whether one run had the machine to itself.
+
+        No other run of ours ran beside it, and hardly another program.
         """
         others = self.others()
         if at_once > 1:
@@ -44,7 +45,7 @@ class Company:
 
 
 def described() -> str:
-    """What runs are timed on: the device, the cores, and JAX's version."""
+    """The machine that runs are timed on: the device, the cores, and JAX's version."""
     device = jax.devices()[0]
     kind = (
         _processor()
