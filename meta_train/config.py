@@ -1,4 +1,7 @@
-"""What a meta-training is made of. Every key stands in ``python scripts/meta_train.py --help``."""
+"""The configuration of a meta-training.
+
+``python scripts/meta_train.py --help`` explains every key.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +23,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
 }
-"""What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``.
-"""
+"""A forecaster's settings where the configuration leaves them open; the rest is ``COMMON``."""
 LEAVES = 64
-"""Leaves drawn from one run at a time: their rows are long."""
+"""Leaves drawn from one run at a time; few, because their rows are long."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
 
 
 @dataclass
 class MetaTrainConfig:
-    """One fit: corpora in, a bundle out. Where a key may be None, it is the forecaster's own; see
-    ``RECIPES``.
+    """The configuration of one fit: corpora in, a bundle out.
+
+    None stands for the forecaster's own value; see ``RECIPES``.
     """
 
     corpus: Any
@@ -170,14 +173,14 @@ class MetaTrainConfig:
 
     @property
     def rule(self) -> Rule:
-        """What its windows are."""
+        """What a window is."""
         return Rule(
             cast(int, self.window), cast(int, self.horizon), self.kind.many, self.kind.from_start
         )
 
     @property
     def settings(self) -> Settings:
-        """How it is fitted."""
+        """The settings of the fit."""
         steps, size, rate = cast(
             tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate)
         )

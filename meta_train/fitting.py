@@ -1,4 +1,4 @@
-"""From corpora to a bundle: draw, fit, validate, save."""
+"""From corpora to a bundle: draw examples, fit, validate, save."""
 
 import hashlib
 import json
@@ -35,46 +35,47 @@ from nowcast.forecasters import Learned
 from nowcast.types import OPERATIONS, UserError
 
 SCORED, WATCHED = 200_000, 16_384
-"""Windows that the scores of an operation are from, and that decide when to stop, over all runs:
-about so many.
+"""About how many windows an operation is scored on, and how many decide when to stop.
+
+Both are over all runs.
 """
 SCORED_LEAVES = 20_000
-"""The same of leaves."""
+"""About how many leaves an operation is scored on."""
 NOT_OF_THE_FIT = ("bundle", "corpus", "log", "max_minutes", "processes", "process", "coordinator")
 
 
 class Outcome(NamedTuple):
-    """What became of a meta-training."""
+    """The outcome of a meta-training."""
 
     card: dict[str, Any] | None
-    """The bundle's card: what it is, on which corpora (by hash), scores, versions, command; None:
-    the fit was stopped.
+    """The bundle's card; None: the fit was stopped.
+
+    It says what the bundle is, on which corpora (by hash), its scores, versions and command.
     """
     stopped: str = ""
     exit_code: int = 0
 
 
 class Data(NamedTuple):
-    """What a fit is fed with."""
+    """The examples of a fit."""
 
     networks: list[str]
     train: Source
     watched: dict[str, Any]
-    """Validation windows by network: they decide what is kept, and when to stop."""
+    """Validation windows by network: they decide which parameters are kept, and when to stop."""
     validation: validate.Drawn
     held_out: validate.Drawn
     training: Sequence[Run]
-    """Those that were fitted to."""
+    """The runs that are fitted to."""
     about: dict[str, Any]
-    """What the card says of it."""
+    """What the card says about the data."""
 
 
 def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
-    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card;
-    ``command`` is noted in it.
+    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card.
 
-    A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and
-    ends in the same parameters.
+    ``command`` is noted in the card. A fit that was stopped or killed goes on from
+    ``BUNDLE.checkpoint`` when it is called again, and ends in the same parameters.
     """
     processes.join(config.processes, config.process, config.coordinator)
     data = processes.together(lambda: read(config))
@@ -124,8 +125,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
 
 
 def read(config: MetaTrainConfig) -> Data:
-    """Check the bundle's place, open the corpora, split their runs, and draw what the scores are
-    from.
+    """Open the corpora, split their runs, and draw the windows for the scores.
+
+    The bundle's place is checked first.
     """
     bundle.check_destination(config.bundle)
     named = f"corpus={', '.join(config.corpus)}"
@@ -179,8 +181,9 @@ def read(config: MetaTrainConfig) -> Data:
 def fit(
     config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop
 ) -> tuple[Progress, int]:
-    """Fit from the checkpoint on, to the end or to where it is stopped; that, and the step at which
-    it began.
+    """Fit from the checkpoint on, to the end or until stopped.
+
+    Returns the progress, and the step at which this fit began.
     """
     rule, settings = config.rule, config.settings
     fresh = trainer.start(config.kind, data.networks, rule.window, rule.horizon, settings)
@@ -221,15 +224,16 @@ def fit(
 
 
 def distinct(corpora: Sequence[Corpus]) -> list[Run]:
-    """All runs, in an order of their own; one that lies in several corpora is taken once, or it
-    could be fitted to and validated on.
+    """All runs of the corpora, each once, in an order that does not depend on the corpora's.
+
+    A run that lies in two corpora could otherwise be both fitted to and validated on.
     """
     found = {json.dumps(run.config, sort_keys=True): run for opened in corpora for run in opened}
     return [found[key] for key in sorted(found)]
 
 
 def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progress) -> Learned:
-    """The forecaster with the best parameters of each network."""
+    """Make the forecaster with the best parameters of each network."""
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
     served = {
@@ -245,7 +249,7 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
 
 
 def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, Any]:
-    """The card, once the first process has written the bundle."""
+    """Write the bundle in the first process, and return the card."""
     if processes.is_first():
         card = nowcast.save(forecaster, path, card)
         replace(Path(path) / "loss.png", png(picture(card)))
@@ -276,7 +280,7 @@ def _source(
 
 
 def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[str]:
-    """Those that there are weights for, in the runs to fit and in those for validation."""
+    """Networks that have weights in the runs to fit and in those for validation."""
     found = sorted(train.runs)
     if found != sorted(checked.runs):
         raise UserError(
@@ -295,7 +299,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
 def _described(
     config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts
 ) -> dict[str, Any]:
-    """What the card says about where the windows come from."""
+    """What the card says about the source of the windows."""
     each = [
         {"path": path, "hash": opened.hash, "runs": len(opened)}
         for path, opened in zip(config.corpus, corpora, strict=True)
@@ -330,6 +334,6 @@ def _described(
 
 
 def _seconds(runs: Sequence[Run]) -> float | None:
-    """That the runs trained, summed; None where one was recorded without it."""
+    """The sum of the runs' training seconds; None where one was recorded without them."""
     each = [run.info.get("seconds") for run in runs]
     return None if None in each else round(sum(one for one in each if one is not None), 1)

@@ -16,7 +16,7 @@ def limits(
     longest: int,
     scores: Mapping[str, Any],
 ) -> list[str]:
-    """The card's ``limits``, a sentence each.
+    """The card's ``limits``, one sentence each.
 
     Args:
         name: The forecaster's, in the scores.
@@ -67,8 +67,9 @@ def limits(
 
 
 def _training(configs: Sequence[Mapping[str, Any]]) -> str:
-    """What is written of a run's training by our collector, and may be missing where a loop of
-    one's own recorded it.
+    """Describe the training of the runs that were fitted to.
+
+    Our collector records it; a user's own loop may not.
     """
     given = [config.get("optimizer") for config in configs if "batch_size" in config]
     ours = {"name", "learning_rate", "schedule"}
@@ -95,7 +96,7 @@ def _range(rates: Sequence[float]) -> str:
 
 
 def _each(values: Any) -> str:
-    """The distinct ones in order, and "and" before the last."""
+    """The distinct values in order, with "and" before the last."""
     *others, last = (
         f"{value:g}" if isinstance(value, (int, float)) else value for value in sorted(set(values))
     )

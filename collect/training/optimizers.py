@@ -54,9 +54,7 @@ GRIDS = {
     "dadapt_adamw": (0.1, 0.3, 1.0, 3.0, 10.0),
     "mechanize": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
 }
-"""The learning rates that tuning tries, wide enough that the best one is rarely the first or the
-last.
-"""
+"""The learning rates that tuning tries, wide enough that the best one is rarely at an end."""
 
 
 def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:

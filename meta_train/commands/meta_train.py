@@ -10,11 +10,11 @@ from nowcast import text
 from nowcast.types import UserError
 
 BUNDLES: set[str] = set()
-"""Of the jobs of one ``-m``, which follow one another in one process."""
+"""Bundles of the jobs of one ``-m``, which follow one another in one process."""
 
 
 def main(config: MetaTrainConfig) -> None:
-    """One job: fit one bundle, and print its scores."""
+    """Run one job: fit one bundle, and print its scores."""
     from meta_train import processes  # here: --help needs none of what these import
     from meta_train.fitting import meta_train
 
