@@ -14,7 +14,7 @@ from tqdm import tqdm
 from collect.tasks.protocol import Task, spacing
 from collect.training import machine, optimizers
 from collect.training.loop import State
-from collect.training.machine import Company
+from collect.training.machine import OtherPrograms
 from collect.training.stop import Stop
 from collect.training.workers import side_by_side
 from collect.training.workers import workers as own_workers
@@ -228,7 +228,7 @@ class Trials:
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
         training.ready(seeds, together=together)
-        company = Company()
+        others = OtherPrograms()
         sampled = arm.forecaster is None and not calibrate
         records = [
             _Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
@@ -240,7 +240,7 @@ class Trials:
                 record.add(moment, lane)
             if moment.snapshot:
                 advance(len(records))
-        alone = company.quiet(self._workers * len(seeds))
+        alone = others.undisturbed(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:

@@ -139,10 +139,13 @@ class Checkpoint:
             return None
         try:
             index = json.loads(self._index.read_text(encoding="utf-8"))
+            written = index["configuration"]
+            if "served_by" in written:  # the older name
+                written["networks"] = written.pop("served_by")
             differs = {
                 key
-                for key in {*index["configuration"], *self._configuration}
-                if index["configuration"].get(key) != self._configuration.get(key)
+                for key in {*written, *self._configuration}
+                if written.get(key) != self._configuration.get(key)
             }
             plain = {key: index[key] for key in PLAIN}
             if (
@@ -158,7 +161,7 @@ class Checkpoint:
             raise self._damaged("progress.json") from None
         if differs:
             said = ", ".join(
-                f"{key}={index['configuration'].get(key)}, now {self._configuration.get(key)}"
+                f"{key}={written.get(key)}, now {self._configuration.get(key)}"
                 for key in sorted(differs)
             )
             raise UserError(

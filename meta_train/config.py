@@ -41,7 +41,7 @@ class MetaTrainConfig:
     forecaster: str = "wnn"
     window: int | None = None
     horizon: int | None = None
-    served_by: Any = None
+    networks: Any = None
     sampling: str | None = None
     keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
     validation_share: float = 0.2
@@ -55,8 +55,14 @@ class MetaTrainConfig:
     processes: Any = 1
     process: int = 0
     coordinator: str | None = None
+    served_by: Any = None
+    """The older name of ``networks``, which is read where a configuration has it."""
 
     def __post_init__(self) -> None:
+        if self.served_by is not None:
+            rule = "is the older name of networks: give one of them"
+            require(self.networks is None, "served_by", self.served_by, rule)
+            self.networks, self.served_by = self.served_by, None
         one_of("forecaster", self.forecaster, LEARNED)
         ahead = self.kind.longest or self.kind.horizon
         recipe = (
@@ -97,7 +103,7 @@ class MetaTrainConfig:
             self.horizon,
             "must be 1 snapshot or more; the paper's is 5",
         )
-        self._check_served_by()
+        self._check_networks()
         one_of("sampling", str(self.sampling), SAMPLING)
         whole = "takes leaves as a whole, each as likely as any other; leave this key out"
         require(
@@ -132,18 +138,18 @@ class MetaTrainConfig:
         if self.processes != "auto":
             self._check_processes()
 
-    def _check_served_by(self) -> None:
-        changes = {} if self.served_by is None else self.served_by
-        cure = "must say which network serves an operation: served_by={norm:norm,bias:null}"
-        require(isinstance(changes, dict), "served_by", changes, cure)
+    def _check_networks(self) -> None:
+        changes = {} if self.networks is None else self.networks
+        cure = "must say which network serves an operation: networks={norm:norm,bias:null}"
+        require(isinstance(changes, dict), "networks", changes, cure)
         for operation, network in changes.items():
-            one_of("served_by", operation, OPERATIONS)
+            one_of("networks", operation, OPERATIONS)
             named = isinstance(network, str) and network.isidentifier()
-            require(network is None or named, "served_by", changes, cure)
+            require(network is None or named, "networks", changes, cure)
         self.asked = {network for network in changes.values() if network}
-        self.served_by = {**self.kind.mapping, **changes}
+        self.networks = {**self.kind.mapping, **changes}
         require(
-            any(self.served_by.values()), "served_by", self.served_by, "leaves nothing to forecast"
+            any(self.networks.values()), "networks", self.networks, "leaves nothing to forecast"
         )
 
     def _check_processes(self) -> None:

@@ -41,7 +41,16 @@ Both are over all runs.
 """
 SCORED_LEAVES = 20_000
 """About how many leaves an operation is scored on."""
-NOT_OF_THE_FIT = ("bundle", "corpus", "log", "max_minutes", "processes", "process", "coordinator")
+NOT_OF_THE_FIT = (
+    "bundle",
+    "corpus",
+    "log",
+    "max_minutes",
+    "processes",
+    "process",
+    "coordinator",
+    "served_by",
+)
 
 
 class Outcome(NamedTuple):
@@ -96,7 +105,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     if not progress.ended(config.settings):
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
     forecaster = assemble(config, data.networks, progress)
-    still = [operation for operation in OPERATIONS if not forecaster.serves(operation)]
+    never_jump = [operation for operation in OPERATIONS if not forecaster.can_forecast(operation)]
     configs, longest = (
         [run.config for run in data.training],
         max(run.snapshots for run in data.training),
@@ -107,9 +116,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
         "command": command,
-        "configuration": asdict(config),
+        "configuration": {k: v for k, v in asdict(config).items() if k != "served_by"},
         "corpus": data.about,
-        "limits": limits(forecaster.name, still, configs, longest, scores),
+        "limits": limits(forecaster.name, never_jump, configs, longest, scores),
         "validation": validation,
         "held_out": held_out,
         "steps": progress.step,
@@ -143,7 +152,7 @@ def read(config: MetaTrainConfig) -> Data:
             f" validation, besides {len(parts.held_out)} of keep_out=[{','.join(config.keep_out)}];"
             " collect 2 or more of one task, that differ in more than epochs and record_every"
         )
-    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
+    train, checked = (_source(config, some, config.networks) for some in parts[:2])
     longest = max(_ahead(run, config.rule) for run in parts.training)
     if config.kind.many and config.rule.horizon > longest > 0:
         raise UserError(
@@ -154,7 +163,7 @@ def read(config: MetaTrainConfig) -> Data:
     watched = validate.draw(checked, networks, WATCHED, config.seed)
     each = {
         operation: operation
-        for operation, network in config.served_by.items()
+        for operation, network in config.networks.items()
         if network in networks
     }
     validation, held_out = (
@@ -236,15 +245,14 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
     """Make the forecaster with the best parameters of each network."""
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
-    served = {
-        operation: name if name in networks else None
-        for operation, name in config.served_by.items()
+    mapping = {
+        operation: name if name in networks else None for operation, name in config.networks.items()
     }
     # Of many it was fitted to all up to that one; what it takes unasked is its own.
     longest = config.rule.horizon
     horizon = min(longest, config.kind.horizon) if config.kind.many else longest
     return config.kind(
-        params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served
+        params=params, window=config.rule.window, horizon=horizon, longest=longest, networks=mapping
     )
 
 
@@ -271,12 +279,12 @@ def _holds(run: Run) -> str:
 
 
 def _source(
-    config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]
+    config: MetaTrainConfig, runs: Sequence[Run], networks: Mapping[str, str | None]
 ) -> Source:
     """Where the forecaster's examples come from."""
     if config.kind.elementwise:
-        return Windows(runs, served_by, config.rule, config.sampling)
-    return Leaves(runs, served_by, config.rule)
+        return Windows(runs, networks, config.rule, config.sampling)
+    return Leaves(runs, networks, config.rule)
 
 
 def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[str]:
@@ -290,7 +298,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
     if not found or not config.asked <= set(found):
         missing = ", ".join(sorted(config.asked - set(found)) or ["any of these"])
         raise UserError(
-            f"served_by={config.served_by}: no run has weights for {missing}; "
+            f"networks={config.networks}: no run has weights for {missing}; "
             "collect other architectures, or leave these networks out"
         )
     return found

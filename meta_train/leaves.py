@@ -45,9 +45,9 @@ class Leaves(Source):
 
     what = "leaves"
 
-    def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
-        super().__init__(runs, served_by, rule)
-        self._served_by = served_by
+    def __init__(self, runs: Sequence[Run], networks: Mapping[str, str | None], rule: Rule):
+        super().__init__(runs, networks, rule)
+        self._networks = networks
         self._products: dict[Place, dict[str, Float[np.ndarray, "L S S"]]] = {}
 
     def _check(self, run: Run) -> None:
@@ -121,7 +121,7 @@ class Leaves(Source):
         if run.path not in self._products:
             found: dict[str, list[np.ndarray]] = {}
             for leaf, products in zip(run.leaves, inner_products(run), strict=True):
-                found.setdefault(str(self._served_by.get(leaf.op)), []).append(products)
+                found.setdefault(str(self._networks.get(leaf.op)), []).append(products)
             self._products[run.path] = {name: np.stack(some) for name, some in found.items()}
         return self._products[run.path][network]
 

@@ -11,7 +11,7 @@ SCORES_ARE_NOT_GAINS = (
 
 def limits(
     name: str,
-    still: Sequence[str],
+    never_jump: Sequence[str],
     configs: Sequence[Mapping[str, Any]],
     longest: int,
     scores: Mapping[str, Any],
@@ -60,7 +60,11 @@ def limits(
             f" apart, runs of {longest} at most: in a longer run its later windows are of a kind it"
             " never saw"
         ),
-        *([f"weights of these operations never jump: {', '.join(still)}"] if still else []),
+        *(
+            [f"weights of these operations never jump: {', '.join(never_jump)}"]
+            if never_jump
+            else []
+        ),
         *useless,
         SCORES_ARE_NOT_GAINS,
     ]

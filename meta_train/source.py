@@ -14,7 +14,7 @@ FIRST = 1
 
 Snapshot 0 is the untrained weights.
 """
-TRIES = 100
+MOST_DRAWS = 100
 """How often a handful is drawn anew if its run had diverged there."""
 
 
@@ -52,15 +52,15 @@ class Rule(NamedTuple):
                 f" with horizon {self.horizon} needs {self.shortest}; collect with more epochs"
             )
 
-    def moments(self, snapshots: int) -> int:
+    def starts(self, snapshots: int) -> int:
         """How many windows of one weight a run of so many snapshots has."""
         return (snapshots - 1) // self.span if self.from_start else snapshots - self.shortest + 1
 
-    def places(self, moments: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M columns"]:
+    def places(self, starts: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M columns"]:
         """The snapshots of these windows; some targets may lie past the run's end."""
         if self.from_start:
-            return self.offsets[None] * (moments[:, None] + 1)
-        return self.offsets[None] + FIRST + moments[:, None]
+            return self.offsets[None] * (starts[:, None] + 1)
+        return self.offsets[None] + FIRST + starts[:, None]
 
 
 class Source:
@@ -70,7 +70,7 @@ class Source:
 
     Args:
         runs: The runs.
-        served_by: The network of each operation; leaves of other operations are left out.
+        networks: The network of each operation; leaves of other operations are left out.
         rule: What a window is.
 
     Raises:
@@ -80,7 +80,7 @@ class Source:
     what: ClassVar[str]
     """The name of its examples in messages."""
 
-    def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
+    def __init__(self, runs: Sequence[Run], networks: Mapping[str, str | None], rule: Rule):
         self.rule = rule
         self.runs: dict[str, dict[str, list[Run]]] = {}
         """By network and task."""
@@ -88,7 +88,7 @@ class Source:
             rule.check(run)
             self._check(run)
             for network in dict.fromkeys(
-                filter(None, (served_by.get(leaf.op) for leaf in run.leaves))
+                filter(None, (networks.get(leaf.op) for leaf in run.leaves))
             ):
                 self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
 
@@ -120,14 +120,14 @@ class Source:
             np.random.default_rng((*key, sum(network.encode()))),
         )
         by_task = list(self.runs[network].values())
-        for _ in range(TRIES):
+        for _ in range(MOST_DRAWS):
             task, which = place.random(2)
             same = by_task[int(task * len(by_task))]
             sound = self._draw(run or same[int(which * len(same))], network, size, place, rng)
             if len(sound):
                 return sound[np.arange(size) % len(sound)]
         raise UserError(
-            f"corpus: no finite {self.what} for {network} in {TRIES} draws; collect with lower"
+            f"corpus: no finite {self.what} for {network} in {MOST_DRAWS} draws; collect with lower"
             " learning rates"
         )
 

@@ -267,10 +267,12 @@ def _mix(
     The forecast must be the same sum of increments for all weights.
     """
     if isinstance(rival, Gram):
-        return coefficients(rival.params[rival.serving(operation) or ""], gram)[:, horizon - 1]
+        return coefficients(rival.params[rival.network_of(operation) or ""], gram)[:, horizon - 1]
     # Windows that move by 1 in one of their increments.
-    alone = jnp.tri(rival.window, rival.window - 1, -1)
-    return jnp.broadcast_to(rival.leaf(alone, operation, horizon) - alone[-1], gram.shape[:2])
+    one_increment = jnp.tri(rival.window, rival.window - 1, -1)
+    return jnp.broadcast_to(
+        rival.leaf(one_increment, operation, horizon) - one_increment[-1], gram.shape[:2]
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

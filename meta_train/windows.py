@@ -17,7 +17,7 @@ from collect.corpus import CHUNK, Run
 from meta_train.source import Rule, Source
 from nowcast.types import UserError
 
-MOMENTS = 2
+STARTS = 2
 """Places in a run at which a handful's windows begin.
 
 They are neighbours, because their windows share most of what must be read.
@@ -40,7 +40,7 @@ class Windows(Source):
 
     Args:
         runs: Where from.
-        served_by: Which network serves which operation; leaves of other operations are left out.
+        networks: Which network serves which operation; leaves of other operations are left out.
         rule: What a window is.
         sampling: ``uniform`` over the scalars, or by ``movement``: half from the half of the
             weights that moved most, a quarter from the next quartile, a quarter from the last
@@ -55,13 +55,13 @@ class Windows(Source):
     def __init__(
         self,
         runs: Sequence[Run],
-        served_by: Mapping[str, str | None],
+        networks: Mapping[str, str | None],
         rule: Rule,
         sampling: str | None = SAMPLING[0],
     ):
-        super().__init__(runs, served_by, rule)
+        super().__init__(runs, networks, rule)
         self.sampling = sampling
-        self._parts = {run.path: _parts(run, served_by) for run in runs}
+        self._parts = {run.path: _parts(run, networks) for run in runs}
         self._last: tuple[Any, np.ndarray] = (None, np.empty(0))
         """What was read last: by one key, handfuls of several networks mostly share a place."""
 
@@ -85,12 +85,12 @@ class Windows(Source):
         place: np.random.Generator,
         rng: np.random.Generator,
     ) -> Float[np.ndarray, "some columns"]:
-        share, moment = place.random(2)
+        share, where = place.random(2)
         part = next(part for part in self._parts[run.path][network] if share < part.share)
         snapshots = run.snapshots
-        count = self.rule.moments(snapshots)
-        moments = (int(moment * count) + np.arange(min(MOMENTS, count))) % count
-        rows, places = np.unique(self.rule.places(moments), return_inverse=True)
+        count = self.rule.starts(snapshots)
+        starts = (int(where * count) + np.arange(min(STARTS, count))) % count
+        rows, places = np.unique(self.rule.places(starts), return_inverse=True)
         block = self._read(run, rows[rows < snapshots], part.chunk)
         columns = np.concatenate([np.arange(start, end) for start, end in part.ranges])
         if self.sampling == "movement":
@@ -99,7 +99,7 @@ class Windows(Source):
         values = np.full((len(rows), size), np.nan, np.float32)
         values[: len(block)] = block[:, picked]
         drawn = values[
-            places.reshape(len(moments), -1)[rng.integers(len(moments), size=size)],
+            places.reshape(len(starts), -1)[rng.integers(len(starts), size=size)],
             np.arange(size)[:, None],
         ]
         return drawn[np.isfinite(drawn[:, : self.rule.window + 1]).all(axis=1)]
@@ -125,11 +125,11 @@ def _picks(
     return rng.uniform(edges[part], edges[part + 1]).astype(int).clip(max=count - 1)
 
 
-def _parts(run: Run, served_by: Mapping[str, str | None]) -> dict[str, list[Part]]:
+def _parts(run: Run, networks: Mapping[str, str | None]) -> dict[str, list[Part]]:
     """The places of each network's weights."""
     found: dict[str, dict[int, list[tuple[int, int]]]] = {}
     for leaf in run.leaves:
-        network, end = served_by.get(leaf.op), leaf.scalars.stop
+        network, end = networks.get(leaf.op), leaf.scalars.stop
         if network:
             for chunk in range(leaf.start // CHUNK, -(-end // CHUNK)):
                 first = chunk * CHUNK

@@ -16,7 +16,7 @@ from nowcast.drift import drift
 from nowcast.forecasters.base import Horizon
 from nowcast.guard import ValueFn, blend
 from nowcast.history import History
-from nowcast.landing import landed, to_forecast
+from nowcast.landing import after_jump, to_forecast
 from nowcast.ops import flat_labels
 from nowcast.split import everywhere
 from nowcast.state import Clock, Kept, NowcastState
@@ -192,7 +192,7 @@ class Step:
         if not guard:
             return jnp.array(True), there, jnp.ones([], jnp.float32)
         begun = window_of.oldest(history, self._params(out))
-        trial = guard.tries(self.value_fn, self._params, out, there, begun)
+        trial = guard.try_dampings(self.value_fn, self._params, out, there, begun)
         passes = trial.passes & (in_a_row < guard.give_up) if guard.give_up else trial.passes
         return passes, blend(out, there, trial.damping), trial.damping
 
@@ -204,7 +204,7 @@ class Step:
             horizon = jnp.maximum(jnp.asarray(own.horizon(jumps)).astype(jnp.int32), 1)
         elif own.horizon is not None:
             horizon = own.horizon
-        to = partial(landed, own.forecaster, horizon=horizon, damping=own.damping)
+        to = partial(after_jump, own.forecaster, horizon=horizon, damping=own.damping)
         return to_forecast(to, out, self.base, history, flat_labels(out, own.labels))
 
     def _params(self, out: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nowcast.advice_rules import NOISY, STILL, Rate, best_average, now, rate_of, turning
+from nowcast.advice_rules import DRIFTLESS, NOISY, Rate, best_average, now, rate_of, turning
 from nowcast.advice_table import shipped
 from nowcast.memory import USUAL
 from nowcast.movement import BAND, WINDOW, Movement, measure, products, windows
@@ -197,7 +197,7 @@ def of_products(
         noise=noise,
         length=length,
         average=best_average(effective, len(each) + 1),
-        decay=noise >= NOISY and drift <= STILL,
+        decay=noise >= NOISY and drift <= DRIFTLESS,
         leaves=tuple(
             _leaf(each[:, i], (name, operation), size, float(part), drift)
             for i, (name, operation, size, part) in enumerate(described)

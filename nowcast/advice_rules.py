@@ -21,7 +21,7 @@ STRAIGHT = 0.25
 """From this drift on, the last snapshot is nearer to where the run goes than an average."""
 AVERAGES = (1, 2, 4, 8)
 """Numbers of snapshots in an average. A window shows nothing of longer averages."""
-NOISY, STILL = 0.9, 0.05
+NOISY, DRIFTLESS = 0.9, 0.05
 """A decay pays where noise is at least this share of an increment, and the drift at most this."""
 
 

@@ -102,7 +102,10 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make"
             " the bundle again"
         )
-    missing = {"forecaster", "window", "horizon", "served_by", "params_sha256"} - card.keys()
+    written = dict(card)
+    if "served_by" in card:  # the older name
+        card["networks"] = card.pop("served_by")
+    missing = {"forecaster", "window", "horizon", "networks", "params_sha256"} - card.keys()
     if missing:
         raise UserError(
             f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle"
@@ -112,7 +115,7 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "forecaster": str,
         "window": int,
         "horizon": int,
-        "served_by": dict,
+        "networks": dict,
         "params_sha256": str,
         "corpus": dict,
     }
@@ -126,7 +129,7 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows"
             f" {', '.join(LEARNED)}; upgrade weight-nowcaster"
         )
-    if card.get("card_sha256") != card_hash(card):
+    if card.get("card_sha256") != card_hash(written):
         raise UserError(
             f"bundle {str(folder)!r}: card.json is not as it was written (its sha256 differs); make"
             " the bundle again"

@@ -213,14 +213,15 @@ def check_jumping(
     Refuse operations that no network forecasts, and a model of which no leaf would ever jump.
     """
     for operation in operations or ():
-        if operation in labels and not forecaster.serves(operation):
+        if operation in labels and not forecaster.can_forecast(operation):
             raise UserError(
                 f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served"
                 f" by no network of this {forecaster.name}; leave it out, or meta-train with"
-                f" served_by={{{operation}:{operation}}}"
+                f" networks={{{operation}:{operation}}}"
             )
     jumping = [
-        forecaster.serves(label) and (operations is None or label in operations) for label in labels
+        forecaster.can_forecast(label) and (operations is None or label in operations)
+        for label in labels
     ]
     if names and not any(jumping):
         asked = (

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from nowcast import history as window_of
 from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
-from nowcast.forecasters.learned import SERVES, Learned
+from nowcast.forecasters.learned import NETWORKS, Learned
 from nowcast.guess import walk
 from nowcast.ops import flat_guesses, guessed, is_state
 from nowcast.text import align, printable
@@ -106,10 +106,10 @@ def explain(
 
 def _network(forecaster: Forecaster | None, operation: str) -> str | None:
     if forecaster is None:
-        return SERVES[operation]
-    if not forecaster.serves(operation):
+        return NETWORKS[operation]
+    if not forecaster.can_forecast(operation):
         return None
-    return forecaster.serving(operation) if isinstance(forecaster, Learned) else forecaster.name
+    return forecaster.network_of(operation) if isinstance(forecaster, Learned) else forecaster.name
 
 
 def _bytes(number: float) -> str:

@@ -112,7 +112,7 @@ class Guard:
         if self.give_up is not None:
             object.__setattr__(self, "give_up", whole("guard: give_up", self.give_up, "jumps"))
 
-    def tries(
+    def try_dampings(
         self,
         value_fn: ValueFn | None,
         to_params: Callable[[PyTree], PyTree],

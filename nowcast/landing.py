@@ -32,7 +32,7 @@ def to_forecast(
     return jax.tree.map(leaf, out, of_leaves, history.first, *history.moved, *bases)
 
 
-def landed(
+def after_jump(
     forecaster: Forecaster,
     operation: str,
     out: Float[Array, "*shape"],
@@ -66,9 +66,9 @@ def landed(
         if damping != 1:
             there = window[-1] + damping * (there - window[-1])
         # Frozen weights stay so, whatever a network says of them.
-        still = jnp.all(window == window[-1:], axis=0)
+        unmoved = jnp.all(window == window[-1:], axis=0)
         return jnp.where(
-            still, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
+            unmoved, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
         )
 
     based = len(base)

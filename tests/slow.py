@@ -27,7 +27,7 @@ EVERY = {
     "test_report.py::test_other_configurations_do_not_mix_with_results_that_are_there": 3,
     "test_streaming.py::test_a_run_is_the_one_in_memory_and_goes_on_within_an_epoch": 2,
     "test_streaming.py::test_batches_are_those_of_the_images_in_memory": 2,
-    "test_streaming.py::test_splits_and_moments_are_those_in_memory": 3,
+    "test_streaming.py::test_splits_and_statistics_are_those_in_memory": 3,
 }
 """Of these tests' rows the first of every so many is fast, the others are slow."""
 

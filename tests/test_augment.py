@@ -169,7 +169,7 @@ def test_training_sees_other_images_at_every_step_and_seed_and_the_same_after_a_
     assert same(resumed[1:], whole[3:])
     assert not same(whole[1:], weights(plain, 0, record_every=2)[1:])
     seen = []
-    watched = jax.jit(lambda moment: loop.task.batch(loop.task.arrays, np.arange(4), moment)[0])
+    watched = jax.jit(lambda key: loop.task.batch(loop.task.arrays, np.arange(4), key)[0])
     for seed, step in itertools.product((0, 1), (0, 1)):
         key = jax.random.fold_in(jax.random.key(seed), step)
         seen.append(np.asarray(watched(key)).tobytes())

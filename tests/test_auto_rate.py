@@ -83,9 +83,9 @@ def test_the_multiplier_is_the_rules(target, stop_after):
 
 def test_updates_are_the_optimizers_and_from_the_first_full_window_times_the_multiplier():
     inner, here, multiplier = optax.adam(0.01), start(), 1.0
-    alone, seen = inner.init(here), []
+    inner_state, seen = inner.init(here), []
     for number, (params, state) in enumerate(run(make(inner, every=20), start(), steps=range(120))):
-        updates, alone = inner.update(gradients(number), alone, here)
+        updates, inner_state = inner.update(gradients(number), inner_state, here)
         same(
             params,
             jax.tree.map(lambda p, u, m=multiplier: p + m * u, here, updates),
@@ -234,11 +234,11 @@ def test_a_population_shares_the_clock_and_each_member_has_its_own_rate():
         updates, state = step(jax.tree.map(lambda *g: jnp.stack(g), *each), state, params)
         params = optax.apply_updates(params, updates)
     for member in range(3):
-        alone = run(
+        member_run = run(
             make(), start(), grads=lambda n, m=member: gradients(n, straight=0.3 * m, seed=m)
         )
         np.testing.assert_allclose(
-            state.log_multiplier[member], alone[-1][1].log_multiplier, atol=1e-4
+            state.log_multiplier[member], member_run[-1][1].log_multiplier, atol=1e-4
         )
 
 

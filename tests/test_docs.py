@@ -375,8 +375,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
         "--site-dir",
         str(tmp_path / "site"),
     ]
-    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "periodic" in (tmp_path / "site" / "reference" / "index.html").read_text(
         encoding="utf-8"

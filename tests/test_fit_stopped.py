@@ -147,6 +147,13 @@ def checkpoint(config, tmp_path):
     return tmp_path / "bundle.checkpoint"
 
 
+def test_a_checkpoint_that_has_the_older_name_of_networks_goes_on(config, whole, checkpoint):
+    index = json.loads((checkpoint / "progress.json").read_text())
+    index["configuration"]["served_by"] = index["configuration"].pop("networks")
+    (checkpoint / "progress.json").write_text(json.dumps(index))
+    assert meta_train(config()).card["params_sha256"] == whole["params_sha256"]
+
+
 def test_a_checkpoint_of_another_configuration_is_refused_and_kept(config, checkpoint):
     before = sorted(checkpoint.rglob("*"))
     with pytest.raises(nowcast.UserError, match=r"steps=12, now 13; .*remove the folder"):

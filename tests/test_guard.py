@@ -51,11 +51,11 @@ def train(steps, share, guard, inner=None, *, value_fn=loss, **options):
     return follow(tx, start(), steps, gradient, value_fn=value_fn)
 
 
-def alone(steps, inner=None):
+def without_jumps(steps, inner=None):
     return follow(inner or optax.adam(0.001), start(), steps, gradient)
 
 
-FREE, STATES = alone(8 * PERIOD)
+FREE, STATES = without_jumps(8 * PERIOD)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,9 @@ def test_backtracking_goes_as_far_as_the_loss_lets_it(share, tolerance, gone):
     assert (states[-1].accepted, states[-1].refused) == (gone > 0, gone == 0)
     close(
         path[-1],
-        jax.tree.map(lambda x: x * (1 + gone * share if gone else 1), alone(PERIOD, FAST)[0][-1]),
+        jax.tree.map(
+            lambda x: x * (1 + gone * share if gone else 1), without_jumps(PERIOD, FAST)[0][-1]
+        ),
     )
 
 
@@ -140,7 +142,7 @@ def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
     inner = lambda sign: optax.sgd(sign * 0.2)  # noqa: E731
     path, states = train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(1))
     assert states[-1].damping == gone
-    first, before = (loss(alone(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
+    first, before = (loss(without_jumps(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
     assert loss(path[-1]) <= first
     assert gone == 0 or before * (1 + 2 * gone * share) ** 2 > first  # twice as far is too far
     # It only ever lost.
@@ -190,7 +192,7 @@ def test_dampings_are_fractions_of_the_damped_jump():
     "inner", [optax.adam(0.001), optax.sgd(0.001, momentum=0.9)], ids=["adam", "momentum"]
 )
 def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state(inner):
-    free, inner_states = alone(8 * PERIOD, inner)
+    free, inner_states = without_jumps(8 * PERIOD, inner)
     path, states = train(PERIOD + 4 + PERIOD, 0.5, Guard(after=4), inner)
     close(path[PERIOD], jax.tree.map(lambda x: 1.5 * x, free[PERIOD]))  # it jumps
     assert (states[PERIOD].accepted, states[PERIOD].refused) == (1, 0)
@@ -354,7 +356,7 @@ def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
 
     tx = nowcast.periodic(inner, far(20.0), every=EVERY, min_drift=None, guard=Guard(after=4))
     params, states = follow(tx, start(), PERIOD + 1, ruined, value_fn=loss)
-    free, free_states = alone(PERIOD, inner)
+    free, free_states = without_jumps(PERIOD, inner)
     close(params[-1], free[-1])  # one step after the jump, not four
     close(states[-1].inner, free_states[-1])
     assert (int(states[-1].accepted), int(states[-1].refused)) == (0, 1)

@@ -29,7 +29,7 @@ import nowcast
                 "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}},
             },
             "operations: 'norm', of leaf 'conv/kernel', is served by no network of this wnn; leave"
-            " it out, or meta-train with served_by=.norm:norm.",
+            " it out, or meta-train with networks=.norm:norm.",
         ),
         (
             {

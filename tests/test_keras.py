@@ -82,8 +82,8 @@ def forecast(forecaster, snapshots, model):
     window = {name: np.stack([snapshot[name] for snapshot in snapshots]) for name in snapshots[0]}
     there = nowcast.forecast(forecaster, window, labels=label_ops(model))
     # Those of pixels that are never lit.
-    still = {name: np.ptp(values, axis=0) == 0 for name, values in window.items()}
-    return {name: np.where(still[name], window[name][-1], there[name]) for name in window}
+    unmoved = {name: np.ptp(values, axis=0) == 0 for name, values in window.items()}
+    return {name: np.where(unmoved[name], window[name][-1], there[name]) for name in window}
 
 
 def same(got, wanted, **tolerance):
@@ -125,7 +125,7 @@ def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, o
     assert len(recorder.snapshots) == 5
     same(got, wanted, rtol=1e-5, atol=1e-6)
     moved = {name for name in got if np.any(got[name] != recorder.snapshots[-1][name])}
-    assert moved == {name for name, op in label_ops(model).items() if forecaster.serves(op)}
+    assert moved == {name for name, op in label_ops(model).items() if forecaster.can_forecast(op)}
     assert (callback.accepted, callback.refused) == (1, 0)
 
 
@@ -136,12 +136,11 @@ def test_the_jump_lasts_and_one_follows_each_full_window(data):
         WeightNowcasting(nowcast.load("linear"), start_after=1),
     )
     fit(model, data, recorder, callback, epochs=7)
-    landed = forecast(nowcast.load("linear"), recorder.snapshots[1:6], model)
+    after_jump = forecast(nowcast.load("linear"), recorder.snapshots[1:6], model)
     after = recorder.snapshots[6]
-    for (
-        name
-    ) in landed:  # four batches of Adam at 3e-3 go no further than this from where the jump ended
-        assert np.abs(after[name] - landed[name]).max() < 0.02, name
+    # Four batches of Adam at 3e-3 go no further than this from where the jump ended.
+    for name in after_jump:
+        assert np.abs(after[name] - after_jump[name]).max() < 0.02, name
     fit(model, data, callback, epochs=4)
     assert (callback.accepted, int(callback.state.clock.filled)) == (2, 0)
 

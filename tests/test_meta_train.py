@@ -286,16 +286,25 @@ def test_leaves_are_learned_from_their_inner_products(tmp_path, corpus_path):
         MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "gram", sampling="movement")
 
 
+def test_a_configuration_with_the_older_name_of_networks_is_read():
+    asked = {"norm": "scales", "bias": None}
+    now, older = (MetaTrainConfig("c", "b", **{key: asked}) for key in ("networks", "served_by"))
+    assert older == now
+    assert (older.networks["norm"], older.networks["fc"], older.served_by) == ("scales", "fc", None)
+    with pytest.raises(nowcast.UserError, match="older name of networks: give one of them"):
+        MetaTrainConfig("c", "b", networks=asked, served_by=asked)
+
+
 @pytest.mark.slow
 def test_a_mapping_of_ones_own_gives_networks_to_other_operations(tmp_path, corpus_config):
     recorded = corpus_config(tmp_path / "corpus", batch_size=200, runs=2)
     recorded.model.name, recorded.model.depth, recorded.data.train_size = "resnet", 8, 200
     collect_population(recorded)
-    given = {"steps": 2, "batch_size": 64, "served_by": {"norm": "scales", "bias": None}}
+    given = {"steps": 2, "batch_size": 64, "networks": {"norm": "scales", "bias": None}}
     meta_train(MetaTrainConfig(recorded.corpus, str(tmp_path / "bundle"), **given))
     loaded = nowcast.load(tmp_path / "bundle")
     assert set(loaded.params) == {"conv", "fc", "scales"}
-    assert [op for op in ("conv", "fc", "norm", "bias") if loaded.serves(op)] == [
+    assert [op for op in ("conv", "fc", "norm", "bias") if loaded.can_forecast(op)] == [
         "conv",
         "fc",
         "norm",
@@ -329,8 +338,8 @@ def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
     assert (bundle_path / "loss.png").exists()
     assert not bundle_path.with_name("bundle.checkpoint").exists()
     forecaster = nowcast.load(bundle_path)
-    assert forecaster.serves("fc")
-    assert not forecaster.serves("conv")  # an MLP has none
+    assert forecaster.can_forecast("fc")
+    assert not forecaster.can_forecast("conv")  # an MLP has none
 
 
 def test_the_card_says_what_it_was_not_fitted_to_and_where_it_is_of_no_use(
@@ -442,9 +451,9 @@ def test_architectures_kept_out_are_scored_and_neither_fitted_to_nor_chosen_by(
     assert len(card["corpus"]["held_out_runs"]) == 2
     assert card["corpus"]["tasks"] == ["mlp-digits"]
     assert card["held_out"]["fc"]["5"]["skill"]["runs"] == 2
-    alone = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "without"), **given)).card
-    assert alone["held_out"] == {}
-    assert (alone["params_sha256"], alone["curves"]) == (card["params_sha256"], card["curves"])
+    without = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "without"), **given)).card
+    assert without["held_out"] == {}
+    assert (without["params_sha256"], without["curves"]) == (card["params_sha256"], card["curves"])
 
 
 @pytest.mark.slow
@@ -533,7 +542,7 @@ def test_a_corpus_of_one_run_or_of_short_ones_is_refused(tmp_path, corpus_config
 
 def test_an_operation_that_is_asked_for_and_has_no_windows_is_refused(tmp_path, corpus_path):
     config = MetaTrainConfig(
-        str(corpus_path), str(tmp_path / "bundle"), served_by={"embedding": "embedding"}, steps=2
+        str(corpus_path), str(tmp_path / "bundle"), networks={"embedding": "embedding"}, steps=2
     )
     with pytest.raises(nowcast.UserError, match="embedding"):
         meta_train(config)

@@ -189,7 +189,7 @@ def test_labels_are_matched_by_path_not_by_order():
     class ForB(nowcast.Forecaster):
         name = "for_b"
 
-        def serves(self, operation):
+        def can_forecast(self, operation):
             return operation == "fc"
 
         def leaf(self, history, operation, horizon):

@@ -335,7 +335,7 @@ def test_the_same_command_again_trains_only_what_is_missing_or_damaged(again, re
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same(again, results):
+def test_killed_at_any_time_it_goes_on_and_ends_in_the_same(again, results):
     folder, code, _, err, before = again("killed")
     assert code == 0, err
     after = times(folder)

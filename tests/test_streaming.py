@@ -73,7 +73,7 @@ def test_batches_of_the_whole_set_are_the_same_where_an_epoch_begins():
 @pytest.mark.parametrize(
     "config", [{"min_size": 32}, {"validation": False}, {"validation": False, "train_size": None}]
 )
-def test_splits_and_moments_are_those_in_memory(config):
+def test_splits_and_statistics_are_those_in_memory(config):
     given = {"train_size": 700} | config
     held, streamed = data.load("mnist", **given), data.load("mnist", **given, in_memory=0)
     assert isinstance(streamed, Streamed)
@@ -84,10 +84,10 @@ def test_splits_and_moments_are_those_in_memory(config):
         same(np.concatenate([labels for _, labels in read]), held.labels[split][:900])
     assert np.array_equal(streamed.first(10), held.images["train"][:10])
     if given["train_size"]:
-        same(streamed.moments(), held.moments())
+        same(streamed.statistics(), held.statistics())
         scaled = held.images["train"].astype(np.float64) / 255
-        np.testing.assert_allclose(held.moments()[0].item(), scaled.mean(), rtol=1e-6)
-        np.testing.assert_allclose(held.moments()[1].item(), scaled.std(), rtol=1e-6)
+        np.testing.assert_allclose(held.statistics()[0].item(), scaled.mean(), rtol=1e-6)
+        np.testing.assert_allclose(held.statistics()[1].item(), scaled.std(), rtol=1e-6)
 
 
 def test_what_is_larger_than_the_budget_is_streamed():

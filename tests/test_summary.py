@@ -526,16 +526,16 @@ def test_results_say_how_they_were_judged(found):
     assert found["curves"].keys() == CROSSINGS.keys()
 
 
-@pytest.mark.parametrize("alone", [True, False, None])
-def test_seconds_count_where_every_run_had_the_machine_to_itself(alone):
+@pytest.mark.parametrize("undisturbed", [True, False, None])
+def test_seconds_count_where_every_run_had_the_machine_to_itself(undisturbed):
     own = plan(seeds=2, **TWO)
     runs = {
         "constant": [reaching(20)] * 2,
-        "constant_linear": [reaching(10), reaching(10, alone=alone)],
+        "constant_linear": [reaching(10), reaching(10, alone=undisturbed)],
     }
     found = results(own, runs)
-    assert [row["alone"] for row in found["arms"]] == [True, alone is True]
-    assert found["alone"] == (alone is True)
+    assert [row["alone"] for row in found["arms"]] == [True, undisturbed is True]
+    assert found["alone"] == (undisturbed is True)
 
 
 def test_seconds_of_two_machines_do_not_count():

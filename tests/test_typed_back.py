@@ -130,7 +130,7 @@ def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(
         "corpus": {"validation_runs": []},
         "validation": {},
         "held_out": {},
-        "served_by": config.served_by,
+        "networks": config.networks,
     }
     show(config, card)
     assert f"evaluate.py {typed} " in capsys.readouterr().out

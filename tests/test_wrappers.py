@@ -75,9 +75,9 @@ def test_averaging_leaves_the_run_as_it_is():
     path, states = follow(
         wrappers.averaged(adam, DECAY), start(), 8, gradient, learning_rate=np.float32(RATE)
     )
-    plain, alone = follow(adam, start(), 8, gradient, learning_rate=np.float32(RATE))
+    plain, plain_states = follow(adam, start(), 8, gradient, learning_rate=np.float32(RATE))
     close(path[-1], plain[-1], rtol=1e-6, atol=1e-6)
-    close(states[-1].inner, alone[-1], rtol=1e-6, atol=1e-6)
+    close(states[-1].inner, plain_states[-1], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -126,9 +126,9 @@ def histogram(run: Run) -> Figure:
             axes.hist(
                 positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS).tolist()
             )
-        still = np.mean(values == 0)
+        unmoved = np.mean(values == 0)
         axes.set(
-            title=operation + (f" ({still:.0%} never moved)" if still else ""),
+            title=operation + (f" ({unmoved:.0%} never moved)" if unmoved else ""),
             xlabel="|last − first|",
         )
         axes.set(xscale="log", yscale="log")

@@ -1,6 +1,6 @@
 """Write a corpus: one :class:`Recorder` per run, durable snapshot by snapshot.
 
-Order of writes, so that a kill at any moment loses at most the current snapshot: weights (atomic
+Order of writes, so that a kill at any time loses at most the current snapshot: weights (atomic
 files), then the line in ``metrics.jsonl``, now and then a checkpoint of the whole training state,
 and ``run.json`` last, when the run is finished. A run that was killed goes on from its newest
 checkpoint; what it had recorded beyond is recorded again, with the same numbers.

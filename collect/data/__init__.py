@@ -13,7 +13,7 @@ import numpy as np
 from collect.data import cache, prepared, resize
 from collect.data.images import SPLITS as SPLITS
 from collect.data.images import Images
-from collect.data.moments import Moments, moments, shaped
+from collect.data.statistics import Statistics, shaped, statistics
 from collect.data.streaming import PART, Streamed
 from nowcast.types import UserError
 
@@ -47,11 +47,11 @@ class Dataset:
         """The first training images."""
         return self.images["train"][:count]
 
-    def moments(self) -> Moments:
+    def statistics(self) -> Statistics:
         """Mean and deviation of each channel of the training images, as numbers in [0, 1]."""
         images = self.images["train"]
         if images.dtype == np.uint8:
-            return moments(images[start : start + PART] for start in range(0, len(images), PART))
+            return statistics(images[start : start + PART] for start in range(0, len(images), PART))
         return shaped(*(f((0, 1, 2), np.float64) for f in (images.mean, images.std)))
 
 

@@ -34,7 +34,7 @@ def load(images: Images) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     So MNIST and CIFAR-10 have 54,000 and 45,000 images for training, 6,000 and 5,000 for
     validation, and their own 10,000 for the test (:meth:`collect.data.images.Images.places`).
     """
-    with prepared.quiet():
+    with prepared.without_messages():
         cached = cache_root() / prepared.read(
             images.name, images.builder.data_dir, partial(_identity, images)
         )

@@ -39,7 +39,7 @@ class Images:
                 " TensorFlow Datasets"
             )
         self.name, self.size = name, size
-        with prepared.quiet():
+        with prepared.without_messages():
             self.builder = prepared.builder(name, prepared.located(directory), KIND)
             self._declared, self.classes = _declared(self.builder.info.features, name, size)
             self._image = self.builder.info.features["image"]

@@ -122,8 +122,8 @@ def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> 
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
     said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
     # No folder of a configuration between.
-    alone = "/" not in name and place.parent.name == name.partition(":")[0]
-    folder = place.parents[1 if alone else 2]
+    without_configuration = "/" not in name and place.parent.name == name.partition(":")[0]
+    folder = place.parents[1 if without_configuration else 2]
     return UserError(
         f"data.name={name!r}: the prepared set in {str(place)!r} is damaged ({said}); "
         f"remove that folder and prepare it again: {_build(name, folder)}"
@@ -176,7 +176,7 @@ def _prepared(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def without_messages() -> Iterator[None]:
     """Silence TFDS's advice (a missing OpenCV, other versions) and deprecation warnings."""
     loggers = [logging.getLogger(name) for name in ("absl", "urllib3", "etils")]
     levels = [logger.level for logger in loggers]

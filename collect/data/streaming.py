@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from collect.data import resize
 from collect.data.images import Images
-from collect.data.moments import Moments, moments
+from collect.data.statistics import Statistics, statistics
 
 AHEAD = 2
 """Reads that each thread has ready or in progress."""
@@ -97,7 +97,7 @@ class Streamed:
         [(images, _)] = self._read([self._places["train"][:count]])
         return images
 
-    def moments(self) -> Moments:
+    def statistics(self) -> Statistics:
         """Mean and deviation of the training images, all of which are read for it."""
         with tqdm(
             total=self.examples["train"],
@@ -112,7 +112,7 @@ class Streamed:
                     yield images
                     bar.update(len(images))
 
-            return moments(counted())
+            return statistics(counted())
 
     def _read(self, batches: list[np.ndarray]) -> list[Batch]:
         """Read batches of examples with these numbers, all in one read."""

@@ -115,7 +115,7 @@ def _set(name: str, directory: str | None) -> dict[str, str]:
             " path"
         )
     folder = prepared.located(directory)
-    with prepared.quiet():
+    with prepared.without_messages():
         builder = prepared.builder(name, folder, KIND)
         _check_feature(builder, name)
         if "train" not in builder.info.splits:

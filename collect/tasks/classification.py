@@ -79,7 +79,7 @@ class Classification:
         self.splits: Sequence[str] = tuple(
             split for split in ("validation", "test") if split in data.examples
         )
-        self._moments = data.moments() if standardize else None
+        self._mean_and_deviation = data.statistics() if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
         self.loops = not {"conv", "depthwise_conv"} & set(jax.tree.leaves(self.labels))
@@ -198,9 +198,9 @@ class Classification:
         return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])
 
     def _standard(self, images: jax.Array) -> jax.Array:
-        if self._moments is None:
+        if self._mean_and_deviation is None:
             return images
-        mean, spread = self._moments
+        mean, spread = self._mean_and_deviation
         return (images - mean) / spread
 
 

@@ -57,7 +57,7 @@ class Loop:
         self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
         self._gradients = getattr(task, "gradients", None) or self._gradients_of_the_loss
         loops = getattr(task, "loops", False)
-        self.alone = Stepper(self._one_step, loops=loops)
+        self.one_run = Stepper(self._one_step, loops=loops)
         """Takes the steps of one run."""
         every_lane = jax.vmap(
             self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)
@@ -104,7 +104,14 @@ class Loop:
         yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
         inputs = self._inputs(seed, rates, first_step)
         for done, reached, loss in self._drive(
-            self.alone, state, self.task.arrays, inputs, len(rates), record_every, also, first_step
+            self.one_run,
+            state,
+            self.task.arrays,
+            inputs,
+            len(rates),
+            record_every,
+            also,
+            first_step,
         ):
             yield Snapshot(done, done / self.task.steps_per_epoch, reached, float(loss))
 
@@ -198,7 +205,7 @@ class Loop:
 
         The given state is used up.
         """
-        return self.alone.take(
+        return self.one_run.take(
             state, self.task.arrays, [self._inputs(seed, rates[: step + 1], step)(step)]
         )[0]
 
@@ -245,10 +252,10 @@ class Loop:
         """
         if stream := getattr(self.task, "stream", None):
             examples = stream(seed, range(first_step, len(rates)))
-            return lambda step: (next(examples), rates[step], _moment(seed, step))
+            return lambda step: (next(examples), rates[step], _seed_and_step(seed, step))
 
         row = rows(self.task, seed)
-        return lambda step: (row(step), rates[step], _moment(seed, step))
+        return lambda step: (row(step), rates[step], _seed_and_step(seed, step))
 
     def _gradients_of_the_loss(
         self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array
@@ -265,10 +272,10 @@ class Loop:
         return self._gradients(params, extra, batch, key)[0]
 
     def _one_step(
-        self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any
+        self, state: State, arrays: PyTree, indices: Any, rate: Any, seed_and_step: Any
     ) -> tuple[State, jax.Array]:
         key = jax.random.fold_in(
-            jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1]
+            jax.random.fold_in(jax.random.key(BATCH_KEYS), seed_and_step[0]), seed_and_step[1]
         )
         batch = self.task.batch(arrays, indices, key)
         noise = jax.random.fold_in(key, LOSS_KEYS)
@@ -283,7 +290,7 @@ class Loop:
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
 
 
-def _moment(seed: int, step: int) -> np.ndarray:
+def _seed_and_step(seed: int, step: int) -> np.ndarray:
     """What the key of a batch is made from: the same for all arms of a seed, and after a resume."""
     return np.array([seed % 2**32, step], np.uint32)
 

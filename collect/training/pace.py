@@ -42,9 +42,9 @@ def measure(loop: Loop, seeds: Sequence[int], steps: int) -> Pace:
         seeds: Of the runs that would train together.
         steps: Length of all runs that are to be trained, together: what the choice is worth.
     """
-    alone = apart(loop, seeds)
-    worth_it = len(seeds) > 1 and steps / alone >= WORTH
-    return Pace(alone, together(loop, seeds) if worth_it else float("nan"))
+    one_by_one = apart(loop, seeds)
+    worth_it = len(seeds) > 1 and steps / one_by_one >= WORTH
+    return Pace(one_by_one, together(loop, seeds) if worth_it else float("nan"))
 
 
 def apart(loop: Loop, seeds: Sequence[int], steps: int = PROBE) -> float:

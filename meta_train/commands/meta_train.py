@@ -48,9 +48,7 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     else:
         print(f"no run is of an architecture kept out ({', '.join(config.keep_out)})")
     absent = [
-        name
-        for name, network in config.served_by.items()
-        if network and not card["served_by"][name]
+        name for name, network in config.networks.items() if network and not card["networks"][name]
     ]
     if absent:
         print(f"no run has weights of {', '.join(absent)}: with this bundle they never jump")

@@ -47,6 +47,6 @@ class AutoRegressive(Forecaster):
                 jnp.mean(jnp.sum(jnp.square(moved), axis=range(1, moved.ndim))),
             ]
         )
-        neighbours, alone = total(products, history, self.name)
-        rho = jnp.clip(neighbours / jnp.where(alone > 0, alone, 1), -MOST, MOST)
+        neighbours, squares = total(products, history, self.name)
+        rho = jnp.clip(neighbours / jnp.where(squares > 0, squares, 1), -MOST, MOST)
         return history[-1] + rho * (1 - rho ** as_float(horizon, history)) / (1 - rho) * moved[-1]

@@ -48,7 +48,7 @@ class Forecaster:
                 self, field, whole(f"{self.name}: {field}", getattr(self, field), "snapshots")
             )
 
-    def serves(self, operation: str) -> bool:
+    def can_forecast(self, operation: str) -> bool:
         """Whether weights of this operation are forecast; all others keep their last value."""
         return True
 
@@ -148,7 +148,7 @@ def forecast(
                 f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to"
                 " one of them"
             )
-        if forecaster.serves(op):
+        if forecaster.can_forecast(op):
             with split_over(axis_names(axis_name)):
                 out.append(
                     by_pieces(

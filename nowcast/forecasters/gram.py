@@ -109,7 +109,7 @@ class Gram(Learned):
         moved = [after - before for before, after in pairwise(history)]
         gram = total(gram_matrix(moved), last, self.name) / (last.size * parts_of(last, self.name))
         params = jax.tree.map(
-            lambda p: p.astype(gram.dtype), self.params[self.serving(operation) or ""]
+            lambda p: p.astype(gram.dtype), self.params[self.network_of(operation) or ""]
         )
         mix = coefficients(params, gram[None])[0]
         chosen = mix[jnp.clip(horizon, 1, self.longest) - 1]

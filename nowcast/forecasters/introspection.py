@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from nowcast.forecasters.learned import SERVES, Learned, Normalised, dense
+from nowcast.forecasters.learned import NETWORKS, Learned, Normalised, dense
 from nowcast.types import PyTree
 
 PLACES = (1.0, 0.7, 0.4, 0.0)
@@ -57,7 +57,7 @@ class Introspection(Learned):
     name: ClassVar[str] = "introspection"
     from_start: ClassVar[bool] = True
     mapping: ClassVar[Mapping[str, str | None]] = {
-        name: ALL if network else None for name, network in SERVES.items()
+        name: ALL if network else None for name, network in NETWORKS.items()
     }
     window: int = 11
     horizon: int = 10

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from nowcast.forecasters.base import Forecaster, Horizon
 from nowcast.types import PyTree, UserError, whole
 
-SERVES = {
+NETWORKS = {
     "conv": "conv", "depthwise_conv": "conv", "fc": "fc", "bias": "bias",
     "norm": None, "embedding": None, "other": None,
 }  # fmt: skip
@@ -49,15 +49,15 @@ class Learned(Forecaster):
     limit: ClassVar[float] = math.inf
     """The largest output that a network can give."""
 
-    mapping: ClassVar[Mapping[str, str | None]] = SERVES
-    """The network of each operation, unless ``served_by`` says otherwise."""
+    mapping: ClassVar[Mapping[str, str | None]] = NETWORKS
+    """The network of each operation, unless ``networks`` says otherwise."""
 
     # Not that of Forecaster, by window and horizon alone: two with other parameters differ.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     params: Mapping[str, PyTree]
-    served_by: Mapping[str, str | None] | None = None
+    networks: Mapping[str, str | None] | None = None
     """None: as in :attr:`mapping`."""
     longest: int | None = None
     """The longest horizon of networks with many; None: the same as ``horizon``.
@@ -98,13 +98,13 @@ class Learned(Forecaster):
                 f"{self.name}: longest={longest} must be horizon={self.horizon}"
                 + ", or more" * self.many
             )
-        if self.served_by is None:
-            object.__setattr__(self, "served_by", dict(self.mapping))
-        if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(
+        if self.networks is None:
+            object.__setattr__(self, "networks", dict(self.mapping))
+        if not isinstance(self.networks, Mapping) or not set(self.networks.values()) & set(
             self.params
         ):
             raise UserError(
-                f"{self.name}: served_by={self.served_by!r} names none of the networks"
+                f"{self.name}: networks={self.networks!r} names none of the networks"
                 f" {', '.join(self.params)}"
             )
         wanted = jax.eval_shape(
@@ -125,13 +125,13 @@ class Learned(Forecaster):
         """How many numbers a network returns."""
         return (self.longest or 0) if self.many else 1
 
-    def serves(self, operation: str) -> bool:
+    def can_forecast(self, operation: str) -> bool:
         """Whether a network of this bundle serves the operation."""
-        return self.serving(operation) in self.params
+        return self.network_of(operation) in self.params
 
-    def serving(self, operation: str) -> str | None:
+    def network_of(self, operation: str) -> str | None:
         """The network that serves this operation."""
-        return (self.served_by or {}).get(operation)
+        return (self.networks or {}).get(operation)
 
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon to use, one of those that the networks were fitted to."""
@@ -157,7 +157,7 @@ class Learned(Forecaster):
     ) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network of its operation."""
         params = jax.tree.map(
-            lambda p: p.astype(history.dtype), self.params[self.serving(operation) or ""]
+            lambda p: p.astype(history.dtype), self.params[self.network_of(operation) or ""]
         )
 
         def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:

@@ -31,9 +31,9 @@ class Null(Forecaster):
         object.__setattr__(self, "horizon", self.of.horizon)
         super().__post_init__()
 
-    def serves(self, operation: str) -> bool:
+    def can_forecast(self, operation: str) -> bool:
         """Whether the other forecaster forecasts this operation."""
-        return self.of.serves(operation)
+        return self.of.can_forecast(operation)
 
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon that the other forecaster would use."""

@@ -123,7 +123,7 @@ def check_jumps(
             " layer, and compile() again"
         )
     if any(
-        forecaster.serves(label) and (operations is None or label in operations)
+        forecaster.can_forecast(label) and (operations is None or label in operations)
         for label in labels.values()
     ):
         return

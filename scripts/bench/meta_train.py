@@ -204,7 +204,7 @@ def streaming(args: argparse.Namespace) -> list[Row]:
         record(Path(folder), args.runs)
         config = MetaTrainConfig(folder, "-", batch_size=args.batch)
         kind, rule, settings = config.kind, config.rule, config.settings._replace(patience=10**6)
-        source = Windows(corpus.open(folder).runs, config.served_by, rule, config.sampling)
+        source = Windows(corpus.open(folder).runs, config.networks, rule, config.sampling)
         held_out = {network: source.handful(network, fitting.WATCHED, (1,)) for network in NETWORKS}
         drawn = {"size": settings.handful, "seed": settings.seed}
         pool, real = next(loader.pools(source, NETWORKS, **drawn)), loader.pools

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
-Moments = tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]
+Statistics = tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]
 
 
-def moments(parts: Iterable[np.ndarray]) -> Moments:
+def statistics(parts: Iterable[np.ndarray]) -> Statistics:
     """``(mean, deviation)`` of each channel, of uint8 images as numbers in [0, 1].
 
     Each value is counted, so the result is the same however the images are divided into parts.
@@ -27,7 +27,7 @@ def moments(parts: Iterable[np.ndarray]) -> Moments:
     return shaped(mean / 255, spread / 255)
 
 
-def shaped(mean: np.ndarray, spread: np.ndarray) -> Moments:
+def shaped(mean: np.ndarray, spread: np.ndarray) -> Statistics:
     """Mean and deviation as float32 arrays that broadcast with a batch.
 
     The deviation of a channel without variation is taken as 1.
