@@ -215,7 +215,7 @@ class Group:
                     status[lane] = "diverged"
                 elif snapshot.step == self.steps:
                     status[lane] = "complete"
-                if status[lane]:  # what came before a restart took as long a snapshot
+                if status[lane]:  # snapshots before a restart took as long each
                     passed = (time.perf_counter() - begun) / len(recorders)
                     recorder.finish(status[lane], passed * index / max(index - max(done, 0), 1))
             if stopping or all(status):
@@ -248,10 +248,15 @@ class Group:
     def _recorder(self, member: Member) -> Recorder:
         described = self._describe(member)
         return self._into.recorder(
-            _run_id(described), config=described, leaves=self.leaves, statistics=self.statistics,
-            snapshots=self.snapshots, command=self._command, sample=self.config.sample,
+            _run_id(described),
+            config=described,
+            leaves=self.leaves,
+            statistics=self.statistics,
+            snapshots=self.snapshots,
+            command=self._command,
+            sample=self.config.sample,
             band=self.config.band if self.config.record == "gram" else None,
-        )  # fmt: skip
+        )
 
 
 def _run_id(config: dict[str, Any]) -> str:

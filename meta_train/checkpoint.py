@@ -95,7 +95,7 @@ class Checkpoint:
         path = self._path(progress.step)
         with self._pace.timed():
             if is_first():
-                # Of a fit that was killed before it was named.
+                # A fit that was killed may have left a checkpoint here.
                 shutil.rmtree(path, ignore_errors=True)
             together(lambda: self._write(path, progress))
 

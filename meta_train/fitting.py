@@ -248,7 +248,7 @@ def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progres
     mapping = {
         operation: name if name in networks else None for operation, name in config.networks.items()
     }
-    # Of many it was fitted to all up to that one; what it takes unasked is its own.
+    # With many horizons all up to `longest` are fitted; the default one is the forecaster's own.
     longest = config.rule.horizon
     horizon = min(longest, config.kind.horizon) if config.kind.many else longest
     return config.kind(

@@ -98,7 +98,7 @@ class Leaves(Source):
         with np.errstate(invalid="ignore", divide="ignore"):
             gram = np.diff(np.diff(between(inside, inside), axis=1), axis=2)
             itself = np.arange(window - 1)
-            # Of an increment that rounding hides.
+            # Rounding may make the square of a tiny increment negative.
             gram[:, itself, itself] = np.maximum(gram[:, itself, itself], 0)
             along = np.diff(between(inside, after) - between(inside, last), axis=1)
             square = (

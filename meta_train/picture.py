@@ -36,7 +36,7 @@ def picture(card: dict[str, Any]) -> Figure:
         below.axes[0].set_ylabel("error, in the window's scale")
         above.axes[-1].legend(fontsize=8)
         below.axes[-1].legend(fontsize=8)
-        below.axes[-1].margins(y=0.35)  # room for it
+        below.axes[-1].margins(y=0.35)  # room for the legend
     return figure
 
 

@@ -77,7 +77,7 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
         most = max(1, round(share * sum(len(group) for group in groups.values())))
         order = np.random.default_rng((seed, sum(task.encode()))).permutation(len(whole)).tolist()
         chosen: list[int] = []
-        # One stays to be fitted to.
+        # One run stays for fitting.
         for i in sorted(order, key=lambda i: len(whole[i]) > most)[: len(whole) - 1]:
             if not chosen or sum(len(whole[j]) for j in [*chosen, i]) <= most:
                 chosen.append(i)

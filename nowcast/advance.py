@@ -170,7 +170,7 @@ class Step:
         there = self._forecast(out, history, clock.windows)
         passes, there, damping = self._guarded(out, there, history, was["in_a_row"])
         passes &= _finite(self._params(there))
-        good = passes & (self.jumps.wait == 0)  # or it is still to be seen
+        good = passes & (self.jumps.wait == 0)  # with a wait, the verdict comes later
         now = {
             "accepted": was["accepted"] + _count(passes),
             "refused": was["refused"] + _count(~passes),

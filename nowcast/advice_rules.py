@@ -48,7 +48,7 @@ def readings(movement: Movement, shares: Sequence[float | None]) -> Iterator[Sai
 
 
 def turning(drift: float, neighbours: float) -> float:
-    """The drift; where increments turn back at once, its mean with that of neighbouring increments.
+    """The drift, or its mean with the neighbours' cosine where increments turn back at once.
 
     A run that goes to and fro in step with its snapshots repeats every second increment, which
     alone would look like drift.

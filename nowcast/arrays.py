@@ -28,7 +28,7 @@ def dtype_of_leaf(leaf: Any) -> Any:
     """
     if is_abstract(leaf):
         return leaf.dtype
-    if isinstance(leaf, np.ndarray):  # JAX knows dtypes that no device of its takes
+    if isinstance(leaf, np.ndarray):  # JAX knows dtypes that its devices do not take
         return jax.dtypes.canonicalize_dtype(leaf.dtype)
     return jnp.asarray(leaf).dtype
 
@@ -40,7 +40,7 @@ def as_array(leaf: Any) -> Any:
     """
     if isinstance(leaf, jax.Array) or is_abstract(leaf):
         return leaf
-    # A Python number alone would make a dtype that adapts to others.
+    # Without it a Python number would get a dtype that adapts to others.
     return jnp.asarray(leaf, jnp.asarray(leaf).dtype)
 
 

@@ -56,7 +56,7 @@ def reestimate(
     share, total, count = None, None, 0
     for batch in batches:
         seen = run(zeros, batch)  # (1 − m) · batch
-        # 1 − m, from what becomes of other values, large enough that rounding does not matter.
+        # 1 − m, from the change of values that are large enough for rounding not to matter.
         if share is None:
             other = jax.tree.map(
                 lambda leaf: 1 + 100 * jnp.abs(leaf) if _moves(leaf) else leaf, seen

@@ -49,7 +49,7 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> 
     rest = tuple(size // cut for size, cut in zip(shape, cuts, strict=True))
     names = jax.typeof(
         like
-    ).sharding.spec  # of a mesh with explicit axes; else none, and the compiler sees to it
+    ).sharding.spec  # empty unless the mesh has explicit axes: then the compiler decides
 
     def paired(
         sizes: tuple[int, ...], inner: tuple[int, ...], lead: tuple[int, ...] = ()
@@ -95,7 +95,7 @@ def pieces(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
         for axis, length in enumerate(shape):
             left = length // cuts[axis]
             for factor in _factors(left // math.gcd(left, keep)):
-                # Not into crumbs: an axis may be prime.
+                # No tiny pieces: an axis may have a prime length.
                 if size > limit and size // factor >= limit // 16:
                     cuts[axis] *= factor
                     size //= factor

@@ -46,7 +46,7 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
 
     leaves = jax.tree.map(add, newest, history.first, *history.moved)
     ways = sum(jax.tree.leaves(leaves), start=jnp.zeros((count, count)))
-    # From ways since the first snapshot to increments, which are so never in memory.
+    # From displacements' products to increments' products: increments are never in memory.
     apart = jnp.eye(count) - jnp.eye(count, k=-1)
     products = jnp.matmul(
         jnp.matmul(apart, ways, precision="highest"), apart.T, precision="highest"

@@ -27,20 +27,20 @@ class Guard:
 
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
-        dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss
-            is judged, and taken. The order does not matter; a negative one goes back, towards where
-            the run came from; one above 1 goes past the forecast.
-        longest: Of the dampings take the longest that passes at once, in either direction, and not
-            the one of the lowest loss (see :meth:`backtracking`). To pass, it must also not cost
-            more than the window gained: its loss may be no higher than the higher of two, that at
-            the window's first snapshot and that before the jump. (Leaves that never jump, and
-            BatchNorm's statistics, are as now in both.)
-        after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover
-            for so many steps, then compare with the weights from before the jump, on the same
-            batch; a jump that hurt is undone, weights and optimizer state, and at once where the
-            weights stop being finite. The next window begins then. Costs a copy of both, and the
-            steps that are undone.
-        give_up: No more jumps after so many in a row that hurt. None: never.
+        dampings: Fractions of the jump to try, by one forward pass each; the one with the lowest
+            loss is judged, and taken. The order does not matter. A negative fraction goes back,
+            towards where the run came from; one above 1 goes past the forecast.
+        longest: Take the longest damping that passes at once, in either direction, instead of the
+            one with the lowest loss (see :meth:`backtracking`). To pass, it must also not cost more
+            than the window gained: its loss may not be above both the loss at the window's first
+            snapshot and the loss before the jump. (Both are computed with the present values of
+            leaves that never jump, and of BatchNorm's statistics.)
+        after: 0: judge the jump at once, by the loss before and after it. Otherwise: let the run
+            recover for this many steps, then compare with the weights from before the jump, on the
+            same batch. A jump that hurt is undone, weights and optimizer state; it is undone at
+            once where the weights stop being finite. The next window begins then. This costs a copy
+            of both, and the steps that are undone.
+        give_up: Stop jumping after so many jumps in a row that hurt. None: never.
 
     Raises:
         UserError: A value is out of range.
@@ -142,7 +142,7 @@ class Guard:
         if self.longest or not self.after:
             before = value(here)
             fits &= ~self._higher(losses, before)
-        if self.longest and self.tolerance:  # without one, none is above the loss before
+        if self.longest and self.tolerance:  # without one, no loss above the one before passes
             fits &= losses <= jnp.maximum(_number(loss(begun)), before)
         best = jnp.argmax(fits) if self.longest else jnp.argmin(jnp.where(fits, losses, jnp.inf))
         return Trial(each[best], fits[best])
@@ -154,7 +154,7 @@ class Guard:
 
     def _higher(self, loss: Float[Array, "..."], before: Float[Array, ""]) -> Bool[Array, "..."]:
         more = before + self.tolerance * jnp.abs(before)
-        return ~((loss <= before) | (loss <= more))  # what is no number is too high
+        return ~((loss <= before) | (loss <= more))  # NaN counts as too high
 
 
 class Trial(NamedTuple):

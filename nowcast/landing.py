@@ -65,7 +65,7 @@ def after_jump(
         there = forecaster.leaf(window, operation, horizon)
         if damping != 1:
             there = window[-1] + damping * (there - window[-1])
-        # Frozen weights stay so, whatever a network says of them.
+        # Frozen weights stay frozen, whatever a network forecasts for them.
         unmoved = jnp.all(window == window[-1:], axis=0)
         return jnp.where(
             unmoved, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)

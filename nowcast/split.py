@@ -88,7 +88,7 @@ def _axes_of(leaf: Array, what: str) -> tuple[str, ...]:
     manual, given = _manual(), _GIVEN.get()
     if not manual:
         return ()
-    # shard_map tracks what differs, unless check_vma=False.
+    # shard_map knows which values differ between devices, unless check_vma=False.
     known = bool(_varying(jax.lax.axis_index(manual[0])))
     if given is None:
         if known and not _varying(leaf):

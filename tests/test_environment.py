@@ -125,8 +125,11 @@ def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(
     }
     done = subprocess.run(
         command_line("report", f"reports=[{reports / 'one'},{reports / 'two'}]", 'report="naïve"'),
-        cwd=tmp_path, env=os.environ | odd, capture_output=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=os.environ | odd,
+        capture_output=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert "2.00×".encode() in done.stdout  # who types UTF-8 reads it
     assert "report: naïve/report.html".encode() in done.stdout

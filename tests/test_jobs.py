@@ -136,9 +136,13 @@ def launched(command_line, tmp_path):
             "corpus=corpus",
         ]
         process = subprocess.Popen(
-            command_line("collect", *sweep, f"hydra/launcher={launcher}"), cwd=tmp_path, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            command_line("collect", *sweep, f"hydra/launcher={launcher}"),
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         processes.append(process)
         deadline = time.monotonic() + 120
         while len(recording(tmp_path)) < 2:

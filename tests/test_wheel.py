@@ -40,9 +40,15 @@ def run(*command, cwd, code=0):
         if not name.startswith(("PYTHON", "PYTEST", "XLA"))
     }
     done = subprocess.run(
-        [str(one) for one in command], cwd=cwd, env=outside, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
-    )  # fmt: skip
+        [str(one) for one in command],
+        cwd=cwd,
+        env=outside,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=900,
+    )
     assert done.returncode == code, done.stdout
     return done.stdout
 

@@ -51,7 +51,7 @@ def command(
     in_utf8()
     output.print_anything()
     for typed in sys.argv[1:]:
-        # Bytes that Python could not read.
+        # There are bytes that Python could not read.
         if any("\udc80" <= letter <= "\udcff" for letter in typed):
             _fail(UserError(f"{typed}: is not UTF-8; names and values are given in UTF-8"))
         if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in [
@@ -66,7 +66,7 @@ def command(
     sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    # In the configurations' help.
+    # The help of the configurations uses it.
     OmegaConf.register_new_resolver("command", text.command, replace=True)
 
     def job(config: Any) -> Any:
@@ -96,7 +96,7 @@ def command(
     job.conclude = conclude  # type: ignore[attr-defined]
     try:
         hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(job)()
-    except (*WRONG, HydraException) as error:  # before and after the jobs
+    except (*WRONG, HydraException) as error:  # raised before or after the jobs
         _fail(error)
     except (AssertionError, AttributeError) as error:
         if "omegaconf" not in traceback.extract_tb(error.__traceback__)[-1].filename:
@@ -119,11 +119,11 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
 
 
 def _quieten() -> None:
-    for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
+    for name in ("absl", "asyncio"):  # Orbax and its tasks log the error that it raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Of tasks that it left.
+    # Orbax may leave tasks that never ran.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    threading.excepthook = lambda _: None  # and its threads print it once more
+    threading.excepthook = lambda _: None  # and its threads print it again
     sys.unraisablehook = lambda _: None
 
 

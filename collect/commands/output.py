@@ -46,7 +46,7 @@ def _like(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     first = error.object[error.start]
-    # A byte of a path or an argument that Python could not read: as it was typed.
+    # A byte of a path or an argument that Python could not read is printed as it was typed.
     if "\udc80" <= first <= "\udcff":
         return bytes([ord(first) - 0xDC00]), error.start + 1
     plain = (

@@ -80,7 +80,7 @@ class Store(Folder):
         self._lock, self._due = threading.Lock(), 0.0
 
     def __enter__(self) -> "Store":
-        self._list()  # makes a manifest where there is none: now we know that we may write
+        self._list()  # writes a manifest where there is none, which shows that we may write
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -64,9 +64,13 @@ def entry(info: dict[str, Any]) -> dict[str, Any]:
     """The manifest's entry for a run."""
     config = info["config"]
     return {
-        "task": config["task"], "seed": config.get("seed"), "status": info["status"],
-        "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
-    }  # fmt: skip
+        "task": config["task"],
+        "seed": config.get("seed"),
+        "status": info["status"],
+        "snapshots": info["snapshots"],
+        "scalars": store.scalars(info["leaves"]),
+        "config": config,
+    }
 
 
 def manifest_text(runs: dict[str, Any]) -> str:

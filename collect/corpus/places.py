@@ -100,7 +100,7 @@ class Remote:
         Read it again to know whether it was.
         """
         done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
-        # S3's answer where there is no such bucket.
+        # This is what S3 answers where there is no such bucket.
         if not done.generation and self.read()[1] == generation:
             raise UserError(
                 f"corpus: {self} cannot be written; check that the bucket exists, and your rights"
@@ -117,7 +117,7 @@ class Remote:
 
     def remove(self) -> None:
         """Remove everything below this place."""
-        # "0" follows "/".
+        # The range ends before "0", the character after "/".
         ask(self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))
 
 

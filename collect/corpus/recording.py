@@ -47,9 +47,9 @@ def record(
             (``dict(model.named_parameters())``), or a ``flax.nnx`` module.
         task: What is trained, such as ``ppo-pendulum``: runs of one task are alike. Left out: the
             run's name without the number behind it.
-        labels: The operation of every leaf; left out: :func:`nowcast.label_ops`, for which dots in
-            the names of a flat dict part them.
-        record_every: Steps between two snapshots; left out: what most snapshots are apart.
+        labels: The operation of every leaf; left out: :func:`nowcast.label_ops`, where dots divide
+            the names of a flat dict into parts.
+        record_every: Steps between two snapshots; left out: the distance of most snapshots.
         config: What else determines the run, as JSON: ``{"seed": 3, "optimizer": "adam"}``.
         sample: Record at most so many scalars of each leaf, the same in every run, for forecasters
             of single weights.
@@ -62,9 +62,9 @@ def record(
     Raises:
         UserError: Anything wrong with the arguments or the corpus.
 
-    A clean exit declares the run finished; after an exception it stays as it is, readers do not see
-    it, and the same call goes on: ``last_step`` says where. A snapshot at a step that it has
-    already is recorded again, and all behind it are given up.
+    A clean exit declares the run finished. After an exception the run stays unfinished, readers do
+    not see it, and the same call goes on after ``last_step``. A snapshot at a step that is already
+    recorded is recorded again, and all later ones are removed.
 
     Examples:
         >>> from collect import record
@@ -98,9 +98,14 @@ def record(
     }
     leaves = sampled(describe_leaves(arrays, _labels(tree, arrays, labels)), sample)
     return Recording(
-        places.at(corpus), run, config=described, leaves=leaves, sample=sample,
-        band=band if record == "gram" else None, command=command,
-    )  # fmt: skip
+        places.at(corpus),
+        run,
+        config=described,
+        leaves=leaves,
+        sample=sample,
+        band=band if record == "gram" else None,
+        command=command,
+    )
 
 
 class Recording:

@@ -71,11 +71,16 @@ def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
         place = [part is Ellipsis for part in index].index(True)
         index = index[:place] + (slice(None),) * (len(shape) - len(index) + 1) + index[place + 1 :]
     index += (slice(None),) * (len(shape) - len(index))
-    return tuple(
-        slice(*part.indices(size)) if isinstance(part, slice)
-        else part + size * (part < 0) if isinstance(part, int)
-        else np.flatnonzero(part)
-        if np.asarray(part).dtype == bool
-        else np.where(np.asarray(part) < 0, np.asarray(part) + size, part)
-        for part, size in zip(index, shape, strict=True)
-    )  # fmt: skip
+    return tuple(_along(part, size) for part, size in zip(index, shape, strict=True))
+
+
+def _along(part: Any, size: int) -> Any:
+    """The index along one axis of this size."""
+    if isinstance(part, slice):
+        return slice(*part.indices(size))
+    if isinstance(part, int):
+        return part + size * (part < 0)
+    numbers = np.asarray(part)
+    if numbers.dtype == bool:
+        return np.flatnonzero(numbers)
+    return np.where(numbers < 0, numbers + size, numbers)

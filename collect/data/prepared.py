@@ -121,7 +121,7 @@ def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> 
     """The error that says that a set is damaged."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
     said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
-    # No folder of a configuration between.
+    # There is no folder of a configuration in between.
     without_configuration = "/" not in name and place.parent.name == name.partition(":")[0]
     folder = place.parents[1 if without_configuration else 2]
     return UserError(
@@ -148,7 +148,7 @@ def _prepare(name: str, folder: Path) -> Any:
     tfds = importlib.import_module("tensorflow_datasets")
     from tensorflow_datasets.core.download import downloader
 
-    # Ten of them, the default, take minutes to notice that there is no network.
+    # The default of ten takes minutes to notice that there is no network.
     downloader.MAX_RETRIES = 2
     check_writable(f"data.dir={str(folder)!r}", folder)
     terminal = sys.stderr.isatty()

@@ -53,7 +53,7 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
     kind = np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32
     splits = {split: numbers.astype(kind) for split, numbers in splits.items()}
     name = texts.name
-    # Of files that another machine may have others of.
+    # The path of a file is not enough: another machine may have another file there.
     if texts.folder or tokens not in (
         CHARACTERS,
         BYTES,

@@ -42,7 +42,7 @@ class Attention(nnx.Module):
         scores += jnp.where(jnp.tri(length, dtype=bool), 0, -jnp.inf)[None, None]
         largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
         shares = jnp.exp(scores - largest)
-        # A softmax, divided where it is smallest.
+        # A softmax, whose division comes after the product, where the array is smaller.
         mixed = (shares @ value) / jnp.sum(shares, axis=-1, keepdims=True)
         return at_each(self.out, mixed.swapaxes(1, 2).reshape(x.shape))
 
@@ -104,7 +104,7 @@ class GPT(nnx.Module):
         drawn = jax.nn.initializers.normal(SPREAD)
         self.token_embedding = nnx.Embed(vocabulary, width, embedding_init=drawn, rngs=rngs)
         self.position_embedding = nnx.Embed(context, width, embedding_init=drawn, rngs=rngs)
-        # GPT-2's, so that the sum of all additions keeps its size.
+        # GPT-2's spread, so that the sum of all additions keeps its size.
         spread = SPREAD / math.sqrt(2 * layers)
         self.blocks = nnx.List([Block(width, heads, dropout, spread, rngs) for _ in range(layers)])
         self.last_norm = norm(width, rngs)

@@ -26,7 +26,7 @@ class IntrospectionN0(nnx.Module):
         self.conv1 = conv(channels, c1, (5, 5), padding=2, rngs=rngs)
         self.conv2 = conv(c1, c2, (5, 5), padding=2, rngs=rngs)
         self.conv3 = conv(c2, c3, (5, 5), padding=2, rngs=rngs)
-        # 512 → 1024.
+        # 512 inputs for 28×28 images, and 1024 outputs.
         self.fc = nnx.Linear(-(-height // 8) * -(-breadth // 8) * c3, hidden, rngs=rngs)
         self.head = nnx.Linear(hidden, classes, rngs=rngs)
 

@@ -41,9 +41,15 @@ class ConvNorm(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.conv = conv(
-            inputs, outputs, (kernel, kernel), strides=stride, padding=kernel // 2,
-            feature_group_count=inputs if depthwise else 1, use_bias=use_bias, rngs=rngs,
-        )  # fmt: skip
+            inputs,
+            outputs,
+            (kernel, kernel),
+            strides=stride,
+            padding=kernel // 2,
+            feature_group_count=inputs if depthwise else 1,
+            use_bias=use_bias,
+            rngs=rngs,
+        )
         self.bn = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:

@@ -87,7 +87,7 @@ class Classification:
         self._training = _definition(module, training=True)
         self._evaluating = _definition(module, training=False)
         for norm in norms:
-            norm.momentum = 0.0  # what it then keeps is the batch's own statistics, and no average
+            norm.momentum = 0.0  # then it keeps the batch's own statistics instead of an average
         self._estimating = _definition(module, training=True)
         self._estimate = jax.jit(self._statistics) if norms else None
         self._first = jnp.asarray(data.first(ESTIMATION_BATCH)) if norms else None
@@ -177,7 +177,7 @@ class Classification:
             extra = self._estimate(params, extra, self._first)
         sums, count = np.zeros(2), self._sizes[split]
         most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
-        # So that parts are equal, and one program serves them all.
+        # All parts are of equal size, so that one program computes them.
         size = -(-count // -(-count // most))
         for images, labels in self._parts(split, size):
             sums += np.asarray(self._metrics(params, extra, images, labels))

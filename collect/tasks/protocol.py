@@ -68,17 +68,16 @@ class Task(Protocol):
     Some members are optional:
 
     - ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step
-      is more than one loss; without it they are those of ``loss``.
-    - ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
-    - ``record_every`` says how many steps apart snapshots are where nobody else says it
-        (:func:`spacing`).
-    - ``stream(seed, steps)`` serves data that are not in memory: an iterator over what ``batch``
-      gets in the place of ``indices`` at each step of a ``range``, as NumPy arrays of the same
-      shapes at every step. It reads the examples that ``order`` names, so a run that goes on in the
-      middle of an epoch sees what it would have seen. ``arrays`` is ``()`` then.
-    - ``loops``, False where it is left out, says whether many steps may run as a loop inside one
-      compiled program, which saves the way from Python for each. On a CPU the gradients of
-      convolutions are many times slower in there.
+      has more than one loss; without it the gradients are those of ``loss``.
+    - ``rates``, a pytree of numbers like ``params``, multiplies each leaf's update.
+    - ``record_every`` is the default number of steps between snapshots (:func:`spacing`).
+    - ``stream(seed, steps)`` reads data that are not in memory: it gives an iterator over the
+      inputs that ``batch`` gets instead of ``indices`` at each step of a ``range``, as NumPy arrays
+      of the same shapes at every step. It reads the examples that ``order`` names, so a run that
+      resumes within an epoch sees the same examples. ``arrays`` is then ``()``.
+    - ``loops``, False by default, says whether many steps may run as a loop inside one compiled
+      program, which saves a call from Python for each. On a CPU the gradients of convolutions are
+      many times slower inside such a loop.
     """
 
     name: str

@@ -143,7 +143,7 @@ class Loop:
         """
         states = [self.start(seed) for seed in seeds] if states is None else list(states)
         devices = jax.local_devices()[: len(seeds)]
-        # Lanes left over when all devices hold equally many: the first run again.
+        # All devices hold equally many lanes; spare ones repeat the first run.
         spare = -len(seeds) % len(devices)
         lanes = [*range(len(seeds)), *[0] * spare]
         mesh = jax.sharding.Mesh(np.array(devices), ("runs",))

@@ -58,7 +58,7 @@ def outer(
         due = since >= every
         updates, slow, kept = jax.lax.cond(
             due, synchronise, lambda *same: same, updates, state.slow, state.momentum
-        )  # fmt: skip
+        )
         return updates, OuterState(inside, slow, kept, jnp.where(due, 0, since))
 
     return optax.GradientTransformationExtraArgs(init, update)

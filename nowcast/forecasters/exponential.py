@@ -53,7 +53,7 @@ class Exponential(Forecaster):
             level, slope = np.linalg.pinv(basis)
             ahead = steps if rate is None else rate**steps
             forecast = _sum(level, moved) + _sum(slope, moved) * ahead
-            # What the curve leaves over: the window without its part in the plane of (1, curve).
+            # The residual: the window without its part in the plane of (1, curve).
             rest = np.linalg.svd(basis)[0][:, 2:].T
             squared = sum((_sum(row, moved) ** 2 for row in rest), start=jnp.zeros_like(moved[0]))
             if best is None or error is None:

@@ -52,7 +52,7 @@ class Learned(Forecaster):
     mapping: ClassVar[Mapping[str, str | None]] = NETWORKS
     """The network of each operation, unless ``networks`` says otherwise."""
 
-    # Not that of Forecaster, by window and horizon alone: two with other parameters differ.
+    # Forecaster compares window and horizon only, and two with other parameters differ.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -169,7 +169,7 @@ class Learned(Forecaster):
 
         if history.ndim == 1:
             return row(history[:, None])[0]
-        # All axes but the last: they stay, so that a leaf may be split over devices along any.
+        # Axes before the last are not merged, so that a leaf may be split along any of them.
         for _ in history.shape[2:]:
             row = jax.vmap(row, in_axes=1)
         return row(history)

@@ -48,7 +48,7 @@ class Null(Forecaster):
     ) -> Float[Array, "*shape"]:
         """The last snapshot plus a jump that is no forecast."""
         each = jax.lax.bitcast_convert_type(history.astype(jnp.float32), jnp.uint32)
-        # Of whole numbers: the same in whatever order, on however many devices.
+        # A sum of whole numbers is the same in any order, on any number of devices.
         bits = jnp.sum(each, dtype=jnp.uint32)
         key = jax.random.fold_in(jax.random.key(self.seed), bits)
         return history[-1] + self.instead(

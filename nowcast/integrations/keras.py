@@ -42,16 +42,16 @@ class WeightNowcasting(keras.callbacks.Callback):
             paper does. (With ``steps_per_execution``, Keras tells callbacks of every so many
             batches only: a snapshot then follows the first execution that ends with, or after, the
             batch meant.)
-        guard: As for :class:`nowcast.Jumps`. It takes back the weights alone, and not the
-            optimizer's moments.
+        guard: As for :class:`nowcast.Jumps`. It restores the weights, but not the optimizer's
+            moments.
         guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them,
             as ``model.evaluate`` has it (with regularization, without dropout, BatchNormalization
-            by its running statistics), judges the jumps. One forward pass for all of it, so as much
-            as a batch.
-        options: The others of :class:`nowcast.Jumps`, but for ``labels``: the operation of each
-            weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the guard's
-            ``after`` are counted in epochs where ``every`` is None, in batches otherwise. A fit
-            that should not end on a jump: ``stop_after`` of its epochs less one.
+            by its running statistics), judges the jumps. All of it takes one forward pass, so give
+            about as much as a batch.
+        options: The other options of :class:`nowcast.Jumps`, except ``labels``: the operation of
+            each weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the
+            guard's ``after`` are counted in epochs where ``every`` is None, in batches otherwise.
+            For a fit that should not end on a jump, set ``stop_after`` to its epochs less one.
 
     Raises:
         UserError: An option is out of range, or is none of these; a guard without data, or data
@@ -104,9 +104,9 @@ class WeightNowcasting(keras.callbacks.Callback):
             else keras.utils.unpack_x_y_sample_weight(guard_arrays(guard_data))
         )
         self._state: NowcastState | None = None
-        self._given = False  # the state, by the user, and not tried yet
+        self._given = False  # whether the user set the state, and it was not tried yet
         self._batch = -1  # the last one of this epoch
-        # Calls that the state's clock has still to count: between snapshots it is left alone.
+        # Calls that the state's clock does not count yet: between snapshots it is not updated.
         self._uncounted = 0
         self._model_of_state: Any = None
         # The model's train function, of which each compile() makes a new one.
@@ -227,12 +227,12 @@ class WeightNowcasting(keras.callbacks.Callback):
         """
         assert self._state
         clock = self._state.clock
-        late = self._clock_step >= due  # before this execution: a window is not continued
+        late = self._clock_step >= due  # already before this execution: a new window begins
         before_due = clock.step if late else jnp.full_like(clock.step, due - 1)
         state = self._state._replace(
             clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1)
         )
-        # .model, for then Keras puts the values into the variables.
+        # `self.model` makes Keras put the values into the variables.
         model, before = (
             self.model,
             self._accepted,

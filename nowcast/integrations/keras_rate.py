@@ -89,7 +89,7 @@ class AutoRate(keras.callbacks.Callback):
         if self._since >= self._every:
             self._since = 0
             value = jnp.asarray(float((logs or {}).get("loss", jnp.nan)))
-            _ = self.model  # asked for it, Keras puts the values into the variables
+            _ = self.model  # makes Keras put the values into the variables
             self.state = self._look(self.state, self._weights(), value, self._total)
             self._set()
 

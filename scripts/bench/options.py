@@ -77,9 +77,12 @@ class Trial:
         self.loops = {WITHOUT_JUMPS: Loop(task, optimizers.make("adam"))}
         for name, given in options(task.steps_per_epoch).items():
             tx = nowcast.periodic(
-                optimizers.make("adam"), forecaster, every=task.steps_per_epoch, labels=task.labels,
+                optimizers.make("adam"),
+                forecaster,
+                every=task.steps_per_epoch,
+                labels=task.labels,
                 **({"min_drift": None} | given),
-            )  # fmt: skip
+            )
             self.loops[name] = Loop(task, tx)
 
     def run(self, name: str, base: str, seed: int) -> dict[str, Any]:
