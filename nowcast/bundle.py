@@ -222,8 +222,8 @@ def card_hash(card: Mapping[str, Any]) -> str:
 def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
     """The folder of a bundle by its shipped name or its path.
 
-    A string is a name if it is one of ``names``; begin a path with ``./`` where it looks like a
-    name.
+    A string is a name if a shipped forecaster has it; ``./NAME`` is the path of a folder. A message
+    lists ``names``.
     """
     if isinstance(name_or_path, str) and name_or_path in shipped():
         return PRETRAINED / name_or_path

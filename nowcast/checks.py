@@ -283,7 +283,7 @@ def check_known(asked: Collection[str], known: Collection[str], what: str) -> No
 
 
 def dtype_of(asked: Any) -> Any:
-    """Check the dtype of a history."""
+    """The dtype of a history, checked."""
     try:
         dtype = jnp.dtype(asked)
     except TypeError:

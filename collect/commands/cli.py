@@ -71,7 +71,7 @@ def command(
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
-        _quieten()
+        _silence_libraries()
         here = are_here(HydraConfig.get().launcher)
         if HydraConfig.get().mode == RunMode.RUN:
             try:  # here, before Hydra adds a line of its own
@@ -118,7 +118,7 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
     return body(OmegaConf.to_object(config))
 
 
-def _quieten() -> None:
+def _silence_libraries() -> None:
     for name in ("absl", "asyncio"):  # Orbax and its tasks log the error that it raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Orbax may leave tasks that never ran.
