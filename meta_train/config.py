@@ -140,7 +140,7 @@ class MetaTrainConfig:
 
     def _check_networks(self) -> None:
         changes = {} if self.networks is None else self.networks
-        cure = "must say which network serves an operation: networks={norm:norm,bias:null}"
+        cure = "must say which network forecasts an operation: networks={norm:norm,bias:null}"
         require(isinstance(changes, dict), "networks", changes, cure)
         for operation, network in changes.items():
             one_of("networks", operation, OPERATIONS)

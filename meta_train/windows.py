@@ -40,7 +40,7 @@ class Windows(Source):
 
     Args:
         runs: Where from.
-        networks: Which network serves which operation; leaves of other operations are left out.
+        networks: The network of each operation; leaves of other operations are left out.
         rule: What a window is.
         sampling: ``uniform`` over the scalars, or by ``movement``: half from the half of the
             weights that moved most, a quarter from the next quartile, a quarter from the last

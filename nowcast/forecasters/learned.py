@@ -126,11 +126,11 @@ class Learned(Forecaster):
         return (self.longest or 0) if self.many else 1
 
     def can_forecast(self, operation: str) -> bool:
-        """Whether a network of this bundle serves the operation."""
+        """Whether there is a network for the operation."""
         return self.network_of(operation) in self.params
 
     def network_of(self, operation: str) -> str | None:
-        """The network that serves this operation."""
+        """The name of the network for this operation, or None."""
         return (self.networks or {}).get(operation)
 
     def check_horizon(self, horizon: int | None) -> int:
