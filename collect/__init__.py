@@ -1,5 +1,6 @@
-"""Train tasks and record every weight's trajectory into a corpus; :func:`collect.record` does so
-with a loop of one's own.
+"""Train tasks and record every weight's trajectory into a corpus.
+
+:func:`collect.record` records a loop of your own.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ __all__ = ["corpus", "record"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: a command's ``--help`` needs none of it."""
+    """Import a name when it is used, so that a command's ``--help`` imports nothing."""
     import importlib
 
     if name == "corpus":

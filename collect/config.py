@@ -1,5 +1,6 @@
-"""What a collection is made of, checked where it enters. Every key stands in ``python
-scripts/collect.py --help``.
+"""The configuration of a collection, checked where it enters.
+
+``python scripts/collect.py --help`` explains every key.
 """
 
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from nowcast.types import UserError
 
 
 def any_keys() -> Any:
-    """The task where none is named, as a part of a configuration that takes any key: those of tasks
-    of one's own too.
+    """The default task, as a part of a configuration that takes any key.
+
+    So a configuration also takes the keys of a user's own task.
     """
     from omegaconf import OmegaConf
 
@@ -35,13 +37,13 @@ def check_task(task: Any) -> dict[str, Any]:
 
 
 def require(ok: object, key: str, value: object, rule: str) -> None:
-    """One line that names the key, its value, and what it must be."""
+    """Raise a :class:`UserError` with the key, its value and the rule, unless ``ok``."""
     if not ok:
         raise UserError(f"{key}={value}: {rule}")
 
 
 def one_of(key: str, value: str, options: Any) -> None:
-    """A name must be one of those that exist."""
+    """Refuse a name that is not among the options."""
     require(value in options, key, value, f"unknown; available: {', '.join(options)}")
 
 
@@ -109,7 +111,7 @@ class DataConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run depends on: not where the data lies, nor whether it is in memory."""
+        """What a run depends on, without the data's folder and whether they are in memory."""
         usual = {"validation": True, "standardize": False, "size": None}
         more = {
             key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
@@ -120,7 +122,7 @@ class DataConfig:
 
 @dataclass
 class AugmentConfig:
-    """What happens to training images."""
+    """The augmentation of training images."""
 
     name: str = "none"
 
@@ -217,19 +219,19 @@ class CollectConfig:
 
 
 def check_rate(key: str, rate: float) -> None:
-    """A learning rate that can be meant."""
+    """Refuse a learning rate that cannot be meant."""
     require(0 < rate < 100, key, rate, "must be above 0 and below 100, such as 0.001")
 
 
 def check_seed(key: str, seed: int) -> None:
-    """A seed that NumPy and JAX both take."""
+    """Refuse a seed that NumPy or JAX does not take."""
     require(0 <= seed < 2**31, key, seed, "must be 0 or more, below 2^31")
 
 
 def check_length(
     epochs: int, batch_size: int, record_every: int | None, max_minutes: float | None
 ) -> None:
-    """The keys about a run's length that all commands share."""
+    """Check the keys about a run's length, which all commands share."""
     require(1 <= epochs <= 1_000_000, "epochs", epochs, "must be 1 to 1000000")
     require(batch_size >= 1, "batch_size", batch_size, "must be 1 or more")
     require(
@@ -242,7 +244,7 @@ def check_length(
 
 
 def check_record(sample: int | None, record: str, band: int) -> None:
-    """The keys about what is recorded of a run."""
+    """Check the keys about what is recorded of a run."""
     one_of("record", record, ("weights", "gram"))
     require(
         sample is None or sample >= 1,
@@ -260,7 +262,7 @@ def check_record(sample: int | None, record: str, band: int) -> None:
 
 
 def check_minutes(max_minutes: float | None) -> None:
-    """A limit on a command's time."""
+    """Check the limit on a command's time."""
     require(
         max_minutes is None or max_minutes > 0,
         "max_minutes",
@@ -271,7 +273,7 @@ def check_minutes(max_minutes: float | None) -> None:
 
 @dataclass
 class ImportCheckpointsConfig:
-    """A series of checkpoints that becomes a run."""
+    """A series of checkpoints to import as a run."""
 
     checkpoints: str
     corpus: str
@@ -300,7 +302,7 @@ class ImportCheckpointsConfig:
 
 @dataclass
 class InspectCorpusConfig:
-    """A look at a corpus."""
+    """A corpus to inspect."""
 
     corpus: str
     pictures: str | None = None

@@ -1,4 +1,4 @@
-"""What a collection would take: its size from shapes alone, its time from a few steps of training."""
+"""Estimate what a collection takes: its size from shapes, its time from a few training steps."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,19 +15,23 @@ from collect.training import optimizers, pace
 from collect.training.loop import Loop
 
 STEPS = 2
-"""Of training, timed."""
+"""Training steps that are timed."""
 
 
 class Estimate(NamedTuple):
-    """What a collection would take. Weights compress by about a tenth, which is not counted on."""
+    """The size and time of a collection.
+
+    That weights compress by about a tenth is not counted on.
+    """
 
     runs: int
     epochs: int
     snapshots: int
     bytes: int
     hours: float
-    """On this machine: as one program on an accelerator, one run after another on a CPU; without
-    evaluating and writing.
+    """On this machine, without evaluating and writing.
+
+    It trains as one program on an accelerator, one run after another on a CPU.
     """
 
     def __str__(self) -> str:
@@ -42,23 +46,23 @@ class Estimate(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What all runs that are compiled alike have in common."""
+    """What all runs of one compiled program have in common."""
 
     steps_per_epoch: int
     record_every: int
-    """Where the configuration says nothing."""
+    """Steps between snapshots where the configuration does not say."""
     scalars: int
     pace: float
     """Steps per second, over all runs."""
 
 
 def total(estimates: Sequence[Estimate]) -> Estimate:
-    """All of them together, one after another."""
+    """Add up estimates of collections that run one after another."""
     return Estimate(*(sum(column) for column in zip(*estimates, strict=True)))
 
 
 def estimate(config: CollectConfig) -> Estimate:
-    """What a collection would take; nothing is written."""
+    """Estimate a collection; nothing is written."""
     each = []
     for batch_size, runs in Counter(member.batch_size for member in members(config)).items():
         program = _program(config, batch_size, min(runs, config.at_once))
@@ -72,7 +76,7 @@ def estimate(config: CollectConfig) -> Estimate:
 
 
 def _values(size: int, config: CollectConfig) -> int:
-    """Float32 values that are written of a leaf of this size at each snapshot."""
+    """How many float32 values each snapshot writes for a leaf of this size."""
     if config.record == "gram":
         return 2 * config.band  # in float64
     return min(size, config.sample or size)
@@ -82,7 +86,7 @@ _known: dict[str, Program] = {}
 
 
 def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
-    """Measured once: the jobs of a large collection differ in their seeds."""
+    """Build and time a program once: the jobs of a large collection differ only in their seeds."""
     together = jax.default_backend() != "cpu" if config.together is None else config.together
     key = repr(
         (

@@ -1,4 +1,4 @@
-"""Files that only one process has at a time, and files that are written whole or not at all."""
+"""Files that one process holds at a time, and files that are written whole or not at all."""
 
 import fcntl
 import os
@@ -9,8 +9,9 @@ from nowcast.types import UserError
 
 
 def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
-    """A file in a folder, which is made, that only one process has open at a time; it is let go
-    when closed.
+    """Open a file in a folder that only one process can have open at a time.
+
+    The folder is made where it is missing. Closing the file lets it go.
 
     Args:
         folder: The folder.
@@ -35,7 +36,7 @@ def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Write a file atomically and durably: a kill at any moment leaves the old one or the new one.
+    """Write a file atomically and durably: a kill at any time leaves the old one or the new one.
 
     Text becomes UTF-8, whatever the locale; bytes of an argument that Python could not read stay as
     they were typed.

@@ -1,4 +1,4 @@
-"""A mean and how well it is known."""
+"""A mean with its confidence interval."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

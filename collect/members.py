@@ -22,9 +22,9 @@ class Member:
 def members(config: CollectConfig) -> Iterator[Member]:
     """Every run of a population.
 
-    Rates spread over ``vary.learning_rate`` on a logarithmic scale by a golden-ratio sequence: even
-    for any number of runs, and the first runs of a larger population are those of a smaller one.
-    Schedules take turns, and so do batch sizes each time the schedules are through.
+    Rates spread over ``vary.learning_rate`` on a logarithmic scale by a golden-ratio sequence:
+    evenly for any number of runs, and the first runs of a larger population are those of a smaller
+    one. Schedules take turns; batch sizes take turns each time all schedules have had theirs.
     """
     vary = config.vary
     schedules = vary.schedule or [config.optimizer.schedule]

@@ -29,15 +29,17 @@ from collect.training.workers import side_by_side
 def make_task(
     model: ModelConfig, data: DataConfig, batch_size: int, augment: AugmentConfig | None = None
 ) -> Classification:
-    """The classification that these parts of a configuration name; :func:`collect.tasks.build.make`
-    makes any task.
+    """The classification that these parts of a configuration name.
+
+    :func:`collect.tasks.build.make` makes any task.
     """
     return Classification.configured(model, data, augment or AugmentConfig(), batch_size)
 
 
 def collect_population(config: CollectConfig, command: str | None = None) -> dict[str, Any]:
-    """Record all runs that the corpus does not hold yet; ``command`` is noted as the way to make
-    them again.
+    """Record all runs that the corpus does not hold yet.
+
+    ``command`` is noted as the way to make them again.
 
     Returns:
         Counts of runs by outcome: ``complete``, ``diverged``, ``already``, ``left``; ``stopped``,
@@ -90,8 +92,9 @@ class Group:
         self.statistics = recorded or None  # not every network has some
 
     def record(self, into: Folder, stop: Stop, bar: tqdm) -> list[str]:
-        """Train and record every member; what became of each: ``complete``, ``diverged``,
-        ``already``, or nothing.
+        """Train and record every member, and return the outcome of each.
+
+        An outcome is ``complete``, ``diverged``, ``already``, or empty.
         """
         self._into, self._stop, self._bar = into, stop, bar
         finished = into.finished([_run_id(self._describe(member)) for member in self.members])
@@ -128,8 +131,9 @@ class Group:
         return measured.best == "together"
 
     def _record(self, members: Sequence[Member], *, together: bool) -> list[str]:
-        """Train some members in step with each other; those that go on from different snapshots, in
-        turns.
+        """Train some members in step with each other.
+
+        Members that resume from different snapshots train in turns.
         """
         if self._stop.reason:
             return [""] * len(members)
@@ -175,8 +179,9 @@ class Group:
     def _follow(
         self, snapshots: Iterable[Sequence[Snapshot]], recorders: Sequence[Recorder], done: int
     ) -> list[str]:
-        """Record what a loop yields; each run's status, or nothing when it was stopped before its
-        end.
+        """Record what a loop yields, and return each run's status.
+
+        The status is empty for a run that was stopped before its end.
         """
         status, begun = [""] * len(recorders), time.perf_counter()
         for group in snapshots:
@@ -210,7 +215,7 @@ class Group:
                     status[lane] = "diverged"
                 elif snapshot.step == self.steps:
                     status[lane] = "complete"
-                if status[lane]:  # what came before a restart took as long a snapshot
+                if status[lane]:  # snapshots before a restart took as long each
                     passed = (time.perf_counter() - begun) / len(recorders)
                     recorder.finish(status[lane], passed * index / max(index - max(done, 0), 1))
             if stopping or all(status):
@@ -224,7 +229,7 @@ class Group:
         )
 
     def _describe(self, member: Member) -> dict[str, Any]:
-        """What determines a run."""
+        """Everything that determines a run."""
         parts = build.described(self.config)
         augment = {"augment": parts.pop("augment")} if "augment" in parts else {}
         return {
@@ -243,10 +248,15 @@ class Group:
     def _recorder(self, member: Member) -> Recorder:
         described = self._describe(member)
         return self._into.recorder(
-            _run_id(described), config=described, leaves=self.leaves, statistics=self.statistics,
-            snapshots=self.snapshots, command=self._command, sample=self.config.sample,
+            _run_id(described),
+            config=described,
+            leaves=self.leaves,
+            statistics=self.statistics,
+            snapshots=self.snapshots,
+            command=self._command,
+            sample=self.config.sample,
             band=self.config.band if self.config.record == "gram" else None,
-        )  # fmt: skip
+        )
 
 
 def _run_id(config: dict[str, Any]) -> str:

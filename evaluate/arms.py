@@ -132,7 +132,8 @@ def resolve(
 
     Examples:
         >>> from evaluate import Arm, resolve
-        >>> arms = {"cosine": Arm(schedule="cosine"), "linear": Arm(over="cosine", forecaster="linear")}
+        >>> arms = {"cosine": Arm(schedule="cosine")}
+        >>> arms["linear"] = Arm(over="cosine", forecaster="linear")
         >>> [arm.words for arm in resolve(arms, optimizer="adam", learning_rate=1e-3)[0]]
         ['adam, cosine', 'adam, cosine; jumps to the forecast of linear']
     """

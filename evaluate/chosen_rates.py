@@ -1,4 +1,4 @@
-"""What calibration chose for tuned arms, in words: the learning rate, the warm-up, and their grid."""
+"""Say what calibration chose for tuned arms: learning rate, warm-up, and the grid of both."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def grid(chosen: Mapping[str, Any]) -> str:
 
 
 def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
-    """What calibration tried and what that came to, of many pairs the best; and whether at an edge."""
+    """What calibration tried (the best of many pairs) with its metric, and whether at an edge."""
     found: Mapping[str, float | None] = chosen[f"final_{metric.name}"]
     pairs, said = list(found), ""
     if len(found) > SHOWN:
@@ -42,7 +42,7 @@ def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
 
 
 def method(results: Mapping[str, Any], metric: Metric, split: str) -> list[str]:
-    """How tuned arms were calibrated, in sentences; older results chose a rate alone, by medians."""
+    """How tuned arms were calibrated, in sentences; older results chose only a rate, by medians."""
     rates, runs = results["rates"], len(results["protocol"]["calibration_seeds"])
     at_end = f"final {split} {metric.name} of {runs} calibration run{'s' * (runs > 1)}"
     old = [name for name, chosen in rates.items() if "warmups" not in chosen]

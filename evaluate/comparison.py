@@ -87,14 +87,28 @@ def _check_forecasters(config: EvaluateConfig) -> None:
 
 
 def compare(
-    task: Task, arms: Mapping[str, Arm], folder: str | Path, *, epochs: int, optimizer: str = "adam",
-    learning_rate: float = 1e-3, learning_rates: Sequence[float] | None = None,
-    warmups: Sequence[float] = WARMUPS, seeds: Sequence[int] = range(5),
-    calibration_seeds: Sequence[int] = range(1000, 1003), record_every: int | None = None, target_share: float = 0.75,
-    target_accuracy: float | None = None, starts: Sequence[float] | None = None, start_warmup: float = WARMUP,
-    base_lengths: Sequence[float] | None = None, workers: int | None = None, together: bool | None = None,
-    about: Mapping[str, Any] | None = None, stop: Stop | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    task: Task,
+    arms: Mapping[str, Arm],
+    folder: str | Path,
+    *,
+    epochs: int,
+    optimizer: str = "adam",
+    learning_rate: float = 1e-3,
+    learning_rates: Sequence[float] | None = None,
+    warmups: Sequence[float] = WARMUPS,
+    seeds: Sequence[int] = range(5),
+    calibration_seeds: Sequence[int] = range(1000, 1003),
+    record_every: int | None = None,
+    target_share: float = 0.75,
+    target_accuracy: float | None = None,
+    starts: Sequence[float] | None = None,
+    start_warmup: float = WARMUP,
+    base_lengths: Sequence[float] | None = None,
+    workers: int | None = None,
+    together: bool | None = None,
+    about: Mapping[str, Any] | None = None,
+    stop: Stop | None = None,
+) -> dict[str, Any]:
     """Compare ways to train any task: train what is missing in ``folder``, and give the results.
 
     Args:

@@ -1,4 +1,4 @@
-"""A comparison's folder: of one configuration, one process at a time, in JSON that people can read."""
+"""A comparison's folder: one configuration, one process at a time, in readable JSON."""
 
 import json
 import math

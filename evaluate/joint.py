@@ -136,7 +136,7 @@ def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
 
 
 def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
-    """The tables of all kinds but these in Markdown, each under its title and after an empty line."""
+    """The tables of all kinds but ``without`` in Markdown, each under its title."""
     shown = {kind: title for kind, title in kinds(joint).items() if kind not in without}
     return [
         line

@@ -91,7 +91,7 @@ def worst(metric: Metric) -> float:
 
 
 def diverged(metric: Metric, values: Sequence[float]) -> bool:
-    """Whether a run ends in what is not finite; or, by a metric like a loss, above where it began."""
+    """Whether a run's metric ends not finite, or, if it is like a loss, above its first value."""
     if metric.better == "lower" and metric.compare == "ratio":
         return not values[-1] <= values[0]
     return not np.isfinite(values[-1])

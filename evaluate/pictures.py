@@ -329,7 +329,7 @@ def _final_by(axes: Axes, results: Mapping[str, Any], places: Sequence[float], l
 
 
 def svg(figure: Figure, name: str) -> str:
-    """A figure as inline SVG whose ink takes the page's text colour; its ids begin with ``name``."""
+    """A figure as inline SVG in the page's text colour; its ids begin with ``name``."""
     with matplotlib.rc_context(STYLE):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

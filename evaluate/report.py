@@ -12,24 +12,47 @@ from evaluate.verdicts import tone
 from nowcast.text import align
 
 STYLE = """
-:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 16%, transparent); --soft: color-mix(in srgb, currentColor 6%, transparent); }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1.1rem; }
-h1 { line-height: 1.2; margin-bottom: .3rem; } h2 { margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); } h3 { margin: 1.4rem 0 .4rem; }
-.scroll { overflow-x: auto; background: linear-gradient(90deg, Canvas 40%, transparent) 0 0 / 2.5rem 100% no-repeat local, linear-gradient(270deg, Canvas 40%, transparent) 100% 0 / 2.5rem 100% no-repeat local,
-  linear-gradient(90deg, var(--line), transparent) 0 0 / .8rem 100% no-repeat, linear-gradient(270deg, var(--line), transparent) 100% 0 / .8rem 100% no-repeat; } svg { max-width: 100%; min-width: 38rem; height: auto; display: block; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .84rem; margin: .4rem 0; }
-th { font-weight: 600; vertical-align: bottom; max-width: 7rem; white-space: normal; } td { white-space: nowrap; }
+:root {
+  color-scheme: light dark;
+  --line: color-mix(in srgb, currentColor 16%, transparent);
+  --soft: color-mix(in srgb, currentColor 6%, transparent);
+}
+body {
+  font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1.1rem;
+}
+h1 { line-height: 1.2; margin-bottom: .3rem; }
+h2 { margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
+h3 { margin: 1.4rem 0 .4rem; }
+.scroll {
+  overflow-x: auto;
+  background:
+    linear-gradient(90deg, Canvas 40%, transparent) 0 0 / 2.5rem 100% no-repeat local,
+    linear-gradient(270deg, Canvas 40%, transparent) 100% 0 / 2.5rem 100% no-repeat local,
+    linear-gradient(90deg, var(--line), transparent) 0 0 / .8rem 100% no-repeat,
+    linear-gradient(270deg, var(--line), transparent) 100% 0 / .8rem 100% no-repeat;
+}
+svg { max-width: 100%; min-width: 38rem; height: auto; display: block; }
+table {
+  border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .84rem; margin: .4rem 0;
+}
+th { font-weight: 600; vertical-align: bottom; max-width: 7rem; white-space: normal; }
+td { white-space: nowrap; }
 th, td { padding: .32rem .45rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } tbody tr:hover { background: var(--soft); }
-table.words td, table.words th { text-align: left; white-space: normal; max-width: 34rem; vertical-align: top; }
+table.words td, table.words th {
+  text-align: left; white-space: normal; max-width: 34rem; vertical-align: top;
+}
 .better { color: light-dark(#0b5cad, #7db8f5); } .worse { color: light-dark(#a8203a, #f29aa9); }
 li { margin: .3rem 0; } .quiet { opacity: .78; font-size: .92rem; } .facts { margin-top: 0; }
-pre { padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: .4rem; font-size: .85rem; }
+pre {
+  padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: .4rem;
+  font-size: .85rem;
+}
 """
 
 
 def page(results: Mapping[str, Any]) -> str:
-    """The whole report of one task as an HTML page: pictures inside, nothing loaded from elsewhere."""
+    """The report of one task as an HTML page that holds its pictures and loads nothing."""
     about = results["about"]
     parts = [
         f"<h1>Ways to train, compared on {_esc(about['task'])}</h1>",
@@ -195,13 +218,11 @@ def text(results: Mapping[str, Any]) -> str:
 def document(title: str, parts: Sequence[str]) -> str:
     """An HTML page of these parts."""
     head = (
-        '<meta charset="utf-8"><meta name="viewport"'
-        f' content="width=device-width"><title>{_esc(title)}</title>'
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{_esc(title)}</title><style>{STYLE}</style>"
     )
-    return (
-        "<!doctype html><html"
-        f' lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
-    )
+    body = "".join(parts)
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def listed(lines: Sequence[str], mark: bool = False) -> str:
@@ -227,8 +248,8 @@ def table(rows: Table, kind: str = "") -> str:
     )
     attribute = f' class="{kind}"' if kind else ""
     return (
-        "<div"
-        f' class="scroll"><table{attribute}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="scroll"><table{attribute}>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

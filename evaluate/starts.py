@@ -1,4 +1,4 @@
-"""The arms of the robust protocol: one swept base, and all others from rates too low and too high."""
+"""The arms of the robust protocol: a swept base, and the others from rates too low and too high."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -125,7 +125,7 @@ def label(start: float) -> str:
 
 
 def finds_its_rate(arm: Arm) -> bool:
-    """Whether an arm's rate is a factor of one that its optimizer estimates: it begins with none."""
+    """Whether an arm's optimizer estimates its rate, so that the arm begins with none."""
     return arm.optimizer in FIND_THEIR_RATE and arm.learning_rate != TUNED
 
 

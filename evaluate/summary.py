@@ -73,8 +73,12 @@ def summarise(
 
 
 def _row(
-    plan: Plan, arm: Arm, curves: Mapping[str, Sequence[Curve]], over: Sequence[str], targets: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:  # fmt: skip
+    plan: Plan,
+    arm: Arm,
+    curves: Mapping[str, Sequence[Curve]],
+    over: Sequence[str],
+    targets: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
     runs, base = curves[arm.name], curves[arm.over or arm.name]
     metric, name, change = (
         plan.metric,
@@ -193,7 +197,9 @@ def _jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
     dips: list[float] = []
     waits, never = [], 0
     for run in runs:
-        for step, before, after, damping in zip(*(run["jumps"][key] for key in ("step", "before", "after", "damping")), strict=True):  # fmt: skip
+        for step, before, after, damping in zip(
+            *(run["jumps"][key] for key in ("step", "before", "after", "damping")), strict=True
+        ):
             if not damping:
                 continue
             dips.append(_dip(metric, before, after))

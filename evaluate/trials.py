@@ -14,7 +14,7 @@ from tqdm import tqdm
 from collect.tasks.protocol import Task, spacing
 from collect.training import machine, optimizers
 from collect.training.loop import State
-from collect.training.machine import Company
+from collect.training.machine import OtherPrograms
 from collect.training.stop import Stop
 from collect.training.workers import side_by_side
 from collect.training.workers import workers as own_workers
@@ -64,10 +64,20 @@ class Trials:
     """
 
     def __init__(
-        self, task: Task, *, epochs: int, record_every: int | None, forecasters: Mapping[str, Forecaster], folder: Path,
-        stop: Stop, identities: Mapping[str, str] | None = None, protocol: str = "honest", workers: int | None = None, together: bool | None = None,
+        self,
+        task: Task,
+        *,
+        epochs: int,
+        record_every: int | None,
+        forecasters: Mapping[str, Forecaster],
+        folder: Path,
+        stop: Stop,
+        identities: Mapping[str, str] | None = None,
+        protocol: str = "honest",
+        workers: int | None = None,
+        together: bool | None = None,
         length: float = 1.0,
-    ):  # fmt: skip
+    ):
         self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
         self._identities = identities or {}
         self._every = max(1, round(length * spacing(task, record_every)))
@@ -218,7 +228,7 @@ class Trials:
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
         training.ready(seeds, together=together)
-        company = Company()
+        others = OtherPrograms()
         sampled = arm.forecaster is None and not calibrate
         records = [
             _Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
@@ -230,7 +240,7 @@ class Trials:
                 record.add(moment, lane)
             if moment.snapshot:
                 advance(len(records))
-        alone = company.quiet(self._workers * len(seeds))
+        alone = others.undisturbed(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:

@@ -95,7 +95,7 @@ def errors(
     """
     found = {}
     for operation, leaves in samples.items():
-        if not forecaster.serves(operation):
+        if not forecaster.can_forecast(operation):
             continue
         forecast = _compiled(forecaster, operation, horizon)
         missed = stayed = 0.0

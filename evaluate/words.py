@@ -269,6 +269,6 @@ def _mixed(results: Mapping[str, Any]) -> list[str]:
 
 
 def made_by(commands: Sequence[str]) -> list[str]:
-    """The commands that make results again, where they are known, as Markdown after an empty line."""
+    """The commands that make results again, where known, as Markdown after an empty line."""
     known = [command for command in commands if command]
     return ["", "```bash", *known, "```"] if known else []

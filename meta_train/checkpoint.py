@@ -1,9 +1,9 @@
-"""Going on after a kill: the newest progress of a fit, beside the bundle it will become.
+"""Save and restore the newest progress of a fit, beside the bundle it will become.
 
-``BUNDLE.checkpoint/`` holds Orbax checkpoints, one folder a step, and ``progress.json``, written
-after them, which says which one counts, of which configuration it is, and the curves so far. It is
-removed when the bundle is written. The first evaluation is saved, and later ones as often as takes
-a twentieth of the time.
+``BUNDLE.checkpoint/`` holds Orbax checkpoints, one folder a step. ``progress.json`` is written
+after them: it names the checkpoint that counts and the configuration it is of, and holds the curves
+so far. The folder is removed when the bundle is written. The first evaluation is saved, and later
+ones as often as takes a twentieth of the time.
 """
 
 import json
@@ -25,7 +25,7 @@ from nowcast.paths import check_utf8, check_writable
 from nowcast.types import PyTree, UserError, first_line
 
 SHARE = 0.05
-"""Checkpoints may take this share of the time, and no more."""
+"""The share of the time that checkpoints may take."""
 TREES, PLAIN = ("params", "optimizer", "best"), ("step", "lowest", "waited", "curves")
 
 
@@ -87,17 +87,16 @@ class Checkpoint:
         return like._replace(**plain, **loaded)
 
     def due(self) -> bool:
-        """Whether it is time to save."""
+        """Whether it is time for a checkpoint."""
         return self._pace.due()
 
     def save(self, progress: Progress) -> None:
-        """Make this the newest progress. With several processes, all of them call it."""
+        """Save this as the newest progress; with several processes, all of them call it."""
         path = self._path(progress.step)
         with self._pace.timed():
             if is_first():
-                shutil.rmtree(
-                    path, ignore_errors=True
-                )  # of a fit that was killed before it was named
+                # A fit that was killed may have left a checkpoint here.
+                shutil.rmtree(path, ignore_errors=True)
             together(lambda: self._write(path, progress))
 
     def _write(self, path: Path, progress: Progress) -> None:
@@ -118,7 +117,7 @@ class Checkpoint:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     def remove(self) -> None:
-        """The fit is over."""
+        """Remove the checkpoints: the fit is over."""
         if is_first():
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -135,13 +134,19 @@ class Checkpoint:
             )
 
     def _described(self, like: Progress) -> dict[str, Any] | None:
-        """What ``progress.json`` says of the newest progress, if there is one."""
+        """The content of ``progress.json``, or None."""
         if not self._index.exists():
             return None
         try:
             index = json.loads(self._index.read_text(encoding="utf-8"))
-            differs = {key for key in {*index["configuration"], *self._configuration}
-                       if index["configuration"].get(key) != self._configuration.get(key)}  # fmt: skip
+            written = index["configuration"]
+            if "served_by" in written:  # the older name
+                written["networks"] = written.pop("served_by")
+            differs = {
+                key
+                for key in {*written, *self._configuration}
+                if written.get(key) != self._configuration.get(key)
+            }
             plain = {key: index[key] for key in PLAIN}
             if (
                 len(plain["lowest"]) != len(like.lowest)
@@ -156,7 +161,7 @@ class Checkpoint:
             raise self._damaged("progress.json") from None
         if differs:
             said = ", ".join(
-                f"{key}={index['configuration'].get(key)}, now {self._configuration.get(key)}"
+                f"{key}={written.get(key)}, now {self._configuration.get(key)}"
                 for key in sorted(differs)
             )
             raise UserError(
@@ -174,8 +179,9 @@ class Checkpoint:
 
 @jax.jit
 def _packed(tree: PyTree) -> dict[str, jax.Array]:
-    """All leaves of each dtype, one after another: Orbax takes as long for a number as for a
-    network.
+    """Join all leaves of each dtype, one after another.
+
+    Orbax takes as long for one number as for a network.
     """
     found: dict[str, list[jax.Array]] = {}
     for leaf in map(jnp.asarray, jax.tree.leaves(tree)):
@@ -184,7 +190,7 @@ def _packed(tree: PyTree) -> dict[str, jax.Array]:
 
 
 def _unpacked(packed: dict[str, jax.Array], like: PyTree) -> PyTree:
-    """The leaves again, with the shapes of ``like``."""
+    """Split the joined leaves again, with the shapes of ``like``."""
     leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, like))
     begun, shaped = dict.fromkeys(packed, 0), []
     for leaf in leaves:

@@ -1,4 +1,7 @@
-"""What a meta-training is made of. Every key stands in ``python scripts/meta_train.py --help``."""
+"""The configuration of a meta-training.
+
+``python scripts/meta_train.py --help`` explains every key.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +23,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
 }
-"""What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``.
-"""
+"""A forecaster's settings where the configuration leaves them open; the rest is ``COMMON``."""
 LEAVES = 64
-"""Leaves drawn from one run at a time: their rows are long."""
+"""Leaves drawn from one run at a time; few, because their rows are long."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
 
 
 @dataclass
 class MetaTrainConfig:
-    """One fit: corpora in, a bundle out. Where a key may be None, it is the forecaster's own; see
-    ``RECIPES``.
+    """The configuration of one fit: corpora in, a bundle out.
+
+    None stands for the forecaster's own value; see ``RECIPES``.
     """
 
     corpus: Any
@@ -38,7 +41,7 @@ class MetaTrainConfig:
     forecaster: str = "wnn"
     window: int | None = None
     horizon: int | None = None
-    served_by: Any = None
+    networks: Any = None
     sampling: str | None = None
     keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
     validation_share: float = 0.2
@@ -52,8 +55,14 @@ class MetaTrainConfig:
     processes: Any = 1
     process: int = 0
     coordinator: str | None = None
+    served_by: Any = None
+    """The older name of ``networks``, which is read where a configuration has it."""
 
     def __post_init__(self) -> None:
+        if self.served_by is not None:
+            rule = "is the older name of networks: give one of them"
+            require(self.networks is None, "served_by", self.served_by, rule)
+            self.networks, self.served_by = self.served_by, None
         one_of("forecaster", self.forecaster, LEARNED)
         ahead = self.kind.longest or self.kind.horizon
         recipe = (
@@ -94,7 +103,7 @@ class MetaTrainConfig:
             self.horizon,
             "must be 1 snapshot or more; the paper's is 5",
         )
-        self._check_served_by()
+        self._check_networks()
         one_of("sampling", str(self.sampling), SAMPLING)
         whole = "takes leaves as a whole, each as likely as any other; leave this key out"
         require(
@@ -129,18 +138,18 @@ class MetaTrainConfig:
         if self.processes != "auto":
             self._check_processes()
 
-    def _check_served_by(self) -> None:
-        changes = {} if self.served_by is None else self.served_by
-        cure = "must say which network serves an operation: served_by={norm:norm,bias:null}"
-        require(isinstance(changes, dict), "served_by", changes, cure)
+    def _check_networks(self) -> None:
+        changes = {} if self.networks is None else self.networks
+        cure = "must say which network forecasts an operation: networks={norm:norm,bias:null}"
+        require(isinstance(changes, dict), "networks", changes, cure)
         for operation, network in changes.items():
-            one_of("served_by", operation, OPERATIONS)
+            one_of("networks", operation, OPERATIONS)
             named = isinstance(network, str) and network.isidentifier()
-            require(network is None or named, "served_by", changes, cure)
+            require(network is None or named, "networks", changes, cure)
         self.asked = {network for network in changes.values() if network}
-        self.served_by = {**self.kind.mapping, **changes}
+        self.networks = {**self.kind.mapping, **changes}
         require(
-            any(self.served_by.values()), "served_by", self.served_by, "leaves nothing to forecast"
+            any(self.networks.values()), "networks", self.networks, "leaves nothing to forecast"
         )
 
     def _check_processes(self) -> None:
@@ -170,14 +179,14 @@ class MetaTrainConfig:
 
     @property
     def rule(self) -> Rule:
-        """What its windows are."""
+        """What a window is."""
         return Rule(
             cast(int, self.window), cast(int, self.horizon), self.kind.many, self.kind.from_start
         )
 
     @property
     def settings(self) -> Settings:
-        """How it is fitted."""
+        """The settings of the fit."""
         steps, size, rate = cast(
             tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate)
         )

@@ -1,4 +1,4 @@
-"""From corpora to a bundle: draw, fit, validate, save."""
+"""From corpora to a bundle: draw examples, fit, validate, save."""
 
 import hashlib
 import json
@@ -35,46 +35,56 @@ from nowcast.forecasters import Learned
 from nowcast.types import OPERATIONS, UserError
 
 SCORED, WATCHED = 200_000, 16_384
-"""Windows that the scores of an operation are from, and that decide when to stop, over all runs:
-about so many.
+"""About how many windows an operation is scored on, and how many decide when to stop.
+
+Both are over all runs.
 """
 SCORED_LEAVES = 20_000
-"""The same of leaves."""
-NOT_OF_THE_FIT = ("bundle", "corpus", "log", "max_minutes", "processes", "process", "coordinator")
+"""About how many leaves an operation is scored on."""
+NOT_OF_THE_FIT = (
+    "bundle",
+    "corpus",
+    "log",
+    "max_minutes",
+    "processes",
+    "process",
+    "coordinator",
+    "served_by",
+)
 
 
 class Outcome(NamedTuple):
-    """What became of a meta-training."""
+    """The outcome of a meta-training."""
 
     card: dict[str, Any] | None
-    """The bundle's card: what it is, on which corpora (by hash), scores, versions, command; None:
-    the fit was stopped.
+    """The bundle's card; None: the fit was stopped.
+
+    It says what the bundle is, on which corpora (by hash), its scores, versions and command.
     """
     stopped: str = ""
     exit_code: int = 0
 
 
 class Data(NamedTuple):
-    """What a fit is fed with."""
+    """The examples of a fit."""
 
     networks: list[str]
     train: Source
     watched: dict[str, Any]
-    """Validation windows by network: they decide what is kept, and when to stop."""
+    """Validation windows by network: they decide which parameters are kept, and when to stop."""
     validation: validate.Drawn
     held_out: validate.Drawn
     training: Sequence[Run]
-    """Those that were fitted to."""
+    """The runs that are fitted to."""
     about: dict[str, Any]
-    """What the card says of it."""
+    """What the card says about the data."""
 
 
 def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
-    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card;
-    ``command`` is noted in it.
+    """Fit a forecaster to corpora and write its bundle, with ``loss.png`` beside the card.
 
-    A fit that was stopped or killed goes on from ``BUNDLE.checkpoint`` when it is called again, and
-    ends in the same parameters.
+    ``command`` is noted in the card. A fit that was stopped or killed goes on from
+    ``BUNDLE.checkpoint`` when it is called again, and ends in the same parameters.
     """
     processes.join(config.processes, config.process, config.coordinator)
     data = processes.together(lambda: read(config))
@@ -95,7 +105,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     if not progress.ended(config.settings):
         return Outcome(None, stop.reason or "another process was stopped", stop.exit_code)
     forecaster = assemble(config, data.networks, progress)
-    still = [operation for operation in OPERATIONS if not forecaster.serves(operation)]
+    never_jump = [operation for operation in OPERATIONS if not forecaster.can_forecast(operation)]
     configs, longest = (
         [run.config for run in data.training],
         max(run.snapshots for run in data.training),
@@ -106,9 +116,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
         "command": command,
-        "configuration": asdict(config),
+        "configuration": {k: v for k, v in asdict(config).items() if k != "served_by"},
         "corpus": data.about,
-        "limits": limits(forecaster.name, still, configs, longest, scores),
+        "limits": limits(forecaster.name, never_jump, configs, longest, scores),
         "validation": validation,
         "held_out": held_out,
         "steps": progress.step,
@@ -124,8 +134,9 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
 
 
 def read(config: MetaTrainConfig) -> Data:
-    """Check the bundle's place, open the corpora, split their runs, and draw what the scores are
-    from.
+    """Open the corpora, split their runs, and draw the windows for the scores.
+
+    The bundle's place is checked first.
     """
     bundle.check_destination(config.bundle)
     named = f"corpus={', '.join(config.corpus)}"
@@ -141,7 +152,7 @@ def read(config: MetaTrainConfig) -> Data:
             f" validation, besides {len(parts.held_out)} of keep_out=[{','.join(config.keep_out)}];"
             " collect 2 or more of one task, that differ in more than epochs and record_every"
         )
-    train, checked = (_source(config, some, config.served_by) for some in parts[:2])
+    train, checked = (_source(config, some, config.networks) for some in parts[:2])
     longest = max(_ahead(run, config.rule) for run in parts.training)
     if config.kind.many and config.rule.horizon > longest > 0:
         raise UserError(
@@ -152,7 +163,7 @@ def read(config: MetaTrainConfig) -> Data:
     watched = validate.draw(checked, networks, WATCHED, config.seed)
     each = {
         operation: operation
-        for operation, network in config.served_by.items()
+        for operation, network in config.networks.items()
         if network in networks
     }
     validation, held_out = (
@@ -179,8 +190,9 @@ def read(config: MetaTrainConfig) -> Data:
 def fit(
     config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop
 ) -> tuple[Progress, int]:
-    """Fit from the checkpoint on, to the end or to where it is stopped; that, and the step at which
-    it began.
+    """Fit from the checkpoint on, to the end or until stopped.
+
+    Returns the progress, and the step at which this fit began.
     """
     rule, settings = config.rule, config.settings
     fresh = trainer.start(config.kind, data.networks, rule.window, rule.horizon, settings)
@@ -221,32 +233,31 @@ def fit(
 
 
 def distinct(corpora: Sequence[Corpus]) -> list[Run]:
-    """All runs, in an order of their own; one that lies in several corpora is taken once, or it
-    could be fitted to and validated on.
+    """All runs of the corpora, each once, in an order that does not depend on the corpora's.
+
+    A run that lies in two corpora could otherwise be both fitted to and validated on.
     """
     found = {json.dumps(run.config, sort_keys=True): run for opened in corpora for run in opened}
     return [found[key] for key in sorted(found)]
 
 
 def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progress) -> Learned:
-    """The forecaster with the best parameters of each network."""
+    """Make the forecaster with the best parameters of each network."""
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
     params = dict(zip(networks, objective.apart(best, len(networks)), strict=True))
-    served = {
-        operation: name if name in networks else None
-        for operation, name in config.served_by.items()
+    mapping = {
+        operation: name if name in networks else None for operation, name in config.networks.items()
     }
-    longest = (
-        config.rule.horizon
-    )  # of many it was fitted to all up to that one; what it takes unasked is its own
+    # With many horizons all up to `longest` are fitted; the default one is the forecaster's own.
+    longest = config.rule.horizon
     horizon = min(longest, config.kind.horizon) if config.kind.many else longest
     return config.kind(
-        params=params, window=config.rule.window, horizon=horizon, longest=longest, served_by=served
+        params=params, window=config.rule.window, horizon=horizon, longest=longest, networks=mapping
     )
 
 
 def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, Any]:
-    """The card, once the first process has written the bundle."""
+    """Write the bundle in the first process, and return the card."""
     if processes.is_first():
         card = nowcast.save(forecaster, path, card)
         replace(Path(path) / "loss.png", png(picture(card)))
@@ -254,7 +265,7 @@ def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, An
 
 
 def _ahead(run: Run, rule: Rule) -> int:
-    """How many snapshots there are at most behind a window of this run, so far as it was recorded."""
+    """The most snapshots that follow a window of this run, as far as it was recorded."""
     ahead = run.snapshots - rule.shortest + 1
     return ahead if run.band is None else min(ahead, run.band - rule.window + 1)
 
@@ -268,16 +279,16 @@ def _holds(run: Run) -> str:
 
 
 def _source(
-    config: MetaTrainConfig, runs: Sequence[Run], served_by: Mapping[str, str | None]
+    config: MetaTrainConfig, runs: Sequence[Run], networks: Mapping[str, str | None]
 ) -> Source:
     """Where the forecaster's examples come from."""
     if config.kind.elementwise:
-        return Windows(runs, served_by, config.rule, config.sampling)
-    return Leaves(runs, served_by, config.rule)
+        return Windows(runs, networks, config.rule, config.sampling)
+    return Leaves(runs, networks, config.rule)
 
 
 def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[str]:
-    """Those that there are weights for, in the runs to fit and in those for validation."""
+    """Networks that have weights in the runs to fit and in those for validation."""
     found = sorted(train.runs)
     if found != sorted(checked.runs):
         raise UserError(
@@ -287,7 +298,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
     if not found or not config.asked <= set(found):
         missing = ", ".join(sorted(config.asked - set(found)) or ["any of these"])
         raise UserError(
-            f"served_by={config.served_by}: no run has weights for {missing}; "
+            f"networks={config.networks}: no run has weights for {missing}; "
             "collect other architectures, or leave these networks out"
         )
     return found
@@ -296,7 +307,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
 def _described(
     config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts
 ) -> dict[str, Any]:
-    """What the card says about where the windows come from."""
+    """What the card says about the source of the windows."""
     each = [
         {"path": path, "hash": opened.hash, "runs": len(opened)}
         for path, opened in zip(config.corpus, corpora, strict=True)
@@ -331,6 +342,6 @@ def _described(
 
 
 def _seconds(runs: Sequence[Run]) -> float | None:
-    """That the runs trained, summed; None where one was recorded without it."""
+    """The sum of the runs' training seconds; None where one was recorded without them."""
     each = [run.info.get("seconds") for run in runs]
     return None if None in each else round(sum(one for one in each if one is not None), 1)

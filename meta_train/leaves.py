@@ -1,17 +1,16 @@
-"""Leaves: the training examples of a forecaster of whole leaves, drawn from trajectories as inner
-products.
+"""Draw the training examples of a forecaster of whole leaves, as inner products.
 
-An example is a leaf at a moment: W snapshots with a stride of 1, 2 or 4 (so one corpus shows many
-distances between two snapshots), and the snapshots that come after at the same stride. Of these it
-holds no weights, only what a squared error needs: with ``dᵢ`` the W−1 increments of the window and
-``y_h`` the displacement from its last snapshot to the one ``h`` later, a row is ::
+An example is a leaf at a place in a run: W snapshots with a stride of 1, 2 or 4 (so one corpus
+shows many distances between two snapshots), and the snapshots that come after at the same stride.
+It holds no weights, only what a squared error needs: with ``dᵢ`` the W−1 increments of the window
+and ``y_h`` the displacement from its last snapshot to the one ``h`` later, a row is ::
 
     ⟨dᵢ, dⱼ⟩, (W−1)²  |  ⟨dᵢ, y_h⟩, horizons × (W−1)  |  ⟨y_h, y_h⟩, horizons
 
-all over the mean of ``⟨dᵢ, dᵢ⟩``. Targets past a run's end, or not finite, are NaN. A task is as
-likely as any other, then a run of it, then a leaf of the network, then a stride and a moment. A run
-is read once, and of each leaf the S × S inner products of its S snapshots are kept: memory grows
-with runs, not with weights.
+all divided by the mean of ``⟨dᵢ, dᵢ⟩``. Targets past a run's end, or not finite, are NaN. All tasks
+are equally likely, then all runs of a task, all leaves of the network, all strides and all places
+in the run. A run is read once, and the S × S inner products of its S snapshots are kept for each
+leaf: memory grows with runs, not with weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,27 +26,28 @@ from meta_train.source import FIRST, Rule, Source
 from nowcast.types import UserError
 
 STRIDES = (1, 2, 4)
-"""Snapshots of the run from one of the window to the next."""
+"""Snapshots of the run from one snapshot of the window to the next."""
 LEAST = 1e-24
-"""The mean square of a leaf's increments, per weight, from which on it counts as moving: below is
-rounding.
+"""The smallest mean square of a leaf's increments, per weight, that counts as movement.
+
+Smaller ones are rounding.
 """
 CANCELLED = 1e-12
-"""The same over that of its displacement in the run so far, from which differences of inner
-products are taken: below they are rounding, as in a network that died and stands still.
+"""The same, relative to the leaf's displacement in the run so far.
+
+Increments' products are differences of displacements' products: smaller ones are rounding, as in a
+network that died and does not move.
 """
 
 
 class Leaves(Source):
-    """Draws examples of some runs, leaf by leaf; the targets of its rule are at 1, 2, …,
-    ``rule.horizon``.
-    """
+    """Draws examples of some runs, leaf by leaf; targets are at 1, 2, …, ``rule.horizon``."""
 
     what = "leaves"
 
-    def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
-        super().__init__(runs, served_by, rule)
-        self._served_by = served_by
+    def __init__(self, runs: Sequence[Run], networks: Mapping[str, str | None], rule: Rule):
+        super().__init__(runs, networks, rule)
+        self._networks = networks
         self._products: dict[Place, dict[str, Float[np.ndarray, "L S S"]]] = {}
 
     def _check(self, run: Run) -> None:
@@ -67,7 +67,7 @@ class Leaves(Source):
 
     @property
     def columns(self) -> int:
-        """Numbers in a row."""
+        """How many numbers a row has."""
         moved, horizons = self.rule.window - 1, self.rule.horizon
         return moved * moved + horizons * moved + horizons
 
@@ -98,9 +98,8 @@ class Leaves(Source):
         with np.errstate(invalid="ignore", divide="ignore"):
             gram = np.diff(np.diff(between(inside, inside), axis=1), axis=2)
             itself = np.arange(window - 1)
-            gram[:, itself, itself] = np.maximum(
-                gram[:, itself, itself], 0
-            )  # of an increment that rounding hides
+            # Rounding may make the square of a tiny increment negative.
+            gram[:, itself, itself] = np.maximum(gram[:, itself, itself], 0)
             along = np.diff(between(inside, after) - between(inside, last), axis=1)
             square = (
                 products[leaf, after, after]
@@ -122,14 +121,15 @@ class Leaves(Source):
         if run.path not in self._products:
             found: dict[str, list[np.ndarray]] = {}
             for leaf, products in zip(run.leaves, inner_products(run), strict=True):
-                found.setdefault(str(self._served_by.get(leaf.op)), []).append(products)
+                found.setdefault(str(self._networks.get(leaf.op)), []).append(products)
             self._products[run.path] = {name: np.stack(some) for name, some in found.items()}
         return self._products[run.path][network]
 
 
 def split(rows: Any, window: int) -> tuple[Any, Any, Any]:
-    """What rows hold: the products of increments ``(N, D, D)``, with displacements ``(N, H, D)``,
-    and of those ``(N, H)``; D = W − 1.
+    """Split rows into the products of increments, with displacements, and of displacements.
+
+    Their shapes are ``(N, D, D)``, ``(N, H, D)`` and ``(N, H)``, with D = W − 1.
     """
     moved = window - 1
     horizons = (rows.shape[1] - moved * moved) // (moved + 1)
@@ -139,16 +139,15 @@ def split(rows: Any, window: int) -> tuple[Any, Any, Any]:
 
 
 def reach(run: Run) -> int:
-    """How many snapshots apart two may be whose inner product is known."""
+    """How many snapshots apart two may be for their inner product to be known."""
     return run.snapshots if run.band is None else run.band
 
 
 def inner_products(run: Run) -> list[Float[np.ndarray, "S S"]]:
-    """Of each leaf, those of its displacements from snapshot ``FIRST``, per weight; what is not
-    finite gives NaN.
+    """The inner products of each leaf's displacements from snapshot ``FIRST``, per weight.
 
-    Of a run that was recorded with ``record=gram`` only differences within its band mean something
-    (:func:`collect.corpus.gram.displacements`).
+    Values that are not finite give NaN. For a run recorded with ``record=gram`` only differences
+    within its band have a meaning (:func:`collect.corpus.gram.displacements`).
     """
     if run.band is not None:
         found = displacements(run.gram[FIRST:], run.band)

@@ -1,4 +1,4 @@
-"""What a fitted forecaster's card says it was not fitted to, and where its forecasts are of no use."""
+"""A card's limits: what a forecaster was not fitted to, and where its forecasts are of no use."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ SCORES_ARE_NOT_GAINS = (
 
 def limits(
     name: str,
-    still: Sequence[str],
+    never_jump: Sequence[str],
     configs: Sequence[Mapping[str, Any]],
     longest: int,
     scores: Mapping[str, Any],
 ) -> list[str]:
-    """The card's ``limits``, a sentence each.
+    """The card's ``limits``, one sentence each.
 
     Args:
         name: The forecaster's, in the scores.
@@ -27,12 +27,16 @@ def limits(
         scores: By the runs that were scored, in words: operation → horizon → forecaster → errors.
 
     >>> optimizer = {"name": "adam", "learning_rate": 0.001, "schedule": "cosine"}
-    >>> config = {"task": "lenet-mnist", "optimizer": optimizer, "batch_size": 64, "record_every": 10}
+    >>> config = {"task": "lenet-mnist", "record_every": 10}
+    >>> config |= {"optimizer": optimizer, "batch_size": 64}
     >>> for sentence in limits("wnn", ["norm"], [config], 41, {})[:4]:
-    ...     print(sentence)
-    fitted to 1 run of lenet-mnist; nothing is known of other networks and data but what the scores of those kept out say
-    fitted to adam, learning rate 0.001, cosine, batches of 64; other optimizers, rates and batches were not seen
-    fitted to snapshots 10 steps apart, runs of 41 at most: in a longer run its later windows are of a kind it never saw
+    ...     print(sentence)  # doctest: +NORMALIZE_WHITESPACE
+    fitted to 1 run of lenet-mnist; nothing is known of other networks and data but what the scores
+        of those kept out say
+    fitted to adam, learning rate 0.001, cosine, batches of 64; other optimizers, rates and batches
+        were not seen
+    fitted to snapshots 10 steps apart, runs of 41 at most: in a longer run its later windows are of
+        a kind it never saw
     weights of these operations never jump: norm
     """
     count = "1 run" if len(configs) == 1 else f"{len(configs)} runs"
@@ -56,15 +60,20 @@ def limits(
             f" apart, runs of {longest} at most: in a longer run its later windows are of a kind it"
             " never saw"
         ),
-        *([f"weights of these operations never jump: {', '.join(still)}"] if still else []),
+        *(
+            [f"weights of these operations never jump: {', '.join(never_jump)}"]
+            if never_jump
+            else []
+        ),
         *useless,
         SCORES_ARE_NOT_GAINS,
     ]
 
 
 def _training(configs: Sequence[Mapping[str, Any]]) -> str:
-    """What is written of a run's training by our collector, and may be missing where a loop of
-    one's own recorded it.
+    """Describe the training of the runs that were fitted to.
+
+    Our collector records it; a user's own loop may not.
     """
     given = [config.get("optimizer") for config in configs if "batch_size" in config]
     ours = {"name", "learning_rate", "schedule"}
@@ -91,7 +100,7 @@ def _range(rates: Sequence[float]) -> str:
 
 
 def _each(values: Any) -> str:
-    """The distinct ones in order, and "and" before the last."""
+    """The distinct values in order, with "and" before the last."""
     *others, last = (
         f"{value:g}" if isinstance(value, (int, float)) else value for value in sorted(set(values))
     )

@@ -1,9 +1,9 @@
-"""The windows that steps draw from, made ahead of them in a thread, each process its own share.
+"""Make the windows that steps draw from, ahead in a thread, in each process its own share.
 
-A *pool* is what is in memory: ``DEPTH`` parts, of which the oldest is replaced every so many steps.
-Parts are arrays ``(networks, slots, windows, columns)``, one handful a slot, split by slots over
-all devices of all processes. A step takes equally many windows of every slot, so that no device
-needs another one's, and a pool is the same whatever the number of devices.
+A *pool* is what is in memory: ``DEPTH`` parts, the oldest of which is replaced regularly. Parts are
+arrays ``(networks, slots, windows, columns)``, one handful a slot, split by slots over all devices
+of all processes. A step takes equally many windows of every slot, so that no device needs another
+one's, and a pool is the same whatever the number of devices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ Pool = tuple[jax.Array, ...]
 
 
 def devices() -> list[jax.Device]:
-    """What a fit is split over: all devices of all processes."""
+    """The devices that a fit is split over: all devices of all processes."""
     return jax.devices()
 
 
 def sharding() -> jax.sharding.NamedSharding:
-    """Of parts: by slots over all devices.
+    """The sharding of parts: by slots over all devices.
 
     Raises:
         UserError: They cannot be split.
@@ -43,14 +43,14 @@ def sharding() -> jax.sharding.NamedSharding:
 
 
 def everywhere() -> jax.sharding.NamedSharding:
-    """Of parameters: all of them on every device."""
+    """The sharding of parameters: all of them on every device."""
     return jax.sharding.NamedSharding(sharding().mesh, jax.sharding.PartitionSpec())
 
 
 def pools(
     source: Source, networks: Sequence[str], *, size: int, seed: int, first: int = 0
 ) -> Iterator[Pool]:
-    """Pool after pool, from the ``first`` on: each is determined by seed and number.
+    """Pool after pool, from number ``first`` on; each is determined by seed and number.
 
     Args:
         source: Where windows come from.

@@ -1,6 +1,4 @@
-"""Logs of a fit, for those who want to watch it elsewhere: ``BUNDLE.log/``, whole at every
-evaluation.
-"""
+"""Log a fit for watching it in other programs: ``BUNDLE.log/``, whole after every evaluation."""
 
 import csv
 import io
@@ -17,7 +15,7 @@ Log = Callable[[Curves], None]
 
 
 class CSV:
-    """``loss.csv``: a line per evaluation."""
+    """Writes ``loss.csv``, a line per evaluation."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,8 +29,9 @@ class CSV:
 
 
 class TensorBoard:
-    """Events that ``tensorboard --logdir`` draws; after a restart the points before it are written
-    once more.
+    """Writes events that ``tensorboard --logdir`` draws.
+
+    After a restart earlier points are written once more.
     """
 
     def __init__(self, folder: Path):
@@ -48,7 +47,7 @@ class TensorBoard:
         self._writer, self._written = Writer(str(folder)), 0
 
     def __call__(self, curves: Curves) -> None:
-        """Add the points that are new."""
+        """Add the new points."""
         steps = curves["step"]
         for name, values in curves.items():
             for step, value in list(zip(steps, values, strict=True))[self._written :]:

@@ -1,5 +1,6 @@
-"""What a forecaster is fitted to: the L1 error of each weight, in the units of its network's
-output; or a leaf's squared error.
+"""The objective of a fit: each weight's L1 error, or a leaf's squared error.
+
+The L1 error is in units of the network's output.
 """
 
 import jax
@@ -15,13 +16,13 @@ from nowcast.types import PyTree
 def error(
     kind: type[Learned], params: PyTree, rows: Float[Array, "N columns"], window: int
 ) -> Float[Array, ""]:
-    """Mean error of one network over the targets that there are.
+    """Mean error of one network over the targets that exist.
 
     Args:
         kind: The forecaster.
         params: The network's.
         rows: Windows with their targets (:mod:`meta_train.windows`), or the inner products of
-            leaves (:mod:`meta_train.leaves`), as the forecaster asks for.
+            leaves (:mod:`meta_train.leaves`), as the forecaster needs.
         window: Snapshots of a window.
     """
     each, there = (
@@ -35,12 +36,11 @@ def error(
 def examples(
     kind: type[Learned], windows: Float[Array, "N columns"], window: int
 ) -> tuple[Float[Array, "N I"], Float[Array, "N outputs"]]:
-    """``(network inputs, outputs it should give)`` of windows with their targets as last columns;
-    NaN where there is none.
+    """``(network inputs, wanted outputs)`` of windows whose last columns are their targets.
 
-    Outputs are clipped to what the network can give (±1 for WNN's tanh). Under an L1 loss that
-    changes no gradient, but a few weights that stood still and then moved (their unit is 2e-5) no
-    longer drown all others in the mean.
+    NaN stands for a missing target. Outputs are clipped to what the network can give (±1 for WNN's
+    tanh). Under an L1 loss this changes no gradient, but a few weights that did not move and then
+    did (their unit is 2e-5) no longer dominate the mean.
     """
     inputs, base, scale = kind.normalise(windows[:, :window])
     target = (windows[:, window:] - base[:, None]) / scale[:, None]
@@ -53,11 +53,11 @@ def squared(
     along: Float[Array, "N H D"],
     square: Float[Array, "N H"],
 ) -> Float[Array, "N H"]:
-    """A leaf's squared error when this mix of its increments is its forecast, over the square of
-    what it moved and that of its increments.
+    """The relative squared error of a leaf whose forecast is this mix of its increments.
 
-    That of keeping still is 1 where the leaf moves far, and less where it stays about where it is.
-    NaN where there is no target. The inner products are those of :func:`meta_train.leaves.split`.
+    It is divided by the squares of the leaf's movement and of its increments, added. Staying has an
+    error of 1 where the leaf moves far, and less where it stays about where it is. NaN where there
+    is no target. The inner products are those of :func:`meta_train.leaves.split`.
     """
     wrong = (
         square - 2 * jnp.sum(mix * along, axis=-1) + jnp.einsum("nhi,nij,nhj->nh", mix, gram, mix)
@@ -68,8 +68,9 @@ def squared(
 def losses(
     kind: type[Learned], params: PyTree, rows: Float[Array, "K N columns"], window: int
 ) -> Float[Array, "K"]:
-    """Error and regulariser of each of K networks. Their gradients are independent, so the sum
-    trains each on its own.
+    """Error plus regulariser of each of K networks.
+
+    Their gradients are independent, so the sum trains each on its own.
     """
     return jnp.stack(
         [
@@ -80,8 +81,9 @@ def losses(
 
 
 def apart(params: PyTree, count: int) -> list[PyTree]:
-    """The parameters of each of so many networks, which lie along the first axis; looping over them
-    beats vmap on CPUs.
+    """The parameters of each of ``count`` networks, which lie along the first axis.
+
+    Looping over networks is faster than vmap on CPUs.
     """
     return [jax.tree.map(lambda p, k=k: p[k], params) for k in range(count)]
 
@@ -89,7 +91,7 @@ def apart(params: PyTree, count: int) -> list[PyTree]:
 def _absolute(
     kind: type[Learned], params: PyTree, windows: Float[Array, "N columns"], window: int
 ) -> tuple[Float[Array, "N outputs"], Bool[Array, "N outputs"]]:
-    """Errors, and where there are targets."""
+    """Absolute errors, and where there are targets."""
     inputs, target = examples(kind, windows, window)
     there = jnp.isfinite(target)
     return jnp.abs(kind.network(params, inputs) - jnp.where(there, target, 0)), there

@@ -1,4 +1,4 @@
-"""What a bundle's ``loss.png`` shows."""
+"""Draw a bundle's ``loss.png``."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ from collect.figures import PLAIN, Figure, matplotlib
 
 
 def picture(card: dict[str, Any]) -> Figure:
-    """The curves of the fit, a panel per network; and the errors beside the forecasters that need
-    no learning, a panel per operation.
+    """The fit's curves, a panel per network, and the errors, a panel per operation.
+
+    The errors stand beside those of forecasters that need no learning.
     """
     curves, operations = card["curves"], list(card["validation"])
     networks = [name.removeprefix("loss/") for name in curves if name.startswith("loss/")]
@@ -35,14 +36,12 @@ def picture(card: dict[str, Any]) -> Figure:
         below.axes[0].set_ylabel("error, in the window's scale")
         above.axes[-1].legend(fontsize=8)
         below.axes[-1].legend(fontsize=8)
-        below.axes[-1].margins(y=0.35)  # room for it
+        below.axes[-1].margins(y=0.35)  # room for the legend
     return figure
 
 
 def _errors(axes: Any, card: dict[str, Any], operation: str) -> None:
-    """Bars at the horizon that is taken unasked, on the runs kept out and on the architectures kept
-    out.
-    """
+    """Bars of errors at the default horizon, on runs and on architectures that were kept out."""
     scored = card["validation"][operation]
     horizon = str(card["horizon"]) if str(card["horizon"]) in scored else list(scored)[-1]
     sets = {

@@ -1,8 +1,8 @@
-"""Several processes that fit together, each with its own devices: one program, as
-``jax.distributed`` means it.
+"""Let several processes fit together, each with its own devices.
 
-What each does by itself (reading, drawing windows, writing) goes through :func:`together`: where
-one fails, all end at once and say why, instead of waiting for one that is gone.
+They run one program, in the sense of ``jax.distributed``. What each does by itself (reading,
+drawing windows, writing) goes through :func:`together`: where one fails, all end at once and say
+why, instead of waiting for it.
 """
 
 import hashlib
@@ -55,12 +55,12 @@ def is_first() -> bool:
 
 
 def anywhere(yes: bool) -> bool:
-    """Whether it is so in any process; all of them must ask."""
+    """Whether ``yes`` holds in any process; all of them must ask."""
     return bool(np.any(_everyones(np.array(yes))))
 
 
 def together(work: Callable[[], T]) -> T:
-    """What ``work`` gives here, once it is done in every process; all of them must call this.
+    """Run ``work`` and return its result once every process is done; all of them must call this.
 
     Raises:
         UserError: Only others failed, or are gone.
@@ -77,8 +77,9 @@ def together(work: Callable[[], T]) -> T:
 
 
 def check_alike(here: Mapping[str, Any], cure: str) -> None:
-    """Refuse to go on where a value differs between processes; all of them must call this with the
-    same keys.
+    """Refuse to go on where a value differs between processes.
+
+    All of them must call this with the same keys.
     """
     texts = {key: json.dumps(here[key], default=str) for key in sorted(here)}
     digests = [

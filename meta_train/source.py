@@ -1,4 +1,4 @@
-"""Where a fit's examples come from: runs, of which a handful is drawn at a time."""
+"""Draw a fit's examples from runs, a handful at a time."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
@@ -10,11 +10,12 @@ from collect.corpus import Run
 from nowcast.types import UserError
 
 FIRST = 1
-"""The first snapshot that windows use: a nowcast run's window never holds the untrained weights
-(snapshot 0).
+"""The first snapshot that windows use: a nowcast run's window never holds snapshot 0.
+
+Snapshot 0 is the untrained weights.
 """
-TRIES = 100
-"""How often a handful is drawn anew when its run had diverged there."""
+MOST_DRAWS = 100
+"""How often a handful is drawn anew if its run had diverged there."""
 
 
 class Rule(NamedTuple):
@@ -23,14 +24,13 @@ class Rule(NamedTuple):
     window: int
     horizon: int
     many: bool = False
-    """Targets at 1, 2, …, ``horizon`` snapshots past the last one; those past a run's end are NaN.
-    """
+    """Targets at 1, 2, …, ``horizon`` snapshots past the last one; NaN past a run's end."""
     from_start: bool = False
-    """Windows begin with snapshot 0, and take every snapshot, or every second, every third, …"""
+    """Whether windows begin with snapshot 0, and take every snapshot, or every second, third, …"""
 
     @property
     def span(self) -> int:
-        """Snapshots that the shortest one needs past its first, targets included."""
+        """Snapshots that the shortest window needs past its first, with targets."""
         return self.window - 1 + (1 if self.many else self.horizon)
 
     @property
@@ -40,7 +40,7 @@ class Rule(NamedTuple):
 
     @property
     def offsets(self) -> Int[np.ndarray, "columns"]:
-        """The places of its values, counted from its first."""
+        """The snapshots of a window and its targets, counted from its first."""
         targets = range(1, self.horizon + 1) if self.many else [self.horizon]
         return np.array([*range(self.window), *(self.window - 1 + target for target in targets)])
 
@@ -52,24 +52,25 @@ class Rule(NamedTuple):
                 f" with horizon {self.horizon} needs {self.shortest}; collect with more epochs"
             )
 
-    def moments(self, snapshots: int) -> int:
+    def starts(self, snapshots: int) -> int:
         """How many windows of one weight a run of so many snapshots has."""
         return (snapshots - 1) // self.span if self.from_start else snapshots - self.shortest + 1
 
-    def places(self, moments: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M columns"]:
-        """The snapshots of the windows at these moments; some targets may lie past the run's end."""
+    def places(self, starts: Int[np.ndarray, "M"]) -> Int[np.ndarray, "M columns"]:
+        """The snapshots of these windows; some targets may lie past the run's end."""
         if self.from_start:
-            return self.offsets[None] * (moments[:, None] + 1)
-        return self.offsets[None] + FIRST + moments[:, None]
+            return self.offsets[None] * (starts[:, None] + 1)
+        return self.offsets[None] + FIRST + starts[:, None]
 
 
 class Source:
-    """Draws examples of some runs: a task (architecture on a data set) is as likely as any other,
-    then a run of it as any other of its runs.
+    """Draws examples of some runs.
+
+    All tasks (an architecture on a data set) are equally likely, then all runs of a task.
 
     Args:
-        runs: Where from.
-        served_by: Which network serves which operation; leaves of other operations are left out.
+        runs: The runs.
+        networks: The network of each operation; leaves of other operations are left out.
         rule: What a window is.
 
     Raises:
@@ -77,9 +78,9 @@ class Source:
     """
 
     what: ClassVar[str]
-    """Its examples, for messages."""
+    """The name of its examples in messages."""
 
-    def __init__(self, runs: Sequence[Run], served_by: Mapping[str, str | None], rule: Rule):
+    def __init__(self, runs: Sequence[Run], networks: Mapping[str, str | None], rule: Rule):
         self.rule = rule
         self.runs: dict[str, dict[str, list[Run]]] = {}
         """By network and task."""
@@ -87,13 +88,13 @@ class Source:
             rule.check(run)
             self._check(run)
             for network in dict.fromkeys(
-                filter(None, (served_by.get(leaf.op) for leaf in run.leaves))
+                filter(None, (networks.get(leaf.op) for leaf in run.leaves))
             ):
                 self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
 
     @property
     def columns(self) -> int:
-        """Numbers in a row."""
+        """How many numbers a row has."""
         raise NotImplementedError
 
     def _check(self, run: Run) -> None:
@@ -103,11 +104,11 @@ class Source:
     def handful(
         self, network: str, size: int, key: Sequence[int], run: Run | None = None
     ) -> Float[np.ndarray, "size columns"]:
-        """Some examples of one network.
+        """Draw some examples of one network.
 
         Args:
-            network: Which.
-            size: How many.
+            network: Which network.
+            size: How many examples.
             key: Determines the draw.
             run: One of the runs to take them from; left out, it is drawn too.
 
@@ -119,14 +120,14 @@ class Source:
             np.random.default_rng((*key, sum(network.encode()))),
         )
         by_task = list(self.runs[network].values())
-        for _ in range(TRIES):
+        for _ in range(MOST_DRAWS):
             task, which = place.random(2)
             same = by_task[int(task * len(by_task))]
             sound = self._draw(run or same[int(which * len(same))], network, size, place, rng)
             if len(sound):
                 return sound[np.arange(size) % len(sound)]
         raise UserError(
-            f"corpus: no finite {self.what} for {network} in {TRIES} draws; collect with lower"
+            f"corpus: no finite {self.what} for {network} in {MOST_DRAWS} draws; collect with lower"
             " learning rates"
         )
 
@@ -138,7 +139,8 @@ class Source:
         place: np.random.Generator,
         rng: np.random.Generator,
     ) -> Float[np.ndarray, "some columns"]:
-        """Examples of one run, those that are sound: from where is drawn with ``place``, alike for
-        all networks; the rest with ``rng``.
+        """Draw examples of one run, and return the sound ones.
+
+        Their place is drawn with ``place``, alike for all networks, and the rest with ``rng``.
         """
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""Fitting: windows in, networks out; jitted, data-parallel over every device of every process.
+"""Fit networks to windows: jitted, data-parallel over every device of every process.
 
-``jit`` with shardings is what ``pmap`` was: windows are split over the devices, parameters are
+``jit`` with shardings replaces ``pmap``: windows are split over the devices, parameters are
 everywhere, and the compiler adds the one sum over devices that the gradient needs.
 """
 
@@ -21,11 +21,11 @@ from nowcast.forecasters import Learned
 from nowcast.types import PyTree, UserError
 
 LONGEST = 1000
-"""Steps between two evaluations at most."""
+"""The most steps between two evaluations."""
 
 
 class Settings(NamedTuple):
-    """How to fit."""
+    """The settings of a fit."""
 
     steps: int
     batch_size: int
@@ -41,20 +41,21 @@ class Settings(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """All that a fit needs to go on."""
+    """The state from which a fit goes on."""
 
     step: int
     params: PyTree
     optimizer: PyTree
     best: PyTree
-    """Of each network the best parameters so far, on validation."""
+    """The best parameters of each network so far, on validation."""
     lowest: list[float]
-    """Their errors."""
+    """The validation errors of these."""
     waited: int
     """Evaluations since any network became better."""
     curves: dict[str, list[float]]
-    """``step``, ``loss/NETWORK`` (with the regulariser, mean since the last evaluation) and
-    ``validation/NETWORK`` (L1).
+    """``step``, ``loss/NETWORK`` and ``validation/NETWORK`` (L1), a value per evaluation.
+
+    The loss has the regulariser, and is the mean since the last evaluation.
     """
 
     def ended(self, settings: Settings) -> bool:
@@ -77,7 +78,7 @@ class NotFinite(UserError):
 def start(
     kind: type[Learned], networks: Sequence[str], window: int, horizon: int, settings: Settings
 ) -> Progress:
-    """Before the first step."""
+    """The progress before the first step."""
     keys = jax.random.split(jax.random.key(settings.seed), len(networks))
     outputs = horizon if kind.many else 1
     params = jax.vmap(lambda key: kind.init_network(key, window, outputs))(keys)
@@ -98,8 +99,9 @@ def fit(
     settings: Settings,
     progress: Progress,
 ) -> Generator[Progress]:
-    """Fit one network per operation, all in one compiled step, with Adam and a cosine schedule down
-    to 0.
+    """Fit one network per operation, all in one compiled step, with Adam and a cosine schedule.
+
+    The schedule goes down to 0.
 
     Args:
         kind: The forecaster.
@@ -107,7 +109,7 @@ def fit(
         source: Training windows.
         validation: Windows of other runs, per network: they decide which parameters are kept, and
             when to stop.
-        settings: How.
+        settings: The settings.
         progress: Where to begin, or to go on from.
 
     Yields:
@@ -156,8 +158,9 @@ def fit(
 def _compiled(
     kind: type[Learned], window: int, settings: Settings, everywhere: NamedSharding
 ) -> tuple[Any, Any]:
-    """``advance``, and ``errors(params, windows)`` of each network on its windows; compiled once
-    for fits alike.
+    """``advance``, and ``errors(params, windows)`` of each network on its windows.
+
+    They are compiled once for fits alike.
     """
 
     @jax.jit
@@ -175,7 +178,7 @@ def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
     taken = jax.vmap(jax.vmap(lambda rows, picks: rows[picks]))
 
     def advance(params: PyTree, state: PyTree, pool: loader.Pool, first: Array, end: Array) -> Any:
-        """The steps from ``first`` to ``end``, or up to the first whose loss is not finite.
+        """Take the steps from ``first`` to ``end``, or up to the first whose loss is not finite.
 
         Returns:
             Parameters, optimizer state, the sum of the losses (K,), and the step that was not
@@ -225,7 +228,7 @@ def _evaluated(
 
 @jax.jit
 def _where(better: Bool[Array, "K"], new: PyTree, old: PyTree) -> PyTree:
-    """Of each network its new parameters, or the old ones."""
+    """Each network's new parameters where they are better, otherwise the old ones."""
     return jax.tree.map(
         lambda n, o: jnp.where(better.reshape(-1, *[1] * (n.ndim - 1)), n, o), new, old
     )

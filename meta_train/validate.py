@@ -1,5 +1,6 @@
-"""How good a forecaster is on runs it was not fitted to, beside those that need no learning; and
-which runs those are.
+"""Score a forecaster on runs that it was not fitted to, beside forecasters that need no learning.
+
+This also chooses those runs.
 """
 
 import json
@@ -24,19 +25,19 @@ from nowcast.forecasters.wnn import normalise
 from nowcast.types import UserError
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
-"""Those of a forecaster with many that are looked at, beside its last."""
+"""The horizons that are scored of a forecaster with many, besides its longest."""
 PLACES = 16
 """Handfuls taken of each run."""
 AT_ONCE = 16_384
 """Windows that are forecast at once, so that memory stays bounded."""
 
 Drawn = dict[str, list[Float[np.ndarray, "N columns"]]]
-"""By network, or by operation, the windows of each run."""
+"""The windows of each run, by network or by operation."""
 Scores = dict[str, dict[str, Any]]
 
 
 class Parts(NamedTuple):
-    """Whole runs, apart."""
+    """The runs for fitting, for validation, and of the architectures kept out."""
 
     training: list[Run]
     validation: list[Run]
@@ -44,13 +45,13 @@ class Parts(NamedTuple):
 
 
 def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int) -> Parts:
-    """Take runs apart: those of the architectures to keep out; a share of every other task's for
-    validation.
+    """Choose the runs of the architectures to keep out, and a share of the others for validation.
 
-    The share is at least one run, of every task that has two complete ones or more that do not
-    begin alike; a name without its depth, ``vgg``, keeps all depths out. Runs that diverged are
-    neither for validation nor held out: those of an architecture to keep out are not used at all.
-    Runs that differ in their length or in what was recorded only begin alike, and stay together.
+    The share is taken of every other task. It is at least one run, of every task that has two
+    complete ones or more that do not begin alike; a name without its depth, ``vgg``, keeps all
+    depths out. Runs that diverged are neither for validation nor held out: those of an architecture
+    to keep out are not used at all. Runs that differ only in their length or in what was recorded
+    begin alike, and stay together.
     """
 
     def kept_out(run: Run) -> bool:
@@ -76,9 +77,8 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
         most = max(1, round(share * sum(len(group) for group in groups.values())))
         order = np.random.default_rng((seed, sum(task.encode()))).permutation(len(whole)).tolist()
         chosen: list[int] = []
-        for i in sorted(order, key=lambda i: len(whole[i]) > most)[
-            : len(whole) - 1
-        ]:  # one stays to be fitted to
+        # One run stays for fitting.
+        for i in sorted(order, key=lambda i: len(whole[i]) > most)[: len(whole) - 1]:
             if not chosen or sum(len(whole[j]) for j in [*chosen, i]) <= most:
                 chosen.append(i)
         kept += [run for i in sorted(chosen) for run in whole[i]]
@@ -89,10 +89,10 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
 def architectures(run: Run) -> set[str]:
     """The names that a run's architecture goes by: ``resnet32`` and ``resnet``.
 
-    They are what the run's configuration says under ``model``: a name, and a depth, which is the
-    architecture's own where none was given. Runs of a task or of a loop of one's own may lack it:
-    then every beginning of the task's name counts, up to a hyphen, and what the task's own keys say
-    under ``model``.
+    They are the name and depth under ``model`` in the run's configuration; without a depth, the
+    architecture's own. The configuration of a user's own task or loop may lack them: then every
+    beginning of the task's name up to a hyphen counts, and what the task's own keys say under
+    ``model``.
     """
     model, own = _model(run.config), _model(run.config.get("task_config") or {})
     if model:
@@ -103,7 +103,7 @@ def architectures(run: Run) -> set[str]:
 
 
 def _model(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a configuration says under ``model``, where that is an architecture."""
+    """The ``model`` of a configuration, where that is an architecture."""
     model = config.get("model")
     if isinstance(model, str):
         return {"name": model}
@@ -118,8 +118,9 @@ def _names(model: Mapping[str, Any]) -> set[str]:
 
 
 def check_keep_out(runs: Sequence[Run], keep_out: Sequence[str]) -> None:
-    """Refuse a name that is neither an architecture of ours nor one that a run of the corpora goes
-    by: it kept nothing out.
+    """Refuse a name that keeps nothing out.
+
+    It is neither an architecture of ours nor a name that a run of the corpora goes by.
     """
     of_runs = set().union(*(architectures(run) for run in runs))
     for name in keep_out:
@@ -133,13 +134,14 @@ def check_keep_out(runs: Sequence[Run], keep_out: Sequence[str]) -> None:
 
 
 def family(name: str) -> str:
-    """An architecture's name without its depth: ``resnet`` of ``resnet32``."""
+    """An architecture's name without its depth: ``resnet`` for ``resnet32``."""
     return re.sub(r"\d+$", "", name)
 
 
 def draw(source: Source, networks: Sequence[str], most: int, seed: int) -> Drawn:
-    """Equally many windows of each run, from ``PLACES`` places of it: about ``most`` in all, per
-    network.
+    """Draw equally many windows of each run: about ``most`` in all, per network.
+
+    They come from ``PLACES`` places of each run.
     """
     runs = {
         network: [run for same in source.runs.get(network, {}).values() for run in same]
@@ -163,8 +165,9 @@ def draw(source: Source, networks: Sequence[str], most: int, seed: int) -> Drawn
 
 
 def scores(forecaster: Learned, drawn: Drawn) -> Scores:
-    """Mean absolute errors per operation, horizon and forecaster, and the skill over the linear
-    fit.
+    """Mean errors per operation, horizon and forecaster, and the skill over the linear fit.
+
+    Errors of weights are absolute, errors of leaves are squared.
 
     Args:
         forecaster: The one to score; windows are of its rule.
@@ -227,7 +230,7 @@ def _errors(
     windows: Float[np.ndarray, "N columns"],
     column: int,
 ) -> tuple[float, float]:
-    """Normalised, and in units of the weights; NaN without a target."""
+    """The mean absolute error, normalised and in units of the weights; NaN without a target."""
     parts = np.array_split(windows, -(-len(windows) // AT_ONCE))
     sums = [
         _sums(rival, operation, horizon, part[:, : rival.window], part[:, column]) for part in parts
@@ -243,7 +246,7 @@ def _errors(
 def _leaf_errors(
     rival: Forecaster, operation: str, horizon: int, rows: Float[np.ndarray, "N columns"]
 ) -> tuple[float]:
-    """Normalised; NaN without a target."""
+    """The normalised error; NaN without a target."""
     return (float(_leaf_error(rival, operation, horizon, rows)),)
 
 
@@ -259,15 +262,17 @@ def _leaf_error(
 def _mix(
     rival: Forecaster, operation: str, horizon: int, gram: Float[Array, "N D D"]
 ) -> Float[Array, "N D"]:
-    """How much of each increment its forecast takes; of one that is the same sum of increments for
-    all weights, that sum.
+    """How much of each increment a forecast takes.
+
+    The forecast must be the same sum of increments for all weights.
     """
     if isinstance(rival, Gram):
-        return coefficients(rival.params[rival.serving(operation) or ""], gram)[:, horizon - 1]
-    alone = jnp.tri(
-        rival.window, rival.window - 1, -1
-    )  # windows that move by 1 in one of their increments
-    return jnp.broadcast_to(rival.leaf(alone, operation, horizon) - alone[-1], gram.shape[:2])
+        return coefficients(rival.params[rival.network_of(operation) or ""], gram)[:, horizon - 1]
+    # Windows that move by 1 in one of their increments.
+    one_increment = jnp.tri(rival.window, rival.window - 1, -1)
+    return jnp.broadcast_to(
+        rival.leaf(one_increment, operation, horizon) - one_increment[-1], gram.shape[:2]
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -284,7 +289,7 @@ def _sums(
 
 
 def table(scored: Scores) -> str:
-    """The scores as text, for the terminal."""
+    """The scores as text for the terminal."""
     lines = [
         f"{'operation':14} {'horizon':>7} {'forecaster':20} {'error (normalised)':>18}"
         f" {'error (weights)':>16}"

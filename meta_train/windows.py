@@ -1,11 +1,10 @@
-"""Windows: a forecaster's training examples, drawn from trajectories of any total size in bounded
-memory.
+"""Draw a forecaster's training windows from trajectories of any size, in bounded memory.
 
-A window is W snapshots of one scalar weight with what comes after them as targets. It comes from
-one run and one leaf; which network it trains follows from the leaf's operation. Windows are drawn
-by the *handful*: one run, two moments of it, one stored chunk of its scalars, and some of the
-weights in there. A task (architecture on a data set) is as likely as any other, then a run of it as
-any other of its runs, then a scalar and a moment as any other.
+A window is W snapshots of one scalar weight, followed by its targets. It comes from one run and one
+leaf, whose operation decides which network it trains. Windows are drawn by the *handful*: one run,
+two places in it, one stored chunk of its scalars, and some of the weights in there. All tasks (an
+architecture on a data set) are equally likely; so are all runs of a task, all scalars and all
+places.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +17,10 @@ from collect.corpus import CHUNK, Run
 from meta_train.source import Rule, Source
 from nowcast.types import UserError
 
-MOMENTS = 2
-"""Moments that a handful's windows are taken at; neighbours, as their windows share most of what
-must be read.
+STARTS = 2
+"""Places in a run at which a handful's windows begin.
+
+They are neighbours, because their windows share most of what must be read.
 """
 SAMPLING = ("uniform", "movement")
 
@@ -30,9 +30,9 @@ class Part(NamedTuple):
 
     chunk: int
     ranges: list[tuple[int, int]]
-    """Of scalars, counted from the chunk's first."""
+    """Ranges of scalars, counted from the chunk's first."""
     share: float
-    """Of the network's weights in the run, this part's and those of the parts before it."""
+    """The share of the network's weights in the run that this part and earlier parts hold."""
 
 
 class Windows(Source):
@@ -40,7 +40,7 @@ class Windows(Source):
 
     Args:
         runs: Where from.
-        served_by: Which network serves which operation; leaves of other operations are left out.
+        networks: The network of each operation; leaves of other operations are left out.
         rule: What a window is.
         sampling: ``uniform`` over the scalars, or by ``movement``: half from the half of the
             weights that moved most, a quarter from the next quartile, a quarter from the last
@@ -55,19 +55,19 @@ class Windows(Source):
     def __init__(
         self,
         runs: Sequence[Run],
-        served_by: Mapping[str, str | None],
+        networks: Mapping[str, str | None],
         rule: Rule,
         sampling: str | None = SAMPLING[0],
     ):
-        super().__init__(runs, served_by, rule)
+        super().__init__(runs, networks, rule)
         self.sampling = sampling
-        self._parts = {run.path: _parts(run, served_by) for run in runs}
+        self._parts = {run.path: _parts(run, networks) for run in runs}
         self._last: tuple[Any, np.ndarray] = (None, np.empty(0))
-        """What was read last: handfuls of several networks by one key are mostly from one place."""
+        """What was read last: by one key, handfuls of several networks mostly share a place."""
 
     @property
     def columns(self) -> int:
-        """Numbers in a row: the window's, and its targets."""
+        """How many numbers a row has: the window's, and its targets."""
         return len(self.rule.offsets)
 
     def _check(self, run: Run) -> None:
@@ -85,12 +85,12 @@ class Windows(Source):
         place: np.random.Generator,
         rng: np.random.Generator,
     ) -> Float[np.ndarray, "some columns"]:
-        share, moment = place.random(2)
+        share, where = place.random(2)
         part = next(part for part in self._parts[run.path][network] if share < part.share)
         snapshots = run.snapshots
-        count = self.rule.moments(snapshots)
-        moments = (int(moment * count) + np.arange(min(MOMENTS, count))) % count
-        rows, places = np.unique(self.rule.places(moments), return_inverse=True)
+        count = self.rule.starts(snapshots)
+        starts = (int(where * count) + np.arange(min(STARTS, count))) % count
+        rows, places = np.unique(self.rule.places(starts), return_inverse=True)
         block = self._read(run, rows[rows < snapshots], part.chunk)
         columns = np.concatenate([np.arange(start, end) for start, end in part.ranges])
         if self.sampling == "movement":
@@ -99,7 +99,7 @@ class Windows(Source):
         values = np.full((len(rows), size), np.nan, np.float32)
         values[: len(block)] = block[:, picked]
         drawn = values[
-            places.reshape(len(moments), -1)[rng.integers(len(moments), size=size)],
+            places.reshape(len(starts), -1)[rng.integers(len(starts), size=size)],
             np.arange(size)[:, None],
         ]
         return drawn[np.isfinite(drawn[:, : self.rule.window + 1]).all(axis=1)]
@@ -114,8 +114,9 @@ class Windows(Source):
 def _picks(
     count: int, size: int, sampling: str | None, rng: np.random.Generator
 ) -> Int[np.ndarray, "size"]:
-    """Places among so many weights, which ``movement`` takes to be in the order of how far they
-    moved.
+    """Draw indices among ``count`` weights.
+
+    For ``movement`` the weights must be in the order of how far they moved.
     """
     if sampling == "uniform":
         return rng.integers(count, size=size)
@@ -124,11 +125,11 @@ def _picks(
     return rng.uniform(edges[part], edges[part + 1]).astype(int).clip(max=count - 1)
 
 
-def _parts(run: Run, served_by: Mapping[str, str | None]) -> dict[str, list[Part]]:
-    """For each network, where its weights are."""
+def _parts(run: Run, networks: Mapping[str, str | None]) -> dict[str, list[Part]]:
+    """The places of each network's weights."""
     found: dict[str, dict[int, list[tuple[int, int]]]] = {}
     for leaf in run.leaves:
-        network, end = served_by.get(leaf.op), leaf.scalars.stop
+        network, end = networks.get(leaf.op), leaf.scalars.stop
         if network:
             for chunk in range(leaf.start // CHUNK, -(-end // CHUNK)):
                 first = chunk * CHUNK

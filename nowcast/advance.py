@@ -1,4 +1,4 @@
-"""One step of a run's clock: what is due is judged, recorded, forecast, in this order."""
+"""Advance a run's clock by one step: judge, record and forecast what is due, in this order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,27 +16,28 @@ from nowcast.drift import drift
 from nowcast.forecasters.base import Horizon
 from nowcast.guard import ValueFn, blend
 from nowcast.history import History
-from nowcast.landing import landed, to_forecast
+from nowcast.landing import after_jump, to_forecast
 from nowcast.ops import flat_labels
 from nowcast.split import everywhere
 from nowcast.state import Clock, Kept, NowcastState
 from nowcast.types import PyTree
 
 Changes = dict[str, Any]
-"""What a step may change of a state, by its field. A branch gives back these and no more: what
-passes through one is copied.
+"""The fields of a state that a step changes.
+
+A branch returns only these, because whatever passes through a branch is copied.
 """
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step is taken with.
+    """The inputs of one step of a run's clock.
 
     Args:
         jumps: The options, a :class:`nowcast.Jumps`.
-        value_fn: For the guard.
-        base: What updates are to be added to; None where a step leads to parameters.
-        renew: What becomes of the optimizer's state at a jump to these parameters; None: it stays.
+        value_fn: The loss as a function of the parameters, for the guard.
+        base: What updates are added to; None where a step leads to parameters.
+        renew: Gives the optimizer's state after a jump to these parameters; None: it stays.
     """
 
     jumps: Any
@@ -45,8 +46,9 @@ class Step:
     renew: Callable[[PyTree, PyTree], PyTree] | None
 
     def take(self, out: PyTree, state: NowcastState) -> tuple[PyTree, NowcastState]:
-        """``out``, parameters or the updates that lead to them, after what is due; and the state to
-        go on with.
+        """Do what is due at this step.
+
+        Returns ``out`` (parameters, or the updates that lead to them) after it, and the next state.
         """
         clock = self._tick(state.clock)
         out, changes = self._judge_if_due(clock, out, self._changeable(state))
@@ -58,8 +60,10 @@ class Step:
         return out, state._replace(clock=self._after(clock, due, full), history=history, **changes)
 
     def _tick(self, clock: Clock) -> Clock:
-        """The clock one step later. A window's snapshots are ``every`` steps apart: one that comes
-        later begins a new window.
+        """The clock one step later.
+
+        A window's snapshots are ``every`` steps apart: a snapshot that comes later begins a new
+        window.
         """
         step, filled, windows, total = clock
         return Clock(
@@ -67,7 +71,7 @@ class Step:
         )
 
     def _after(self, clock: Clock, due: Bool[Array, ""], full: Bool[Array, ""]) -> Clock:
-        """The clock once a snapshot was taken, or the window emptied."""
+        """The clock after a snapshot was taken, or after the window was emptied."""
         return clock._replace(
             step=jnp.where(full, -self.jumps.wait, jnp.where(due, 0, clock.step)),
             filled=jnp.where(full, 0, clock.filled + _count(due)),
@@ -87,7 +91,10 @@ class Step:
         return changes | ({"inner": state.inner} if self.renew else {})
 
     def _judge_if_due(self, clock: Clock, out: PyTree, changes: Changes) -> tuple[PyTree, Changes]:
-        """With a guard that waits: the last jump is judged once its wait is over.
+        """Judge the last jump once its wait is over, with a guard that waits.
+
+        No update leads back from weights that are not finite: such a run is judged before its
+        updates are applied.
 
         No update leads back from weights that are not finite: such a run is judged before they are
         applied.
@@ -120,7 +127,10 @@ class Step:
     def _record_if(
         self, yes: Bool[Array, ""], clock: Clock, out: PyTree, history: History
     ) -> History:
-        """The window with this snapshot; the last one of a window is forecast from at once."""
+        """Add a snapshot to the window if ``yes``.
+
+        The last snapshot of a window is not stored: the forecast uses it at once.
+        """
         return branch(
             yes,
             lambda history, out: window_of.record(history, clock.filled, self._params(out)),
@@ -132,9 +142,9 @@ class Step:
     def _drifts_if(
         self, full: Bool[Array, ""], out: PyTree, history: History, changes: Changes
     ) -> tuple[Bool[Array, ""], Changes]:
-        """Whether a full window drifts enough to jump; one that does not is a jump refused.
+        """Whether a full window drifts enough to jump; if not, count a refused jump.
 
-        A drift that is no number does not hold a run back: its weights will.
+        A drift that is NaN does not prevent the jump: weights that are not finite will.
         """
         least, window = self.jumps.min_drift, self.jumps.forecaster.window
         if least is None:
@@ -153,13 +163,14 @@ class Step:
     def _jump(
         self, history: History, clock: Clock, out: PyTree, was: Changes
     ) -> tuple[PyTree, Changes]:
-        """Go to the forecast, or as far as the guard lets it; where the forecast is not finite, no
-        part of the way is.
+        """Go to the forecast, or as far as the guard lets the run go.
+
+        Where the forecast is not finite, the run takes no part of the jump.
         """
         there = self._forecast(out, history, clock.windows)
         passes, there, damping = self._guarded(out, there, history, was["in_a_row"])
         passes &= _finite(self._params(there))
-        good = passes & (self.jumps.wait == 0)  # or it is still to be seen
+        good = passes & (self.jumps.wait == 0)  # with a wait, the verdict comes later
         now = {
             "accepted": was["accepted"] + _count(passes),
             "refused": was["refused"] + _count(~passes),
@@ -176,24 +187,24 @@ class Step:
     def _guarded(
         self, out: PyTree, there: PyTree, history: History, in_a_row: Int[Array, ""]
     ) -> tuple[Bool[Array, ""], PyTree, Array]:
-        """Whether the jump passes, where it then ends, and which part of the way that is."""
+        """Whether the jump passes the guard, where it ends, and which fraction of it is taken."""
         guard = self.jumps.guard
         if not guard:
             return jnp.array(True), there, jnp.ones([], jnp.float32)
         begun = window_of.oldest(history, self._params(out))
-        trial = guard.tries(self.value_fn, self._params, out, there, begun)
+        trial = guard.try_dampings(self.value_fn, self._params, out, there, begun)
         passes = trial.passes & (in_a_row < guard.give_up) if guard.give_up else trial.passes
         return passes, blend(out, there, trial.damping), trial.damping
 
     def _forecast(self, out: PyTree, history: History, jumps: Int[Array, ""]) -> PyTree:
-        """What ``out`` is after the whole jump; leaves that do not jump are as they were."""
+        """``out`` after the whole jump; leaves that do not jump stay unchanged."""
         own = self.jumps
         horizon: Horizon = own.forecaster.horizon
         if callable(own.horizon):
             horizon = jnp.maximum(jnp.asarray(own.horizon(jumps)).astype(jnp.int32), 1)
         elif own.horizon is not None:
             horizon = own.horizon
-        to = partial(landed, own.forecaster, horizon=horizon, damping=own.damping)
+        to = partial(after_jump, own.forecaster, horizon=horizon, damping=own.damping)
         return to_forecast(to, out, self.base, history, flat_labels(out, own.labels))
 
     def _params(self, out: PyTree) -> PyTree:

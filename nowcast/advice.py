@@ -1,4 +1,4 @@
-"""``nowcast.advise``: what snapshots say of a run's rate, and of an average or a decay."""
+"""``nowcast.advise``: what snapshots say of a run's learning rate, an average and a decay."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nowcast.advice_rules import NOISY, STILL, Rate, best_average, now, rate_of, turning
+from nowcast.advice_rules import DRIFTLESS, NOISY, Rate, best_average, now, rate_of, turning
 from nowcast.advice_table import shipped
 from nowcast.memory import USUAL
 from nowcast.movement import BAND, WINDOW, Movement, measure, products, windows
@@ -18,7 +18,7 @@ from nowcast.ops import flat_labels, path_name
 from nowcast.types import PyTree, UserError, real, whole
 
 DIFFERS = 0.25
-"""A leaf differs from the whole when its drift is so far from the whole's."""
+"""A leaf differs from the whole model when its drift is this far from the whole model's."""
 FEWEST = 0.01
 """A leaf with less than this share of the squared movement does not count as different."""
 
@@ -34,31 +34,31 @@ class LeafMovement(NamedTuple):
     share: float
     """Its share of the last increment's squared length."""
     differs: bool
-    """Whether its drift is far from the whole's, by more than chance."""
+    """Whether its drift is far from the whole model's, by more than chance."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What :func:`advise` found; as a text, one sentence."""
+    """What :func:`advise` found; ``str`` makes a sentence of it."""
 
     rate: Rate
-    """Where the rate is, seen from its best; ``unclear`` where the movement has faded away."""
+    """Where the rate is, relative to its best; ``unclear`` where the movement has faded away."""
     factor: tuple[float, float]
-    """The best rate over the rate: 8 of 10 runs of the calibration lie between these two."""
+    """The best rate divided by the rate: 8 of 10 runs of the calibration lie between these two."""
     likely: float
-    """The middle of these runs."""
+    """The median of these runs."""
     drift: float
     """Mean cosine of increments that are two or more snapshots apart."""
     neighbours: float
     """Mean cosine of increments that follow one another."""
     noise: float
-    """Share of the last increment's squared length that the common direction leaves."""
+    """The share of the last increment's squared length outside the common direction."""
     length: float
     """The last increment's length, as a share of the longest in the history."""
     average: int
-    """Snapshots whose mean is nearer to the run's centre than the last one; 1: no mean is."""
+    """Snapshots at the end whose mean is nearest to the run's centre; 1: the last itself."""
     decay: bool
-    """Whether a decay of the rate would pay now."""
+    """Whether it would pay to decay the rate now."""
     leaves: tuple[LeafMovement, ...]
     movement: Movement
     """Drift, neighbours and noise in each window, the oldest first."""
@@ -67,7 +67,7 @@ class Advice:
 
     @property
     def differ(self) -> tuple[str, ...]:
-        """Names of the leaves that move unlike the whole."""
+        """Names of the leaves that move differently from the whole model."""
         return tuple(leaf.name for leaf in self.leaves if leaf.differs)
 
     def __str__(self) -> str:
@@ -197,7 +197,7 @@ def of_products(
         noise=noise,
         length=length,
         average=best_average(effective, len(each) + 1),
-        decay=noise >= NOISY and drift <= STILL,
+        decay=noise >= NOISY and drift <= DRIFTLESS,
         leaves=tuple(
             _leaf(each[:, i], (name, operation), size, float(part), drift)
             for i, (name, operation, size, part) in enumerate(described)

@@ -1,4 +1,4 @@
-"""The rules of ``nowcast.advise``: from how a run moves to its rate, an average and a decay."""
+"""The rules of ``nowcast.advise``: from a run's movement to its rate, an average and a decay."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -9,24 +9,24 @@ from nowcast.advice_table import Factor, shipped
 from nowcast.movement import Movement
 
 Rate = Literal["far below", "below", "near", "above", "unclear"]
-"""Where a learning rate is, seen from its best."""
+"""Where a learning rate is, relative to its best."""
 
 RECENT = 2
-"""Windows whose mean says how a run moves now."""
+"""How many of the last windows are averaged to say how a run moves now."""
 FAR, BELOW = 6.0, 2.0
-"""Likely factors from which on a rate is far below its best, and is below it."""
+"""From these likely factors on, a rate is far below its best, or below it."""
 FADED = 0.1
-"""A run whose increments have shrunk to this share of the longest no longer tells its rate."""
+"""A run whose increments have shrunk to this share of the longest no longer shows its rate."""
 STRAIGHT = 0.25
 """From this drift on, the last snapshot is nearer to where the run goes than an average."""
 AVERAGES = (1, 2, 4, 8)
-"""Snapshots in an average. A window tells nothing of longer ones."""
-NOISY, STILL = 0.9, 0.05
-"""A decay pays where noise is this share of an increment or more, and the drift this or less."""
+"""Numbers of snapshots in an average. A window shows nothing of longer averages."""
+NOISY, DRIFTLESS = 0.9, 0.05
+"""A decay pays where noise is at least this share of an increment, and the drift at most this."""
 
 
 def now(movement: Movement) -> tuple[float, float, float]:
-    """Drift, neighbours and noise in the mean of the last windows."""
+    """Drift, neighbours and noise, averaged over the last windows."""
     drift, neighbours, noise = (float(np.mean(row[-RECENT:])) for row in movement)
     return drift, neighbours, noise
 
@@ -36,7 +36,7 @@ Said = tuple[float, float, Factor]
 
 
 def readings(movement: Movement, shares: Sequence[float | None]) -> Iterator[Said]:
-    """Drift, noise and factor that one would have read at the end of each window.
+    """Drift, noise and factor as read at the end of each window.
 
     Args:
         movement: Of the windows.
@@ -48,7 +48,7 @@ def readings(movement: Movement, shares: Sequence[float | None]) -> Iterator[Sai
 
 
 def turning(drift: float, neighbours: float) -> float:
-    """The drift; where increments turn back at once, its mean with that of neighbouring increments.
+    """The drift, or its mean with the neighbours' cosine where increments turn back at once.
 
     A run that goes to and fro in step with its snapshots repeats every second increment, which
     alone would look like drift.

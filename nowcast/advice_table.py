@@ -1,9 +1,8 @@
-"""From a run's drift to how far its rate is from its best: a table that
-``scripts/calibrate_advice.py`` made.
+"""A table that turns a run's drift into how far its learning rate is from its best.
 
-The table holds, for shares of a run and for drifts, the 10 %, 50 % and 90 % points of ``log2(best
-rate / rate)`` over runs of several tasks, where every rate from 1/64 to 8 times the best is as
-likely as any other.
+``scripts/calibrate_advice.py`` made it. For shares of a run and for drifts it holds the 10 %, 50 %
+and 90 % points of ``log2(best rate / rate)`` over runs of several tasks, where every rate from 1/64
+to 8 times the best is equally likely.
 """
 
 import json
@@ -16,17 +15,17 @@ from jaxtyping import Float
 
 FILE = Path(__file__).with_name("advice.json")
 SCALE = 0.05
-"""Drifts are told apart on the scale of ``asinh(drift / SCALE)``: most finely near 0."""
+"""The table is spaced evenly in ``asinh(drift / SCALE)``: most finely near a drift of 0."""
 
 
 class Factor(NamedTuple):
-    """The best rate over the rate."""
+    """The best rate divided by the rate."""
 
     low: float
-    """In one run of ten it is lower."""
+    """In one run of ten the factor is lower."""
     likely: float
     high: float
-    """In one run of ten it is higher."""
+    """In one run of ten the factor is higher."""
 
 
 class Table(NamedTuple):
@@ -36,10 +35,13 @@ class Table(NamedTuple):
     drifts: Float[np.ndarray, "K"]
     points: Float[np.ndarray, "P K 3"]
     overall: Float[np.ndarray, "K 3"]
-    """Where the share is not known."""
+    """Where the share of the run is not known."""
 
     def factor(self, drift: float, share: float | None) -> Factor:
-        """What a drift says, after this share of a run; beyond the table's ends the end counts."""
+        """The factor for a drift after this share of a run.
+
+        Drifts outside the table count as its ends.
+        """
         points = self.overall if share is None else self._at(share)
         place = scaled(np.clip(drift, self.drifts[0], self.drifts[-1]))
         logs = [np.interp(place, scaled(self.drifts), column) for column in points.T]
@@ -54,12 +56,12 @@ class Table(NamedTuple):
 
 
 def scaled(drift: Any) -> Any:
-    """Drifts on the scale on which the table tells them apart."""
+    """Drifts on the scale on which the table is evenly spaced."""
     return np.arcsinh(np.asarray(drift) / SCALE)
 
 
 def read(content: dict[str, Any]) -> Table:
-    """The table of a JSON object."""
+    """Read the table from a JSON object."""
     return Table(*(np.array(content[name], np.float64) for name in Table._fields))
 
 

@@ -1,5 +1,6 @@
-"""Leaves of a pytree as arrays: Python's and NumPy's numbers, and placeholders that have a shape
-and no values.
+"""Leaves of a pytree as arrays.
+
+They may be Python's and NumPy's numbers, and placeholders that have a shape and no values.
 """
 
 from typing import Any
@@ -12,34 +13,35 @@ from jaxtyping import Array
 from nowcast.types import PyTree
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-"""Of weights that can be nowcast."""
+"""Dtypes of weights that can be nowcast."""
 
 
 def is_abstract(leaf: Any) -> bool:
-    """Whether a leaf is a shape and a dtype alone, as :func:`jax.eval_shape` gives."""
+    """Whether a leaf has only a shape and a dtype, as :func:`jax.eval_shape` gives."""
     return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def dtype_of_leaf(leaf: Any) -> Any:
-    """The dtype that JAX gives a leaf: float32 for Python's 1.0. Raises ``TypeError`` for what is
-    no array.
+    """The dtype that JAX gives a leaf: float32 for Python's 1.0.
+
+    Raises ``TypeError`` for a leaf that is no array.
     """
     if is_abstract(leaf):
         return leaf.dtype
-    if isinstance(leaf, np.ndarray):  # JAX knows dtypes that no device of its takes
+    if isinstance(leaf, np.ndarray):  # JAX knows dtypes that its devices do not take
         return jax.dtypes.canonicalize_dtype(leaf.dtype)
     return jnp.asarray(leaf).dtype
 
 
 def as_array(leaf: Any) -> Any:
-    """The leaf as a JAX array of a fixed dtype; JAX arrays and placeholders are returned as they
-    are.
+    """The leaf as a JAX array of a fixed dtype.
+
+    JAX arrays and placeholders are returned unchanged.
     """
     if isinstance(leaf, jax.Array) or is_abstract(leaf):
         return leaf
-    return jnp.asarray(
-        leaf, jnp.asarray(leaf).dtype
-    )  # a Python number alone would make a dtype that adapts to others
+    # Without it a Python number would get a dtype that adapts to others.
+    return jnp.asarray(leaf, jnp.asarray(leaf).dtype)
 
 
 def copied(leaf: Any) -> Array:
@@ -48,11 +50,10 @@ def copied(leaf: Any) -> Array:
 
 
 def own_buffers(state: PyTree, params: PyTree) -> PyTree:
-    """``state`` with a copy of each array that is one of ``params`` or stands in it twice: JAX
-    refuses to donate a buffer twice.
+    """Copy each array of ``state`` that is one of ``params`` or stands in ``state`` twice.
 
-    Some optimizers (``optax.contrib.prodigy``, ``dadapt_adamw``) keep the parameters themselves in
-    their state.
+    JAX refuses to donate a buffer twice, and some optimizers (``optax.contrib.prodigy``,
+    ``dadapt_adamw``) keep the parameters themselves in their state.
     """
     seen = {id(leaf) for leaf in jax.tree.leaves(params)}
 
@@ -65,5 +66,5 @@ def own_buffers(state: PyTree, params: PyTree) -> PyTree:
 
 
 def wide(dtype: Any) -> Any:
-    """The dtype to compute in: float32 for half precision, else the same."""
+    """The dtype to compute in: float32 for half precision, otherwise the same."""
     return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype

@@ -220,7 +220,7 @@ def _loss_of(extra: dict[str, Any]) -> Callable[[PyTree], Any] | None:
 
 
 def forgets(state: Any, jumped: Any) -> Any:
-    """The state after a jump: its window begins anew. What is no :class:`RateState` is as it was."""
+    """Empty the window of a :class:`RateState` after a jump; return any other state unchanged."""
     if not isinstance(state, RateState):
         return state
     return state._replace(
@@ -298,7 +298,7 @@ def _products(window: PyTree, params: PyTree) -> Float[Array, "D D"]:
 
 
 def _size(state: RateState, grads: PyTree, params: PyTree) -> Float[Array, ""]:
-    """The gradients' size; 1 where they are not like the parameters, so that they count as alive."""
+    """The gradients' size, or 1 (they count as alive) where they are not like the parameters."""
     if not _alike(grads, params):
         return jnp.ones([], jnp.float32)
 

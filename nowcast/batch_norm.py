@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics after a jump: they describe weights that the run has left."""
+"""Estimate BatchNorm's running statistics after a jump: they describe the weights before it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,10 +14,9 @@ from nowcast.types import PyTree, UserError
 def reestimate(
     forward: Callable[[PyTree, Any], PyTree], statistics: PyTree, batches: Iterable[Any]
 ) -> PyTree:
-    """Running statistics of the weights as they are now: the mean over batches, in place of a
-    lagging average.
+    """Estimate the running statistics of the weights as they are now, as means over batches.
 
-    Training does not read them, so nothing need be done for the run itself: they catch up within
+    Training does not read the running statistics, so a run needs no new ones: they catch up within
     some ten steps (a momentum of 0.9) to some hundred (0.99). Before an evaluation, or a
     checkpoint, right after a jump, estimate them anew.
 
@@ -25,9 +24,9 @@ def reestimate(
         forward: One forward pass in training mode: ``(statistics, batch) -> new statistics``, with
             the weights as they are now. Any moving average ``m·old + (1 − m)·batch``, whatever its
             ``m``, in whatever framework.
-        statistics: Of the model; what is not floating point (counters, random keys) comes back as
-            it is.
-        batches: A few hundred examples in all do.
+        statistics: Of the model; what is not floating point (counters, random keys) is returned
+            unchanged.
+        batches: A few hundred examples in all are enough.
 
     Raises:
         UserError: No batch was given; a statistic does not move (its layer is in evaluation mode,
@@ -46,9 +45,8 @@ def reestimate(
     """
 
     def run(tree: PyTree, batch: Any) -> PyTree:
-        own = jax.tree.map(
-            lambda leaf: leaf, tree
-        )  # some modules write into the tree that they get
+        # Some modules write into the tree that they get.
+        own = jax.tree.map(lambda leaf: leaf, tree)
         return forward(own, batch)
 
     def single(leaf: Any) -> Any:
@@ -58,9 +56,8 @@ def reestimate(
     share, total, count = None, None, 0
     for batch in batches:
         seen = run(zeros, batch)  # (1 − m) · batch
-        if (
-            share is None
-        ):  # 1 − m, from what becomes of other values, large enough that rounding does not matter
+        # 1 − m, from the change of values that are large enough for rounding not to matter.
+        if share is None:
             other = jax.tree.map(
                 lambda leaf: 1 + 100 * jnp.abs(leaf) if _moves(leaf) else leaf, seen
             )

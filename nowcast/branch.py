@@ -1,4 +1,4 @@
-"""Choices that depend on numbers: compiled under ``jit``, plain Python where the numbers are known."""
+"""Branches and loops: compiled under ``jit``, plain Python where the numbers are known."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,7 @@ from nowcast.types import PyTree
 
 
 def is_traced(tree: PyTree) -> bool:
-    """Whether a leaf of ``tree`` is a placeholder of ``jit``, ``vmap`` or ``grad``, and not a
-    number.
-    """
+    """Whether a leaf of ``tree`` is a placeholder of ``jit``, ``vmap`` or ``grad``."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
@@ -31,8 +29,9 @@ def branch(
 
 
 def map_over(work: Callable[[Array], Array], values: Array, *used: PyTree) -> Array:
-    """``work`` of each of ``values``, stacked, one after another; ``used`` is what ``work``
-    computes from.
+    """Apply ``work`` to each of ``values``, one after another, and stack the results.
+
+    ``used`` is what ``work`` computes from.
     """
     if is_traced((values, used)):
         return jax.lax.map(work, values)

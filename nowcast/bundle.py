@@ -1,4 +1,4 @@
-"""Bundles: a forecaster on disk.
+"""Save and load bundles: forecasters on disk.
 
 A bundle is a folder of two files::
 
@@ -38,7 +38,7 @@ def shipped() -> list[str]:
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
-    """A forecaster by its name, or from a bundle's folder.
+    """Load a forecaster by its name, or from a bundle's folder.
 
     Args:
         name_or_path: ``"wnn"``, ``"gram"`` or ``"introspection"``, which come with the library,
@@ -87,7 +87,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a bundle, by its folder or its shipped name, checked for schema and completeness."""
+    """Read a bundle's card, by its folder or shipped name, and check its schema and keys."""
     path = _folder(folder, shipped()) / "card.json"
     content = _read(path)
     try:
@@ -102,7 +102,10 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make"
             " the bundle again"
         )
-    missing = {"forecaster", "window", "horizon", "served_by", "params_sha256"} - card.keys()
+    written = dict(card)
+    if "served_by" in card:  # the older name
+        card["networks"] = card.pop("served_by")
+    missing = {"forecaster", "window", "horizon", "networks", "params_sha256"} - card.keys()
     if missing:
         raise UserError(
             f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle"
@@ -112,7 +115,7 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "forecaster": str,
         "window": int,
         "horizon": int,
-        "served_by": dict,
+        "networks": dict,
         "params_sha256": str,
         "corpus": dict,
     }
@@ -126,7 +129,7 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows"
             f" {', '.join(LEARNED)}; upgrade weight-nowcaster"
         )
-    if card.get("card_sha256") != card_hash(card):
+    if card.get("card_sha256") != card_hash(written):
         raise UserError(
             f"bundle {str(folder)!r}: card.json is not as it was written (its sha256 differs); make"
             " the bundle again"
@@ -137,8 +140,9 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def save(
     forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write a learned forecaster as a bundle; the folder appears whole or not at all, replacing an
-    older bundle.
+    """Write a learned forecaster as a bundle.
+
+    The folder appears whole or not at all, and replaces an older bundle.
 
     Args:
         forecaster: A learned one; the others need no bundle.
@@ -185,9 +189,7 @@ def save(
 
 
 def check_destination(folder: str | os.PathLike[str]) -> None:
-    """Refuse a path where a bundle cannot be written: a file, or a folder that holds something
-    else.
-    """
+    """Refuse a path where a bundle cannot be written: a file, or a folder with other content."""
     folder = expanded(folder)
     check_writable(f"bundle {str(folder)!r}", folder)
     if folder.exists() and (held := {item.name for item in folder.iterdir()}):
@@ -202,7 +204,7 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
 
 
 def params_hash(forecaster: Forecaster) -> str:
-    """SHA-256 over a learned forecaster's parameters, which no bundle holds yet."""
+    """SHA-256 of a learned forecaster's parameters, without a bundle."""
     digest = hashlib.sha256()
     for name, value in sorted(_flatten(forecaster.params).items()):  # type: ignore[attr-defined]
         digest.update(name.encode() + np.asarray(value).tobytes())
@@ -210,7 +212,7 @@ def params_hash(forecaster: Forecaster) -> str:
 
 
 def card_hash(card: Mapping[str, Any]) -> str:
-    """Of all that a card says."""
+    """SHA-256 of a card's content."""
     said = json.loads(
         json.dumps({key: value for key, value in card.items() if key != "card_sha256"})
     )
@@ -218,8 +220,10 @@ def card_hash(card: Mapping[str, Any]) -> str:
 
 
 def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
-    """A name is a string; a path that is one begins with ``./`` or the like where it looks like a
-    name.
+    """The folder of a bundle by its shipped name or its path.
+
+    A string is a name if a shipped forecaster has it; ``./NAME`` is the path of a folder. A message
+    lists ``names``.
     """
     if isinstance(name_or_path, str) and name_or_path in shipped():
         return PRETRAINED / name_or_path
@@ -246,7 +250,7 @@ def _is_folder(path: Any) -> bool:
 
 
 def _lost(path: Any) -> str:
-    """In words where a path leads to, if it is a link to nothing."""
+    """The target of a path that is a link to nothing, in words; otherwise an empty text."""
     try:
         return (
             dangling(expanded(path)) if isinstance(path, (str, os.PathLike)) and path != "" else ""
@@ -256,7 +260,7 @@ def _lost(path: Any) -> str:
 
 
 def _settings(forecaster: Any) -> list[str]:
-    """What a forecaster has besides its parameters."""
+    """The fields that a forecaster has besides its parameters."""
     return [field.name for field in dataclasses.fields(forecaster) if field.name != "params"]
 
 

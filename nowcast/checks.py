@@ -1,4 +1,4 @@
-"""What users give to a jump, checked: each refusal names the value and the cure."""
+"""Check what users give to a jump; each refusal names the value and the cure."""
 
 import sys
 from collections.abc import Callable, Collection
@@ -21,7 +21,7 @@ from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 
 
 def check_unchanged(params: PyTree, state: NowcastState) -> None:
-    """Refuse a state that is none of ours, and parameters that are not those that it was made for."""
+    """Refuse a state that nowcast did not make, and parameters that it was not made for."""
     if not isinstance(state, NowcastState):
         raise UserError(
             f"the state is a {type(state).__name__}, and none of nowcast's: make it with"
@@ -39,11 +39,11 @@ def check_gradients(
     params: PyTree,
     **extra: Any,
 ) -> None:
-    """Refuse gradients that are not those of the parameters, unless the optimizer makes updates of
-    the parameters from them.
+    """Refuse gradients that do not match the parameters, unless the optimizer accepts them.
 
-    Some do: ``optax.lookahead`` takes gradients of its fast parameters alone, private optimizers
-    those of each example. A gradient that an optimizer would merely broadcast is refused.
+    Some optimizers do: ``optax.lookahead`` takes gradients of its fast parameters only, private
+    optimizers take the gradients of each example. A gradient that an optimizer would merely
+    broadcast is refused.
     """
     difference = _difference("gradient", state, grads)
     if not difference:
@@ -61,16 +61,18 @@ def check_gradients(
 
 
 def _ends_alike(was: Any, now: Any) -> bool:
-    """Whether the last axes of a gradient are those of its parameter: more in front are an example
-    each.
+    """Whether a gradient's last axes are those of its parameter.
+
+    More axes in front are one gradient for each example.
     """
     shape = np.shape(was)
     return absent(was) or np.shape(now)[max(np.ndim(now) - len(shape), 0) :] == shape
 
 
 def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:
-    """In words, the first leaf of ``tree`` that is not as it was when the state was made; of
-    gradients the dtype may differ.
+    """Name the first leaf of ``tree`` that differs from the state's parameters, in words.
+
+    Gradients may have another dtype.
     """
     known, found = _leaves(state.history.first), _leaves(tree)
     for name in known | found:
@@ -85,8 +87,10 @@ def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:
 
 
 def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastState) -> None:
-    """Refuse a state whose window is not this forecaster's, or that was made for a guard that waits
-    where this one does not, and the other way round.
+    """Refuse a state that was made for another window or another kind of guard.
+
+    The window is the forecaster's. A guard that waits needs a state made for one, and the other way
+    round.
     """
     held = len(state.history.moved)
     if held != max(forecaster.window - 2, 0):
@@ -104,8 +108,7 @@ def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastSt
 
 
 def check_resumed(clock: Clock, start_after: int, stop_after: int | None, wait: int) -> None:
-    """Refuse a state whose clock shows that it was made with other limits than the ones now, which
-    could no longer be kept.
+    """Refuse a state whose clock shows other limits, which the run could no longer keep.
 
     Args:
         clock: With numbers, not placeholders of ``jit``.
@@ -147,8 +150,9 @@ def _leaves(tree: PyTree) -> dict[str, Any]:
 
 
 def check_weights(params: PyTree) -> None:
-    """Refuse what is no floating-point array, by name. Python's and NumPy's numbers count as
-    arrays, and so do shapes with a dtype.
+    """Refuse a leaf that is no floating-point array, and name it.
+
+    Python's and NumPy's numbers count as arrays, and so do shapes with a dtype.
     """
     equinox = _holds_equinox(params)
     cure = "pass the arrays alone" + (
@@ -178,8 +182,9 @@ def check_weights(params: PyTree) -> None:
 
 
 def _holds_equinox(tree: PyTree) -> bool:
-    """Whether a part of ``tree`` is an Equinox module. Equinox is not imported for the answer: who
-    has a module has imported it.
+    """Whether a part of ``tree`` is an Equinox module.
+
+    Equinox is not imported for the answer: if there is such a module, it was imported before.
     """
     equinox = sys.modules.get("equinox")
     if equinox is None:
@@ -189,7 +194,7 @@ def _holds_equinox(tree: PyTree) -> bool:
 
 
 def _described(leaf: Any) -> str:
-    """Dtype and shape."""
+    """A leaf's dtype and shape as text."""
     if absent(leaf):
         return "masked"
     if isinstance(leaf, str):
@@ -203,18 +208,20 @@ def _described(leaf: Any) -> str:
 def check_jumping(
     forecaster: Forecaster, names: list[str], labels: list[str], operations: Collection[str] | None
 ) -> list[bool]:
-    """Which leaves jump; refuses operations that no network serves, and a model of which nothing
-    would ever jump.
+    """Say which leaves jump.
+
+    Refuse operations that no network forecasts, and a model of which no leaf would ever jump.
     """
     for operation in operations or ():
-        if operation in labels and not forecaster.serves(operation):
+        if operation in labels and not forecaster.can_forecast(operation):
             raise UserError(
                 f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served"
                 f" by no network of this {forecaster.name}; leave it out, or meta-train with"
-                f" served_by={{{operation}:{operation}}}"
+                f" networks={{{operation}:{operation}}}"
             )
     jumping = [
-        forecaster.serves(label) and (operations is None or label in operations) for label in labels
+        forecaster.can_forecast(label) and (operations is None or label in operations)
+        for label in labels
     ]
     if names and not any(jumping):
         asked = (
@@ -228,7 +235,7 @@ def check_jumping(
 
 
 def operations_of(asked: Any) -> tuple[str, ...] | None:
-    """The operations that jump, or None: all."""
+    """The operations that jump as a tuple, or None for all."""
     if asked is None:
         return None
     asked = (asked,) if isinstance(asked, str) else asked
@@ -244,7 +251,7 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
 
 
 def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str, float | None]:
-    """The options that say how far a jump goes and whether, each as a ``float`` or None."""
+    """The options ``damping`` and ``min_drift``, each as a ``float`` or None."""
     rule = "must be a fraction of the jump, such as 0.5, and not 0; 1: all of it"
     damping = real("damping", damping, rule)
     if not damping:
@@ -265,7 +272,7 @@ def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str,
 
 
 def check_known(asked: Collection[str], known: Collection[str], what: str) -> None:
-    """Refuse options that ``what`` does not have, and name the one that is spelled most alike."""
+    """Refuse options that ``what`` does not have, and suggest the closest name."""
     for option in asked:
         if option not in known:
             near = get_close_matches(option, known, n=1)
@@ -276,7 +283,7 @@ def check_known(asked: Collection[str], known: Collection[str], what: str) -> No
 
 
 def dtype_of(asked: Any) -> Any:
-    """The dtype of a history."""
+    """The dtype of a history, checked."""
     try:
         dtype = jnp.dtype(asked)
     except TypeError:
@@ -305,7 +312,7 @@ def first_horizon(horizon: Callable[[Any], Any]) -> int:
 
 
 def check_optimizer(inner: Any) -> None:
-    """Refuse what is no optax transformation."""
+    """Refuse anything but an optax transformation."""
     if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
         raise UserError(
             f"inner={inner!r} is no optimizer: pass an optax transformation, such as"

@@ -1,5 +1,6 @@
-"""Elementwise work on large arrays, a piece at a time: what a network needs for each weight is many
-times the weight.
+"""Compute elementwise work on large arrays in pieces, in bounded memory.
+
+A network needs many times a weight's memory for each weight.
 """
 
 import math
@@ -13,20 +14,20 @@ from jax import Array, lax
 from jax.sharding import PartitionSpec as P
 
 LIMIT = {"cpu": 2**13}
-"""Weights of a piece, by platform: on a CPU its intermediate values fit the cache."""
+"""Weights in a piece, by platform: on a CPU a piece's intermediate values fit the cache."""
 ELSEWHERE = 2**18
 LEAST, MOST_PIECES = 2**9, 64
-"""A leaf is cut into 64 pieces where that leaves 512 weights or more: room for its intermediate
-values is made at every step of a run, whether it jumps or not, and small models feel it.
+"""A piece is a 64th of a leaf, but 512 weights at least and :data:`LIMIT` at most.
+
+Memory for a piece's intermediate values is allocated at every step of a run, even without a jump,
+and small models feel it.
 """
 SHARDS = (64, 8, 1)
-"""An axis is cut so that what is left of it still splits over as many devices; over fewer where
-pieces would stay large.
-"""
+"""Each piece of an axis still splits over this many devices; over fewer if pieces stayed large."""
 
 
 def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> Array:
-    """``work(*parts)``, a piece at a time.
+    """Compute ``work(*parts)``, one piece at a time.
 
     Args:
         work: Elementwise: from arrays with axes of their own in front of ``*shape`` to one of
@@ -48,12 +49,12 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> 
     rest = tuple(size // cut for size, cut in zip(shape, cuts, strict=True))
     names = jax.typeof(
         like
-    ).sharding.spec  # of a mesh with explicit axes; else none, and the compiler sees to it
+    ).sharding.spec  # empty unless the mesh has explicit axes: then the compiler decides
 
     def paired(
         sizes: tuple[int, ...], inner: tuple[int, ...], lead: tuple[int, ...] = ()
     ) -> dict[str, Any]:
-        """The shape with each axis as a pair, and that its first half is split as the axis was."""
+        """The shape with each axis split in two, the first of which is sharded as the axis was."""
         spec = (*[None] * len(lead), *(n for name in names for n in (name, None)))
         pairs = (n for pair in zip(sizes, inner, strict=True) for n in pair)
         return {"shape": (*lead, *pairs), "out_sharding": P(*spec) if any(names) else None}
@@ -82,8 +83,9 @@ def chunked(work: Callable[..., Array], parts: Sequence[Array], like: Array) -> 
 
 @lru_cache(maxsize=1024)
 def pieces(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
-    """Into how many strides to cut each axis, so that a piece has at most ``limit`` entries, where
-    that can be had.
+    """How many strides to cut each axis into, so that a piece has at most ``limit`` entries.
+
+    Pieces are larger where an axis cannot be cut so finely.
     """
     cuts = [1] * len(shape)
     size = math.prod(shape)
@@ -93,9 +95,8 @@ def pieces(shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
         for axis, length in enumerate(shape):
             left = length // cuts[axis]
             for factor in _factors(left // math.gcd(left, keep)):
-                if (
-                    size > limit and size // factor >= limit // 16
-                ):  # not into crumbs: an axis may be prime
+                # No tiny pieces: an axis may have a prime length.
+                if size > limit and size // factor >= limit // 16:
                     cuts[axis] *= factor
                     size //= factor
     return tuple(cuts)

@@ -1,4 +1,4 @@
-"""Drift: what share of a run's recent movement went one way, and was not there and back."""
+"""Drift: which share of a run's recent movement went one way instead of there and back."""
 
 from itertools import combinations
 from typing import Any
@@ -17,17 +17,16 @@ APART = 2
 """Increments closer than this are alike without drift: the optimizer's momentum is in both."""
 
 SHORTEST = APART + 2
-"""The shortest window that has two increments so far apart."""
+"""The shortest window that has two increments this far apart."""
 
 
 def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
-    """The mean cosine between a window's increments that are two or more snapshots apart, over all
-    weights that jump.
+    """The mean cosine between a window's increments that are two or more snapshots apart.
 
-    Increments that are a common movement with noise of its own in each have μ²/(μ² + σ²): 1 where a
-    run goes straight on, about 0 where it goes to and fro. Costs an inner product for each pair of
-    increments. (Where weights are in half precision, and move by no more than its last digit,
-    rounding is noise too.)
+    The mean is over all weights that jump. Increments with a common movement μ and independent
+    noise σ have μ²/(μ² + σ²): 1 where a run goes straight on, about 0 where it goes to and fro. The
+    drift costs an inner product for each pair of increments. (Where weights are in half precision,
+    and move by no more than their last digit, rounding is noise too.)
 
     Args:
         size: Snapshots in the window, ``newest`` among them; at least :data:`SHORTEST`.
@@ -47,7 +46,7 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
 
     leaves = jax.tree.map(add, newest, history.first, *history.moved)
     ways = sum(jax.tree.leaves(leaves), start=jnp.zeros((count, count)))
-    # From ways since the first snapshot to increments, which are so never in memory.
+    # From displacements' products to increments' products: increments are never in memory.
     apart = jnp.eye(count) - jnp.eye(count, k=-1)
     products = jnp.matmul(
         jnp.matmul(apart, ways, precision="highest"), apart.T, precision="highest"
@@ -56,8 +55,9 @@ def drift(size: int, history: History, newest: PyTree) -> Float[Array, ""]:
 
 
 def mean_cosine(products: Float[Array, "D D"]) -> Float[Array, ""]:
-    """The mean cosine of increments that are :data:`APART` or more, from their inner products; one
-    of length 0 is at a right angle to all.
+    """The mean cosine of increments that are :data:`APART` or more, from their inner products.
+
+    An increment of length 0 counts as at a right angle to all others.
     """
     count = len(products)
     lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(products), 0))

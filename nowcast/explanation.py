@@ -1,4 +1,4 @@
-"""What nowcasting would do to a model: a table of its leaves."""
+"""Show what nowcasting would do to a model: a table of its leaves."""
 
 import math
 from collections.abc import Collection
@@ -11,14 +11,14 @@ import jax.numpy as jnp
 from nowcast import history as window_of
 from nowcast.checks import check_weights
 from nowcast.forecasters.base import Forecaster, check_forecaster
-from nowcast.forecasters.learned import SERVES, Learned
+from nowcast.forecasters.learned import NETWORKS, Learned
 from nowcast.guess import walk
 from nowcast.ops import flat_guesses, guessed, is_state
 from nowcast.text import align, printable
 from nowcast.types import PyTree
 
 MARK = "?"
-"""Behind an operation that the number of axes alone tells."""
+"""Stands behind an operation that follows from the number of axes alone."""
 HEAD = ("leaf", "shape", "operation", "network", "history")
 
 
@@ -30,12 +30,14 @@ def explain(
     operations: Collection[str] | None = None,
     history_dtype: Any = None,
 ) -> None:
-    """Print a table: leaf, shape, operation, the network that will serve it, bytes of history; and
-    the sums.
+    """Print a table of a model's leaves, and the sums.
 
-    A ``?`` behind an operation says that the number of axes alone told it, for want of a name or
-    type: pass ``labels`` where it is wrong. Pass a ``flax.nnx`` module itself, not its
-    ``nnx.State``, which has names and no types.
+    Each row has the leaf, its shape, its operation, the network that will forecast it, and the
+    bytes of its history.
+
+    A ``?`` behind an operation says that it was guessed from the number of axes alone, because no
+    name or type told more: pass ``labels`` where it is wrong. Pass a ``flax.nnx`` module itself,
+    not its ``nnx.State``, which has names and no types.
 
     Args:
         model_or_params: A ``flax.nnx`` module, or any pytree of parameters.
@@ -50,7 +52,8 @@ def explain(
 
     Examples:
         >>> import nowcast, numpy as np
-        >>> nowcast.explain({"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}}, nowcast.load("linear"))
+        >>> params = {"dense": {"kernel": np.zeros((4, 3)), "bias": np.zeros(3)}}
+        >>> nowcast.explain(params, nowcast.load("linear"))
         leaf          shape  operation  network  history
         dense/bias    3      bias       linear      48 B
         dense/kernel  4×3    fc         linear     192 B
@@ -103,10 +106,10 @@ def explain(
 
 def _network(forecaster: Forecaster | None, operation: str) -> str | None:
     if forecaster is None:
-        return SERVES[operation]
-    if not forecaster.serves(operation):
+        return NETWORKS[operation]
+    if not forecaster.can_forecast(operation):
         return None
-    return forecaster.serving(operation) if isinstance(forecaster, Learned) else forecaster.name
+    return forecaster.network_of(operation) if isinstance(forecaster, Learned) else forecaster.name
 
 
 def _bytes(number: float) -> str:

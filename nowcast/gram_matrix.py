@@ -1,4 +1,4 @@
-"""The Gram matrix of a few arrays of one shape: how long each is, and how far each two go one way."""
+"""The Gram matrix of a few arrays of one shape: their squared lengths and inner products."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,10 @@ from jaxtyping import Array, Float
 
 
 def gram_matrix(arrays: Sequence[Float[Array, "*shape"]]) -> Float[Array, "D D"]:
-    """``⟨aᵢ, aⱼ⟩``. Symmetric, and so D·(D+1)/2 products and not D²: the compiler joins those that
-    are written alike.
+    """The inner products ``⟨aᵢ, aⱼ⟩`` of all pairs.
+
+    The matrix is symmetric and takes D·(D+1)/2 products, not D²: the compiler joins those that are
+    written alike.
     """
     order = range(len(arrays))
     return jnp.array(

@@ -1,9 +1,9 @@
-"""The guard: a jump must show, on a batch of yours, that it does not hurt; or it is not taken, or
-taken back.
+"""The guard: a jump must show, on a batch of yours, that it does not hurt.
 
-Why: a jump may ruin a run (the published WNN at a high learning rate), and no forecaster knows all
-runs. Beside the loss right after a jump there is the loss some steps later: at moderate rates a
-jump that raises the loss is often ahead an epoch on.
+Otherwise the jump is not taken, or taken back. Why: a jump may ruin a run (the published WNN at a
+high learning rate), and no forecaster knows all runs. The loss right after a jump is one measure,
+the loss some steps later another: at moderate rates a jump that raises the loss is often ahead an
+epoch later.
 """
 
 from collections.abc import Callable
@@ -23,35 +23,36 @@ ValueFn = Callable[[PyTree], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """When a jump counts as one that hurts.
+    """Decides when a jump counts as one that hurts.
 
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
-        dampings: Fractions of the jump to try, by one forward pass each; the one of the lowest loss
-            is judged, and taken. The order does not matter; a negative one goes back, towards where
-            the run came from; one above 1 goes past the forecast.
-        longest: Of the dampings take the longest that passes at once, in either direction, and not
-            the one of the lowest loss (see :meth:`backtracking`). To pass, it must also not cost
-            more than the window gained: its loss may be no higher than the higher of two, that at
-            the window's first snapshot and that before the jump. (Leaves that never jump, and
-            BatchNorm's statistics, are as now in both.)
-        after: 0: judge the jump at once, by the loss before and after it. Else: let the run recover
-            for so many steps, then compare with the weights from before the jump, on the same
-            batch; a jump that hurt is undone, weights and optimizer state, and at once where the
-            weights stop being finite. The next window begins then. Costs a copy of both, and the
-            steps that are undone.
-        give_up: No more jumps after so many in a row that hurt. None: never.
+        dampings: Fractions of the jump to try, by one forward pass each; the one with the lowest
+            loss is judged, and taken. The order does not matter. A negative fraction goes back,
+            towards where the run came from; one above 1 goes past the forecast.
+        longest: Take the longest damping that passes at once, in either direction, instead of the
+            one with the lowest loss (see :meth:`backtracking`). To pass, it must also not cost more
+            than the window gained: its loss may not be above both the loss at the window's first
+            snapshot and the loss before the jump. (Both are computed with the present values of
+            leaves that never jump, and of BatchNorm's statistics.)
+        after: 0: judge the jump at once, by the loss before and after it. Otherwise: let the run
+            recover for this many steps, then compare with the weights from before the jump, on the
+            same batch. A jump that hurt is undone, weights and optimizer state; it is undone at
+            once where the weights stop being finite. The next window begins then. This costs a copy
+            of both, and the steps that are undone.
+        give_up: Stop jumping after so many jumps in a row that hurt. None: never.
 
     Raises:
         UserError: A value is out of range.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast, optax
-        >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1, guard=nowcast.Guard())
+        >>> linear, guard = nowcast.load("linear"), nowcast.Guard()
+        >>> tx = nowcast.periodic(optax.sgd(0.1), linear, every=1, guard=guard)
         >>> params, loss = {"kernel": jnp.ones((2, 2))}, lambda p: jnp.sum(p["kernel"] ** 2)
-        >>> state = tx.init(params)
+        >>> state, grads = tx.init(params), {"kernel": 0.5 * jnp.ones((2, 2))}
         >>> for _ in range(5):
-        ...     updates, state = tx.update({"kernel": 0.5 * jnp.ones((2, 2))}, state, params, value_fn=loss)
+        ...     updates, state = tx.update(grads, state, params, value_fn=loss)
         ...     params = optax.apply_updates(params, updates)
         >>> state.accepted.item(), state.refused.item()
         (1, 0)
@@ -67,15 +68,15 @@ class Guard:
     def backtracking(
         cls, *, tolerance: float = 0.0, after: int = 0, give_up: int | None = None
     ) -> "Guard":
-        """As far as the loss lets it: four times the jump, else twice, else all of it, a half, a
-        quarter, an eighth; or none.
+        """A guard that goes as far along the jump as the loss lets it.
 
-        A backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) along the jump for the
-        longest that does not raise the batch's loss. So jumps go past the forecast where the loss
+        It tries four times the jump, then twice, all of it, a half, a quarter, an eighth; or none.
+        This is a backtracking line search (Nocedal and Wright, 2006, Algorithm 3.1) for the longest
+        jump that does not raise the batch's loss. So jumps go past the forecast where the loss
         bears it, and stay short or are refused where the learning rate is at its best. With a
-        ``tolerance`` the loss may rise by that share, and by no more than the window gained: that
-        bounds what each jump costs, and not what all of them do, as a forecaster that always errs
-        can then take back the greater part of each window. Costs 7 forward passes a jump, 8 with a
+        ``tolerance`` the loss may rise by that share, but by no more than the window gained. That
+        limits what each jump costs, not what all jumps cost: a forecaster that always errs can then
+        take back the greater part of each window. Costs 7 forward passes a jump, 8 with a
         tolerance.
 
         Examples:
@@ -111,7 +112,7 @@ class Guard:
         if self.give_up is not None:
             object.__setattr__(self, "give_up", whole("guard: give_up", self.give_up, "jumps"))
 
-    def tries(
+    def try_dampings(
         self,
         value_fn: ValueFn | None,
         to_params: Callable[[PyTree], PyTree],
@@ -119,10 +120,10 @@ class Guard:
         there: PyTree,
         begun: PyTree,
     ) -> "Trial":
-        """The damping to take, and whether it passes; with ``after`` the verdict comes later, in
-        :meth:`hurts`.
+        """Choose the damping to take, and say whether the jump passes.
 
-        ``begun`` are the parameters at the window's first snapshot, but for leaves that never jump.
+        With ``after`` the verdict comes later, in :meth:`hurts`. ``begun`` are the parameters at
+        the window's first snapshot, except for leaves that never jump.
         """
         loss = needed(value_fn)
 
@@ -130,9 +131,8 @@ class Guard:
             return _number(loss(to_params(place)))
 
         if len(self.dampings) == 1 and self.after and not self.longest:
-            return Trial(
-                jnp.float32(self.dampings[0]), jnp.array(True)
-            )  # nothing to choose, and nothing to judge yet
+            # Nothing to choose, and nothing to judge yet.
+            return Trial(jnp.float32(self.dampings[0]), jnp.array(True))
         each = jnp.array(
             sorted(self.dampings, key=lambda damping: (abs(damping), damping), reverse=True),
             jnp.float32,
@@ -142,7 +142,7 @@ class Guard:
         if self.longest or not self.after:
             before = value(here)
             fits &= ~self._higher(losses, before)
-        if self.longest and self.tolerance:  # without one, none is above the loss before
+        if self.longest and self.tolerance:  # without one, no loss above the one before passes
             fits &= losses <= jnp.maximum(_number(loss(begun)), before)
         best = jnp.argmax(fits) if self.longest else jnp.argmin(jnp.where(fits, losses, jnp.inf))
         return Trial(each[best], fits[best])
@@ -154,25 +154,25 @@ class Guard:
 
     def _higher(self, loss: Float[Array, "..."], before: Float[Array, ""]) -> Bool[Array, "..."]:
         more = before + self.tolerance * jnp.abs(before)
-        return ~((loss <= before) | (loss <= more))  # what is no number is too high
+        return ~((loss <= before) | (loss <= more))  # NaN counts as too high
 
 
 class Trial(NamedTuple):
-    """What the guard says of a jump."""
+    """The guard's verdict on a jump."""
 
     damping: Float[Array, ""]
     passes: Bool[Array, ""]
 
 
 def blend(here: PyTree, there: PyTree, damping: Float[Array, ""]) -> PyTree:
-    """The place at a fraction of the way; at 1 it is ``there``, bit for bit."""
+    """The weights at a fraction of the way; at 1 they are ``there``, bit for bit."""
     return jax.tree.map(
         lambda q, t: (t + (1 - damping).astype(q.dtype) * (q - t)).astype(q.dtype), here, there
     )
 
 
 def needed(value_fn: ValueFn | None) -> ValueFn:
-    """It, or a :class:`UserError`."""
+    """``value_fn``, or a :class:`UserError` where it is None."""
     if not callable(value_fn):
         raise UserError(
             "a guard needs the loss as a function of the parameters, at every step: "

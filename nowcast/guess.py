@@ -1,8 +1,7 @@
-"""Which operation a leaf of a bare pytree belongs to, guessed from names, types and ranks, in that
-order.
+"""Guess the operation of each leaf of a bare pytree from names, types and ranks, in that order.
 
-Linen, Haiku and plain dicts have names alone; in Equinox and other modules that are pytrees the
-type of the module counts as well.
+Linen, Haiku and plain dicts have only names; in Equinox and other modules that are pytrees the type
+of the module counts as well.
 """
 
 import re
@@ -16,25 +15,23 @@ from nowcast.types import PyTree
 
 
 class Named(NamedTuple):
-    """A leaf and what stands around it."""
+    """A leaf, its names and the module that holds it."""
 
     names: tuple[str, ...]
     """The parts of its path."""
     holder: str
-    """The type of the innermost module around it, such as ``Linear``; empty where there are
-    containers alone.
-    """
+    """Type of the innermost module around the leaf, such as ``Linear``; empty if there is none."""
     depthwise: bool
     """Whether that module is a convolution with a group for each input channel."""
     value: Any
 
 
 class Guess(NamedTuple):
-    """What a leaf seems to be."""
+    """The guessed operation of a leaf."""
 
     operation: str
     by_rank: bool
-    """Whether nothing but the number of its axes told so."""
+    """Whether the guess follows from the number of axes alone."""
 
 
 _EMBEDDING = re.compile(r"embed|wte|wpe", re.IGNORECASE)
@@ -76,8 +73,9 @@ def _walk(node: Any, names: tuple[str, ...], holder: str, depthwise: bool) -> An
 
 
 def is_value(key: Any) -> bool:
-    """Whether a key of a path leads into a box around an array: an NNX Variable, Linen's
-    ``Partitioned``. It is no name of the model's.
+    """Whether a key of a path leads into a box around an array.
+
+    Boxes are an NNX Variable and Linen's ``Partitioned``; such a key is no name of the model's.
     """
     return isinstance(key, jax.tree_util.GetAttrKey) and key.name in ("value", "raw_value")
 
@@ -119,7 +117,7 @@ def guess(leaf: Named, leading_axes: int = 0) -> Guess:
 
 
 def _by_name(leaf: Named, name: str, parent: str, rank: int) -> str | None:
-    """The operation that names and types tell, if they do."""
+    """The operation according to names and types, or None."""
     holder = leaf.holder
     if any(_EMBEDDING.search(part) for part in (*leaf.names, holder)) or _TOKEN.fullmatch(name):
         return "embedding"
@@ -147,5 +145,5 @@ def _says_depthwise(names: tuple[str, ...]) -> bool:
 
 
 def _last(names: tuple[str, ...]) -> str:
-    """The last part of a path that is no number; of Haiku's ``mlp/~/linear_0`` its own last part."""
+    """The last part of a path that is no number; of Haiku's ``mlp/~/linear_0``, ``linear_0``."""
     return next((name.rpartition("/")[2] for name in reversed(names) if not name.isdigit()), "")

@@ -1,9 +1,8 @@
-"""The window of snapshots that a run carries: W − 1 times its parameters, because a jump follows
-the last snapshot at once.
+"""The window of snapshots that a run carries: W − 1 times its parameters.
 
-The first snapshot is kept as it is, those after it as what they moved from there: in half precision
-that is as good as new, while the snapshots themselves, which differ in their last digits, would be
-lost.
+It is not W times, because a jump follows the last snapshot at once. The first snapshot is kept
+itself, later ones as differences from the first: in half precision the differences lose almost
+nothing, while snapshots, which differ in their last digits, would lose everything.
 """
 
 from functools import partial
@@ -19,7 +18,7 @@ from nowcast.types import PyTree
 
 
 class History(NamedTuple):
-    """Filled from the front; ``optax.MaskedNode()`` in place of leaves that never jump.
+    """The snapshots so far, from the oldest; ``optax.MaskedNode()`` for leaves that never jump.
 
     Every leaf has its parameter's shape, so that whatever places or partitions optimizer states
     places it well.
@@ -28,12 +27,13 @@ class History(NamedTuple):
     first: PyTree
     """The oldest snapshot."""
     moved: tuple[PyTree, ...]
-    """The next ones, W − 2 or none, from the first."""
+    """The next W − 2 snapshots (or none), minus the first."""
 
 
 def empty(params: PyTree, jumping: list[bool], window: int, dtype: Any = None) -> History:
-    """Room for a window of those leaves of ``params`` that are ``jumping``; ``dtype`` of what
-    moved, or None: the parameters' own.
+    """Room for a window of the leaves of ``params`` that are ``jumping``.
+
+    ``dtype`` is that of the differences; None: the parameters' own.
     """
     leaves, treedef = jax.tree.flatten(params)
 
@@ -48,7 +48,7 @@ def empty(params: PyTree, jumping: list[bool], window: int, dtype: Any = None) -
 
 
 def record(history: History, filled: Array, params: PyTree) -> History:
-    """``history`` with ``params`` as its next snapshot; ``filled``, below W − 1, it has already."""
+    """Add ``params`` to a history that has ``filled`` snapshots already, fewer than W − 1."""
 
     def first(new: Array, old: Any) -> Any:
         return old if absent(old) else jnp.where(filled == 0, new, old)
@@ -60,8 +60,7 @@ def record(history: History, filled: Array, params: PyTree) -> History:
             else jnp.where(filled == number, (new - begun).astype(old.dtype), old)
         )
 
-    # From the new first one: the old one is then needed no more, and need not be copied at every
-    # step.
+    # From the new first one: the old one is then not needed, and not copied at every step.
     begun = jax.tree.map(first, params, history.first)
     rest = (
         jax.tree.map(partial(moved, number), params, old, begun)
@@ -83,10 +82,10 @@ def window(
 
 
 def oldest(history: History, params: PyTree) -> PyTree:
-    """``params`` with the first snapshot in place of the leaves that jump."""
+    """``params``, with the window's first snapshot for the leaves that jump."""
     return jax.tree.map(lambda now, first: now if absent(first) else first, params, history.first)
 
 
 def absent(node: Any) -> bool:
-    """Whether this stands for a leaf that never jumps."""
+    """Whether a node stands for a leaf that never jumps."""
     return isinstance(node, optax.MaskedNode)

@@ -1,4 +1,4 @@
-"""How far jumps aim over a run: far while weights still have far to go, near at the end."""
+"""Change how far jumps aim over a run: far while weights have far to go, near at the end."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +12,20 @@ from nowcast.types import UserError, real, whole
 def decaying_horizon(
     jumps: int, first: int = 40, last: int = 1, power: float = 2.0
 ) -> Callable[[Any], Any]:
-    """A horizon for each of so many jumps, from ``first`` down to ``last``; those that follow stay
-    at ``last``.
+    """A horizon for each of ``jumps`` jumps, from ``first`` down to ``last``.
 
-    The roots of that power are evenly spaced. NiNo (Knyazev et al., ICLR 2025) takes 40 down to 1
-    with power 2:
+    Later jumps use ``last``.
+
+    The horizons' ``power``-th roots are evenly spaced. NiNo (Knyazev et al., ICLR 2025) goes from
+    40 down to 1 with power 2:
 
     Examples:
         >>> import nowcast, optax
         >>> horizon = nowcast.decaying_horizon(10)
         >>> [int(horizon(jump)) for jump in range(10)]
         [40, 33, 26, 21, 16, 11, 8, 5, 3, 1]
-        >>> tx = nowcast.periodic(optax.adam(3e-3), nowcast.load("linear"), every=200, horizon=horizon)
+        >>> linear = nowcast.load("linear")
+        >>> tx = nowcast.periodic(optax.adam(3e-3), linear, every=200, horizon=horizon)
 
     Raises:
         UserError: A number is out of range.

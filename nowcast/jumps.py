@@ -1,5 +1,6 @@
-"""When a run jumps, where to, and what becomes of a jump that hurts: for optax, for loops without
-it, for Keras.
+"""When a run jumps, where to, and what happens to a jump that hurts.
+
+This serves optax, loops without optax, and Keras.
 
 The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
 
@@ -43,7 +44,7 @@ from nowcast.types import PyTree, UserError, whole
 
 
 class JumpOptions(TypedDict, total=False):
-    """The fields of :class:`Jumps` that have a default, as keywords of :func:`nowcast.periodic`."""
+    """The fields of :class:`Jumps` with a default, as keywords of :func:`nowcast.periodic`."""
 
     labels: PyTree | None
     operations: Collection[str] | None
@@ -71,29 +72,29 @@ class Jumps:
         labels: The operation of every leaf, from :func:`nowcast.label_ops`. Guessed from names and
             ranks when left out.
         operations: Which operations jump, such as ``("conv", "fc")``; the others train on as they
-            would, and need no history. All that the forecaster serves when left out.
+            would, and need no history. Left out: all that the forecaster can forecast.
         horizon: Snapshots past the last one that a jump aims at: a number, or a function from the
             number of the jump (0, 1, …) to one, such as :func:`nowcast.decaying_horizon`. The
             forecaster's own when left out.
-        damping: Fraction of each jump that is taken: 0.5 goes half the way, which costs gain where
-            jumps help and harm where they hurt.
-        start_after: Steps before the first window begins: the time in which weights move as no
-            forecaster expects. Counts from ``init``, and is kept in the state.
-        stop_after: No jump after this step of those since ``init``, such as where a learning rate
-            has decayed.
-        history_dtype: Of what weights moved within the window: ``"bfloat16"`` makes it nearly half
-            as large. The parameters' own when left out.
-        min_drift: No jump where the run goes to and fro: where the increments of the window that
-            are two or more snapshots apart have a mean cosine below this, over all weights that
-            jump. At a tuned learning rate most of a run is so, and a jump carries noise on; 0.2 has
-            kept still there, and jumped where rates are low. Needs no loss, and a window of 4
-            snapshots. Counts as refused, but not towards the guard's ``give_up``. None: jump
-            always, as the paper does.
-        guard: Judge each jump by its loss, see :class:`nowcast.Guard`: each step then needs
+        damping: Fraction of each jump that is taken: 0.5 goes half the way, which lessens the gain
+            where jumps help and the harm where they hurt.
+        start_after: Steps from ``init`` before the first window begins: at first, weights move as
+            no forecaster expects. The state counts them.
+        stop_after: No jump after so many steps from ``init``, for example once a learning rate has
+            decayed.
+        history_dtype: Dtype of the differences within the window: ``"bfloat16"`` makes the history
+            nearly half as large. Left out: the parameters' own.
+        min_drift: No jump where the run goes to and fro: where increments of the window, two or
+            more snapshots apart, have a mean cosine below this, over all weights that jump. At a
+            tuned learning rate most of a run goes to and fro, and a jump would carry noise on; with
+            0.2, runs did not jump there, and did where rates are low. It needs a window of 4
+            snapshots, and no loss. It counts as refused, but not towards the guard's ``give_up``.
+            None: jump always, as the paper does.
+        guard: Judges each jump by its loss, see :class:`nowcast.Guard`: each step then needs
             ``value_fn=``.
-        axis_name: Inside ``jax.shard_map`` alone: the axis of the mesh, or the axes, over which
+        axis_name: Only inside ``jax.shard_map``: the axis of the mesh, or the axes, over which
             leaves are split, so that sums are over whole leaves; ``()``: each device holds whole
-            ones. Under plain ``jit`` there is nothing to say.
+            leaves. Under plain ``jit`` leave it out.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast
@@ -174,7 +175,9 @@ class Jumps:
     def step(
         self, params: PyTree, state: NowcastState, *, value_fn: ValueFn | None = None
     ) -> tuple[PyTree, NowcastState]:
-        """The parameters to go on with; most steps they are those given. Jittable.
+        """The parameters to go on with, and the next state; at most steps they are the given ones.
+
+        Jittable.
 
         Args:
             params: After your step.
@@ -185,15 +188,15 @@ class Jumps:
         return self.advance(params, (), state, value_fn)
 
     def start(self, params: PyTree, carry: PyTree) -> NowcastState:
-        """The state before the first step; ``carry`` is what a guard restores beside the
-        parameters, which were checked.
+        """The state before the first step, for parameters that were checked.
+
+        ``carry`` is what a guard restores besides the parameters.
         """
         params = jax.tree.map(as_array, params)
 
         def number(value: int = 0) -> Int[Array, ""]:
-            return jnp.array(
-                value, jnp.int32
-            )  # each an array of its own: donating one buffer twice is an error
+            # Each is an array of its own, because donating a buffer twice is an error.
+            return jnp.array(value, jnp.int32)
 
         kept = None
         if self.wait:
@@ -221,7 +224,7 @@ class Jumps:
         base: PyTree | None = None,
         renew: Callable[[PyTree, PyTree], PyTree] | None = None,
     ) -> tuple[PyTree, NowcastState]:
-        """One step of the clock, and what is due.
+        """Advance the clock by one step, and do what is due.
 
         Args:
             out: What the step leads to: parameters, or the updates that lead to them.
@@ -243,7 +246,7 @@ class Jumps:
                 needed(value_fn)
             out, base, state = jax.tree.map(as_array, (out, base, state._replace(inner=())))
             kept = state.kept
-            if kept:  # an optimizer's state may have found its dtype in its first step
+            if kept:  # the first step may have changed the dtype of the optimizer's state
                 kept = kept._replace(
                     carry=jax.tree.map(lambda old, new: old.astype(new.dtype), kept.carry, carry)
                 )
@@ -252,8 +255,9 @@ class Jumps:
             )
 
     def check_resumed(self, state: NowcastState) -> None:
-        """Refuse a saved state that cannot go on with these options; its clock holds numbers, so
-        call it outside ``jit``.
+        """Refuse a saved state that cannot go on with these options.
+
+        Its clock must hold numbers, so call this outside ``jit``.
 
         Raises:
             UserError: The state was made with another ``start_after``, or has a snapshot of a step
@@ -267,9 +271,7 @@ class Jumps:
         check_resumed(state.clock, self.start_after, self.stop_after, self.wait)
 
     def is_over(self, steps: int) -> bool:
-        """Whether a run of so many steps takes no more snapshots, because ``stop_after`` has
-        passed.
-        """
+        """Whether a run takes no snapshot after ``steps``, because ``stop_after`` has passed."""
         return self.stop_after is not None and steps >= self.stop_after
 
     @property

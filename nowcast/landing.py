@@ -1,4 +1,4 @@
-"""Where a jump ends: the forecast of each leaf, with what the options make of it."""
+"""Compute where a jump ends: the forecast of each leaf, with the options applied."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +16,9 @@ from nowcast.types import PyTree
 def to_forecast(
     to: Callable[..., Array], out: PyTree, base: PyTree | None, history: History, labels: list[str]
 ) -> PyTree:
-    """What ``out`` is after the jump, leaf by leaf, by ``to`` (:func:`landed`); leaves that never
-    jump are as they were.
+    """``out`` after the jump, leaf by leaf, by ``to`` (:func:`landed`).
+
+    Leaves that never jump stay unchanged.
     """
     bases = () if base is None else (base,)
 
@@ -31,7 +32,7 @@ def to_forecast(
     return jax.tree.map(leaf, out, of_leaves, history.first, *history.moved, *bases)
 
 
-def landed(
+def after_jump(
     forecaster: Forecaster,
     operation: str,
     out: Float[Array, "*shape"],
@@ -64,11 +65,10 @@ def landed(
         there = forecaster.leaf(window, operation, horizon)
         if damping != 1:
             there = window[-1] + damping * (there - window[-1])
-        still = jnp.all(
-            window == window[-1:], axis=0
-        )  # frozen weights stay so, whatever a network says of them
+        # Frozen weights stay frozen, whatever a network forecasts for them.
+        unmoved = jnp.all(window == window[-1:], axis=0)
         return jnp.where(
-            still, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
+            unmoved, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
         )
 
     based = len(base)

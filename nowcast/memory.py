@@ -1,17 +1,18 @@
-"""How many steps an optimizer remembers: its momentum is in all that it moves within them."""
+"""How many steps an optimizer remembers: its momentum affects all that it moves within them."""
 
 import inspect
 from typing import Any
 
 NAMES = ("b1", "beta1", "momentum", "decay", "beta")
-"""What optax calls the factor of a first moment, in the functions that hold it."""
+"""The names that optax's functions give to the factor of a first moment."""
 USUAL = 20
 """Steps that Adam remembers, with β₁ = 0.9."""
 
 
 def memory(optimizer: Any) -> int | None:
-    """Steps, ``2 / (1 − β₁)``: of Adam with β₁ = 0.9 they are 20. None: the optimizer has no
-    momentum that can be found.
+    """Steps that an optimizer remembers, ``2 / (1 − β₁)``: 20 for Adam with β₁ = 0.9.
+
+    None: no momentum of the optimizer can be found.
 
     >>> import optax
     >>> from nowcast.memory import memory
@@ -28,7 +29,7 @@ def steps(factor: float) -> int:
 
 
 def _factors(function: Any, seen: set[int]) -> list[float]:
-    """The factors that a function, and the functions that it calls from its closure, hold."""
+    """The factors that a function holds, or a function that its closure calls."""
     if id(function) in seen:
         return []
     seen.add(id(function))

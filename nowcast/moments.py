@@ -1,4 +1,4 @@
-"""What becomes of an optimizer's moments at a jump: they describe the place that the run has left."""
+"""Keep or reset an optimizer's moments at a jump: they describe the weights before the jump."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ import optax
 from nowcast.types import PyTree, UserError, first_line
 
 MOMENTS = ("keep", "reset")
-"""What becomes of them: they stay; or they begin anew, with their count."""
+"""What happens to the moments: they stay, or they begin anew, with their count."""
 
 
 def renewed(inner: optax.GradientTransformation, state: PyTree, params: PyTree) -> PyTree:
-    """The optimizer state with its moments reset.
+    """The optimizer's state with its moments reset.
 
     Every part that holds moments begins anew, with its own count, so that its bias correction is
-    right; parts inside or beside it, such as schedules, go on.
+    right; other parts inside or beside it, such as schedules, go on.
     """
     return _begun(state, inner.init(params), _of_params(inner, state))
 

@@ -1,4 +1,4 @@
-"""How a run moves: cosines of its increments, and what noise does to them, window by window."""
+"""Measure how a run moves: cosines and noise of its increments, window by window."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from nowcast.drift import APART
 WINDOW = 5
 """Snapshots in a window."""
 BAND = WINDOW - 1
-"""Increments in a window: each is multiplied with itself and so many less one before it."""
+"""Increments in a window: each is multiplied with itself and those before it there."""
 
 
 class Movement(NamedTuple):
-    """What the increments of some windows say, one number for each window."""
+    """What the increments of windows say, one number for each window."""
 
     drift: Float[np.ndarray, "T"]
     """Mean cosine of increments that are two or more apart."""
     neighbours: Float[np.ndarray, "T"]
     """Mean cosine of increments that follow one another."""
     noise: Float[np.ndarray, "T"]
-    """Share of the last increment's squared length that the window's common direction leaves."""
+    """The share of the last increment's squared length outside the common direction."""
 
 
 def products(leaf: Float[np.ndarray, "S *shape"]) -> Float[np.ndarray, "S-1 4"]:
@@ -57,7 +57,7 @@ def windows(banded: Float[np.ndarray, "D 4"]) -> Float[np.ndarray, "T 4 4"]:
 
 
 def measure(grams: Float[np.ndarray, "T 4 4"]) -> Movement:
-    """What windows say, from the Gram matrices of their increments.
+    """Drift, neighbours and noise of windows, from the Gram matrices of their increments.
 
     An increment of length 0 counts as at a right angle to all others.
     """

@@ -1,8 +1,8 @@
-"""Which operation each weight belongs to: a forecaster keeps one network per operation.
+"""Find which operation each weight belongs to: a forecaster keeps one network per operation.
 
-From a Flax NNX module the operation is read off the types of Flax's layers; parameters that a
-module of one's own holds go by their names. For a bare pytree (Linen, Haiku, Equinox, plain dicts,
-an ``nnx.State``) there is a documented guess from names, types and ranks: :mod:`nowcast.guess`.
+For a Flax NNX module the operation follows from the types of Flax's layers; parameters that any
+other module holds go by their names. For a bare pytree (Linen, Haiku, Equinox, plain dicts, an
+``nnx.State``) it is a documented guess from names, types and ranks: :mod:`nowcast.guess`.
 """
 
 import sys
@@ -22,15 +22,13 @@ def label_ops(model_or_params: PyTree) -> PyTree:
 
     Returns:
         A pytree of strings from :data:`nowcast.types.OPERATIONS`, one per leaf. For a module it has
-        the structure of ``nnx.to_pure_dict(nnx.state(model, nnx.Param))``; for a pytree that of the
-        pytree.
+        the structure of ``nnx.to_pure_dict(nnx.state(model, nnx.Param))``; for a pytree, its own.
 
     From a module, by type: ``nnx.Conv`` kernel → ``conv`` (``depthwise_conv`` when every input
     channel is its own group); kernels of ``nnx.Linear``, ``nnx.Einsum`` and ``nnx.LoRA`` → ``fc``;
     their biases → ``bias``; everything in a normalisation layer → ``norm``; ``nnx.Embed`` →
     ``embedding``. Parameters that any other module holds, in lists and dicts too, go by rules 1 to
-    5 below; of the rest one called ``kernel`` or ``weight`` goes by rule 6, and any other is
-    ``other``.
+    5 below. Where none fits, ``kernel`` and ``weight`` go by rule 6, and any other is ``other``.
 
     An ``nnx.State`` has names and no types: it is labelled as a bare pytree. Pass the module for
     exact labels.
@@ -66,9 +64,7 @@ def label_ops(model_or_params: PyTree) -> PyTree:
 
 
 def guessed(model_or_params: PyTree) -> tuple[PyTree, list[Guess]]:
-    """``(params, labels)``: the parameters as a pytree, of a module a pure dict; and of each leaf
-    what it seems to be.
-    """
+    """The parameters as a pytree (a pure dict for a module), and the guess for each leaf."""
     if not is_module(model_or_params):
         return model_or_params, [guess(leaf) for leaf in walk(model_or_params)]
     from flax import nnx
@@ -79,16 +75,16 @@ def guessed(model_or_params: PyTree) -> tuple[PyTree, list[Guess]]:
 
 
 def flat_labels(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -> list[str]:
-    """The operation of every leaf of ``tree``, in its flattening order; ``labels`` are matched by
-    path.
+    """The operation of every leaf of ``tree``, in its flattening order.
 
-    ``leading_axes`` extra axes in front of each leaf (a window) do not count for the guess.
+    ``labels`` are matched by path. ``leading_axes`` extra axes in front of each leaf (a window) do
+    not count for the guess.
     """
     return [label.operation for label in flat_guesses(tree, labels, leading_axes=leading_axes)]
 
 
 def flat_guesses(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) -> list[Guess]:
-    """As :func:`flat_labels`, with what is guessed by rank alone."""
+    """As :func:`flat_labels`, and whether each was guessed from its rank alone."""
     leaves = walk(tree)
     if labels is None:
         return [guess(leaf, leading_axes) for leaf in leaves]
@@ -109,24 +105,24 @@ def flat_guesses(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) 
 
 
 def is_module(tree: Any) -> bool:
-    """Whether ``tree`` is a ``flax.nnx`` module. Flax is not imported for the answer: who has a
-    module has imported it.
+    """Whether ``tree`` is a ``flax.nnx`` module.
+
+    Flax is not imported for the answer: if ``tree`` is such a module, it was imported before.
     """
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(tree, nnx.Module)
 
 
 def is_state(tree: Any) -> bool:
-    """Whether ``tree`` is a ``flax.nnx`` State: parameters by name, without the types of their
-    modules.
-    """
+    """Whether ``tree`` is a ``flax.nnx`` State: parameters by name, without modules' types."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(tree, nnx.State)
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A key path as text: ``convs/0/kernel``. The ``value`` inside a box around an array is not a
-    name of the model's.
+    """A key path as text: ``convs/0/kernel``.
+
+    The ``value`` inside a box around an array is left out: it is no name of the model's.
     """
     names = key_names(path)
     inside = len(names) > 1 and is_value(path[-1])
@@ -134,14 +130,15 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 
 def _owner(owners: dict[tuple[str, ...], Any], names: tuple[str, ...]) -> Any:
-    """The innermost module around a leaf: a list or a dict of parameters is none."""
+    """The innermost module around a leaf; a list or dict of parameters does not count."""
     around = (names[:depth] for depth in range(len(names) - 1, -1, -1))
     return owners[next(place for place in around if place in owners)]
 
 
 def _by_type(module: Any, leaf: Named) -> Guess:
-    """What a leaf of this NNX module is, by the module's type where it is one of Flax's layers,
-    else by names.
+    """The operation of a leaf of this NNX module.
+
+    It follows from the module's type where that is one of Flax's layers, and from names otherwise.
     """
     from flax import nnx
 

@@ -1,6 +1,4 @@
-"""Places to write to: checked before the work whose result they will hold, one's own meanwhile, and
-written whole or not at all.
-"""
+"""Expand and check paths to write to, before the work whose result they will hold."""
 
 import os
 import sys
@@ -11,7 +9,7 @@ from nowcast.types import UserError
 
 
 def expanded(path: str | os.PathLike[str], cure: str = "write the path in full") -> Path:
-    """A path with the home folder in the place of a leading ``~``.
+    """The path with the home folder in the place of a leading ``~``.
 
     Raises:
         UserError: No home folder is known, of this user or of the one that is named.
@@ -29,13 +27,14 @@ def expanded(path: str | os.PathLike[str], cure: str = "write the path in full")
 
 
 def at_home(path: str) -> str:
-    """The same of a path as text: one without a leading ``~`` stays as it is."""
+    """The same for a path as text; without a leading ``~`` it stays unchanged."""
     return str(expanded(path)) if path.startswith("~") else path
 
 
 def check_utf8(what: str, path: Path) -> None:
-    """Refuse a path whose name TensorStore and Orbax would not read as Python does: they take UTF-8
-    alone.
+    """Refuse a path whose name TensorStore and Orbax would not read as Python does.
+
+    They read only UTF-8.
 
     Raises:
         UserError: The name is not UTF-8, or Python reads names in another encoding; with the cure.
@@ -53,15 +52,16 @@ def check_utf8(what: str, path: Path) -> None:
 
 
 def dangling(path: Path) -> str:
-    """In words where a link leads to, when nothing is there; empty for every other path."""
+    """Say where a link leads to when nothing is there; empty for every other path."""
     if path.is_symlink() and not path.exists():
         return f"{str(path)!r} is a link to {str(path.readlink())!r}, which is not there"
     return ""
 
 
 def check_writable(what: str, folder: Path, cure: str = "choose another path") -> None:
-    """Refuse a folder that could not be made or written to: a file or a dangling link on its way,
-    or no right to write.
+    """Refuse a folder that could not be made or written to.
+
+    A file or a dangling link may be in its way, or the right to write may be missing.
 
     Args:
         what: How the message names it, such as ``corpus='corpora/mine'``.

@@ -1,8 +1,8 @@
-"""The WNN authors' own weights: three Keras files, ``NWNN_Conv_13.h5``, ``NWNN_FC_13.h5`` and
-``NWNN_Bias_13.h5``.
+"""Import the WNN authors' own weights.
 
-They are published beside the paper (github.com/jjh6297/WNN), carry no licence, and are no part of
-this project.
+They are three Keras files, ``NWNN_Conv_13.h5``, ``NWNN_FC_13.h5`` and ``NWNN_Bias_13.h5``,
+published beside the paper (github.com/jjh6297/WNN). They carry no licence, and this project does
+not contain them.
 """
 
 import os
@@ -23,13 +23,11 @@ LAYERS = [
     for stream in ("x", "dx")
     for layer in ("in", "hidden", "c", "a", "b", "out")
 ] + ["head"]
-"""In the order in which the authors' program makes them, which is that of the numbers in their
-names.
-"""
+"""The order in which the authors' program makes the layers, and numbers their names."""
 
 
 def is_published(folder: str | os.PathLike[str]) -> bool:
-    """Whether the authors' own files lie there."""
+    """Whether the authors' own files are in this folder."""
     return any((expanded(folder) / f"NWNN_{name}_13.h5").exists() for name in NETWORKS.values())
 
 
@@ -38,10 +36,9 @@ def import_published_wnn(folder: str | os.PathLike[str], *, bias: str = BIAS[0])
 
     Args:
         folder: Where ``NWNN_Conv_13.h5``, ``NWNN_FC_13.h5`` and ``NWNN_Bias_13.h5`` lie.
-        bias: What becomes of a bias's increment. ``"published"`` adds it to the raw last value, as
-            their code does, with the effect that biases fall back to about the start of the window;
-            ``"consistent"`` treats biases as all other weights, so that a zero increment is the
-            identity.
+        bias: Where a bias's increment is added. ``"published"``: to the raw last value, as in their
+            code, so that biases fall back to about the start of the window. ``"consistent"``: as
+            for all other weights, so that a zero increment changes nothing.
 
     Raises:
         UserError: A file is missing or holds other layers; h5py is not installed.

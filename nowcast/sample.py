@@ -1,5 +1,6 @@
-"""A fixed sample of a model's scalars, spread over its leaves: a few megabytes that speak for the
-whole of it.
+"""A fixed sample of a model's scalars, spread over its leaves.
+
+A few megabytes represent the whole model.
 """
 
 from typing import Any
@@ -13,12 +14,13 @@ from jaxtyping import Array, Float
 from nowcast.types import PyTree
 
 LEAST = 64
-"""Scalars of each leaf, or all of a smaller one."""
+"""Scalars of each leaf in the sample, or all of a smaller leaf."""
 
 
 def sizes(params: PyTree, count: int) -> list[int]:
-    """How many scalars of each leaf are in a sample of some ``count``: as large a share of each,
-    and :data:`LEAST` of them at least.
+    """How many scalars of each leaf are in a sample of about ``count``.
+
+    Each leaf gives an equal share, and :data:`LEAST` scalars at least.
 
     >>> import jax.numpy as jnp
     >>> from nowcast.sample import sizes
@@ -31,11 +33,11 @@ def sizes(params: PyTree, count: int) -> list[int]:
 
 
 def take(leaf: Float[Array, "*shape"], count: int) -> Float[Array, " N"]:
-    """So many scalars of a leaf, evenly spread, in float32, each times the root of how many it
-    stands for.
+    """``count`` scalars of a leaf, evenly spread, in float32.
 
-    Sums of products of samples are then those of whole leaves, in expectation. A leaf that is split
-    over devices is not gathered.
+    Each is multiplied by the root of how many scalars it stands for: sums of products of samples
+    are then those of whole leaves, in expectation. A leaf that is split over devices is not
+    gathered.
     """
     if not leaf.size:
         return jnp.zeros(0, jnp.float32)

@@ -1,7 +1,7 @@
-"""Leaves that are split over devices inside ``jax.shard_map``, where code sees the part of one
-device alone.
+"""Sums and counts over leaves that are split over devices inside ``jax.shard_map``.
 
-Under plain ``jit`` nothing of this is needed: sums are of whole leaves there, however they lie.
+There, code sees only one device's part of a leaf. Under plain ``jit`` nothing of this is needed:
+sums are over whole leaves, however they are placed.
 """
 
 from collections.abc import Collection, Iterator
@@ -19,7 +19,7 @@ _GIVEN: ContextVar[tuple[str, ...] | None] = ContextVar("axis_name", default=Non
 
 
 def axis_names(asked: Any) -> tuple[str, ...] | None:
-    """``axis_name=`` as a tuple, or None: not said."""
+    """``axis_name=`` as a tuple, or None where it was not given."""
     if asked is None or isinstance(asked, str):
         return asked if asked is None else (asked,)
     if not isinstance(asked, Collection) or not all(isinstance(name, str) for name in asked):
@@ -31,7 +31,7 @@ def axis_names(asked: Any) -> tuple[str, ...] | None:
 
 @contextmanager
 def split_over(names: tuple[str, ...] | None) -> Iterator[None]:
-    """Within, leaves count as split over these axes of the mesh; None: not said."""
+    """A context in which leaves count as split over these axes of the mesh; None: unknown."""
     before = _GIVEN.set(names)
     try:
         yield
@@ -40,8 +40,9 @@ def split_over(names: tuple[str, ...] | None) -> Iterator[None]:
 
 
 def total(value: Array, leaf: Array, what: str) -> Array:
-    """The sum of ``value``, itself a sum over the part of ``leaf`` that is here, over all its
-    parts; ``what`` needs it.
+    """Sum ``value``, itself a sum over one device's part of ``leaf``, over all parts.
+
+    ``what`` needs the sum, and is named where it cannot be computed.
     """
     axes = _axes_of(leaf, what)
     return jax.lax.psum(value, axes) if axes else value
@@ -54,19 +55,19 @@ def parts_of(leaf: Array, what: str) -> int:
 
 
 def everywhere(condition: Bool[Array, ""], leaf: Array) -> Bool[Array, ""]:
-    """Whether a condition holds of all parts of a leaf, where ``axis_name`` says how it is split;
-    else of the part here.
+    """Whether a condition holds on all parts of a leaf.
+
+    Without ``axis_name`` only the part here is known.
     """
     axes = () if _GIVEN.get() is None else _axes_of(leaf, "this")
     return jax.lax.psum((~condition).astype(jnp.int32), axes) == 0 if axes else condition
 
 
 def check_split(tree: PyTree, counts: Any) -> None:
-    """Refuse leaves that are split over devices that share their counts of jumps, unless
-    ``axis_name`` says so.
+    """Refuse leaves that are split over devices, unless ``axis_name`` says so.
 
-    Each device would decide by its own part whether to jump. Where the counts differ too, devices
-    hold runs of their own.
+    Each device would decide by its own part whether to jump. Devices that have different counts of
+    jumps are not refused: they hold runs of their own.
     """
     if _GIVEN.get() is not None or not _manual():
         return
@@ -80,15 +81,15 @@ def check_split(tree: PyTree, counts: Any) -> None:
 
 
 def _axes_of(leaf: Array, what: str) -> tuple[str, ...]:
-    """The axes of the mesh over which a leaf is split, or a :class:`UserError` where that can't be
-    known.
+    """The axes of the mesh over which a leaf is split.
+
+    Raises a :class:`UserError` where they cannot be known.
     """
     manual, given = _manual(), _GIVEN.get()
     if not manual:
         return ()
-    known = bool(
-        _varying(jax.lax.axis_index(manual[0]))
-    )  # shard_map tracks what differs, unless check_vma=False
+    # shard_map knows which values differ between devices, unless check_vma=False.
+    known = bool(_varying(jax.lax.axis_index(manual[0])))
     if given is None:
         if known and not _varying(leaf):
             return ()

@@ -1,4 +1,4 @@
-"""What a run carries from step to step: the clock, the window, and the counts."""
+"""The state that a run carries from step to step: the clock, the window, and the counts."""
 
 from typing import Any, NamedTuple
 
@@ -10,9 +10,7 @@ from nowcast.types import PyTree
 
 
 class Clock(NamedTuple):
-    """Where a run stands between two jumps; int32 scalars, the same for all members of a
-    population.
-    """
+    """Where a run stands between two jumps; int32 scalars, the same for a whole population."""
 
     step: Int[Array, ""]
     """Optimizer steps since the last snapshot; negative before ``start_after`` and while a guard
@@ -28,7 +26,7 @@ class Clock(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a guard that waits goes back to."""
+    """What a guard that waits restores."""
 
     params: PyTree
     carry: PyTree
@@ -37,8 +35,9 @@ class Kept(NamedTuple):
 
 
 class NowcastState(NamedTuple):
-    """State of :func:`nowcast.periodic` and of :class:`Jumps`; its tree, shapes and dtypes are
-    final from ``init``.
+    """State of :func:`nowcast.periodic` and of :class:`Jumps`.
+
+    Its tree, shapes and dtypes are final from ``init``.
 
     A plain pytree: a run that was saved and resumed in the middle of a window equals one that was
     not. A run may be resumed with another ``every``, later ``stop_after`` or guard that does not
@@ -46,22 +45,20 @@ class NowcastState(NamedTuple):
     """
 
     inner: optax.OptState
-    """Of the wrapped optimizer; ``()`` for :class:`Jumps`."""
+    """State of the wrapped optimizer; ``()`` for :class:`Jumps`."""
     clock: Clock
     history: History
     """The memory cost of nowcasting: W − 1 times the parameters that jump."""
     accepted: Int[Array, ""]
     """Jumps taken, and not taken back."""
     refused: Int[Array, ""]
-    """Jumps not taken, because the forecast was not finite or the guard was against it; and those
-    taken back.
-    """
+    """Jumps not taken (not finite, too little drift, or the guard was against it) or taken back."""
     in_a_row: Int[Array, ""]
-    """Refused since the last good one."""
+    """Jumps refused since the last good one, not for their drift."""
     damping: Float[Array, ""]
     """The fraction of the last jump that was taken; 0: refused."""
     kept: Kept | None
-    """None but for a guard with ``after``."""
+    """None, except for a guard with ``after``."""
 
 
 _OWN: Any = 0

@@ -35,7 +35,7 @@ def command(name: str) -> str:
 
 
 def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """A table as text: so many of the first columns to the left, the others to the right."""
+    """A table as text, with the first ``left`` columns aligned left and the others right."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
@@ -47,8 +47,7 @@ def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """``text`` with ``x``, ``-`` and ``?`` in the place of characters that the terminal's encoding
-    lacks.
+    """Replace characters that the terminal's encoding lacks by ``x``, ``-`` and ``?``.
 
     Examples:
         >>> printable("4x3")

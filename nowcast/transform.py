@@ -42,9 +42,9 @@ def periodic(
         inner: Any optax optimizer.
         forecaster: What to forecast with, from :func:`nowcast.load`.
         every: Optimizer steps between two snapshots.
-        moments: What becomes of the optimizer's moments at a jump: ``"keep"``, or ``"reset"`` (with
-            their count; schedules go on). ``optax.contrib.schedule_free`` needs ``"reset"``: it
-            keeps weights of its own, which would pull the run back.
+        moments: Whether a jump keeps the optimizer's moments (``"keep"``) or resets them with their
+            count (``"reset"``; schedules go on). ``optax.contrib.schedule_free`` needs ``"reset"``:
+            it keeps weights of its own, which would pull the run back.
         options: Those of :class:`nowcast.Jumps`, which says what each does and its default:
             ``labels``, ``operations``, ``horizon``, ``damping``, ``start_after``, ``stop_after``,
             ``history_dtype``, ``min_drift``, ``guard``, ``axis_name``. With a guard ``update``

@@ -1,4 +1,4 @@
-"""The vocabulary that every module shares.
+"""The vocabulary that all modules share.
 
 Shapes, in every signature (jaxtyping):
 
@@ -22,16 +22,17 @@ OPERATIONS: tuple[str, ...] = get_args(Operation)
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong; the message is one line that names the value and the cure."""
+    """Something the user gave is wrong; the message is one line with the value and the cure."""
 
 
 MOST = 2_000_000_000
-"""Counters are int32."""
+"""The largest count: counters are int32."""
 
 
 def whole(key: str, value: Any, of: str) -> int:
-    """``value`` as an ``int``, or a :class:`UserError`: it must be a whole number ``of`` something,
-    from 1 to 2 billion.
+    """``value`` as an ``int`` from 1 to 2 billion, or a :class:`UserError`.
+
+    ``of`` names what it counts.
     """
     try:
         number = operator.index(value)
@@ -45,7 +46,7 @@ def whole(key: str, value: Any, of: str) -> int:
 
 
 def real(key: str, value: Any, rule: str) -> float:
-    """``value`` as a ``float``, or a :class:`UserError` with the rule: it must be a finite number."""
+    """``value`` as a finite ``float``, or a :class:`UserError` with the rule."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path[0] = str(
-    Path(__file__).resolve().parent.parent
-)  # not this folder: it has files named as packages
+# Not this folder: it has files named as packages.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from collect.commands import start_advise
 

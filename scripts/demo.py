@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path[0] = str(
-    Path(__file__).resolve().parent.parent
-)  # not this folder: its `collect.py` would hide the package
+# Not this folder: its `collect.py` would hide the package.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from collect.commands.output import print_anything
 
@@ -100,7 +99,7 @@ class Step(NamedTuple):
 
 
 def steps(size: Size) -> list[Step]:
-    """The demo's commands. The comparison trains an architecture that no run of the corpus is of."""
+    """The demo's commands; the comparison trains an architecture that the corpus does not hold."""
     corpus, bundle, report = (
         f"{folder}/demo{size.suffix}" for folder in ("corpora", "bundles", "reports")
     )
@@ -156,17 +155,17 @@ def main() -> None:
     print(f"demo: {len(todo)} steps, about {duration(expected)} on 2 idle cores; Ctrl-C stops it")
     for number, step in enumerate(todo, start=1):
         print(f"  {number}. {step.words} (about {duration(step.seconds)})")
+    # An older demo's may be of other commands or another version.
     for folder in (
         "corpora",
         "bundles",
         "reports",
-    ):  # an older demo's may be of other commands or another version
+    ):
         shutil.rmtree(ROOT / folder / f"demo{size.suffix}", ignore_errors=True)
     begun, done = time.monotonic(), 0
     for number, step in enumerate(todo, start=1):
-        pace = (
-            (time.monotonic() - begun) / done if done else 1.0
-        )  # of this machine, as far as it is known
+        # Of this machine, as far as it is known.
+        pace = (time.monotonic() - begun) / done if done else 1.0
         left = duration(pace * (expected - done))
         print(
             f"\n[{number}/{len(todo)}, about {left} left] {step.words}\n$ {step.command}",

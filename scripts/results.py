@@ -8,9 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path[0] = str(
-    Path(__file__).resolve().parent.parent
-)  # not this folder: its `collect.py` would hide the package
+# Not this folder: its `collect.py` would hide the package.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from collect.commands.output import print_anything
 from collect.figures import png

@@ -27,9 +27,8 @@ compiled, and buffers.
 
 def record(corpus: Path, number: int, scalars: int) -> None:
     rng = np.random.default_rng(number)
-    weights = rng.integers(0, 4, scalars).astype(
-        np.float32
-    )  # of few values: much compressed, quick to write
+    # Of few values: much compressed, quick to write.
+    weights = rng.integers(0, 4, scalars).astype(np.float32)
     leaves = [
         {"path": "kernel", "shape": [scalars - 1000], "op": "fc"},
         {"path": "bias", "shape": [1000], "op": "bias"},

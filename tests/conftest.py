@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ["KERAS_BACKEND"] = "jax"
 FAST_TO_COMPILE = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "  # most of the time goes there
+    # Most of the time goes into optimization.
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1"  # the other core runs tests of its own
 )
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE}"
@@ -36,9 +37,8 @@ import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
 from made_sets import MADE, SETS
 
-gc.set_threshold(
-    200_000, 20, 50
-)  # tracing makes millions of small objects: by default a third of the time went there
+# Tracing makes millions of small objects: by default a third of the time went there.
+gc.set_threshold(200_000, 20, 50)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook(["nowcast", "collect", "meta_train", "evaluate"], "typecheck.check")
@@ -120,7 +120,7 @@ def cache_folder(once):
 
 @pytest.fixture(scope="session")
 def made(once):
-    """A folder of small sets that TFDS prepared without TensorFlow. Read them, do not change them."""
+    """A folder of small sets that TFDS prepared without TensorFlow; tests never change it."""
 
     def prepare(folder):
         (folder / "made.py").write_text(MADE)
@@ -254,7 +254,7 @@ def process(command_line):
 
 @pytest.fixture
 def launch(command_line):
-    """Starts ``scripts/NAME.py`` with overrides; what is still running at the test's end is killed."""
+    """Starts ``scripts/NAME.py`` with overrides; kills it if it still runs at the test's end."""
     begun = []
 
     def start(name, *overrides, cwd=ROOT):
@@ -269,7 +269,7 @@ def launch(command_line):
 
 @pytest.fixture(scope="session")
 def evaluation(bundle_path):
-    """The overrides of a small comparison, as a user would type them; two jumps in eleven epochs."""
+    """The overrides of a small comparison, as a user types them; two jumps in eleven epochs."""
     return [
         f"forecaster={bundle_path}",
         "model=mlp",

@@ -85,7 +85,7 @@ def plan(*, seeds=5, **given):
 
 def results(plan, runs, targets=None, errors=None):
     """Of a plan and its runs, by arm and seed; every base has the one target."""
-    rates = {arm.name: CHOSEN for arm in plan.arms if arm.rate_of == arm.name}  # fmt: skip
+    rates = {arm.name: CHOSEN for arm in plan.arms if arm.rate_of == arm.name}
     value = TARGET if plan.target_accuracy is None else plan.target_accuracy
     targets = targets or {arm.name: {plan.headline: value} for arm in plan.arms}
     return summarise(

@@ -37,7 +37,8 @@ class Made(tfds.core.GeneratorBasedBuilder):
         for i in range(40):
             file = io.BytesIO()  # encoded here: TFDS would take TensorFlow
             PIL.Image.fromarray(np.full((8, 6, 3), i, np.uint8)).save(file, "png")
-            yield i, {"image": io.BytesIO(self.spoilt(i, file.getvalue())), "label": i % 4 or self.LABEL}
+            image = io.BytesIO(self.spoilt(i, file.getvalue()))
+            yield i, {"image": image, "label": i % 4 or self.LABEL}
 
     def spoilt(self, i, image):
         return image
@@ -77,7 +78,9 @@ class Odd(Made):
         return file.getvalue() if i == 7 else image
 
 class Several(Made):
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("first", "second")]
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("first", "second")
+    ]
 
 Several(config="second", data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
 for made in (Several, Made, Sized, Hidden, Unlabelled, Untrained, Counted, Torn, Odd):

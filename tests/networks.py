@@ -46,10 +46,11 @@ def write_published(folder, params):
     for network, name in published.NETWORKS.items():
         with h5py.File(folder / f"NWNN_{name}_13.h5", "w") as file:
             for i, layer in enumerate(published.LAYERS):
+                # Numbered as Keras counts, from some number on, across the tens.
                 for kind in (
                     "kernel",
                     "bias",
-                ):  # numbered as Keras counts, from some number on, across the tens
+                ):
                     file[f"dense_{i + 5}/dense_{i + 5}/{kind}:0"] = np.asarray(
                         params[network][layer][kind]
                     )

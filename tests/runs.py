@@ -58,7 +58,7 @@ def train(
     return path, states[-1]
 
 
-def alone(steps, params, inner=None):
+def without_jumps(steps, params, inner=None):
     """The same without jumps."""
     path, states = follow(inner or optax.sgd(0.1), params, steps, jax.grad(loss))
     return path, states[-1]

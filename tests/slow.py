@@ -25,10 +25,8 @@ EVERY = {
     "test_ops.py::test_every_architecture_of_ours_is_labelled_without_a_guess": 3,
     "test_record.py::test_a_collection_that_was_killed_records_the_same": 2,
     "test_report.py::test_other_configurations_do_not_mix_with_results_that_are_there": 3,
-    "test_streaming.py::test_a_run_and_its_measures_are_those_in_memory_and_go_on_within_an_epoch": (
-        2
-    ),
-    "test_streaming.py::test_splits_and_moments_are_those_in_memory": 3,
+    "test_streaming.py::test_a_run_is_the_one_in_memory_and_goes_on_within_an_epoch": 2,
+    "test_streaming.py::test_splits_and_statistics_are_those_in_memory": 3,
 }
 """Of these tests' rows the first of every so many is fast, the others are slow."""
 

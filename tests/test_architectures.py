@@ -64,13 +64,23 @@ def test_parameter_counts_are_those_of_the_references(name, image_shape, sizes, 
     [
         ("resnet18", {}, "blocks", [(32, 64, 2), (16, 128, 2), (8, 256, 2), (4, 512, 2)]),
         (
-            "mobilenet_v2", {}, "blocks",
-            [(32, 16, 1), (32, 24, 2), (16, 32, 3), (8, 64, 4), (8, 96, 3), (4, 160, 3), (4, 320, 1)],
+            "mobilenet_v2",
+            {},
+            "blocks",
+            [
+                (32, 16, 1),
+                (32, 24, 2),
+                (16, 32, 3),
+                (8, 64, 4),
+                (8, 96, 3),
+                (4, 160, 3),
+                (4, 320, 1),
+            ],
         ),
         slow("shufflenet_v2", {}, "units", [(16, 116, 4), (8, 232, 8), (4, 464, 4)]),
         ("shufflenet_v2", {"width": 0.5}, "units", [(16, 48, 4), (8, 96, 8), (4, 192, 4)]),
     ],
-)  # fmt: skip
+)
 def test_stages_have_the_published_size_channels_and_length(name, sizes, parts, stages):
     def forward():
         model = MODELS[name]((32, 32, 3), 10, **sizes, rngs=nnx.Rngs(0))
@@ -90,18 +100,26 @@ def test_stages_have_the_published_size_channels_and_length(name, sizes, parts, 
         ("vgg", {"depth": 16}, {"conv": 13, "norm": 26, "fc": 1, "bias": 14}),
         ("resnet18", {}, {"conv": 1 + 16 + 3, "norm": 40, "fc": 1, "bias": 1}),
         (
-            "mobilenet_v2", {},
+            "mobilenet_v2",
+            {},
             {"conv": 1 + 2 * 17 + 4 + 1, "depthwise_conv": 17, "norm": 114, "fc": 1, "bias": 1},
         ),
         (
-            "shufflenet_v2", {},
-            {"conv": 1 + 3 * 3 + 13 * 2 + 1, "depthwise_conv": 3 * 2 + 13, "norm": 112, "fc": 1, "bias": 1},
+            "shufflenet_v2",
+            {},
+            {
+                "conv": 1 + 3 * 3 + 13 * 2 + 1,
+                "depthwise_conv": 3 * 2 + 13,
+                "norm": 112,
+                "fc": 1,
+                "bias": 1,
+            },
         ),
         ("densenet", {}, {"conv": 1 + 2 * 48 + 2, "norm": 2 * (96 + 2 + 1), "fc": 1, "bias": 1}),
         ("introspection_n0", {}, {"conv": 3, "fc": 2, "bias": 5}),
         ("nino_cnn", {}, {"conv": 3, "fc": 1, "bias": 4}),
     ],
-)  # fmt: skip
+)
 def test_operations_of_all_leaves(name, sizes, expected):
     labels = nowcast.label_ops(shapes_only(name, **sizes))
     assert Counter(jax.tree.leaves(labels)) == expected
@@ -257,8 +275,16 @@ def test_a_kernels_gradient_of_a_large_batch_is_the_sum_of_its_parts(batch, part
 
 @pytest.mark.parametrize(
     ("size", "kernel", "groups", "outputs", "other_code"),
-    [(2, 3, 1, 4, True), (8, 3, 4, 4, True), (8, 1, 1, 3, True), (8, 1, 1, 8, True), (8, 3, 1, 4, False), (8, 3, 2, 4, False), (8, 3, 4, 8, False)],
-)  # fmt: skip
+    [
+        (2, 3, 1, 4, True),
+        (8, 3, 4, 4, True),
+        (8, 1, 1, 3, True),
+        (8, 1, 1, 8, True),
+        (8, 3, 1, 4, False),
+        (8, 3, 2, 4, False),
+        (8, 3, 4, 8, False),
+    ],
+)
 def test_convolve_uses_other_code_only_where_xlas_is_slow(
     size, kernel, groups, outputs, other_code
 ):

@@ -293,13 +293,17 @@ def test_what_does_not_go_together_is_refused_in_one_line_with_key_and_cure(case
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda: Outer(every=0), "outer.every=0"), (lambda: Outer(learning_rate=0.0), "outer.learning_rate=0.0"),
-        (lambda: Outer(learning_rate=11.0), "outer.learning_rate=11.0"), (lambda: Outer(momentum=1.0), "outer.momentum=1.0"),
-        (lambda: Outer(momentum=-0.1), "outer.momentum=-0.1"), (lambda: Average(kind="swa"), "average.kind=swa: must be ema or lawa"),
-        (lambda: Average(decay=1.0), "average.decay=1.0"), (lambda: Average(decay=0.0), "average.decay=0.0"),
+        (lambda: Outer(every=0), "outer.every=0"),
+        (lambda: Outer(learning_rate=0.0), "outer.learning_rate=0.0"),
+        (lambda: Outer(learning_rate=11.0), "outer.learning_rate=11.0"),
+        (lambda: Outer(momentum=1.0), "outer.momentum=1.0"),
+        (lambda: Outer(momentum=-0.1), "outer.momentum=-0.1"),
+        (lambda: Average(kind="swa"), "average.kind=swa: must be ema or lawa"),
+        (lambda: Average(decay=1.0), "average.decay=1.0"),
+        (lambda: Average(decay=0.0), "average.decay=0.0"),
         (lambda: Average(last=1), "average.last=1"),
     ],
-)  # fmt: skip
+)
 def test_outer_steps_and_averages_that_cannot_be_meant_are_refused(wrong, said):
     with pytest.raises(UserError) as caught:
         wrong()
@@ -315,22 +319,77 @@ RESET = Jump(moments="reset")
     [
         (Arm(optimizer="adam", schedule="cosine", warmup=0.0), "adam, cosine"),
         (Arm(optimizer="adam", schedule="wsd", warmup=0.05), "adam, wsd, warm-up 0.05"),
-        (Arm(optimizer="sgd", schedule="constant", outer=Outer(every=5)), "sgd, constant; Lookahead every 5 steps, rate 0.5"),
-        (Arm(optimizer="sgd", schedule="cosine", outer=Outer(28, 0.68, 0.37), forecaster="linear", jump=RESET),
-         "sgd, cosine; SNOO every 28 steps, rate 0.68, momentum 0.37; jumps to the forecast of linear; moments reset"),
-        (Arm(optimizer="adam", schedule="cosine", forecaster="bundles/mine", jump=Jump(damping=0.5, horizon=3), guard=GuardOptions(after=0.5)),
-         "adam, cosine; jumps to the forecast of bundles/mine; horizon 3; damping 0.5; guard: after 0.5"),
-        (Arm(optimizer="adam", schedule="cosine", forecaster="linear", jump=Jump(operations=["conv", "fc"]), guard=GuardOptions(dampings=[1.0, 0.5])),
-         "adam, cosine; jumps to the forecast of linear; operations conv/fc; guard: dampings 1/0.5"),
-        (Arm(optimizer="adam", schedule="cosine", forecaster="gram", guard=GuardOptions(dampings=[4.0, 1.0], longest=True)),
-         "adam, cosine; jumps to the forecast of gram; guard: dampings 4/1, the longest that passes"),
-        (Arm(optimizer="adam", schedule="cosine", forecaster="linear", guard=GuardOptions(), average=Average()),
-         "adam, cosine; jumps to the forecast of linear; guard; judged by its EMA 0.99"),
-        (Arm(optimizer="adam", schedule="constant", forecaster="noise", of="bundles/mine"), "adam, constant; jumps to the forecast of noise of bundles/mine"),
-        (Arm(optimizer="adam", schedule="constant", forecaster="oracle"), "adam, constant; jumps to the weights it will have (oracle)"),
-        (Arm(optimizer="adam", schedule="constant", average=Average("lawa")), "adam, constant; judged by its LAWA of 5 snapshots"),
+        (
+            Arm(optimizer="sgd", schedule="constant", outer=Outer(every=5)),
+            "sgd, constant; Lookahead every 5 steps, rate 0.5",
+        ),
+        (
+            Arm(
+                optimizer="sgd",
+                schedule="cosine",
+                outer=Outer(28, 0.68, 0.37),
+                forecaster="linear",
+                jump=RESET,
+            ),
+            "sgd, cosine; SNOO every 28 steps, rate 0.68, momentum 0.37; jumps to the forecast of"
+            " linear; moments reset",
+        ),
+        (
+            Arm(
+                optimizer="adam",
+                schedule="cosine",
+                forecaster="bundles/mine",
+                jump=Jump(damping=0.5, horizon=3),
+                guard=GuardOptions(after=0.5),
+            ),
+            "adam, cosine; jumps to the forecast of bundles/mine; horizon 3; damping 0.5; guard:"
+            " after 0.5",
+        ),
+        (
+            Arm(
+                optimizer="adam",
+                schedule="cosine",
+                forecaster="linear",
+                jump=Jump(operations=["conv", "fc"]),
+                guard=GuardOptions(dampings=[1.0, 0.5]),
+            ),
+            "adam, cosine; jumps to the forecast of linear; operations conv/fc; guard: dampings"
+            " 1/0.5",
+        ),
+        (
+            Arm(
+                optimizer="adam",
+                schedule="cosine",
+                forecaster="gram",
+                guard=GuardOptions(dampings=[4.0, 1.0], longest=True),
+            ),
+            "adam, cosine; jumps to the forecast of gram; guard: dampings 4/1, the longest that"
+            " passes",
+        ),
+        (
+            Arm(
+                optimizer="adam",
+                schedule="cosine",
+                forecaster="linear",
+                guard=GuardOptions(),
+                average=Average(),
+            ),
+            "adam, cosine; jumps to the forecast of linear; guard; judged by its EMA 0.99",
+        ),
+        (
+            Arm(optimizer="adam", schedule="constant", forecaster="noise", of="bundles/mine"),
+            "adam, constant; jumps to the forecast of noise of bundles/mine",
+        ),
+        (
+            Arm(optimizer="adam", schedule="constant", forecaster="oracle"),
+            "adam, constant; jumps to the weights it will have (oracle)",
+        ),
+        (
+            Arm(optimizer="adam", schedule="constant", average=Average("lawa")),
+            "adam, constant; judged by its LAWA of 5 snapshots",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_arm_says_in_words_what_it_is(arm, words):
     assert arm.words == words
 

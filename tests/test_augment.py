@@ -64,9 +64,8 @@ def test_resampling_is_that_of_keras_by_scipy(degrees, tx, ty, zx, zy):
     np.testing.assert_allclose(
         got, keras_transform(image.astype(np.float64), degrees, tx, ty, zx, zy), atol=1e-5
     )
-    assert (degrees, tx, zx) != (0, 0, 1) or np.allclose(
-        got, image, atol=1e-6
-    )  # no transformation: the image
+    # No transformation: the image.
+    assert (degrees, tx, zx) != (0, 0, 1) or np.allclose(got, image, atol=1e-6)
 
 
 def test_rotation_shift_zoom_draws_the_published_ranges():
@@ -90,8 +89,12 @@ def test_rotation_shift_zoom_draws_the_published_ranges():
         (-sin * moved[:, 0] + cos * moved[:, 1]) / 32,
     )
     for values, low, high in [
-        (np.rad2deg(angle), -10, 10), (shifts[0], -0.15, 0.15), (shifts[1], -0.15, 0.15), (zooms[0], 0.7, 1.3), (zooms[1], 0.7, 1.3),
-    ]:  # fmt: skip
+        (np.rad2deg(angle), -10, 10),
+        (shifts[0], -0.15, 0.15),
+        (shifts[1], -0.15, 0.15),
+        (zooms[0], 0.7, 1.3),
+        (zooms[1], 0.7, 1.3),
+    ]:
         width = high - low
         assert low - 1e-3 * width < values.min() < low + 0.01 * width
         assert high - 0.01 * width < values.max() < high + 1e-3 * width
@@ -166,7 +169,7 @@ def test_training_sees_other_images_at_every_step_and_seed_and_the_same_after_a_
     assert same(resumed[1:], whole[3:])
     assert not same(whole[1:], weights(plain, 0, record_every=2)[1:])
     seen = []
-    watched = jax.jit(lambda moment: loop.task.batch(loop.task.arrays, np.arange(4), moment)[0])
+    watched = jax.jit(lambda key: loop.task.batch(loop.task.arrays, np.arange(4), key)[0])
     for seed, step in itertools.product((0, 1), (0, 1)):
         key = jax.random.fold_in(jax.random.key(seed), step)
         seen.append(np.asarray(watched(key)).tobytes())

@@ -81,11 +81,11 @@ def test_the_multiplier_is_the_rules(target, stop_after):
     assert abs(expected) > 0.3
 
 
-def test_updates_are_those_of_the_optimizer_times_the_multiplier_and_before_the_first_full_window_its_own():
+def test_updates_are_the_optimizers_and_from_the_first_full_window_times_the_multiplier():
     inner, here, multiplier = optax.adam(0.01), start(), 1.0
-    alone, seen = inner.init(here), []
+    inner_state, seen = inner.init(here), []
     for number, (params, state) in enumerate(run(make(inner, every=20), start(), steps=range(120))):
-        updates, alone = inner.update(gradients(number), alone, here)
+        updates, inner_state = inner.update(gradients(number), inner_state, here)
         same(
             params,
             jax.tree.map(lambda p, u, m=multiplier: p + m * u, here, updates),
@@ -234,11 +234,11 @@ def test_a_population_shares_the_clock_and_each_member_has_its_own_rate():
         updates, state = step(jax.tree.map(lambda *g: jnp.stack(g), *each), state, params)
         params = optax.apply_updates(params, updates)
     for member in range(3):
-        alone = run(
+        member_run = run(
             make(), start(), grads=lambda n, m=member: gradients(n, straight=0.3 * m, seed=m)
         )
         np.testing.assert_allclose(
-            state.log_multiplier[member], alone[-1][1].log_multiplier, atol=1e-4
+            state.log_multiplier[member], member_run[-1][1].log_multiplier, atol=1e-4
         )
 
 
@@ -317,10 +317,15 @@ def test_ten_million_weights_take_less_than_a_hundredth_more():
 @pytest.mark.parametrize(
     ("optimizer", "steps"),
     [
-        (optax.adam(1e-3), 20), (optax.adamw(1e-3, b1=0.8), 10), (optax.sgd(0.1, momentum=0.95), 40), (optax.sgd(0.1), None),
-        (optax.chain(optax.clip(1.0), optax.adam(1e-3, b1=0.95)), 40), (optax.lion(1e-3), 20), (optax.contrib.muon(1e-2, beta=0.95), 40),
+        (optax.adam(1e-3), 20),
+        (optax.adamw(1e-3, b1=0.8), 10),
+        (optax.sgd(0.1, momentum=0.95), 40),
+        (optax.sgd(0.1), None),
+        (optax.chain(optax.clip(1.0), optax.adam(1e-3, b1=0.95)), 40),
+        (optax.lion(1e-3), 20),
+        (optax.contrib.muon(1e-2, beta=0.95), 40),
     ],
-)  # fmt: skip
+)
 def test_an_optimizers_memory_is_that_of_its_first_moment(optimizer, steps):
     assert memory(optimizer) == steps
 
@@ -338,11 +343,15 @@ def test_every_is_the_memory_unless_it_is_given_and_less_is_warned_of():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"every": 0}, "every=0 must be a whole number of optimizer steps"), ({"target": 1.0}, "target=1.0 must be a drift"),
-        ({"target": "low"}, "target='low' must be a drift"), ({"stop_after": -1}, "stop_after=-1"), ({"scalars": 0}, "scalars=0"),
-        ({"inner": 3}, "inner=3 is no optimizer"), ({"axis_name": 3}, "axis_name=3 must be"),
+        ({"every": 0}, "every=0 must be a whole number of optimizer steps"),
+        ({"target": 1.0}, "target=1.0 must be a drift"),
+        ({"target": "low"}, "target='low' must be a drift"),
+        ({"stop_after": -1}, "stop_after=-1"),
+        ({"scalars": 0}, "scalars=0"),
+        ({"inner": 3}, "inner=3 is no optimizer"),
+        ({"axis_name": 3}, "axis_name=3 must be"),
     ],
-)  # fmt: skip
+)
 def test_options_out_of_range_are_refused_in_one_line(unchecked, options, said):
     with pytest.raises(UserError, match=said.replace("(", r"\(")) as caught:
         nowcast.auto_rate(**({"inner": optax.sgd(0.1)} | options))

@@ -112,9 +112,8 @@ def test_recording_them_changes_nothing_else_and_makes_another_run(recorded, tmp
         ):
             _ = one.statistics
     path = shutil.copytree(recorded.corpus, tmp_path / "both")
-    assert (
-        collect_population(dataclasses.replace(plain, corpus=str(path)))["complete"] == 2
-    )  # none counts as done
+    # None counts as done.
+    assert collect_population(dataclasses.replace(plain, corpus=str(path)))["complete"] == 2
     assert len(corpus.open(path)) == 4
 
 

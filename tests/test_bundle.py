@@ -51,8 +51,8 @@ def test_the_card_says_what_the_bundle_is(folder):
         "made up",
     )
     assert card["params_sha256"] == hashlib.sha256((folder / "params.npz").read_bytes()).hexdigest()
-    assert card["served_by"]["depthwise_conv"] == "conv"
-    assert card["served_by"]["norm"] is None
+    assert card["networks"]["depthwise_conv"] == "conv"
+    assert card["networks"]["norm"] is None
 
 
 def test_saving_what_was_loaded_gives_the_same_parameters(folder, tmp_path):
@@ -69,10 +69,10 @@ def test_saving_what_was_loaded_gives_the_same_parameters(folder, tmp_path):
 def test_a_window_and_horizon_of_its_own_come_back(tmp_path):
     wnn = random_wnn()
     nowcast.save(
-        type(wnn)(params=wnn.params, horizon=9, served_by={"fc": "conv"}), tmp_path / "bundle"
+        type(wnn)(params=wnn.params, horizon=9, networks={"fc": "conv"}), tmp_path / "bundle"
     )
     loaded = nowcast.load(tmp_path / "bundle")
-    assert (loaded.window, loaded.horizon, loaded.served_by) == (5, 9, {"fc": "conv"})
+    assert (loaded.window, loaded.horizon, loaded.networks) == (5, 9, {"fc": "conv"})
 
 
 def truncate(folder):
@@ -117,14 +117,27 @@ def lose_a_network(folder):
         (lambda folder: change_card(folder, window=None), "window"),
         (lambda folder: change_card(folder, window="five"), "window='five'"),
         (lambda folder: change_card(folder, window=7), "window"),
-        (lambda folder: change_card(folder, served_by="conv"), "served_by"),
+        (lambda folder: change_card(folder, networks="conv"), "networks"),
     ],
     ids=[
-        "tampered", "truncated", "a layer less", "no parameters", "no card", "half a card", "no text",
-        "no object", "other schema", "unknown forecaster", "no name", "no corpus", "no window", "wrong type of window",
-        "another window", "wrong served_by",
+        "tampered",
+        "truncated",
+        "a layer less",
+        "no parameters",
+        "no card",
+        "half a card",
+        "no text",
+        "no object",
+        "other schema",
+        "unknown forecaster",
+        "no name",
+        "no corpus",
+        "no window",
+        "wrong type of window",
+        "another window",
+        "wrong networks",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(
     folder, harm, said, unchecked
 ):
@@ -217,7 +230,7 @@ def test_a_folder_with_files_of_the_users_is_never_replaced(folder, tmp_path, ca
     "changes",
     [
         {"horizon": 10},
-        {"served_by": {"conv": "fc", "fc": "conv"}},
+        {"networks": {"conv": "fc", "fc": "conv"}},
         {"note": "better"},
         {"card_sha256": None},
     ],
@@ -265,3 +278,18 @@ def test_a_folder_with_a_shipped_name_is_loaded_by_its_path(folder, tmp_path, mo
     assert nowcast.load("gram").name == "gram"
     assert nowcast.load("./gram").name == "wnn"
     assert read_card("./gram")["forecaster"] == "wnn"
+
+
+def test_a_bundle_whose_card_has_the_older_name_of_networks_is_loaded(folder):
+    card = json.loads((folder / "card.json").read_text())
+    del card["card_sha256"]
+    older = {"served_by" if key == "networks" else key: value for key, value in card.items()}
+    digest = card_hash(older)
+    (folder / "card.json").write_text(json.dumps(older | {"card_sha256": digest}))
+    assert read_card(folder) == card | {"card_sha256": digest}
+    loaded = nowcast.load(folder)
+    assert loaded.networks == card["networks"]
+    np.testing.assert_array_equal(forecast(loaded), forecast(random_wnn()))
+    (folder / "card.json").write_text(json.dumps(older | {"card_sha256": digest, "served_by": {}}))
+    with pytest.raises(nowcast.UserError, match="not as it was written"):
+        read_card(folder)

@@ -1,4 +1,4 @@
-"""Collecting: the snapshots are the loop's, and a population is spread as its configuration says."""
+"""Collecting: the snapshots are the loop's, and a population is spread as configured."""
 
 import dataclasses
 import json
@@ -40,10 +40,10 @@ def test_more_runs_are_added_to_those_that_exist(tmp_path, corpus_config):
     weights = np.asarray(first.weights)
     counts = collect_population(corpus_config(path, runs=2, epochs=1))
     assert (counts["already"], counts["complete"]) == (1, 1)
-    [still] = [run for run in corpus.open(path) if run.id == first.id]
+    [kept] = [run for run in corpus.open(path) if run.id == first.id]
     assert len(corpus.open(path)) == 2
-    assert still.info == first.info
-    np.testing.assert_array_equal(still.weights, weights)
+    assert kept.info == first.info
+    np.testing.assert_array_equal(kept.weights, weights)
 
 
 def test_the_snapshots_are_those_of_the_loop(tmp_path, corpus_config):

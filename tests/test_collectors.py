@@ -51,8 +51,8 @@ def test_a_second_process_at_the_same_run_is_refused_and_the_first_goes_on(
     assert "Traceback" not in second.stderr
     _, err = first.communicate(timeout=240)
     assert first.returncode == 0, err
-    alone = script("collect", *SIZE, *length, f"corpus={tmp_path / 'alone'}")
-    assert alone.returncode == 0, alone.stderr
+    one_process = script("collect", *SIZE, *length, f"corpus={tmp_path / 'alone'}")
+    assert one_process.returncode == 0, one_process.stderr
     assert_same(path, tmp_path / "alone")
 
 
@@ -66,8 +66,8 @@ def test_processes_with_different_seeds_fill_one_corpus(launch, script, tmp_path
     for process in processes:
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
-    alone = script("collect", *SIZE, "runs=6", "epochs=8", f"corpus={tmp_path / 'alone'}")
-    assert alone.returncode == 0, alone.stderr
+    one_process = script("collect", *SIZE, "runs=6", "epochs=8", f"corpus={tmp_path / 'alone'}")
+    assert one_process.returncode == 0, one_process.stderr
     assert_same(path, tmp_path / "alone")
     listed = json.loads((path / "manifest.json").read_text())["runs"]
     assert {name: entry["status"] for name, entry in listed.items()} == {

@@ -1,4 +1,4 @@
-"""The commands as a user types them: help that explains every key, and the way from data to report."""
+"""The commands as a user types them: help explains every key; they lead from data to report."""
 
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def test_the_results_lie_where_the_commands_said_and_nowhere_else(pipeline):
     assert sorted(path.name for path in cwd.iterdir()) == ["bundles", "corpora", "reports"]
     assert len(corpus.open(cwd / "corpora" / "mine")) == 2
     forecaster = nowcast.load(cwd / "bundles" / "mine")
-    assert all(forecaster.serves(op) for op in ("conv", "fc", "bias"))
+    assert all(forecaster.can_forecast(op) for op in ("conv", "fc", "bias"))
     for name in ("report.html", "report.md", "results.json", "curves.png"):
         assert (cwd / "reports" / "mine" / name).stat().st_size > 1000
     assert "reports/mine/report.html" in done["evaluate"].stdout

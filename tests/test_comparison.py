@@ -79,7 +79,7 @@ GIVEN = {
     "cosine": Arm(over="constant", schedule="cosine", learning_rate=1e-2),
 }
 ARMS = {arm.name: arm for arm in resolve(GIVEN, optimizer="adam", learning_rate=RATE)[0]}
-ALONE = ["constant", "ema", "lawa", "free", "lookahead", "cosine"]
+WITHOUT_JUMPS = ["constant", "ema", "lawa", "free", "lookahead", "cosine"]
 TIMES = ("seconds", "compile_seconds", "alone")
 
 
@@ -157,17 +157,17 @@ def measured(one):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", ["linear", "still", "lost", "guarded", "oracle", "far"])
 def test_arms_of_a_seed_are_equal_bit_for_bit_until_the_first_jump(curve, name, seed):
-    alone, jumping = curve("constant", seed), curve(name, seed)
-    assert alone["step"] == list(range(0, STEPS + 1, EACH))
-    assert alone["epoch"] == list(range(EPOCHS + 1))
+    plain, jumping = curve("constant", seed), curve(name, seed)
+    assert plain["step"] == list(range(0, STEPS + 1, EACH))
+    assert plain["epoch"] == list(range(EPOCHS + 1))
     for key in ("loss", "accuracy", "train_loss"):  # the window is full after epoch 5
-        np.testing.assert_array_equal(alone[key][:5], jumping[key][:5])
-    assert alone["train_loss"][5] == jumping["train_loss"][5]  # of the steps before the jump
-    assert jumping["jumps"]["before"][0] == alone["loss"][5]
+        np.testing.assert_array_equal(plain[key][:5], jumping[key][:5])
+    assert plain["train_loss"][5] == jumping["train_loss"][5]  # of the steps before the jump
+    assert jumping["jumps"]["before"][0] == plain["loss"][5]
     assert jumping["jumps"]["after"][0] == jumping["loss"][5]
     if name not in ("still", "lost"):
-        assert jumping["loss"][5] != alone["loss"][5]
-        assert jumping["train_loss"][6] != alone["train_loss"][6]
+        assert jumping["loss"][5] != plain["loss"][5]
+        assert jumping["train_loss"][6] != plain["train_loss"][6]
 
 
 def test_seeds_differ_and_the_test_set_is_read_once(curve, task, path):
@@ -194,13 +194,13 @@ def test_jumping_to_the_last_value_changes_nothing_but_rounding(curve, seed):
 
 
 def test_a_forecast_that_is_not_finite_is_refused_and_the_run_goes_on_as_its_base(curve):
-    lost, alone = curve("lost"), curve("constant")
+    lost, plain = curve("lost"), curve("constant")
     assert (lost["accepted"], lost["refused"]) == (0, 2)
     assert lost["jumps"]["damping"] == [0, 0]
     assert (
-        lost["jumps"]["after"] == lost["jumps"]["before"] == [alone["loss"][5], alone["loss"][10]]
+        lost["jumps"]["after"] == lost["jumps"]["before"] == [plain["loss"][5], plain["loss"][10]]
     )
-    assert lost["loss"] == alone["loss"]
+    assert lost["loss"] == plain["loss"]
 
 
 def test_a_jump_goes_where_the_forecaster_says(curve, path, loss):
@@ -220,18 +220,18 @@ def _line(values, horizon):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_oracle_lands_on_the_weights_that_its_base_will_have(curve, seed):
-    oracle, alone = curve("oracle", seed), curve("constant", seed)
+    oracle, plain = curve("oracle", seed), curve("constant", seed)
     assert oracle["jumps"]["step"] == [5 * EACH, 10 * EACH]
-    assert oracle["loss"][5] == pytest.approx(alone["loss"][10], rel=1e-6)
-    assert oracle["accuracy"][5] == alone["accuracy"][10]
+    assert oracle["loss"][5] == pytest.approx(plain["loss"][10], rel=1e-6)
+    assert oracle["accuracy"][5] == plain["accuracy"][10]
     assert (oracle["accepted"], oracle["refused"]) == (2, 0)
-    assert oracle["epoch"] == alone["epoch"]
+    assert oracle["epoch"] == plain["epoch"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_oracle_sees_no_further_than_the_end_of_the_run(curve, seed):
-    far, alone = curve("far", seed), curve("constant", seed)
-    assert far["loss"][5] == pytest.approx(alone["loss"][EPOCHS], rel=1e-6)
+    far, plain = curve("far", seed), curve("constant", seed)
+    assert far["loss"][5] == pytest.approx(plain["loss"][EPOCHS], rel=1e-6)
 
 
 def test_no_arm_jumps_at_its_last_step(trials):
@@ -247,10 +247,10 @@ def test_no_arm_jumps_at_its_last_step(trials):
 
 @pytest.mark.parametrize("name", ["ema", "lawa"])
 def test_averages_train_as_their_base_and_are_judged_differently(curve, name):
-    average, alone = curve(name), curve("constant")
-    np.testing.assert_allclose(average["train_loss"][1:], alone["train_loss"][1:], rtol=1e-5)
-    assert average["loss"][0] == alone["loss"][0]
-    assert (np.abs(np.array(average["loss"][2:]) / alone["loss"][2:] - 1) > 1e-3).all()
+    average, plain = curve(name), curve("constant")
+    np.testing.assert_allclose(average["train_loss"][1:], plain["train_loss"][1:], rtol=1e-5)
+    assert average["loss"][0] == plain["loss"][0]
+    assert (np.abs(np.array(average["loss"][2:]) / plain["loss"][2:] - 1) > 1e-3).all()
 
 
 def test_lawa_is_the_mean_of_the_last_snapshots(curve, path, task, loss):
@@ -277,10 +277,10 @@ def test_an_ema_is_of_the_weights_after_all_steps(curve, path, loss):
 
 
 def test_an_average_beside_jumps_begins_as_the_average_alone(curve):
-    jumping, alone = curve("ema_linear"), curve("ema")
-    assert jumping["loss"][:5] == alone["loss"][:5]
-    assert jumping["jumps"]["before"][0] == alone["loss"][5]
-    assert jumping["loss"][5] != alone["loss"][5]
+    jumping, plain = curve("ema_linear"), curve("ema")
+    assert jumping["loss"][:5] == plain["loss"][:5]
+    assert jumping["jumps"]["before"][0] == plain["loss"][5]
+    assert jumping["loss"][5] != plain["loss"][5]
     assert jumping["accepted"] == 2
     np.testing.assert_allclose(
         jumping["train_loss"][1:6], curve("linear")["train_loss"][1:6], rtol=1e-5
@@ -297,9 +297,8 @@ def test_schedule_free_is_judged_by_its_averaged_weights(curve, path, loss):
 
 def test_an_outer_arm_is_judged_by_its_slow_weights(curve, path, loss):
     run = path(wrappers.outer(optimizers.make("adam"), every=3, learning_rate=0.5, momentum=0.0))
-    slow = [
-        run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)
-    ]  # where both are the same
+    # Where both are the same.
+    slow = [run[step - step % 3][0] for step in range(0, STEPS + 1, EACH)]
     np.testing.assert_allclose(
         curve("lookahead")["loss"], [loss(params) for params in slow], rtol=1e-3
     )
@@ -314,13 +313,13 @@ def test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer(task):
     training, rates = Training(task, arm, None, EACH, STEPS), np.full(STEPS, 1e-4, np.float32)
     *_, last = training.moments(arm, [0], together=False)
     tx = nowcast.auto_rate(optimizers.make("adam"), every=2, stop_after=round(0.75 * STEPS))
-    *_, alone = Loop(task, tx).run(0, rates)
+    *_, plain = Loop(task, tx).run(0, rates)
     jax.tree.map(
         partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
         last.snapshots[0].state.params,
-        alone.state.params,
+        plain.state.params,
     )
-    assert alone.state.optimizer.multiplier > 2
+    assert plain.state.optimizer.multiplier > 2
     assert (
         "its rate follows the drift (every 2 steps, target 0.02, until 0.75 of the run)"
         in arm.words
@@ -335,8 +334,8 @@ def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):
         state = moment.snapshots[0].state
         if moment.before:
             before = jax.device_get(training.judged(moment.before[0]))
-            landed, judged = jax.device_get((state.params, training.judged(state)))
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), landed, judged)
+            params, judged = jax.device_get((state.params, training.judged(state)))
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, judged)
             assert any(
                 np.abs(a - b).max() > 1e-3
                 for a, b in zip(*map(jax.tree.leaves, (before, judged)), strict=True)
@@ -346,12 +345,12 @@ def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):
 
 
 def test_a_jump_between_two_evaluations_is_measured_and_adds_no_row(curve):
-    late, alone = curve("late"), curve("constant")
+    late, plain = curve("late"), curve("constant")
     assert late["jumps"]["step"] == [5 * EACH + 2, 10 * EACH + 2]
-    assert late["step"] == alone["step"]
-    assert late["loss"][:6] == alone["loss"][:6]
-    assert late["loss"][6] != alone["loss"][6]
-    assert late["jumps"]["before"][0] not in (alone["loss"][5], alone["loss"][6])
+    assert late["step"] == plain["step"]
+    assert late["loss"][:6] == plain["loss"][:6]
+    assert late["loss"][6] != plain["loss"][6]
+    assert late["jumps"]["before"][0] not in (plain["loss"][5], plain["loss"][6])
     assert late["jumps"]["after"][0] not in late["loss"]
     assert late["jumps"]["damping"] == [0.5, 0.5]
     assert (
@@ -373,19 +372,20 @@ def test_what_is_measured_before_a_jump_between_two_evaluations_is_the_bases_los
 
 
 def test_a_guard_undoes_a_jump_after_its_share_of_a_snapshot(curve):
-    guarded, alone = curve("guarded"), curve("constant")
+    guarded, plain = curve("guarded"), curve("constant")
+    # Two steps of waiting, then another window.
     assert guarded["jumps"]["step"] == [
         5 * EACH,
         10 * EACH + 2,
-    ]  # two steps of waiting, then another window
+    ]
     assert guarded["jumps"]["damping"] == [1, 1]
     assert (np.divide(guarded["jumps"]["after"], guarded["jumps"]["before"]) > 2).all()
     assert (guarded["accepted"], guarded["refused"]) == (0, 2)
     assert [
         row for row in range(1, EPOCHS + 1) if guarded["loss"][row] > guarded["loss"][row - 1]
     ] == [5]
-    assert guarded["loss"][6] < alone["loss"][5]  # two steps are lost, and two are taken again
-    assert guarded["test_loss"][0] < 2 * alone["test_loss"][0]
+    assert guarded["loss"][6] < plain["loss"][5]  # two steps are lost, and two are taken again
+    assert guarded["test_loss"][0] < 2 * plain["test_loss"][0]
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_seconds_begin_at_0_and_never_fall(curve, name):
 def test_nothing_is_compiled_while_seconds_are_counted(task, seeds, together):
     training = Training(task, ARMS["linear"], FORECASTERS["linear"], EACH, STEPS)
     training.ready(seeds, together=together)
-    program = (training.loop.together if together else training.loop.alone).program
+    program = (training.loop.together if together else training.loop.one_run).program
     assert program._cache_size() == 1
     assert len(list(training.moments(training.arm, seeds, together=together))) == EPOCHS + 1
     assert program._cache_size() == 1
@@ -453,9 +453,9 @@ def test_a_run_says_what_it_is_made_of(curve, task):
     for name in ARMS:
         assert curve(name)["parameters"] == weights
         assert curve(name)["accepted"] + curve(name)["refused"] == len(curve(name)["jumps"]["step"])
-    for name in [*ALONE, "oracle"]:
+    for name in [*WITHOUT_JUMPS, "oracle"]:
         assert curve(name)["history_bytes"] == 0
-    assert {len(curve(name)["jumps"]["step"]) for name in ALONE} == {0}
+    assert {len(curve(name)["jumps"]["step"]) for name in WITHOUT_JUMPS} == {0}
     assert curve("linear")["history_bytes"] == 4 * 4 * weights  # four snapshots in single precision
 
 
@@ -464,12 +464,12 @@ def test_by_the_papers_protocol_rows_are_of_the_test_set_before_the_jump(
 ):
     paper = trials(protocol="paper")
     paper.train([ARMS["constant"], ARMS["linear"]], [0], "test")
-    alone, jumping = (paper.curve(ARMS[name], 0) for name in ("constant", "linear"))
+    plain, jumping = (paper.curve(ARMS[name], 0) for name in ("constant", "linear"))
     weights = [params for params, _ in path(optimizers.make("adam"))][::EACH]
     expected = [task.evaluate(params, task.init(0)[1], "test") for params in weights]
-    np.testing.assert_allclose(alone["loss"], [one["loss"] for one in expected], rtol=1e-3)
-    assert jumping["loss"][:6] == alone["loss"][:6]  # the row at the jump is that before it
-    assert jumping["loss"][6] != alone["loss"][6]
+    np.testing.assert_allclose(plain["loss"], [one["loss"] for one in expected], rtol=1e-3)
+    assert jumping["loss"][:6] == plain["loss"][:6]  # the row at the jump is that before it
+    assert jumping["loss"][6] != plain["loss"][6]
     assert jumping["jumps"]["before"] == [jumping["loss"][5], jumping["loss"][10]]
     assert jumping["jumps"]["after"][0] != jumping["loss"][5]
     assert jumping["test_loss"] == [jumping["loss"][-1]]
@@ -643,8 +643,8 @@ def test_forecast_errors_are_those_of_the_bases_own_weights(trained, path):
     assert [sorted(one) for one in got] == [["bias", "fc"]] * 2
     assert got[0]["fc"] == pytest.approx(missed / stayed, rel=1e-3)
     assert got[1]["fc"] != got[0]["fc"]
-    still = trained.forecast_errors(ARMS["still"], ARMS["constant"], SEEDS)
-    assert still == [{"bias": 1.0, "fc": 1.0}] * 2
+    errors = trained.forecast_errors(ARMS["still"], ARMS["constant"], SEEDS)
+    assert errors == [{"bias": 1.0, "fc": 1.0}] * 2
 
 
 def test_there_are_no_forecast_errors_without_a_horizon_or_without_the_bases_weights(
@@ -666,7 +666,7 @@ def test_a_base_keeps_its_own_weights_beside_it(trained, folder, path, name):
 
 
 def test_an_arm_that_jumps_keeps_none(trained, folder):
-    assert {file.parts[-3] for file in folder.rglob("*.npz")} == set(ALONE)
+    assert {file.parts[-3] for file in folder.rglob("*.npz")} == set(WITHOUT_JUMPS)
 
 
 def test_a_folder_is_claimed_for_one_configuration_and_keeps_what_it_holds(tmp_path):

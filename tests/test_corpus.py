@@ -40,14 +40,14 @@ def test_a_run_says_how_it_came_about(run):
         14,
         256,
     )
+    # The start and 14 epochs.
     assert run.weights.shape == (
         15,
         sum(leaf.size for leaf in run.leaves),
-    )  # the start and 14 epochs
+    )
     assert run.weights.dtype == np.float32
-    np.testing.assert_array_equal(
-        run.metrics["step"], 5 * np.arange(15)
-    )  # 1284 // 256 steps an epoch
+    # 1284 // 256 steps an epoch.
+    np.testing.assert_array_equal(run.metrics["step"], 5 * np.arange(15))
     np.testing.assert_array_equal(run.metrics["epoch"], np.arange(15))
     assert np.isnan(run.metrics["train_loss"][0])
     assert np.isfinite(run.metrics["loss"]).all()

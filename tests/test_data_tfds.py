@@ -54,10 +54,15 @@ def test_a_set_has_the_published_labels_and_the_images_that_tfds_reads(name, sha
         warnings.simplefilter("ignore")
         train, test = tfds.data_source(name, data_dir=str(SETS), split=["train", "test"])
     for source, split, there, here in [
-        (train, "train", 0, 0), (train, "train", 8, 8), (train, "train", 10, 9), (train, "validation", 9, 0),
-        (train, "validation", 10 * validation - 1, -1), (train, "train", 10 * validation - 2, -1),
-        (test, "test", 0, 0), (test, "test", 9999, -1),
-    ]:  # fmt: skip
+        (train, "train", 0, 0),
+        (train, "train", 8, 8),
+        (train, "train", 10, 9),
+        (train, "validation", 9, 0),
+        (train, "validation", 10 * validation - 1, -1),
+        (train, "train", 10 * validation - 2, -1),
+        (test, "test", 0, 0),
+        (test, "test", 9999, -1),
+    ]:
         example = source[there]
         np.testing.assert_array_equal(got.images[split][here], example["image"])
         assert got.labels[split][here] == example["label"]

@@ -266,9 +266,8 @@ def test_every_python_example_of_a_page_runs(page, corpus_path, tmp_path, monkey
         if name in names:
             state = getattr(names[name], "opt_state", names[name])
             follows = isinstance(state, nowcast.RateState)
-            assert (
-                state.multiplier > 2 if follows else np.all(np.asarray(state.accepted) > 0)
-            )  # it does jump
+            # It does jump.
+            assert state.multiplier > 2 if follows else np.all(np.asarray(state.accepted) > 0)
 
 
 def test_the_forecaster_that_the_documents_show_is_fitted_and_loaded(
@@ -284,9 +283,8 @@ def test_the_forecaster_that_the_documents_show_is_fitted_and_loaded(
         MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "small", steps=300, batch_size=64)
     ).card
     assert "small" in card["validation"]["fc"]["5"]
-    assert (
-        card["curves"]["loss/fc"][-1] < 0.8 * card["curves"]["loss/fc"][0]
-    )  # what can be learned is learned
+    # What can be learned is learned.
+    assert card["curves"]["loss/fc"][-1] < 0.8 * card["curves"]["loss/fc"][0]
     assert nowcast.load(tmp_path / "b").name == "small"
 
 
@@ -328,9 +326,8 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
     for name, arm in shown.items():
         for part, now in json.loads(json.dumps(resolved[name].settings)).items():
             said = arm["settings"][part]
-            if (
-                isinstance(now, dict) and said
-            ):  # may lack an option that was added since, None where it is not given
+            # May lack an option that was added since, None where it is not given.
+            if isinstance(now, dict) and said:
                 said = {option: said.get(option) for option in now}
             if (part, said, now) == ("warmup", 0, "tuned"):  # of reports from when none was tried
                 assert config.tuned.warmups == [0], name
@@ -378,8 +375,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
         "--site-dir",
         str(tmp_path / "site"),
     ]
-    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "periodic" in (tmp_path / "site" / "reference" / "index.html").read_text(
         encoding="utf-8"

@@ -11,11 +11,12 @@ from nowcast import history as window_of
 from nowcast.drift import drift
 
 LINEAR = nowcast.load("linear")
+# Drift 1, a third, minus a third.
 STRAIGHT, WAVERING, BACK = (
     [1, 1, 1, 1],
     [1, 0.5, -0.5, 1],
     [1, -1, -1, 1],
-)  # drift 1, a third, minus a third
+)
 
 
 def filled(snapshots, jumping, dtype=None):
@@ -66,8 +67,15 @@ def run(moves, **options):
 
 @pytest.mark.parametrize(
     ("moves", "least", "jumps"),
-    [(STRAIGHT, 0.99, True), (WAVERING, 0.3, True), (WAVERING, 0.4, False), (BACK, 0.0, False), (BACK, -0.4, True), (BACK, None, True)],
-)  # fmt: skip
+    [
+        (STRAIGHT, 0.99, True),
+        (WAVERING, 0.3, True),
+        (WAVERING, 0.4, False),
+        (BACK, 0.0, False),
+        (BACK, -0.4, True),
+        (BACK, None, True),
+    ],
+)
 def test_a_run_jumps_where_it_drifts_and_keeps_still_elsewhere(moves, least, jumps):
     params, state = run([1, *moves], min_drift=least)
     assert (int(state.accepted), int(state.refused)) == (jumps, not jumps)

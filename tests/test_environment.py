@@ -75,9 +75,8 @@ def test_every_script_prints_on_any_terminal(file):
     if 'if __name__ == "__main__":\n    main()' in text:
         assert "def main() -> None:\n    print_anything()\n" in text
     elif "__main__" in text:
-        assert re.search(
-            r"^from \w+\.commands import (\w+)$[^$]*^    \1\(\)$", text, re.MULTILINE
-        )  # it is called there
+        # It is called there.
+        assert re.search(r"^from \w+\.commands import (\w+)$[^$]*^    \1\(\)$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +125,11 @@ def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(
     }
     done = subprocess.run(
         command_line("report", f"reports=[{reports / 'one'},{reports / 'two'}]", 'report="naïve"'),
-        cwd=tmp_path, env=os.environ | odd, capture_output=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=os.environ | odd,
+        capture_output=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert "2.00×".encode() in done.stdout  # who types UTF-8 reads it
     assert "report: naïve/report.html".encode() in done.stdout
@@ -139,10 +141,13 @@ def test_a_command_of_a_notebooks_environment_in_another_encoding_reports(
 @pytest.mark.parametrize(
     ("encoding", "argument", "switch", "anew"),
     [
-        ("ascii", "corpus=c\udcc3\udca9", None, True), ("iso8859-1", "corpus=cÃ©", None, True), ("ascii", "corpus=c\udcc3\udca9", "1", False),
-        ("utf-8", "corpus=cé", None, False), ("ascii", "corpus=ce", None, False),
+        ("ascii", "corpus=c\udcc3\udca9", None, True),
+        ("iso8859-1", "corpus=cÃ©", None, True),
+        ("ascii", "corpus=c\udcc3\udca9", "1", False),
+        ("utf-8", "corpus=cé", None, False),
+        ("ascii", "corpus=ce", None, False),
     ],
-)  # fmt: skip
+)
 def test_a_command_starts_anew_in_utf_8_where_names_are_not_read_as_that(
     monkeypatch, tmp_path, encoding, argument, switch, anew
 ):

@@ -219,9 +219,11 @@ def test_a_folder_is_of_one_task_one_protocol_and_one_target(tmp_path):
     other = Line()
     other.arrays = jax.tree.map(lambda a: a + 1, other.arrays)
     for task, more, named in [
-        (other, {}, "content"), (Line(), {"target_share": 0.5}, "target_share"), (Line(), {"learning_rate": 0.01}, "learning_rate"),
+        (other, {}, "content"),
+        (Line(), {"target_share": 0.5}, "target_share"),
+        (Line(), {"learning_rate": 0.01}, "learning_rate"),
         (Line(), {"calibration_seeds": [8]}, "calibration"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(UserError, match=rf"another configuration \({named}"):
             compare(task, arms, tmp_path / "a", **given | more)
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
@@ -253,11 +255,17 @@ def test_what_was_chosen_stands(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"seeds": []}, "none twice"), ({"seeds": [0, 0]}, "none twice"), ({"seeds": [9]}, "none twice"),
-        ({"calibration_seeds": []}, "none twice"), ({"target_share": 7}, "target_share=7"), ({"record_every": 0}, "record_every=0"),
-        ({"workers": 0}, "workers=0"), ({"learning_rates": [0.1, 0.1]}, "each once"), ({"epochs": 2}, "a run has 3 evaluations"),
+        ({"seeds": []}, "none twice"),
+        ({"seeds": [0, 0]}, "none twice"),
+        ({"seeds": [9]}, "none twice"),
+        ({"calibration_seeds": []}, "none twice"),
+        ({"target_share": 7}, "target_share=7"),
+        ({"record_every": 0}, "record_every=0"),
+        ({"workers": 0}, "workers=0"),
+        ({"learning_rates": [0.1, 0.1]}, "each once"),
+        ({"epochs": 2}, "a run has 3 evaluations"),
     ],
-)  # fmt: skip
+)
 def test_seeds_and_targets_that_cannot_be_are_refused(tmp_path, more, said):
     given = {"epochs": 7, "seeds": [0, 1], "calibration_seeds": [9]}
     with pytest.raises(UserError, match=said):

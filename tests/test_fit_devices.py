@@ -31,9 +31,8 @@ def start(commands, *, devices=1):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = {
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"
-    }  # a command that finds it does not start itself anew
+    # A command that finds it does not start itself anew.
+    chosen = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
     env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | chosen
     count = len(commands)
     for number, command in enumerate(commands if count > 1 else []):
@@ -95,13 +94,13 @@ def test_the_result_does_not_depend_on_devices_and_processes(
         {"devices": devices, "processes": processes, "killed_at": killed_at},
     )
     params, card, outputs = fit(command_line, corpus_path, bundle, **how)
-    expected, alone, _ = one_device
+    expected, one_card, _ = one_device
     assert params.keys() == expected.keys()
     moved = max(np.abs(params[name]).max() for name in params)
     for name, array in params.items():
         np.testing.assert_allclose(array, expected[name], atol=1e-4 * moved, err_msg=name)
     for name, curve in card["curves"].items():
-        np.testing.assert_allclose(curve, alone["curves"][name], rtol=1e-4)
+        np.testing.assert_allclose(curve, one_card["curves"][name], rtol=1e-4)
     for _, out, err in outputs[1:]:
         assert "errors on" not in out  # the first one speaks for all
         assert "step/s" not in err

@@ -147,6 +147,13 @@ def checkpoint(config, tmp_path):
     return tmp_path / "bundle.checkpoint"
 
 
+def test_a_checkpoint_that_has_the_older_name_of_networks_goes_on(config, whole, checkpoint):
+    index = json.loads((checkpoint / "progress.json").read_text())
+    index["configuration"]["served_by"] = index["configuration"].pop("networks")
+    (checkpoint / "progress.json").write_text(json.dumps(index))
+    assert meta_train(config()).card["params_sha256"] == whole["params_sha256"]
+
+
 def test_a_checkpoint_of_another_configuration_is_refused_and_kept(config, checkpoint):
     before = sorted(checkpoint.rglob("*"))
     with pytest.raises(nowcast.UserError, match=r"steps=12, now 13; .*remove the folder"):
@@ -258,9 +265,8 @@ def test_every_job_of_a_sweep_makes_its_bundle(script, corpus_path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [nowcast.load(tmp_path / "bundles" / f"h{h}").horizon for h in (2, 3)] == [2, 3]
-    assert (
-        done.stdout.count("no run has weights of conv, depthwise_conv") == 2
-    )  # the corpus is of MLPs
+    # The corpus is of MLPs.
+    assert done.stdout.count("no run has weights of conv, depthwise_conv") == 2
 
 
 def test_a_damaged_array_of_a_checkpoint_ends_the_command_with_one_line(

@@ -108,11 +108,11 @@ def test_last_value_is_the_last_snapshot(history):
     "forecaster", [LastValue(), Linear(), Quadratic(), constant_wnn(0.0)], ids=lambda f: f.name
 )
 def test_weights_that_stand_still_stay_bit_for_bit(forecaster):
-    still = np.random.default_rng(1).normal(size=100).astype(np.float32) * np.logspace(
+    constant = np.random.default_rng(1).normal(size=100).astype(np.float32) * np.logspace(
         -8, 8, 100, dtype=np.float32
     )
-    got = nowcast.forecast(forecaster, {"bias": jnp.stack([jnp.asarray(still)] * 5)})["bias"]
-    np.testing.assert_array_equal(got, still)
+    got = nowcast.forecast(forecaster, {"bias": jnp.stack([jnp.asarray(constant)] * 5)})["bias"]
+    np.testing.assert_array_equal(got, constant)
 
 
 def test_a_zero_increment_is_the_identity_for_every_operation(history):
@@ -308,13 +308,13 @@ def test_autoregressive_goes_ahead_on_a_line_and_back_to_the_middle_where_weight
 
 
 def test_autoregressive_keeps_what_stands_still_and_takes_each_leaf_for_itself():
-    still = {"kernel": np.ones((5, 3, 2), np.float32), "bias": process(0.9)[:, :7]}
-    got = nowcast.forecast(AutoRegressive(), still)
-    np.testing.assert_array_equal(got["kernel"], still["kernel"][-1])
-    alone = nowcast.forecast(AutoRegressive(), {"bias": still["bias"]})["bias"]
-    np.testing.assert_array_equal(got["bias"], alone)
-    scaled = nowcast.forecast(AutoRegressive(), {"bias": 100 * still["bias"]})["bias"]
-    np.testing.assert_allclose(scaled, 100 * alone, rtol=1e-4)
+    constant = {"kernel": np.ones((5, 3, 2), np.float32), "bias": process(0.9)[:, :7]}
+    got = nowcast.forecast(AutoRegressive(), constant)
+    np.testing.assert_array_equal(got["kernel"], constant["kernel"][-1])
+    only_bias = nowcast.forecast(AutoRegressive(), {"bias": constant["bias"]})["bias"]
+    np.testing.assert_array_equal(got["bias"], only_bias)
+    scaled = nowcast.forecast(AutoRegressive(), {"bias": 100 * constant["bias"]})["bias"]
+    np.testing.assert_allclose(scaled, 100 * only_bias, rtol=1e-4)
     with pytest.raises(nowcast.UserError, match="it needs 3 snapshots or more"):
         AutoRegressive(window=2)
 
@@ -353,9 +353,9 @@ def test_null_jumps_have_the_size_of_the_others_and_not_its_direction(kind, hist
 @pytest.mark.parametrize("name", SIMPLE)
 def test_every_simple_forecaster_leaves_weights_that_stand_still_and_is_finite(name, history):
     forecaster = nowcast.load(name)
-    still = jax.tree.map(lambda h: jnp.stack([h[0]] * 5), history)
+    constant = jax.tree.map(lambda h: jnp.stack([h[0]] * 5), history)
     for got, at in zip(
-        *map(jax.tree.leaves, (nowcast.forecast(forecaster, still), still)), strict=True
+        *map(jax.tree.leaves, (nowcast.forecast(forecaster, constant), constant)), strict=True
     ):
         if name == "noise":
             continue  # 0/0 of nothing

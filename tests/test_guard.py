@@ -51,11 +51,11 @@ def train(steps, share, guard, inner=None, *, value_fn=loss, **options):
     return follow(tx, start(), steps, gradient, value_fn=value_fn)
 
 
-def alone(steps, inner=None):
+def without_jumps(steps, inner=None):
     return follow(inner or optax.adam(0.001), start(), steps, gradient)
 
 
-FREE, STATES = alone(8 * PERIOD)
+FREE, STATES = without_jumps(8 * PERIOD)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,15 @@ def test_tolerance_is_a_share_of_the_loss():
 
 @pytest.mark.parametrize(
     ("share", "dampings", "best"),
-    [(-1.5, (0.25, 0.5, 1.0), 0.5), (-0.9, (1.0, 0.5), 1.0), (-8.0, (0.125, 0.5, 1.0), 0.125), (0.5, (-0.5, 1.0), -0.5), (0.5, (0.5, 1.0), 0.0),
-     (float("inf"), (0.5, 1.0), 0.0)],
-)  # fmt: skip
+    [
+        (-1.5, (0.25, 0.5, 1.0), 0.5),
+        (-0.9, (1.0, 0.5), 1.0),
+        (-8.0, (0.125, 0.5, 1.0), 0.125),
+        (0.5, (-0.5, 1.0), -0.5),
+        (0.5, (0.5, 1.0), 0.0),
+        (float("inf"), (0.5, 1.0), 0.0),
+    ],
+)
 def test_the_best_damping_is_taken(share, dampings, best):
     path, states = train(PERIOD, share, Guard(dampings=dampings))
     assert states[-1].damping == best
@@ -104,15 +110,25 @@ FAST = optax.sgd(0.2)
 @pytest.mark.parametrize(
     ("share", "tolerance", "gone"),
     # A jump by `share` times d multiplies the loss by (1 + share d)².
-    [(-0.25, 0.0, 4.0), (-0.75, 0.0, 2.0), (-1.5, 0.0, 1.0), (0.01, 0.05, 2.0), (0.19, 0.05, 0.125), (0.3, 0.05, 0.0), (float("nan"), 1.0, 0.0)],
-)  # fmt: skip
+    [
+        (-0.25, 0.0, 4.0),
+        (-0.75, 0.0, 2.0),
+        (-1.5, 0.0, 1.0),
+        (0.01, 0.05, 2.0),
+        (0.19, 0.05, 0.125),
+        (0.3, 0.05, 0.0),
+        (float("nan"), 1.0, 0.0),
+    ],
+)
 def test_backtracking_goes_as_far_as_the_loss_lets_it(share, tolerance, gone):
     path, states = train(PERIOD, share, Guard.backtracking(tolerance=tolerance), FAST)
     assert states[-1].damping == gone
     assert (states[-1].accepted, states[-1].refused) == (gone > 0, gone == 0)
     close(
         path[-1],
-        jax.tree.map(lambda x: x * (1 + gone * share if gone else 1), alone(PERIOD, FAST)[0][-1]),
+        jax.tree.map(
+            lambda x: x * (1 + gone * share if gone else 1), without_jumps(PERIOD, FAST)[0][-1]
+        ),
     )
 
 
@@ -126,12 +142,11 @@ def test_backtracking_costs_no_more_than_the_window_gained(share, gone):
     inner = lambda sign: optax.sgd(sign * 0.2)  # noqa: E731
     path, states = train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(1))
     assert states[-1].damping == gone
-    first, before = (loss(alone(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
+    first, before = (loss(without_jumps(PERIOD, inner(1))[0][step]) for step in (EVERY, PERIOD))
     assert loss(path[-1]) <= first
     assert gone == 0 or before * (1 + 2 * gone * share) ** 2 > first  # twice as far is too far
-    assert (
-        train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0
-    )  # it only ever lost
+    # It only ever lost.
+    assert train(PERIOD, share, Guard.backtracking(tolerance=9.0), inner(-1))[1][-1].damping == 0
 
 
 def test_past_the_forecast_weights_stay_finite():
@@ -177,14 +192,13 @@ def test_dampings_are_fractions_of_the_damped_jump():
     "inner", [optax.adam(0.001), optax.sgd(0.001, momentum=0.9)], ids=["adam", "momentum"]
 )
 def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state(inner):
-    free, inner_states = alone(8 * PERIOD, inner)
+    free, inner_states = without_jumps(8 * PERIOD, inner)
     path, states = train(PERIOD + 4 + PERIOD, 0.5, Guard(after=4), inner)
     close(path[PERIOD], jax.tree.map(lambda x: 1.5 * x, free[PERIOD]))  # it jumps
     assert (states[PERIOD].accepted, states[PERIOD].refused) == (1, 0)
     assert (states[PERIOD + 4].accepted, states[PERIOD + 4].refused) == (0, 1)
-    close(
-        path[PERIOD + 4], free[PERIOD], atol=1e-6
-    )  # exact to rounding, through optax.apply_updates
+    # Exact to rounding, through optax.apply_updates.
+    close(path[PERIOD + 4], free[PERIOD], atol=1e-6)
     same(states[PERIOD + 4].inner, inner_states[PERIOD])
     close(path[PERIOD + 4 + PERIOD - 1], free[2 * PERIOD - 1], atol=1e-6)  # and goes on from there
     assert states[-1].clock.windows == 2
@@ -271,9 +285,14 @@ def test_without_the_loss_it_says_what_is_missing():
 
 @pytest.mark.parametrize(
     ("gives", "said"),
-    [(lambda loss: (loss, loss), "tuple"), (lambda loss: (loss, {"a": loss}), "tuple"), (lambda loss: {"l": loss}, "dict"), (lambda _: None, "NoneType")],
+    [
+        (lambda loss: (loss, loss), "tuple"),
+        (lambda loss: (loss, {"a": loss}), "tuple"),
+        (lambda loss: {"l": loss}, "dict"),
+        (lambda _: None, "NoneType"),
+    ],
     ids=["number beside", "dict beside", "dict", "nothing"],
-)  # fmt: skip
+)
 def test_a_loss_with_auxiliary_output_is_refused_with_the_cure(gives, said):
     with pytest.raises(
         nowcast.UserError, match=rf"it gave a {said} .*value_fn=lambda p: loss\(p, batch\)\[0\]"
@@ -337,7 +356,7 @@ def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
 
     tx = nowcast.periodic(inner, far(20.0), every=EVERY, min_drift=None, guard=Guard(after=4))
     params, states = follow(tx, start(), PERIOD + 1, ruined, value_fn=loss)
-    free, free_states = alone(PERIOD, inner)
+    free, free_states = without_jumps(PERIOD, inner)
     close(params[-1], free[-1])  # one step after the jump, not four
     close(states[-1].inner, free_states[-1])
     assert (int(states[-1].accepted), int(states[-1].refused)) == (0, 1)

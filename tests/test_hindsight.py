@@ -79,12 +79,13 @@ def test_hindsight_is_the_projection_and_no_mix_of_increments_is_below_it(bench,
     for name in ("gram", "linear"):  # both mix increments
         assert all(float(own) >= bound for own, bound in zip(rows[name], best, strict=True))
     [wnn] = [line[16:] for line in shown.stdout.splitlines() if line[:16].strip() == "wnn"]
+    # Five ahead alone.
     assert [bool(wnn[at : at + 12].strip()) for at in (0, 12, 24, 36)] == [
         False,
         True,
         False,
         True,
-    ]  # five ahead alone
+    ]
 
 
 @pytest.mark.parametrize(

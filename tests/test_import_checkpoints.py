@@ -100,9 +100,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_series_becomes_a_run(tmp_path, kind):
     name, save, rename = KINDS[kind]
-    folder = write(
-        tmp_path / "in", [900, 1000, 800, 1100], name, save
-    )  # 1000 comes before 800 as a text
+    # 1000 comes before 800 as a text.
+    folder = write(tmp_path / "in", [900, 1000, 800, 1100], name, save)
     done = import_checkpoints(str(folder), str(tmp_path / "c"), run="mine-7")
     assert (done.snapshots, done.every) == (4, 100)
     assert done.operations == {"conv": 1, "fc": 1, "bias": 1, "norm": 2, "embedding": 1}
@@ -173,12 +172,28 @@ def test_other_precisions_become_float32_and_that_is_said(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("form", "prefix"),
     [
-        (lambda flat: {f"model.{name}": array for name, array in flat.items()} | {"optimizer.mu.w": np.ones(3), "step": np.ones(1)}, None),
-        (lambda flat: {f"net.{name}": array for name, array in flat.items()} | {"average.w": np.ones(3)}, "net"),
-        (lambda flat: {f"a/b/{name}": array for name, array in flat.items()} | {"a/c/w": np.ones(3)}, "a.b"),
+        (
+            lambda flat: (
+                {f"model.{name}": array for name, array in flat.items()}
+                | {"optimizer.mu.w": np.ones(3), "step": np.ones(1)}
+            ),
+            None,
+        ),
+        (
+            lambda flat: (
+                {f"net.{name}": array for name, array in flat.items()} | {"average.w": np.ones(3)}
+            ),
+            "net",
+        ),
+        (
+            lambda flat: (
+                {f"a/b/{name}": array for name, array in flat.items()} | {"a/c/w": np.ones(3)}
+            ),
+            "a.b",
+        ),
     ],
     ids=["found", "named", "deep"],
-)  # fmt: skip
+)
 def test_the_parameters_are_found_beside_an_optimizers_state(tmp_path, form, prefix):
     folder = write(tmp_path / "in", range(3), make=lambda step: form(arrays(step)))
     import_checkpoints(str(folder), str(tmp_path / "c"), run="mine-7", prefix=prefix)
@@ -279,7 +294,11 @@ def with_(**changes):
         ([1, 10, 20, 30], {}, "1 and 10 are 9 steps apart"),
         ([1], {}, "is one checkpoint"),
         ([], {}, "no checkpoint is there"),
-        (range(6), {"make": with_(**{"fc.bias": np.ones(3)})}, r"3\.npz fc\.bias has shape \(3,\), and \(2,\)"),
+        (
+            range(6),
+            {"make": with_(**{"fc.bias": np.ones(3)})},
+            r"3\.npz fc\.bias has shape \(3,\), and \(2,\)",
+        ),
         (range(6), {"make": with_(**{"fc.bias": None})}, r"3\.npz lacks fc\.bias"),
         (range(6), {"make": with_(more=np.ones(3))}, r"3\.npz has more"),
         (range(6), {"make": with_(**{"fc.bias": np.ones(2, int)})}, r"3\.npz fc\.bias holds int64"),
@@ -287,9 +306,13 @@ def with_(**changes):
         (range(6), {"make": lambda step: {"a": np.ones(3, int)}}, "every array is left out"),
         (range(6), {"save": lambda path, given: path.write_bytes(b"PKnonsense")}, "cannot be read"),
         (range(6), {"save": lambda path, given: path.write_bytes(b"")}, "is empty"),
-        (range(6), {"save": lambda path, given: path.write_bytes(b"\0" * 9), "name": "{}.safetensors"}, "cannot be read"),
+        (
+            range(6),
+            {"save": lambda path, given: path.write_bytes(b"\0" * 9), "name": "{}.safetensors"},
+            "cannot be read",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_series_that_is_none_is_refused(tmp_path, steps, options, said):
     refused(tmp_path, write(tmp_path / "in", steps, **options), said)
 
@@ -311,10 +334,14 @@ def test_a_file_that_is_damaged_in_the_middle_of_the_series_leaves_the_corpus_as
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("'*.weight': linear", "'linear', which is no operation"), ("'*.wait': fc", r"no array has a name like '\*\.wait'"),
-        ("- fc", "must hold lines of"), ("a: [", "cannot be read"), (None, "cannot be read"), ("'*': null", "every array is left out"),
+        ("'*.weight': linear", "'linear', which is no operation"),
+        ("'*.wait': fc", r"no array has a name like '\*\.wait'"),
+        ("- fc", "must hold lines of"),
+        ("a: [", "cannot be read"),
+        (None, "cannot be read"),
+        ("'*': null", "every array is left out"),
     ],
-)  # fmt: skip
+)
 def test_a_file_of_operations_that_is_wrong_is_refused(tmp_path, content, said):
     if content:
         (tmp_path / "o.yaml").write_text(content)

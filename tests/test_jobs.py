@@ -108,14 +108,14 @@ def test_the_total_of_a_dry_run_is_the_sum_of_its_jobs(script, tmp_path):
         [float(n) for n in re.findall(r"[\d.]+", line.split(":", 1)[1])] for line in [*jobs, total]
     ]
     assert total.startswith("2 jobs: ")
+    # Runs, epochs, snapshots: 20,000 steps, every fifth, and the start.
     assert numbers[-1][:3] == [
         4,
         40000,
         16004,
-    ]  # runs, epochs, snapshots: 20,000 steps, every fifth, and the start
-    for one, other, both in list(zip(*numbers, strict=True))[
-        :3
-    ]:  # what follows may be in MiB or GiB, minutes or hours
+    ]
+    # What follows may be in MiB or GiB, minutes or hours.
+    for one, other, both in list(zip(*numbers, strict=True))[:3]:
         assert one > 0
         assert one + other == both
     assert not (tmp_path / "corpus").exists()
@@ -136,9 +136,13 @@ def launched(command_line, tmp_path):
             "corpus=corpus",
         ]
         process = subprocess.Popen(
-            command_line("collect", *sweep, f"hydra/launcher={launcher}"), cwd=tmp_path, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            command_line("collect", *sweep, f"hydra/launcher={launcher}"),
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         processes.append(process)
         deadline = time.monotonic() + 120
         while len(recording(tmp_path)) < 2:
@@ -192,9 +196,8 @@ def test_a_signal_ends_the_command_and_its_jobs(launched, tmp_path, number, ever
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the jobs' processes in /proc")
 def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
     process = launched("submitit_local")
-    for folder in (tmp_path / "multirun" / "jobs").glob(
-        "[0-9]*"
-    ):  # named after the process that watches the job
+    # Named after the process that watches the job.
+    for folder in (tmp_path / "multirun" / "jobs").glob("[0-9]*"):
         for child in Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split():
             os.kill(int(child), signal.SIGUSR2)
     _, err = process.communicate(timeout=200)
@@ -207,9 +210,8 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
 
     deadline = time.monotonic() + 20
     while said() != [(1, 1)] * 2 and time.monotonic() < deadline:
-        time.sleep(
-            0.1
-        )  # a job's result is there before its process has written the last of its log
+        # A job's result is there before its process has written the last of its log.
+        time.sleep(0.1)
     assert said() == [(1, 1)] * 2
 
 
@@ -242,12 +244,14 @@ SLURM = {
     "sbatch": (
         """cp "$1" sbatch.txt
         for i in 0 1; do
-            SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here bash "$1" > job$i.log 2>&1 &
+            SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here \\
+                bash "$1" > job$i.log 2>&1 &
         done
         echo Submitted batch job 7"""
     ),
     "srun": (
-        """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done; exec "$@" """
+        """while [[ $1 == --* ]]; do [[ $1 == --unbuffered ]] && shift || shift 2; done
+        exec "$@" """
     ),
     "sacct": """printf 'JobID|State|NodeList\\n7_0|RUNNING|here\\n7_1|RUNNING|here\\n'""",
 }

@@ -288,13 +288,19 @@ def test_different_protocols_are_not_joined(tasks):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "has no results.json; python scripts/evaluate.py writes one"), ("", "is damaged; give its command again"),
-        ('{"sch', "is damaged; give its command again"), ("[]", "is damaged; give its command again"),
-        ("{}", "is damaged; give its command again"), ("null", "is damaged; give its command again"),
-        (json.dumps({"schema": "weight-nowcaster/results/1"}), "is of schema weight-nowcaster/results/1, and not"),
+        (None, "has no results.json; python scripts/evaluate.py writes one"),
+        ("", "is damaged; give its command again"),
+        ('{"sch', "is damaged; give its command again"),
+        ("[]", "is damaged; give its command again"),
+        ("{}", "is damaged; give its command again"),
+        ("null", "is damaged; give its command again"),
+        (
+            json.dumps({"schema": "weight-nowcaster/results/1"}),
+            "is of schema weight-nowcaster/results/1, and not",
+        ),
         (json.dumps({"schema": joint.JOINT}), f"is of schema {joint.JOINT}, and not"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_report_of_a_task_is_refused_in_one_line(tmp_path, content, said):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -17,19 +17,40 @@ import nowcast
         ({"moments": "reset_first"}, "moments='reset_first' must be one of keep, reset"),
         ({"operations": ("dense",)}, "operations: 'dense' is none; they are conv"),
         ({"operations": ()}, r"operations=\(\) lets nothing jump"),
-        ({"operations": ("norm",), "forecaster": random_wnn()}, "no leaf would ever jump with operations=.'norm',.: leaf 'conv/kernel' is labelled 'conv'"),
-        ({"operations": ("fc", "norm"), "forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}}}, "operations: 'norm', of leaf 'conv/kernel', is served by no network of this wnn; leave it out, or meta-train with served_by=.norm:norm."),
-        ({"forecaster": random_wnn(), "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "norm", "kernel": "other"}}}, "no leaf would ever jump with this wnn: leaf 'conv/kernel' is labelled 'norm'"),
+        (
+            {"operations": ("norm",), "forecaster": random_wnn()},
+            "no leaf would ever jump with operations=.'norm',.: leaf 'conv/kernel' is labelled"
+            " 'conv'",
+        ),
+        (
+            {
+                "operations": ("fc", "norm"),
+                "forecaster": random_wnn(),
+                "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}},
+            },
+            "operations: 'norm', of leaf 'conv/kernel', is served by no network of this wnn; leave"
+            " it out, or meta-train with networks=.norm:norm.",
+        ),
+        (
+            {
+                "forecaster": random_wnn(),
+                "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "norm", "kernel": "other"}},
+            },
+            "no leaf would ever jump with this wnn: leaf 'conv/kernel' is labelled 'norm'",
+        ),
         ({"start_after": -1}, "start_after=-1 must be a whole number"),
         ({"stop_after": 1.5}, r"stop_after=1\.5 must be a whole number"),
         ({"damping": float("nan")}, "damping=nan"),
         ({"min_drift": 1.5}, r"min_drift=1\.5 must lie between -1 and 1"),
-        ({"min_drift": 0.2, "forecaster": nowcast.forecasters.Linear(window=3)}, "min_drift=0.2 needs a window of 4 snapshots or more, and linear has 3"),
+        (
+            {"min_drift": 0.2, "forecaster": nowcast.forecasters.Linear(window=3)},
+            "min_drift=0.2 needs a window of 4 snapshots or more, and linear has 3",
+        ),
         ({"history_dtype": "int8"}, "history_dtype='int8' must be one of float32"),
         ({"horizon": 0}, "horizon=0 must be a whole number"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused(options, said, unchecked):
     with pytest.raises(nowcast.UserError, match=said):
         train(1, **options)
@@ -40,10 +61,13 @@ def test_what_cannot_be_is_refused(options, said, unchecked):
     [
         (lambda p: {"conv": p["conv"]}, "leaf 'head/bias' is gone"),
         (lambda p: p | {"new": jnp.zeros(3)}, r"leaf 'new' is float32\(3,\), and was not there"),
-        (lambda p: p | {"conv": {"kernel": jnp.zeros((2, 2))}}, r"leaf 'conv/kernel' is float32\(2, 2\), and was float32\(2, 2, 1, 3\)"),
+        (
+            lambda p: p | {"conv": {"kernel": jnp.zeros((2, 2))}},
+            r"leaf 'conv/kernel' is float32\(2, 2\), and was float32\(2, 2, 1, 3\)",
+        ),
     ],
     ids=["gone", "new", "other shape"],
-)  # fmt: skip
+)
 def test_parameters_that_change_are_refused_by_name(change, said):
     jumps = nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None)
     state = jumps.init(start())
@@ -98,10 +122,13 @@ def test_leaves_that_are_no_real_numbers_are_refused_by_name(dtype):
         (lambda p: {"conv": p["conv"]}, "leaf 'head/bias' is gone"),
         (lambda p: p | {"new": jnp.zeros(3)}, "leaf 'new' is .* was not there"),
         (lambda p: p | {"conv": {"kernel": jnp.zeros((2, 2))}}, "leaf 'conv/kernel' is"),
-        (lambda p: jax.tree.map(lambda x: x.astype(jnp.bfloat16), p), "leaf 'conv/kernel' is bfloat16"),
+        (
+            lambda p: jax.tree.map(lambda x: x.astype(jnp.bfloat16), p),
+            "leaf 'conv/kernel' is bfloat16",
+        ),
     ],
     ids=["gone", "new", "other shape", "other dtype"],
-)  # fmt: skip
+)
 def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
     inner, change, said, unchecked
 ):
@@ -119,26 +146,66 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: nowcast.periodic(optax.sgd(0.1), "linear", every=1), r"forecaster='linear' is a str; pass nowcast.load\('linear'\)"),
+        (
+            lambda: nowcast.periodic(optax.sgd(0.1), "linear", every=1),
+            r"forecaster='linear' is a str; pass nowcast.load\('linear'\)",
+        ),
         (lambda: nowcast.forecast("linear", {}), "pass nowcast.load"),
         (lambda: nowcast.explain({}, "linear"), "pass nowcast.load"),
         (lambda: nowcast.forecasters.Noise(of="linear"), "pass nowcast.load"),
-        (lambda: nowcast.periodic(1e-3, LINEAR, every=1, min_drift=None), "inner=0.001 is no optimizer"),
+        (
+            lambda: nowcast.periodic(1e-3, LINEAR, every=1, min_drift=None),
+            "inner=0.001 is no optimizer",
+        ),
         (lambda: nowcast.periodic(optax.adam, LINEAR, every=1, min_drift=None), "is no optimizer"),
-        (lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, min_drift=None, guard=True), "guard=True must be one"),
+        (
+            lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, min_drift=None, guard=True),
+            "guard=True must be one",
+        ),
         (lambda: nowcast.Jumps(forecaster=LINEAR, every=10**10), "2,000,000,000 at most"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, damping="a"), "damping='a' must be a fraction"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, damping=0), "damping=0.0 must be a fraction .* not 0"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=4, min_drift=None, stop_after=11), "stop_after=11 lets nothing jump: the first jump is at step 12"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, history_dtype="foo"), "history_dtype='foo' must be one of"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, history_dtype="float64"), "float64 needs jax_enable_x64"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, operations=5), "operations=5 lets nothing jump"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, horizon=lambda jump: None), "horizon: as a function it must give"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, horizon=lambda: 3), "horizon: as a function it must give"),
-        (lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None).init({"a": "text"}), "parameter 'a' is a str: pass the arrays alone"),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, damping="a"),
+            "damping='a' must be a fraction",
+        ),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, damping=0),
+            "damping=0.0 must be a fraction .* not 0",
+        ),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=4, min_drift=None, stop_after=11),
+            "stop_after=11 lets nothing jump: the first jump is at step 12",
+        ),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, history_dtype="foo"),
+            "history_dtype='foo' must be one of",
+        ),
+        (
+            lambda: nowcast.Jumps(
+                forecaster=LINEAR, every=1, min_drift=None, history_dtype="float64"
+            ),
+            "float64 needs jax_enable_x64",
+        ),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, operations=5),
+            "operations=5 lets nothing jump",
+        ),
+        (
+            lambda: nowcast.Jumps(
+                forecaster=LINEAR, every=1, min_drift=None, horizon=lambda jump: None
+            ),
+            "horizon: as a function it must give",
+        ),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None, horizon=lambda: 3),
+            "horizon: as a function it must give",
+        ),
+        (
+            lambda: nowcast.Jumps(forecaster=LINEAR, every=1, min_drift=None).init({"a": "text"}),
+            "parameter 'a' is a str: pass the arrays alone",
+        ),
         (lambda: nowcast.explain({"a": jnp.arange(3)}), "parameter 'a' is int32"),
     ],
-)  # fmt: skip
+)
 def test_what_a_newcomer_may_type_gets_a_cure(make, said, unchecked):
     with pytest.raises(nowcast.UserError, match=said):
         make()

@@ -86,9 +86,8 @@ class ByHand:
         begun, self.window, self.jumps = self.window[0], [], self.jumps + 1
         moves, passes = True, True
         if given["min_drift"] is not None:
-            cosines = np.corrcoef(
-                np.concatenate([steps, -steps], axis=1)
-            )  # of lines through the origin
+            # Of lines through the origin.
+            cosines = np.corrcoef(np.concatenate([steps, -steps], axis=1))
             moves = np.mean(cosines[np.triu_indices(len(steps), 2)]) >= given["min_drift"]
         if self.dampings:
             best = (

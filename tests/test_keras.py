@@ -81,10 +81,9 @@ def fit(model, data, *callbacks, epochs, **more):
 def forecast(forecaster, snapshots, model):
     window = {name: np.stack([snapshot[name] for snapshot in snapshots]) for name in snapshots[0]}
     there = nowcast.forecast(forecaster, window, labels=label_ops(model))
-    still = {
-        name: np.ptp(values, axis=0) == 0 for name, values in window.items()
-    }  # those of pixels that are never lit
-    return {name: np.where(still[name], window[name][-1], there[name]) for name in window}
+    # Those of pixels that are never lit.
+    unmoved = {name: np.ptp(values, axis=0) == 0 for name, values in window.items()}
+    return {name: np.where(unmoved[name], window[name][-1], there[name]) for name in window}
 
 
 def same(got, wanted, **tolerance):
@@ -116,16 +115,17 @@ def test_after_five_snapshots_the_weights_are_their_forecast(data, forecaster, o
     model, recorder = network(), Recorder(by_batch=bool(options))
     callback = WeightNowcasting(forecaster, **options)
     if options:
+        # One epoch of ten batches.
         data = (
             np.concatenate([data[0]] * 3)[:640],
             np.concatenate([data[1]] * 3)[:640],
-        )  # one epoch of ten batches
+        )
     got = fit(model, data, recorder, callback, epochs=1 if options else 5)
     wanted = forecast(forecaster, recorder.snapshots, model)
     assert len(recorder.snapshots) == 5
     same(got, wanted, rtol=1e-5, atol=1e-6)
     moved = {name for name in got if np.any(got[name] != recorder.snapshots[-1][name])}
-    assert moved == {name for name, op in label_ops(model).items() if forecaster.serves(op)}
+    assert moved == {name for name, op in label_ops(model).items() if forecaster.can_forecast(op)}
     assert (callback.accepted, callback.refused) == (1, 0)
 
 
@@ -136,12 +136,11 @@ def test_the_jump_lasts_and_one_follows_each_full_window(data):
         WeightNowcasting(nowcast.load("linear"), start_after=1),
     )
     fit(model, data, recorder, callback, epochs=7)
-    landed = forecast(nowcast.load("linear"), recorder.snapshots[1:6], model)
+    after_jump = forecast(nowcast.load("linear"), recorder.snapshots[1:6], model)
     after = recorder.snapshots[6]
-    for (
-        name
-    ) in landed:  # four batches of Adam at 3e-3 go no further than this from where the jump ended
-        assert np.abs(after[name] - landed[name]).max() < 0.02, name
+    # Four batches of Adam at 3e-3 go no further than this from where the jump ended.
+    for name in after_jump:
+        assert np.abs(after[name] - after_jump[name]).max() < 0.02, name
     fit(model, data, callback, epochs=4)
     assert (callback.accepted, int(callback.state.clock.filled)) == (2, 0)
 
@@ -405,9 +404,8 @@ def test_batches_are_counted_whatever_the_steps_of_an_execution(data, together):
         steps_per_execution=together,
     )
     callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None)
-    model.fit(
-        *data, batch_size=16, epochs=5, verbose=0, callbacks=[callback]
-    )  # 80 batches: a jump each 20, or at the next end
+    # 80 batches: a jump each 20, or at the next end.
+    model.fit(*data, batch_size=16, epochs=5, verbose=0, callbacks=[callback])
     assert callback.accepted == {1: 4, 2: 4, 4: 4, 8: 2}[together]
 
 
@@ -473,9 +471,8 @@ def test_stop_after_counts_batches_whatever_the_steps_of_an_execution(data):
         "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), steps_per_execution=8
     )
     callback = WeightNowcasting(nowcast.load("linear"), every=4, min_drift=None, stop_after=40)
-    model.fit(
-        *data, batch_size=16, epochs=10, verbose=0, callbacks=[callback]
-    )  # a snapshot each 8 batches, 5 until then
+    # A snapshot each 8 batches, 5 until then.
+    model.fit(*data, batch_size=16, epochs=10, verbose=0, callbacks=[callback])
     assert callback.accepted == 1
     assert int(callback.state.clock.total) == 160
 

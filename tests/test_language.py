@@ -59,9 +59,8 @@ def test_attention_is_that_of_numpy():
     for head in (slice(0, 4), slice(4, 8)):
         rows = []
         for place in range(5):
-            weights = np.exp(
-                query[place, head] @ key[: place + 1, head].T / 2
-            )  # the root of 4, a head's width
+            # The root of 4, a head's width.
+            weights = np.exp(query[place, head] @ key[: place + 1, head].T / 2)
             rows.append(weights / weights.sum() @ value[: place + 1, head])
         together.append(rows)
     expected = np.concatenate(together, axis=1) @ np.asarray(layer.out.kernel[...])
@@ -85,9 +84,8 @@ def test_the_parameters_are_those_of_the_formula_and_gpt_2_small_has_its_own():
         count(net()) == (11 + context) * width + layers * (12 * width**2 + 13 * width) + 2 * width
     )
     sizes = {"layers": 12, "heads": 12, "width": 768, "context": 1024}
-    assert (
-        count(nnx.eval_shape(lambda: GPT(50_257, **sizes, rngs=nnx.Rngs(0)))) == 124_439_808
-    )  # Hugging Face's count
+    # Hugging Face's count.
+    assert count(nnx.eval_shape(lambda: GPT(50_257, **sizes, rngs=nnx.Rngs(0)))) == 124_439_808
 
 
 def test_every_leaf_has_an_operation_by_its_module_and_by_its_name():
@@ -133,9 +131,8 @@ def test_a_pass_reads_tokens_once_and_batches_follow_from_seed_and_epoch():
     assert np.all(np.diff(begins) % 6 == 0)
     assert len(set(begins.tolist())) == len(begins)
     assert begins[-1] + 6 < len(task.arrays)
-    assert (
-        len({task.order(3, epoch).min() % 6 for epoch in range(9)}) > 1
-    )  # where windows begin differs
+    # Where windows begin differs.
+    assert len({task.order(3, epoch).min() % 6 for epoch in range(9)}) > 1
     assert not np.array_equal(order, task.order(4, 2))
     windows = task.batch(task.arrays, jnp.asarray(order[0]))
     np.testing.assert_array_equal(
@@ -281,10 +278,11 @@ def test_tiny_shakespeare_has_the_tokens_that_karpathy_counts():
     assert {split: len(numbers) for split, numbers in task._data.items()} == {
         "train": 1_003_854, "validation": 55_770, "test": 55_770,
     }  # fmt: skip
+    # 65 characters.
     assert (
         count(nnx.eval_shape(lambda: task._build(0)))
         == (65 + 64) * 64 + 2 * (12 * 64**2 + 13 * 64) + 128
-    )  # 65 characters
+    )
     assert task.name == "gpt-tiny_shakespeare"
 
 

@@ -160,18 +160,17 @@ def test_an_inner_optimizer_may_take_gradients_of_a_part_of_its_parameters():
     tx = nowcast.periodic(inner, LINEAR, every=1)
     params = optax.LookaheadParams.init_synced(start())
     state, plain, plain_state = tx.init(params), start(), None
-    alone = nowcast.periodic(optax.sgd(0.1), LINEAR, every=1)
-    plain_state = alone.init(plain)
+    plain_tx = nowcast.periodic(optax.sgd(0.1), LINEAR, every=1)
+    plain_state = plain_tx.init(plain)
     for _ in range(6):
         updates, state = tx.update(gradients(params.fast), state, params)
         params = optax.apply_updates(params, updates)
-        updates, plain_state = alone.update(gradients(plain), plain_state, plain)
+        updates, plain_state = plain_tx.update(gradients(plain), plain_state, plain)
         plain = optax.apply_updates(plain, updates)
     assert state.accepted == 1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params.fast, plain)
-    jax.tree.map(
-        np.testing.assert_array_equal, params.slow, start()
-    )  # not synchronised yet, so it stands still
+    # Not synchronised yet, so it stands still.
+    jax.tree.map(np.testing.assert_array_equal, params.slow, start())
     with pytest.raises(nowcast.UserError, match="gradient 'fast/conv/kernel' is gone"):
         tx.update({"head": gradients(params.fast)["head"]}, state, params)
 

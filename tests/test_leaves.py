@@ -14,7 +14,7 @@ from meta_train.leaves import STRIDES, Leaves, split
 from meta_train.source import Rule
 from nowcast.forecasters import Gram
 from nowcast.forecasters.gram import coefficients, features, init_network
-from nowcast.forecasters.learned import SERVES
+from nowcast.forecasters.learned import NETWORKS
 
 RULE = Rule(5, 3, many=True)
 SIZES = {"fc": 30, "conv": 7, "bias": 5, "norm": 4}
@@ -74,7 +74,7 @@ def places(run, op, rows):
 @pytest.mark.parametrize("op", ["fc", "conv", "bias"])
 def test_a_row_holds_the_inner_products_of_one_window_and_of_what_came_after(unchecked, op):
     run = Walk()
-    rows = Leaves([run], SERVES, RULE).handful(op, 200, (0, 1))
+    rows = Leaves([run], NETWORKS, RULE).handful(op, 200, (0, 1))
     assert rows.shape == (200, 16 + 3 * 4 + 3)
     ended = 0
     for row, window in zip(rows, places(run, op, rows)[0], strict=True):
@@ -91,10 +91,10 @@ def test_a_row_holds_the_inner_products_of_one_window_and_of_what_came_after(unc
     assert 0 < ended < 200  # some windows end with the run, and their later targets are not there
 
 
-def test_every_moment_and_stride_is_drawn_but_never_the_untrained_weights(unchecked):
+def test_every_start_and_stride_is_drawn_but_never_the_untrained_weights(unchecked):
     run = Walk()
     run.weights[0] = np.nan
-    rows = Leaves([run], SERVES, RULE).handful("fc", 2000, (0, 1))
+    rows = Leaves([run], NETWORKS, RULE).handful("fc", 2000, (0, 1))
     _, which, away = places(run, "fc", rows)
     assert away.max() < 1e-3
     assert set(which) == set(range(sum(len(run.weights) - 1 - 5 * stride for stride in STRIDES)))
@@ -102,7 +102,7 @@ def test_every_moment_and_stride_is_drawn_but_never_the_untrained_weights(unchec
 
 def test_tasks_are_drawn_alike_however_many_runs_they_have(unchecked):
     runs = [Walk(0), *(Walk(number, task="another") for number in (1, 2, 3))]
-    source = Leaves(runs, SERVES, RULE)
+    source = Leaves(runs, NETWORKS, RULE)
     rows = np.concatenate([source.handful("fc", 1, (0, i)) for i in range(400)])
     nearest = np.argmin([places(run, "fc", rows)[2] for run in runs], axis=0)
     shares = np.bincount(nearest, minlength=4) / 400
@@ -111,7 +111,7 @@ def test_tasks_are_drawn_alike_however_many_runs_they_have(unchecked):
 
 
 def test_a_draw_is_determined_by_its_key(unchecked):
-    first, again = (Leaves([Walk(0), Walk(1)], SERVES, RULE) for _ in range(2))
+    first, again = (Leaves([Walk(0), Walk(1)], NETWORKS, RULE) for _ in range(2))
     np.testing.assert_array_equal(first.handful("fc", 20, (3, 1)), again.handful("fc", 20, (3, 1)))
     assert (
         first.handful("fc", 20, (3, 1))[:, :16] != first.handful("fc", 20, (3, 2))[:, :16]
@@ -119,28 +119,27 @@ def test_a_draw_is_determined_by_its_key(unchecked):
 
 
 def test_leaves_that_stand_still_or_diverge_are_left_out(unchecked):
-    still, diverged = Walk(), Walk()
-    still.weights[:] = 1
+    unmoved, diverged = Walk(), Walk()
+    unmoved.weights[:] = 1
     diverged.weights[10:] = np.inf
     with pytest.raises(nowcast.UserError, match="no finite leaves for fc"):
-        Leaves([still], SERVES, RULE).handful("fc", 10, (0, 0))
-    rows = Leaves([diverged], SERVES, RULE).handful("fc", 50, (0, 0))
+        Leaves([unmoved], NETWORKS, RULE).handful("fc", 10, (0, 0))
+    rows = Leaves([diverged], NETWORKS, RULE).handful("fc", 50, (0, 0))
     assert np.isfinite(rows[:, :16]).all()
     assert np.isfinite(rows[:, 28]).all()
     short = Walk(7, snapshots=6)
     with pytest.raises(nowcast.UserError, match="run7 has 6 snapshots"):
-        Leaves([short], SERVES, RULE)
+        Leaves([short], NETWORKS, RULE)
 
 
 def test_a_network_that_dies_and_stands_still_leaves_rows_that_can_be_fitted_to(unchecked):
     run = Walk(snapshots=40)
     alive = np.diff(run.weights, axis=0)
-    fading = np.where(
-        np.arange(39) < 8, 1e4, 0.3 ** (np.arange(39) - 7.0)
-    )  # as Adam's mean does without gradients
+    # As Adam's mean does without gradients.
+    fading = np.where(np.arange(39) < 8, 1e4, 0.3 ** (np.arange(39) - 7.0))
     path = np.concatenate([run.weights[:1], alive * fading[:, None]])
     run.weights = np.cumsum(path, axis=0).astype(np.float32)
-    rows = Leaves([run], SERVES, RULE).handful("fc", 300, (0, 0))
+    rows = Leaves([run], NETWORKS, RULE).handful("fc", 300, (0, 0))
     grams, _, _ = split(rows, 5)
     assert (np.diagonal(grams, axis1=1, axis2=2) >= 0).all()
     _, which, away = places(run, "fc", rows)
@@ -152,7 +151,7 @@ def test_a_network_that_dies_and_stands_still_leaves_rows_that_can_be_fitted_to(
 
 def test_the_error_of_rows_is_that_of_the_forecast_of_the_weights(unchecked):
     run, forecaster = Walk(), random_gram()
-    rows = Leaves([run], SERVES, RULE).handful("fc", 40, (0, 1))
+    rows = Leaves([run], NETWORKS, RULE).handful("fc", 40, (0, 1))
     gram = jnp.asarray(rows[:, :16].reshape(-1, 4, 4))
     errors = np.asarray(
         objective.squared(coefficients(forecaster.params["fc"], gram), *split(jnp.asarray(rows), 5))
@@ -177,7 +176,7 @@ def test_the_error_of_rows_is_that_of_the_forecast_of_the_weights(unchecked):
 
 def test_scores_are_of_the_same_squared_error_for_all(unchecked):
     runs, forecaster = [Walk(0), Walk(1)], random_gram()
-    drawn = {"fc": [Leaves([run], SERVES, RULE).handful("fc", 60, (0, 1)) for run in runs]}
+    drawn = {"fc": [Leaves([run], NETWORKS, RULE).handful("fc", 60, (0, 1)) for run in runs]}
     table = validate.scores(forecaster, drawn)["fc"]
     assert list(table) == ["1", "2", "3"]
     for name in ("linear", "last_value", "quadratic"):
@@ -213,16 +212,15 @@ def test_a_gram_sees_neither_scale_nor_rotation_and_keeps_what_stands_still(unch
     np.testing.assert_allclose(
         forecaster.leaf(history + 5, "fc", 3), there + 5, rtol=1e-4, atol=1e-4
     )
-    still = jnp.ones((5, 6, 4))
-    np.testing.assert_array_equal(forecaster.leaf(still, "fc", 3), still[0])
+    unmoved = jnp.ones((5, 6, 4))
+    np.testing.assert_array_equal(forecaster.leaf(unmoved, "fc", 3), unmoved[0])
     np.testing.assert_array_equal(
         nowcast.forecast(forecaster, {"scale": history}, labels={"scale": "norm"})["scale"],
         history[-1],
     )
     fresh = Gram(params={"fc": init_network(jax.random.key(0), 5, 3)}, horizon=2, longest=3)
-    np.testing.assert_array_equal(
-        fresh.leaf(history, "fc", 3), history[-1]
-    )  # it begins with keeping still
+    # It begins with keeping still.
+    np.testing.assert_array_equal(fresh.leaf(history, "fc", 3), history[-1])
 
 
 def test_features_are_logarithms_of_lengths_and_cosines():

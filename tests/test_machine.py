@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from collect.training import machine
-from collect.training.machine import Company
+from collect.training.machine import OtherPrograms
 
 TICKS = os.sysconf("SC_CLK_TCK")
 BUSY = "import time\nend = time.perf_counter() + 0.6\nwhile time.perf_counter() < end: pass"
@@ -39,35 +39,36 @@ def account(tmp_path, monkeypatch):
 
 def test_others_took_what_all_cores_worked_without_what_this_process_did(account):
     account(user=10, idle=50)
-    company = Company()
+    programs = OtherPrograms()
     account(user=13, nice=1, system=2, irq=0.5, soft=0.5, idle=70, wait=9, wall=4, own=3)
-    assert company.others() == pytest.approx(
-        (3 + 1 + 2 + 0.5 + 0.5 - 3) / 4
-    )  # idling and waiting is no work
+    # Idling and waiting is no work.
+    assert programs.cores_used() == pytest.approx((3 + 1 + 2 + 0.5 + 0.5 - 3) / 4)
 
 
 def test_others_never_took_less_than_nothing(account):
     account(user=10)
-    company = Company()
+    programs = OtherPrograms()
     account(user=10.5, wall=2, own=0.6)  # accounts are kept in ticks
-    assert company.others() == 0
+    assert programs.cores_used() == 0
 
 
-@pytest.mark.parametrize(("seconds", "quiet"), [(0.0, True), (0.1, True), (2.0, False)])
-def test_it_was_quiet_where_others_took_hardly_anything(account, monkeypatch, seconds, quiet):
+@pytest.mark.parametrize(("seconds", "undisturbed"), [(0.0, True), (0.1, True), (2.0, False)])
+def test_a_run_is_undisturbed_where_others_took_hardly_anything(
+    account, monkeypatch, seconds, undisturbed
+):
     monkeypatch.setenv("NPROC", "1")
     account()
-    company = Company()
+    programs = OtherPrograms()
     account(user=10 + seconds, wall=10, own=10)
-    assert company.quiet(1) is quiet
+    assert programs.undisturbed(1) is undisturbed
 
 
 def test_a_run_beside_another_of_ours_had_company(account):
     account()
-    company = Company()
+    programs = OtherPrograms()
     account(wall=10)
-    assert company.quiet(1) is True
-    assert company.quiet(2) is False
+    assert programs.undisturbed(1) is True
+    assert programs.undisturbed(2) is False
 
 
 @pytest.mark.parametrize("text", [None, "", "cpu\n", "cpu  1 2 3\n", "cpu  a b c d e f g h\n"])
@@ -75,19 +76,19 @@ def test_nothing_is_said_where_the_system_does_not_say(tmp_path, monkeypatch, te
     monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
     if text is not None:
         (tmp_path / "stat").write_text(text)
-    company = Company()
-    assert company.others() is None
-    assert company.quiet(1) is None
-    assert company.quiet(2) is False
+    programs = OtherPrograms()
+    assert programs.cores_used() is None
+    assert programs.undisturbed(1) is None
+    assert programs.undisturbed(2) is False
 
 
 @pytest.mark.skipif(not machine.STAT.exists(), reason="the system keeps no such account")
 def test_a_program_that_works_is_seen():
     with subprocess.Popen([sys.executable, "-c", BUSY]) as other:
         time.sleep(0.1)
-        company = Company()
+        programs = OtherPrograms()
         other.wait(10)
-        assert company.others() > 0.25
+        assert programs.cores_used() > 0.25
 
 
 def test_what_this_process_works_is_its_own():

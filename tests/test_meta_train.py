@@ -82,9 +82,8 @@ def test_an_example_is_the_normalised_window_and_the_increment_in_its_unit():
         inputs, [[0, 1 / 8, 2 / 8, 3 / 8, 4 / 8], [0, 0, 0, 0, 1 / 2]], rtol=1e-4
     )
     np.testing.assert_allclose(target, [[4 / 8], [1]], rtol=1e-4)  # the second is clipped
-    np.testing.assert_allclose(
-        objective.examples(WNNMulti, made, 5)[1], [[4 / 8], [4]], rtol=1e-4
-    )  # it has no limit
+    # It has no limit.
+    np.testing.assert_allclose(objective.examples(WNNMulti, made, 5)[1], [[4 / 8], [4]], rtol=1e-4)
 
 
 def test_introspections_examples_are_four_values_and_the_target_times_1000():
@@ -172,9 +171,8 @@ def test_scores_are_means_over_runs_and_the_skill_is_over_the_linear_fit():
 
 def test_scores_are_of_the_forecaster_that_is_given():
     first, second = random_wnn(0), random_wnn(1)
-    assert (
-        first != second
-    )  # nothing may take one for the other, such as a cache of compiled functions
+    # Nothing may take one for the other, such as a cache of compiled functions.
+    assert first != second
     drawn = {"fc": [HELD_OUT["fc"]]}
     one, two, again = (
         validate.scores(each, drawn)["fc"]["5"]["wnn"] for each in (first, second, first)
@@ -195,9 +193,8 @@ def test_a_forecaster_with_many_horizons_is_scored_at_several_where_there_are_ta
     scores = validate.scores(multi, {"fc": [windows, windows]})["fc"]
     assert list(scores) == ["1", "2", "5"]
     for horizon in scores:
-        assert (
-            scores[horizon]["wnn_multi"] == scores[horizon]["last_value"]
-        )  # its outputs are all 0
+        # Its outputs are all 0.
+        assert scores[horizon]["wnn_multi"] == scores[horizon]["last_value"]
         moved = np.abs(windows[:, 4 + int(horizon)] - windows[:, 4]).mean()
         assert scores[horizon]["last_value"]["weight"] == pytest.approx(moved, rel=1e-5)
 
@@ -289,16 +286,25 @@ def test_leaves_are_learned_from_their_inner_products(tmp_path, corpus_path):
         MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "gram", sampling="movement")
 
 
+def test_a_configuration_with_the_older_name_of_networks_is_read():
+    asked = {"norm": "scales", "bias": None}
+    now, older = (MetaTrainConfig("c", "b", **{key: asked}) for key in ("networks", "served_by"))
+    assert older == now
+    assert (older.networks["norm"], older.networks["fc"], older.served_by) == ("scales", "fc", None)
+    with pytest.raises(nowcast.UserError, match="older name of networks: give one of them"):
+        MetaTrainConfig("c", "b", networks=asked, served_by=asked)
+
+
 @pytest.mark.slow
 def test_a_mapping_of_ones_own_gives_networks_to_other_operations(tmp_path, corpus_config):
     recorded = corpus_config(tmp_path / "corpus", batch_size=200, runs=2)
     recorded.model.name, recorded.model.depth, recorded.data.train_size = "resnet", 8, 200
     collect_population(recorded)
-    given = {"steps": 2, "batch_size": 64, "served_by": {"norm": "scales", "bias": None}}
+    given = {"steps": 2, "batch_size": 64, "networks": {"norm": "scales", "bias": None}}
     meta_train(MetaTrainConfig(recorded.corpus, str(tmp_path / "bundle"), **given))
     loaded = nowcast.load(tmp_path / "bundle")
     assert set(loaded.params) == {"conv", "fc", "scales"}
-    assert [op for op in ("conv", "fc", "norm", "bias") if loaded.serves(op)] == [
+    assert [op for op in ("conv", "fc", "norm", "bias") if loaded.can_forecast(op)] == [
         "conv",
         "fc",
         "norm",
@@ -332,8 +338,8 @@ def test_the_bundle_says_where_it_comes_from(bundle_path, corpus_path):
     assert (bundle_path / "loss.png").exists()
     assert not bundle_path.with_name("bundle.checkpoint").exists()
     forecaster = nowcast.load(bundle_path)
-    assert forecaster.serves("fc")
-    assert not forecaster.serves("conv")  # an MLP has none
+    assert forecaster.can_forecast("fc")
+    assert not forecaster.can_forecast("conv")  # an MLP has none
 
 
 def test_the_card_says_what_it_was_not_fitted_to_and_where_it_is_of_no_use(
@@ -445,9 +451,9 @@ def test_architectures_kept_out_are_scored_and_neither_fitted_to_nor_chosen_by(
     assert len(card["corpus"]["held_out_runs"]) == 2
     assert card["corpus"]["tasks"] == ["mlp-digits"]
     assert card["held_out"]["fc"]["5"]["skill"]["runs"] == 2
-    alone = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "without"), **given)).card
-    assert alone["held_out"] == {}
-    assert (alone["params_sha256"], alone["curves"]) == (card["params_sha256"], card["curves"])
+    without = meta_train(MetaTrainConfig(str(corpus_path), str(tmp_path / "without"), **given)).card
+    assert without["held_out"] == {}
+    assert (without["params_sha256"], without["curves"]) == (card["params_sha256"], card["curves"])
 
 
 @pytest.mark.slow
@@ -536,7 +542,7 @@ def test_a_corpus_of_one_run_or_of_short_ones_is_refused(tmp_path, corpus_config
 
 def test_an_operation_that_is_asked_for_and_has_no_windows_is_refused(tmp_path, corpus_path):
     config = MetaTrainConfig(
-        str(corpus_path), str(tmp_path / "bundle"), served_by={"embedding": "embedding"}, steps=2
+        str(corpus_path), str(tmp_path / "bundle"), networks={"embedding": "embedding"}, steps=2
     )
     with pytest.raises(nowcast.UserError, match="embedding"):
         meta_train(config)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from runs import LINEAR, PERIOD, WINDOW, alone, close, start, train
+from runs import LINEAR, PERIOD, WINDOW, close, start, train, without_jumps
 
 import nowcast
 
@@ -21,23 +21,21 @@ import nowcast
 )
 @pytest.mark.parametrize("moments", ["keep", "reset"])
 def test_moments(inner, moments):
-    _, before = alone(PERIOD, start(), inner)
+    _, before = without_jumps(PERIOD, start(), inner)
     path, state = train(PERIOD, inner=inner, moments=moments)
     fresh = inner.init(path[-1])
     get = optax.tree_utils.tree_get
     for name in ("mu", "nu", "trace"):
         if get(fresh, name) is None:
             continue
-        assert (
-            np.abs(get(before, name)["conv"]["kernel"]).min() > 1e-4
-        )  # there is something to reset
+        # There is something to reset.
+        assert np.abs(get(before, name)["conv"]["kernel"]).min() > 1e-4
         close(get(state.inner, name), get(fresh if moments == "reset" else before, name))
     if get(fresh, "nu") is not None:
-        assert state.inner[0].count == (
-            0 if moments == "reset" else PERIOD
-        )  # or its bias correction would be wrong
+        # Or its bias correction would be wrong.
+        assert state.inner[0].count == (0 if moments == "reset" else PERIOD)
         assert state.inner[1].count == PERIOD  # the schedule goes on
-    close(path[:-1], alone(PERIOD - 1, start(), inner)[0])
+    close(path[:-1], without_jumps(PERIOD - 1, start(), inner)[0])
 
 
 class Means(NamedTuple):

@@ -24,9 +24,8 @@ class Everything(nnx.Module):
         self.conv1d = nnx.Conv(3, 8, (3,), rngs=rngs)
         self.grouped = nnx.Conv(8, 8, (3, 3), feature_group_count=2, rngs=rngs)
         self.depthwise = nnx.Conv(8, 8, (3, 3), feature_group_count=8, rngs=rngs)
-        self.grey = nnx.Conv(
-            1, 8, (3, 3), rngs=rngs
-        )  # a depthwise kernel's shape, and no depthwise kernel
+        # A depthwise kernel's shape, and no depthwise kernel.
+        self.grey = nnx.Conv(1, 8, (3, 3), rngs=rngs)
         self.up = nnx.ConvTranspose(8, 4, (3, 3), rngs=rngs)
         self.batch_norm = nnx.BatchNorm(8, rngs=rngs)
         self.layer_norm = nnx.LayerNorm(8, rngs=rngs)
@@ -60,10 +59,11 @@ def test_labels_by_the_type_of_the_module(model):
         assert labels[name] == norm, name
     assert labels["embed"] == {"embedding": "embedding"}
     assert labels["layers"] == {0: {"kernel": "fc", "bias": "bias"}, 1: {"kernel": "fc"}}
+    # Rank 3, and no convolution.
     assert labels["attention"]["query"] == {
         "kernel": "fc",
         "bias": "bias",
-    }  # rank 3, and no convolution
+    }
     assert labels["own"] == "other"
     assert "counter" not in labels
 
@@ -189,7 +189,7 @@ def test_labels_are_matched_by_path_not_by_order():
     class ForB(nowcast.Forecaster):
         name = "for_b"
 
-        def serves(self, operation):
+        def can_forecast(self, operation):
             return operation == "fc"
 
         def leaf(self, history, operation, horizon):
@@ -323,9 +323,8 @@ def test_parameters_of_a_module_of_ones_own_go_by_their_names(capsys):
     assert nowcast.label_ops(nnx.eval_shape(lambda: Own(nnx.Rngs(0)))) == expected
     nowcast.explain(model, nowcast.load("linear"))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if "?" in line.split()[2]] == [
-        "kernel"
-    ]  # by its rank alone
+    # By its rank alone.
+    assert [line.split()[0] for line in lines if "?" in line.split()[2]] == ["kernel"]
     assert "data/more/1/bias" in [line.split()[0] for line in lines]
 
 

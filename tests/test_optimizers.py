@@ -129,9 +129,8 @@ def test_schedules_are_optaxs_own():
     )
     warm = optax.warmup_cosine_decay_schedule(0, 0.3, warmup_steps=10, decay_steps=50)
     climbing = rates("cosine", 0.3, 50, warmup=0.2)
-    np.testing.assert_allclose(
-        climbing[:10], [warm(i + 1) for i in range(10)], rtol=1e-4
-    )  # optax's first rate is 0
+    # Optax's first rate is 0.
+    np.testing.assert_allclose(climbing[:10], [warm(i + 1) for i in range(10)], rtol=1e-4)
     np.testing.assert_allclose(climbing[10:], [warm(i) for i in range(10, 50)], rtol=1e-4)
     theirs = optax.cosine_decay_schedule(0.3, 50)
     np.testing.assert_allclose(rates("cosine", 0.3, 50), [theirs(i) for i in range(50)], rtol=1e-4)

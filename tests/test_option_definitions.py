@@ -58,9 +58,8 @@ def test_an_arm_has_the_options_of_a_guard_with_their_defaults():
             nowcast.Guard.backtracking(tolerance=0.05),
         ),
     ):
-        said = own.options | {
-            "dampings": tuple(own.options["dampings"])
-        }  # `after` counts snapshots
+        # `after` counts snapshots.
+        said = own.options | {"dampings": tuple(own.options["dampings"])}
         assert said == vars(guard)
         assert own == GuardOptions(**own.options)
     with pytest.raises(

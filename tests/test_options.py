@@ -9,7 +9,7 @@ import optax
 import pytest
 from networks import random_wnn
 from orbax.checkpoint import v1 as ocp
-from runs import EVERY, LINEAR, PERIOD, WINDOW, alone, close, loss, same, start, train
+from runs import EVERY, LINEAR, PERIOD, WINDOW, close, loss, same, start, train, without_jumps
 
 import nowcast
 from nowcast import Guard, NowcastState
@@ -25,7 +25,7 @@ def jumped(path, **how):
     return nowcast.forecast(LINEAR, window(path), **how)
 
 
-FREE = alone(4 * PERIOD, start())[0]
+FREE = without_jumps(4 * PERIOD, start())[0]
 
 
 def test_damping_takes_a_fraction_of_the_jump():
@@ -40,12 +40,13 @@ def test_operations_jump_and_the_others_train_on():
     expected = jumped(FREE[: PERIOD + 1])
     expected["head"]["kernel"] = FREE[PERIOD]["head"]["kernel"]
     close(path[-1], expected)
+    # None for the others.
     assert sorted(leaf.size for leaf in jax.tree.leaves(state.history)) == [
         4,
         4,
         12,
         12,
-    ]  # none for the others
+    ]
     assert sum(leaf.size for leaf in jax.tree.leaves(train(1)[1].history)) == (WINDOW - 1) * 28
 
 
@@ -84,7 +85,7 @@ def test_a_horizon_may_change_from_jump_to_jump():
     path, _ = train(3 * PERIOD, horizon=horizon)
     for number, far in enumerate((9, 4, 1)):
         begin = path[number * PERIOD]
-        free, _ = alone(PERIOD, begin)
+        free, _ = without_jumps(PERIOD, begin)
         close(path[(number + 1) * PERIOD], jumped(free, horizon=far), atol=1e-4)
     close(train(PERIOD, horizon=lambda jump: 7)[0][-1], jumped(FREE[: PERIOD + 1], horizon=7))
 

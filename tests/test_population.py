@@ -50,12 +50,12 @@ def test_a_network_with_batch_norm_trains_together_too():
     rates = np.full((2, 2), 1e-3, np.float32)
     *_, together = loop.run_together([3, 4], rates)
     for seed, last in zip([3, 4], together, strict=True):
-        *_, alone = loop.run(seed, rates[0])
+        *_, one_run = loop.run(seed, rates[0])
         for got, expected in zip(
-            jax.tree.leaves(last.state.extra), jax.tree.leaves(alone.state.extra), strict=True
+            jax.tree.leaves(last.state.extra), jax.tree.leaves(one_run.state.extra), strict=True
         ):
             np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
-        assert last.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
+        assert last.train_loss == pytest.approx(one_run.train_loss, rel=1e-4)
 
 
 def test_killed_together_it_goes_on_from_each_runs_own_checkpoint(

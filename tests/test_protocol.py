@@ -96,9 +96,10 @@ def test_a_base_at_another_ones_rate_follows_when_that_is_known():
     assert trained(followers(own, {"cosine": {"learning_rate": 0.4, "warmup": 0.0}})) == [
         ("mean", 0.4)
     ]
+    # It sets no target.
     assert (
         followers(plan(**ARMS, mean=MEAN), {"cosine": {"learning_rate": 0.4, "warmup": 0.0}}) == []
-    )  # it sets no target
+    )
 
 
 def chosen(heights, **options):
@@ -113,9 +114,8 @@ def chosen(heights, **options):
 
 def test_the_rate_with_the_lowest_mean_final_loss_is_chosen():
     choice = chosen({0.1: [40, 40, 40], 0.2: [10, 15, 92], 0.4: [20, 21, 22]})
-    assert (
-        choice["learning_rate"] == 0.4
-    )  # its mean is 21; the rate of the lowest median, 15, has a mean of 39
+    # Its mean is 21; the rate of the lowest median, 15, has a mean of 39.
+    assert choice["learning_rate"] == 0.4
     # the last of nine losses, in the mean with the two before it, is 7 below the first
     finals = {"0.1, warm-up 0": 33, "0.2, warm-up 0": 32, "0.4, warm-up 0": 14}
     assert choice["final_loss"] == pytest.approx(finals)
@@ -310,9 +310,8 @@ def test_the_papers_target_is_one_accuracy_for_every_base():
 
 def test_an_honest_crossing_is_of_the_mean_of_three_losses():
     own, made = plan(constant=Arm()), run([9.0, 6, 3, 0, 3], accuracy=[1.0] * 5)
-    assert own.cross(made["step"], made, 3.0) == Crossing(
-        30.0, True
-    )  # means of three: –, –, 6, 3, 2
+    # Means of three: –, –, 6, 3, 2.
+    assert own.cross(made["step"], made, 3.0) == Crossing(30.0, True)
     assert own.cross(made["epoch"], made, 2.9) == Crossing(4.0, True)
     assert own.cross(made["seconds"], made, 1.9) == Crossing(8.0, False)
 

@@ -41,8 +41,12 @@ def test_the_networks_give_the_authors_outputs(golden, op):
 @needs_authors
 @pytest.mark.parametrize(
     ("op", "bias", "expected"),
-    [("conv", "consistent", "conv_forecast"), ("fc", "published", "fc_forecast"), ("bias", "published", "bias_forecast_as_published")],
-)  # fmt: skip
+    [
+        ("conv", "consistent", "conv_forecast"),
+        ("fc", "published", "fc_forecast"),
+        ("bias", "published", "bias_forecast_as_published"),
+    ],
+)
 def test_the_forecasts_are_the_authors(golden, op, bias, expected):
     forecaster = nowcast.import_published_wnn(FOLDER, bias=bias)
     history = {"leaf": jnp.asarray(golden[f"{op}_window"]).T}

@@ -212,9 +212,8 @@ def test_a_run_that_was_killed_goes_on(tmp_path, options, again):
     assert files(got.path) == files(whole.path)
     assert got.info == whole.info
     assert got.status == "complete"
-    assert (
-        record(tmp_path / "c", range(12), **options).info == whole.info
-    )  # finished: left as it is
+    # Finished: left as it is.
+    assert record(tmp_path / "c", range(12), **options).info == whole.info
 
 
 @pytest.mark.parametrize("options", [{}, {"record": "gram", "band": 2}])

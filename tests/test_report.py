@@ -335,7 +335,7 @@ def test_the_same_command_again_trains_only_what_is_missing_or_damaged(again, re
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same(again, results):
+def test_killed_at_any_time_it_goes_on_and_ends_in_the_same(again, results):
     folder, code, _, err, before = again("killed")
     assert code == 0, err
     after = times(folder)
@@ -395,7 +395,14 @@ def test_jumping_to_where_a_run_is_changes_nothing(again):
         )
 
 
-@pytest.mark.parametrize(("name", "said"), [("other", "epochs: 11 there, 12 asked for"), ("damaged", "configuration.json is damaged"), ("into", "holds a report of one task")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("other", "epochs: 11 there, 12 asked for"),
+        ("damaged", "configuration.json is damaged"),
+        ("into", "holds a report of one task"),
+    ],
+)
 def test_other_configurations_do_not_mix_with_results_that_are_there(again, evaluated, name, said):
     folder, code, out, err, before = again(name)
     assert (code, out) == (2, "")

@@ -95,7 +95,7 @@ def test_a_window_of_one_snapshot_goes_on_from_one_of_two():
 
 
 def test_a_guard_that_waits_longer_than_the_state_says_judges_all_the_same():
-    """A clock that passes 0 without standing there still judges, and takes back the jump that hurt."""
+    """A clock that skips 0 still judges, and takes back the jump that hurt."""
     jumps = nowcast.Jumps(forecaster=LINEAR, every=1, guard=nowcast.Guard(after=3))
     params, state = begin(), jumps.init(begin())
     loss = lambda p: -jnp.sum(p["kernel"])  # noqa: E731

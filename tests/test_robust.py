@@ -97,10 +97,13 @@ def test_starts_are_shown_as_fractions_where_they_are_some():
 @pytest.mark.parametrize(
     ("typed", "added"),
     [
-        (["protocol=robust"], True), (["protocol=robust", "arm=[cosine]"], False), (["protocol=honest"], False),
-        (["protocol=robust", "experiment=mine"], False), (["protocol=robust", "arm.cosine.warmup=0.1"], True),
+        (["protocol=robust"], True),
+        (["protocol=robust", "arm=[cosine]"], False),
+        (["protocol=honest"], False),
+        (["protocol=robust", "experiment=mine"], False),
+        (["protocol=robust", "arm.cosine.warmup=0.1"], True),
     ],
-)  # fmt: skip
+)
 def test_the_protocol_has_arms_of_its_own_where_none_are_named(typed, added):
     assert with_arms(typed) == [*typed, f"arm=[{','.join(ROBUST_ARMS)}]"] if added else typed
 

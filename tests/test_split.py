@@ -1,4 +1,4 @@
-"""Inside ``shard_map`` over a model axis a run is the unsharded one, or says what it must be told."""
+"""Inside ``shard_map`` over a model axis a run is the unsharded one, or says what is missing."""
 
 import jax
 import jax.numpy as jnp

@@ -133,9 +133,8 @@ def test_a_task_with_many_seeds_counts_no_more_than_one_with_few():
     few = over_tasks([[2.0, 8.0], [1.0]])
     many = over_tasks([[2.0, 8.0] * 50, [1.0]])
     assert many.value == pytest.approx(few.value)
-    assert (many.low, many.high) == pytest.approx(
-        (1, 4), rel=0.1
-    )  # the same task twice; its seeds leave little open
+    # The same task twice; its seeds leave little open.
+    assert (many.low, many.high) == pytest.approx((1, 4), rel=0.1)
 
 
 def test_one_task_has_no_interval_over_tasks():
@@ -206,7 +205,6 @@ def test_seeds_that_agree_for_a_coarse_grid_show_no_more_than_it_can():
 def test_a_coarse_grid_makes_few_false_claims():
     rng = np.random.default_rng(0)
     for seeds in (2, 3, 5):
-        runs = np.ceil(
-            rng.normal(10, 0.4, size=(2000, 2, seeds))
-        )  # no difference, and half an evaluation's scatter
+        # No difference, and half an evaluation's scatter.
+        runs = np.ceil(rng.normal(10, 0.4, size=(2000, 2, seeds)))
         assert np.mean([clear(list(base), list(arm), 1.0) for base, arm in runs]) < 0.06

@@ -99,7 +99,7 @@ def test_nor_do_the_pauses_of_several_runs(loop):
 
 def test_it_is_compiled_once_whatever_the_pauses(loop, each):
     list(loop.run_together(**TOGETHER))
-    assert loop.alone.program._cache_size() == loop.together.program._cache_size() == 1
+    assert loop.one_run.program._cache_size() == loop.together.program._cache_size() == 1
 
 
 @pytest.mark.parametrize("bound", [{"MOST": 5}, {"ROOM": 1}])
@@ -113,7 +113,7 @@ def test_longer_ways_between_pauses_are_cut(monkeypatch, bound):
     *_, last = cut.run(3, RATES, record_every=STEPS)
     jax.tree.map(np.testing.assert_array_equal, last.state, whole.state)
     assert last.train_loss == whole.train_loss
-    assert cut.alone.at_once(cut._inputs(3, RATES)(0)) == bound.get("MOST", 1)
+    assert cut.one_run.at_once(cut._inputs(3, RATES)(0)) == bound.get("MOST", 1)
 
 
 def test_the_numbers_are_those_of_steps_that_are_dispatched_one_by_one():
@@ -134,7 +134,7 @@ def test_the_numbers_are_those_of_steps_that_are_dispatched_one_by_one():
 def test_what_holds_convolutions_is_dispatched_step_by_step():
     task = images("resnet", depth=8, width=0.25)
     assert not task.loops
-    assert Loop(task, optimizers.make("adam")).alone.at_once(()) == 1
+    assert Loop(task, optimizers.make("adam")).one_run.at_once(()) == 1
 
 
 def test_loops_is_true_or_false():

@@ -25,7 +25,7 @@ from meta_train.fitting import meta_train
 LEAVES = [{"path": "w", "shape": [3], "op": "bias"}]
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class WithoutMessages(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
@@ -36,7 +36,9 @@ def serve():
     servers = []
 
     def start(folder):
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))))
+        servers.append(
+            ThreadingHTTPServer(("127.0.0.1", 0), partial(WithoutMessages, directory=str(folder)))
+        )
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"
 
@@ -239,14 +241,14 @@ def folders(url, name):
     return {key.decode().split("/")[0] for key in keys} - {"run.json"}
 
 
-@pytest.mark.parametrize("moment", ["before", "while it copies"])
-def test_of_two_machines_that_finish_a_run_the_first_wins(url, machine, monkeypatch, moment):
+@pytest.mark.parametrize("when", ["before", "while it copies"])
+def test_of_two_machines_that_finish_a_run_the_first_wins(url, machine, monkeypatch, when):
     machine("first")
     first = destination.make(places.at(url))
     machine("second")
     second = destination.make(places.at(url))
     with first, second:
-        if moment == "before":
+        if when == "before":
             with second.recorder(
                 "run",
                 config={"task": "t", "seed": 0, "record_every": 1},

@@ -73,7 +73,7 @@ def test_batches_of_the_whole_set_are_the_same_where_an_epoch_begins():
 @pytest.mark.parametrize(
     "config", [{"min_size": 32}, {"validation": False}, {"validation": False, "train_size": None}]
 )
-def test_splits_and_moments_are_those_in_memory(config):
+def test_splits_and_statistics_are_those_in_memory(config):
     given = {"train_size": 700} | config
     held, streamed = data.load("mnist", **given), data.load("mnist", **given, in_memory=0)
     assert isinstance(streamed, Streamed)
@@ -84,10 +84,10 @@ def test_splits_and_moments_are_those_in_memory(config):
         same(np.concatenate([labels for _, labels in read]), held.labels[split][:900])
     assert np.array_equal(streamed.first(10), held.images["train"][:10])
     if given["train_size"]:
-        same(streamed.moments(), held.moments())
+        same(streamed.statistics(), held.statistics())
         scaled = held.images["train"].astype(np.float64) / 255
-        np.testing.assert_allclose(held.moments()[0].item(), scaled.mean(), rtol=1e-6)
-        np.testing.assert_allclose(held.moments()[1].item(), scaled.std(), rtol=1e-6)
+        np.testing.assert_allclose(held.statistics()[0].item(), scaled.mean(), rtol=1e-6)
+        np.testing.assert_allclose(held.statistics()[1].item(), scaled.std(), rtol=1e-6)
 
 
 def test_what_is_larger_than_the_budget_is_streamed():
@@ -97,7 +97,7 @@ def test_what_is_larger_than_the_budget_is_streamed():
 
 
 @pytest.mark.parametrize(("model", "depth"), [("mlp", None), ("resnet", 8)])
-def test_a_run_and_its_measures_are_those_in_memory_and_go_on_within_an_epoch(model, depth):
+def test_a_run_is_the_one_in_memory_and_goes_on_within_an_epoch(model, depth):
     held, streamed = both(
         model, depth=depth, augment="crop_flip", standardize=True, validation=False
     )
@@ -240,9 +240,8 @@ def test_a_file_that_is_damaged_within_ends_a_run_with_that_line(script, made, t
     content = bytearray(file.read_bytes())
     content[3_000:3_040] = bytes(40)
     file.write_bytes(content)
-    streamed = data.load(
-        "made", directory=str(tmp_path), in_memory=0
-    )  # the ends of the files are in order
+    # The ends of the files are in order.
+    streamed = data.load("made", directory=str(tmp_path), in_memory=0)
     assert streamed.examples["train"] == 32
     given = ["data.name=made", f"data.dir={tmp_path}", "data.in_memory=0", "batch_size=8", "runs=1"]
     done = script("collect", *given, f"corpus={tmp_path / 'corpus'}", cwd=tmp_path)

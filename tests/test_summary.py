@@ -97,9 +97,8 @@ def test_slower_steps_cost_a_speed_up_in_seconds():
 
 
 def test_a_run_that_begins_below_the_target_crosses_it_at_its_first_evaluation():
-    _, row, _ = of(
-        [run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05
-    )  # all have an accuracy of 0.1
+    # All have an accuracy of 0.1.
+    _, row, _ = of([run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05)
     assert at(row, target="0.05")["steps"]["each"] == [10, 10]
     assert at(row, target="0.05")["steps"]["speed_up"] == pytest.approx([1, 1, 1])
 
@@ -132,9 +131,8 @@ def test_the_best_loss_and_the_test_accuracy_are_paired_too():
 def test_the_best_loss_at_equal_seconds_is_that_until_the_faster_one_ends():
     base, arm = run([9.0, 4, 3, 2], seconds=1.0), run([9.0, 6, 1, 0.5], seconds=2.0)
     _, row, _ = of([base] * 2, [arm] * 2)
-    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx(
-        [2 / 6] * 2
-    )  # 3 seconds: an epoch of the arm
+    # 3 seconds: an epoch of the arm.
+    assert row["equal_seconds_best_loss_ratio"]["each"] == pytest.approx([2 / 6] * 2)
 
 
 def test_losses_at_the_end_are_means_of_three_and_medians_over_seeds():
@@ -215,7 +213,7 @@ def jumps(*each, loss=LOSS, **more):
     return row["jumps"]
 
 
-def test_a_dip_is_the_loss_after_over_the_loss_before_and_recovery_ends_at_the_first_loss_no_higher():
+def test_a_dip_is_loss_after_over_loss_before_and_ends_at_the_first_loss_no_higher():
     found = jumps([(40, 4.5, 9.0, 1.0)])  # 7 after 10 steps, 5.5 after 20, 4 after 30
     assert found == {
         "accepted": 1,
@@ -362,12 +360,10 @@ def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
         f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference"
         in line
     )
-    line = said_of(
-        of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2]
-    )  # all twice as high
-    assert (
-        "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
-    )  # seeds that agree to the last digit show nothing
+    # All twice as high.
+    line = said_of(of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2])
+    # Seeds that agree to the last digit show nothing.
+    assert "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
     line = said_of(
         of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2]
     )
@@ -530,16 +526,16 @@ def test_results_say_how_they_were_judged(found):
     assert found["curves"].keys() == CROSSINGS.keys()
 
 
-@pytest.mark.parametrize("alone", [True, False, None])
-def test_seconds_count_where_every_run_had_the_machine_to_itself(alone):
+@pytest.mark.parametrize("undisturbed", [True, False, None])
+def test_seconds_count_where_every_run_had_the_machine_to_itself(undisturbed):
     own = plan(seeds=2, **TWO)
     runs = {
         "constant": [reaching(20)] * 2,
-        "constant_linear": [reaching(10), reaching(10, alone=alone)],
+        "constant_linear": [reaching(10), reaching(10, alone=undisturbed)],
     }
     found = results(own, runs)
-    assert [row["alone"] for row in found["arms"]] == [True, alone is True]
-    assert found["alone"] == (alone is True)
+    assert [row["alone"] for row in found["arms"]] == [True, undisturbed is True]
+    assert found["alone"] == (undisturbed is True)
 
 
 def test_seconds_of_two_machines_do_not_count():

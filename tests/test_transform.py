@@ -72,12 +72,12 @@ def test_the_state_is_final_from_init_and_nothing_compiles_twice(optimizer, fore
 
 @every_pair
 def test_before_the_first_jump_it_is_the_inner_optimizer(optimizer, forecaster):
-    alone, _ = train(OPTIMIZERS[optimizer](), start(), FIRST_JUMP)
+    plain, _ = train(OPTIMIZERS[optimizer](), start(), FIRST_JUMP)
     wrapped, _ = train(make(optimizer, forecaster), start(), FIRST_JUMP)
-    for before, after in zip(alone[:-1], wrapped[:-1], strict=True):
+    for before, after in zip(plain[:-1], wrapped[:-1], strict=True):
         close(after, before, rtol=1e-6, atol=1e-7)
     if forecaster != "last_value":
-        assert np.abs(alone[-1]["head"]["kernel"] - wrapped[-1]["head"]["kernel"]).max() > 1e-3
+        assert np.abs(plain[-1]["head"]["kernel"] - wrapped[-1]["head"]["kernel"]).max() > 1e-3
 
 
 @every_pair
@@ -137,8 +137,8 @@ def test_every_1_jumps_after_each_window_of_steps():
 
 def test_the_horizon_asked_for_is_used():
     near, far = (train(make("sgd", horizon=h), start(), FIRST_JUMP)[0][-1] for h in (1, 9))
-    alone = train(OPTIMIZERS["sgd"](), start(), FIRST_JUMP)[0][-1]
-    moved = [np.abs(p["head"]["kernel"] - alone["head"]["kernel"]).mean() for p in (near, far)]
+    plain = train(OPTIMIZERS["sgd"](), start(), FIRST_JUMP)[0][-1]
+    moved = [np.abs(p["head"]["kernel"] - plain["head"]["kernel"]).mean() for p in (near, far)]
     assert moved[1] > 5 * moved[0] > 0
 
 
@@ -147,10 +147,10 @@ def test_labels_decide_which_network_forecasts():
     labels = jax.tree.map(lambda _: "norm", start())
     labels["conv"]["kernel"] = "conv"
     given = train(make("sgd", "wnn", labels=labels), start(), FIRST_JUMP)[0][-1]
-    alone = train(OPTIMIZERS["sgd"](), start(), FIRST_JUMP)[0][-1]
+    plain = train(OPTIMIZERS["sgd"](), start(), FIRST_JUMP)[0][-1]
     close(given["conv"], guessed["conv"], rtol=1e-6, atol=1e-6)
-    close(given["head"], alone["head"], rtol=1e-6, atol=1e-6)
-    assert np.abs(guessed["head"]["kernel"] - alone["head"]["kernel"]).max() > 1e-3
+    close(given["head"], plain["head"], rtol=1e-6, atol=1e-6)
+    assert np.abs(guessed["head"]["kernel"] - plain["head"]["kernel"]).max() > 1e-3
 
 
 def test_half_a_window_survives_a_checkpoint(tmp_path):
@@ -176,8 +176,8 @@ class Broken(nowcast.Forecaster):
 def test_a_forecast_that_is_not_finite_is_refused_and_counted():
     tx = nowcast.periodic(optax.sgd(0.1), Broken(), every=EVERY)
     path, state = train(tx, start(), 2 * FIRST_JUMP + 1)
-    alone, _ = train(optax.sgd(0.1), start(), 2 * FIRST_JUMP + 1)
-    close(path[-1], alone[-1], rtol=1e-6, atol=1e-7)
+    plain, _ = train(optax.sgd(0.1), start(), 2 * FIRST_JUMP + 1)
+    close(path[-1], plain[-1], rtol=1e-6, atol=1e-7)
     assert state.refused == 2
     assert state.clock._asdict() == {
         "step": 1,

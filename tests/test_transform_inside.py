@@ -224,10 +224,12 @@ def test_flaxs_and_optaxs_ways_to_partition_an_optimizer_state_work():
     } == {P("m")}
     with jax.set_mesh(mesh):
         model = nnx.Linear(
-            16, 32, rngs=nnx.Rngs(0),
+            16,
+            32,
+            rngs=nnx.Rngs(0),
             kernel_init=nnx.with_partitioning(nnx.initializers.lecun_normal(), (None, "m")),
             bias_init=nnx.with_partitioning(nnx.initializers.zeros, ("m",)),
-        )  # fmt: skip
+        )
         whole = nnx.state(nnx.Optimizer(model, tx, wrt=nnx.Param))
         shardings = jax.tree.map(
             lambda spec: NamedSharding(mesh, spec),

@@ -78,12 +78,20 @@ def test_on_a_terminal_that_is_not_utf_8_bash_reads_the_right_bytes(monkeypatch,
 @pytest.mark.parametrize(
     ("schema", "typed", "read"),
     [
-        (CollectConfig, "corpus=2024_01", "2024_01"), (CollectConfig, "corpus=1e3", "1e3"), (CollectConfig, "++corpus=true", "true"),
-        (MetaTrainConfig, "corpus=2024_01", "2024_01"), (MetaTrainConfig, "bundle=1.10", "1.10"), (CollectConfig, "data.dir=1_0", "1_0"),
-        (CollectConfig, "data.dir=null", None), (CollectConfig, "epochs=1_0", 10), (MetaTrainConfig, "processes=2", 2),
-        (CollectConfig, "model.width=1_0", 10), (CollectConfig, "corpus=mine", "mine"), (CollectConfig, "nothing=1_0", 10),
+        (CollectConfig, "corpus=2024_01", "2024_01"),
+        (CollectConfig, "corpus=1e3", "1e3"),
+        (CollectConfig, "++corpus=true", "true"),
+        (MetaTrainConfig, "corpus=2024_01", "2024_01"),
+        (MetaTrainConfig, "bundle=1.10", "1.10"),
+        (CollectConfig, "data.dir=1_0", "1_0"),
+        (CollectConfig, "data.dir=null", None),
+        (CollectConfig, "epochs=1_0", 10),
+        (MetaTrainConfig, "processes=2", 2),
+        (CollectConfig, "model.width=1_0", 10),
+        (CollectConfig, "corpus=mine", "mine"),
+        (CollectConfig, "nothing=1_0", 10),
     ],
-)  # fmt: skip
+)
 def test_a_number_is_a_text_where_a_text_is_meant(schema, typed, read):
     assert (
         OverridesParser.create().parse_override(typed_back.as_text(typed, schema)).value() == read
@@ -122,7 +130,7 @@ def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(
         "corpus": {"validation_runs": []},
         "validation": {},
         "held_out": {},
-        "served_by": config.served_by,
+        "networks": config.networks,
     }
     show(config, card)
     assert f"evaluate.py {typed} " in capsys.readouterr().out

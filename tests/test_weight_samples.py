@@ -148,7 +148,7 @@ def test_a_window_needs_its_truth():
 class Picky(Forecaster):
     name: ClassVar[str] = "picky"
 
-    def serves(self, operation):
+    def can_forecast(self, operation):
         return operation != "bias"
 
     def leaf(self, history, operation, horizon):

@@ -40,9 +40,15 @@ def run(*command, cwd, code=0):
         if not name.startswith(("PYTHON", "PYTEST", "XLA"))
     }
     done = subprocess.run(
-        [str(one) for one in command], cwd=cwd, env=outside, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
-    )  # fmt: skip
+        [str(one) for one in command],
+        cwd=cwd,
+        env=outside,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=900,
+    )
     assert done.returncode == code, done.stdout
     return done.stdout
 
@@ -69,11 +75,13 @@ def test_every_command_of_the_scripts_has_its_installed_name():
 @pytest.mark.parametrize(
     ("begun_as", "clone", "named"),
     [
-        ("scripts/collect.py", True, "python scripts/meta_train.py"), ("", True, "python scripts/meta_train.py"),
-        ("/opt/bin/nowcast-collect", True, "nowcast-meta-train"), ("/opt/bin/nowcast-collect", False, "nowcast-meta-train"),
+        ("scripts/collect.py", True, "python scripts/meta_train.py"),
+        ("", True, "python scripts/meta_train.py"),
+        ("/opt/bin/nowcast-collect", True, "nowcast-meta-train"),
+        ("/opt/bin/nowcast-collect", False, "nowcast-meta-train"),
         ("my_loop.py", False, "nowcast-meta-train"),
     ],
-)  # fmt: skip
+)
 def test_messages_name_the_command_that_the_reader_has(
     monkeypatch, tmp_path, begun_as, clone, named
 ):
@@ -109,9 +117,8 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def python(wheel):
     """The interpreter of a fresh environment that has the library alone."""
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # a gigabyte in the end: not where pytest's folders lie, in memory
+    # A gigabyte in the end: not where pytest's folders lie, in memory.
+    with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         interpreter = Path(folder, "bin", "python")
         run(

@@ -11,7 +11,7 @@ import nowcast
 from collect import corpus
 from meta_train import loader, validate, windows
 from meta_train.windows import Rule, Windows
-from nowcast.forecasters.learned import SERVES
+from nowcast.forecasters.learned import NETWORKS
 
 
 class Made:
@@ -33,7 +33,7 @@ RULE = Rule(5, 3)
 
 
 def draw(runs, rule=RULE, network="fc", count=40, size=50, **settings):
-    source = Windows(runs, SERVES, rule, **settings)
+    source = Windows(runs, NETWORKS, rule, **settings)
     return np.concatenate([source.handful(network, size, (0, i)) for i in range(count)])
 
 
@@ -52,19 +52,19 @@ def test_windows_are_consecutive_snapshots_of_one_weight_and_the_value_a_horizon
         snapshot - snapshot[:, :1], np.tile([0, 1, 2, 3, 4, 7], (2000, 1))
     )
     assert (weight == weight[:, :1]).all()
-    assert set(weight[:, 0]) == set(
-        range(first, first + 4)
-    )  # all weights of this operation and no other
+    # All weights of this operation and no other.
+    assert set(weight[:, 0]) == set(range(first, first + 4))
+    # All starts, but never the untrained weights, nor past the end.
     assert set(snapshot[:, 0]) == {
         1,
         2,
         3,
         4,
-    }  # all moments, but never the untrained weights, nor past the end
+    }
 
 
 @pytest.mark.parametrize("snapshots", [12, 40])
-def test_every_weight_and_moment_is_as_likely_as_any_other(unchecked, snapshots):
+def test_every_weight_and_start_is_as_likely_as_any_other(unchecked, snapshots):
     _, weight, snapshot = places(draw([Made(0, snapshots)], count=3000, size=10))
     for seen, kinds in ((weight[:, 0], 4), (snapshot[:, 0], snapshots - 8)):
         shares = np.array([*Counter(seen).values()]) / len(seen)
@@ -88,9 +88,9 @@ def test_windows_from_the_start_stretch_over_any_time(unchecked):
 
 
 def test_weights_that_no_network_serves_are_left_out(unchecked):
-    assert set(Windows([Made(0)], SERVES, Rule(5, 3)).runs) == {"fc", "bias"}
+    assert set(Windows([Made(0)], NETWORKS, Rule(5, 3)).runs) == {"fc", "bias"}
     assert set(
-        Windows([Made(0, ops=("depthwise_conv", "embedding"))], SERVES, Rule(5, 3)).runs
+        Windows([Made(0, ops=("depthwise_conv", "embedding"))], NETWORKS, Rule(5, 3)).runs
     ) == {"conv"}
     own = {"norm": "scales", "fc": None}
     assert set(Windows([Made(0)], own, Rule(5, 3)).runs) == {"scales"}
@@ -122,7 +122,7 @@ def test_movement_takes_half_from_the_half_that_moved_most(unchecked):
 
 
 def test_the_same_key_draws_the_same_windows(unchecked):
-    source = Windows([Made(0), Made(1)], SERVES, Rule(5, 3))
+    source = Windows([Made(0), Made(1)], NETWORKS, Rule(5, 3))
     first = source.handful("fc", 20, (3, 1))
     np.testing.assert_array_equal(first, source.handful("fc", 20, (3, 1)))
     assert (first != source.handful("fc", 20, (3, 2))).any()
@@ -163,7 +163,7 @@ def test_a_run_that_is_too_short_is_refused_by_name(unchecked, rule, needs):
     with pytest.raises(
         nowcast.UserError, match=rf"run7 has {needs - 1} snapshots.* needs {needs};"
     ):
-        Windows([Made(1, 50), Made(7, needs - 1)], SERVES, rule)
+        Windows([Made(1, 50), Made(7, needs - 1)], NETWORKS, rule)
     assert len(draw([Made(7, needs)], rule, count=1)) == 50
 
 
@@ -258,7 +258,7 @@ def test_runs_that_diverged_are_fitted_to_alone(unchecked):
 
 
 def test_pools_replace_their_oldest_part_and_are_determined_by_seed_and_number(unchecked):
-    source = Windows([Made(0), Made(1)], SERVES, Rule(5, 3))
+    source = Windows([Made(0), Made(1)], NETWORKS, Rule(5, 3))
     settings = {"size": 4, "seed": 5}
     whole = list(islice(loader.pools(source, ["bias", "fc"], **settings), 12))
     assert {len(pool) for pool in whole} == {loader.DEPTH}

@@ -62,9 +62,8 @@ def test_the_average_is_that_of_all_weights_after_steps_without_what_it_began_fr
             np.testing.assert_allclose(
                 ours, np.tensordot(shares / shares.sum(), np.stack(leaf), 1), rtol=1e-5
             )
-    close(
-        wrappers.mean_of(states[1], start(), DECAY), path[1]
-    )  # the first ones are all that it has seen
+    # The first ones are all that it has seen.
+    close(wrappers.mean_of(states[1], start(), DECAY), path[1])
 
 
 def test_before_the_first_step_the_average_is_the_weights():
@@ -76,9 +75,9 @@ def test_averaging_leaves_the_run_as_it_is():
     path, states = follow(
         wrappers.averaged(adam, DECAY), start(), 8, gradient, learning_rate=np.float32(RATE)
     )
-    plain, alone = follow(adam, start(), 8, gradient, learning_rate=np.float32(RATE))
+    plain, plain_states = follow(adam, start(), 8, gradient, learning_rate=np.float32(RATE))
     close(path[-1], plain[-1], rtol=1e-6, atol=1e-6)
-    close(states[-1].inner, alone[-1], rtol=1e-6, atol=1e-6)
+    close(states[-1].inner, plain_states[-1], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

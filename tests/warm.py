@@ -87,9 +87,8 @@ class Command:
     def __init__(self, command, cwd=ROOT, env=None):
         _, script, *self.arguments = command
         environment = dict(os.environ if env is None else env)
-        environment.setdefault(
-            "GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"
-        )  # chosen: it does not start itself anew
+        # Chosen: it does not start itself anew.
+        environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
         self._outputs = []
         for _ in range(2):
             descriptor, name = tempfile.mkstemp()

@@ -1,5 +1,6 @@
-"""What begins ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``,
-and what all commands share.
+"""Start the commands of ``collect``.
+
+They are ``nowcast-collect``, ``nowcast-inspect``, ``nowcast-import`` and ``nowcast-advise``.
 """
 
 from collect.commands.begin import begin
@@ -11,7 +12,7 @@ def start_collect() -> None:
 
 
 def start_inspect_corpus() -> None:
-    """Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
+    """Show what a corpus holds, check that it is whole, and draw how its weights move."""
     begin("collect.commands.inspect_corpus")
 
 

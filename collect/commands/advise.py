@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collect.corpus.advising import Reading
 
 ROWS = 12
-"""Of the table over the run, at most."""
+"""The most rows in the table over the run."""
 NAMED = 10
-"""Leaves that are shown, at most."""
+"""The most leaves that are shown."""
 
 
 def main(config: AdviseConfig) -> None:
@@ -63,7 +63,7 @@ def main(config: AdviseConfig) -> None:
 
 
 def table(course: "Sequence[Reading]") -> list[tuple[str, ...]]:
-    """How a run moved, a row for some of its snapshots, header first."""
+    """How a run moved, one row for each of some snapshots, header first."""
     chosen = sorted({round(place) for place in np.linspace(0, len(course) - 1, ROWS)})
     return [
         ("step", "drift", "noise", "best rate / rate", "the rate is"),
@@ -81,7 +81,7 @@ def table(course: "Sequence[Reading]") -> list[tuple[str, ...]]:
 
 
 def leaves(differing: Sequence[LeafMovement]) -> list[tuple[str, ...]]:
-    """The leaves that move unlike the whole, those that move most first; header first."""
+    """The leaves that move differently from the whole, largest movement first; header first."""
     shown = sorted(differing, key=lambda leaf: -leaf.share)[:NAMED]
     more = len(differing) - len(shown)
     return [

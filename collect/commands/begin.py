@@ -1,4 +1,4 @@
-"""How a command begins, by its installed name or by ``python scripts/NAME.py``."""
+"""Start a command, by its installed name or by ``python scripts/NAME.py``."""
 
 import importlib
 import os
@@ -12,7 +12,7 @@ PIPELINE = "weight-nowcaster[pipeline]"
 def begin(module: str) -> None:
     """Import the module of a command and run its ``start``.
 
-    Whoever installed the library alone lacks what the commands need, and is told so in one line.
+    Where only the library is installed, one line says what the commands need.
 
     Args:
         module: Such as ``collect.commands.collect``.

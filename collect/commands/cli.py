@@ -1,4 +1,4 @@
-"""What the commands share: Hydra configuration in, one clear line out when something is wrong."""
+"""The frame of all commands: Hydra configuration in, one line out where something is wrong."""
 
 import logging
 import os
@@ -30,8 +30,7 @@ from nowcast import text
 from nowcast.types import UserError
 
 INSTALLED = Path(ROOT, "weight_nowcaster_configs")
-"""Where the configurations lie when the project is installed; in a clone they are in ``configs``.
-"""
+"""Where the configurations are in an installed project; in a clone they are in ``configs``."""
 CONFIGS = str(INSTALLED if INSTALLED.is_dir() else Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
@@ -43,19 +42,17 @@ def command(
     body: Callable[[Any], Any],
     conclude: Callable[[list[Any]], None] | None = None,
 ) -> None:
-    """Run a command: ``configs/NAME.yaml`` checked against ``schema``, given to ``body`` as an
-    object.
+    """Run a command: check ``configs/NAME.yaml`` against ``schema`` and give it to ``body``.
 
-    With ``-m`` that happens in several jobs, which a launcher may run elsewhere. What they return
-    is given to ``conclude``, here and once. Wrong input of any kind ends with one line on standard
-    error and exit code 2.
+    With ``-m`` several jobs do this, which a launcher may run elsewhere. ``conclude`` gets what all
+    jobs return, once, in this process. Wrong input of any kind ends with one line on standard error
+    and exit code 2.
     """
     in_utf8()
     output.print_anything()
     for typed in sys.argv[1:]:
-        if any(
-            "\udc80" <= letter <= "\udcff" for letter in typed
-        ):  # bytes that Python could not read
+        # There are bytes that Python could not read.
+        if any("\udc80" <= letter <= "\udcff" for letter in typed):
             _fail(UserError(f"{typed}: is not UTF-8; names and values are given in UTF-8"))
         if typed.startswith("--") and re.split(r"[=.]", typed[2:])[0] in [
             one.name for one in fields(schema)
@@ -69,13 +66,12 @@ def command(
     sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    OmegaConf.register_new_resolver(
-        "command", text.command, replace=True
-    )  # in the configurations' help
+    # The help of the configurations uses it.
+    OmegaConf.register_new_resolver("command", text.command, replace=True)
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
-        _quieten()
+        _silence_libraries()
         here = are_here(HydraConfig.get().launcher)
         if HydraConfig.get().mode == RunMode.RUN:
             try:  # here, before Hydra adds a line of its own
@@ -100,7 +96,7 @@ def command(
     job.conclude = conclude  # type: ignore[attr-defined]
     try:
         hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(job)()
-    except (*WRONG, HydraException) as error:  # before and after the jobs
+    except (*WRONG, HydraException) as error:  # raised before or after the jobs
         _fail(error)
     except (AssertionError, AttributeError) as error:
         if "omegaconf" not in traceback.extract_tb(error.__traceback__)[-1].filename:
@@ -113,8 +109,9 @@ def command(
 
 
 def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
-    """What ``body`` makes of a configuration, as an object of ``schema``; wrong input raises one of
-    ``WRONG``.
+    """Run ``body`` on a configuration, as an object of ``schema``.
+
+    Wrong input raises one of ``WRONG``.
     """
     OmegaConf.resolve(config)
     _refuse_unknown(config, OmegaConf.structured(schema))
@@ -126,23 +123,22 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
     return body(given)
 
 
-def _quieten() -> None:
-    for name in ("absl", "asyncio"):  # Orbax and its tasks log what it then raises,
+def _silence_libraries() -> None:
+    for name in ("absl", "asyncio"):  # Orbax and its tasks log the error that it raises,
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings(
-        "ignore", "coroutine .* was never awaited", RuntimeWarning
-    )  # of tasks that it left
-    threading.excepthook = lambda _: None  # and its threads print it once more
+    # Orbax may leave tasks that never ran.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    threading.excepthook = lambda _: None  # and its threads print it again
     sys.unraisablehook = lambda _: None
 
 
 def command_line(name: str) -> str:
-    """This very command, as one would type it again."""
+    """This command, as a user would type it again."""
     return " ".join([text.command(name), *map(shlex.quote, sys.argv[1:])])
 
 
 def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
-    """Keys that ``+key=value`` added beyond the schema."""
+    """Refuse keys that ``+key=value`` added beyond the schema."""
     known = list(schema.keys())  # `in` would miss the mandatory ones
     for key in config:
         if key not in known:
@@ -157,7 +153,7 @@ def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """Hydra's message, with that of its cause, on one line."""
+    """Hydra's message and that of its cause, on one line."""
     if isinstance(error.__context__, UserError):
         return str(error.__context__)
     if isinstance(error, OverrideParseException):
@@ -211,7 +207,7 @@ def _cause(error: BaseException) -> str:
 
 
 def line(error: BaseException) -> str:
-    """What is wrong, on one line, as a command says it."""
+    """An error's message on one line, as a command prints it."""
     if isinstance(error, UserError):
         message = str(error)
     elif isinstance(error, OSError) and not isinstance(error, HydraException):

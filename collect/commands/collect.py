@@ -19,11 +19,11 @@ class Collected(NamedTuple):
     corpus: str
     left: int
     band: int | None
-    """Of runs that hold inner products."""
+    """How far the inner products of runs reach that hold them; None: they hold weights."""
 
 
 def main(config: CollectConfig) -> "Estimate | Collected":
-    """One job: train the runs that the corpus lacks, or estimate what that would take."""
+    """Run one job: train the runs that the corpus lacks, or estimate what that takes."""
     from collect.estimate import estimate  # here: --help needs none of what these import
     from collect.population import collect_population
     from collect.tasks import build
@@ -52,7 +52,7 @@ def main(config: CollectConfig) -> "Estimate | Collected":
 
 
 def conclude(jobs: "list[Estimate | Collected]") -> None:
-    """Once, after all jobs."""
+    """Print the result of all jobs."""
     from collect.estimate import Estimate, total
 
     collected = [job for job in jobs if isinstance(job, Collected)]

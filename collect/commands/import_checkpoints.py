@@ -8,10 +8,11 @@ from nowcast.types import UserError
 
 
 def main(config: ImportCheckpointsConfig) -> None:
-    """Write the run, and print what it holds."""
+    """Write the run, and print its content."""
+    # Here: --help needs none of what this imports.
     from collect.corpus.importing import (
         import_checkpoints,
-    )  # here: --help needs none of what this imports
+    )
 
     if config.corpus.startswith("memory://"):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Look at a corpus: what it holds, whether it is whole, and pictures of how its weights move."""
+"""Show what a corpus holds, check that it is whole, and draw how its weights move."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(config: InspectCorpusConfig) -> None:
-    """Print what the corpus holds, verify it where that is asked for, and draw pictures."""
+    """Print what the corpus holds, verify it where asked to, and draw pictures."""
     from tqdm import tqdm  # here: --help needs none of what these import
 
     from collect import corpus
@@ -56,8 +56,9 @@ def main(config: InspectCorpusConfig) -> None:
 
 
 def where(given: str | None, place: "Place") -> Path | None:
-    """The folder for the pictures: the given one, else one beside the corpus, else one here; None
-    where neither can be written.
+    """The folder for the pictures: the given one, one beside the corpus, or one here.
+
+    None where neither of the last two can be written.
     """
     if given:
         check_writable(f"pictures={given!r}", Path(given))

@@ -1,5 +1,6 @@
-"""The jobs of one command (``-m``): side by side or one after another, here or elsewhere; the
-command ends once.
+"""Run the jobs of one command (``-m``), and end the command once.
+
+Jobs run side by side or one after another, here or elsewhere.
 """
 
 import os
@@ -16,7 +17,7 @@ from nowcast.types import UserError
 
 ROOT = str(Path(__file__).resolve().parents[2])
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit codes of a job that stopped in good order."""
+"""Exit codes of a job that stopped as asked."""
 EXTRAS = {
     "hydra_joblib_launcher": "joblib",
     "hydra_submitit_launcher": "slurm",
@@ -25,22 +26,22 @@ EXTRAS = {
 
 
 class Failed(NamedTuple):
-    """What a job returns that came to no result: a reason, which may have been said already, and an
-    exit code.
-    """
+    """A job's failure: a reason, which may have been printed already, and an exit code."""
 
     reason: str
     code: int
 
 
 def are_here(launcher: Any) -> bool:
-    """Whether jobs run in this very process, one after another."""
+    """Whether jobs run in this process, one after another."""
     return launcher._target_.endswith(".BasicLauncher")
 
 
 def require_extra(launcher: Any) -> None:
-    """Raises:
-    UserError: The launcher's plugin is not installed, or there is no Slurm for it.
+    """Check that the launcher's plugin is installed.
+
+    Raises:
+        UserError: It is not installed, or there is no Slurm for it.
     """
     plugin = launcher._target_.split(".")[1]
     if plugin in EXTRAS and find_spec(f"hydra_plugins.{plugin}") is None:
@@ -57,7 +58,7 @@ def require_extra(launcher: Any) -> None:
 
 @contextmanager
 def elsewhere() -> Iterator[None]:
-    """What processes that jobs run in inherit, and how SIGTERM ends a command that waits for them."""
+    """Set what the processes of jobs inherit, and let SIGTERM end a command that waits for them."""
     before = os.environ.copy()
     path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     ignored = [
@@ -79,16 +80,18 @@ def elsewhere() -> Iterator[None]:
 
 
 def share_cores() -> None:
-    """Keep to the cores that the launcher gives this job: it says so for OpenMP, and XLA wants to
-    hear it too.
+    """Use only the cores that the launcher gives this job.
+
+    The launcher says so for OpenMP only; this tells XLA too.
     """
     if "OMP_NUM_THREADS" in os.environ:
         os.environ.setdefault("NPROC", os.environ["OMP_NUM_THREADS"])
 
 
 def end(returned: Sequence[Any], conclude: Callable[[list[Any]], None] | None) -> None:
-    """Conclude what all jobs returned; when some came to nothing, say why (each reason once) and
-    exit.
+    """Conclude what all jobs returned; where some failed, say why and exit.
+
+    Each reason is said once.
     """
     failed = [one for one in returned if isinstance(one, Failed)]
     for reason in dict.fromkeys(one.reason for one in failed):

@@ -1,4 +1,7 @@
-"""Large pages of memory for a command: a training step allocates, fills and frees hundreds of MiB."""
+"""Give a command large pages of memory.
+
+A training step allocates, fills and frees hundreds of MiB.
+"""
 
 import os
 import platform
@@ -10,10 +13,9 @@ SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def large_pages() -> None:
-    """Start this command anew with glibc's large pages, where the system has them and gives them to
-    who asks.
+    """Start this command anew with glibc's large pages, where the system offers them.
 
-    glibc reads its settings once, at a program's start. Call it before the heavy imports.
+    glibc reads its settings once, at a program's start. Call this before the heavy imports.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     glibc = platform.libc_ver()[0] == "glibc"

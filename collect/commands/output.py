@@ -1,5 +1,6 @@
-"""Printing on any terminal: a character that its encoding lacks becomes another one, and no command
-ends for want of it.
+"""Print on any terminal: a character that its encoding lacks is replaced.
+
+Without this a command would end with an error.
 """
 
 import codecs
@@ -33,7 +34,7 @@ HANDLER = "like"
 
 
 def print_anything() -> None:
-    """From now on, what is printed is never refused."""
+    """Replace characters that the terminal lacks in all that is printed from now on."""
     codecs.register_error(HANDLER, _like)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not what a test or a notebook put there
@@ -41,13 +42,12 @@ def print_anything() -> None:
 
 
 def _like(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for the part that cannot be encoded, and where to go on."""
+    """A replacement for the part that cannot be encoded, and where to go on."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     first = error.object[error.start]
-    if (
-        "\udc80" <= first <= "\udcff"
-    ):  # a byte of a path or an argument that Python could not read: as it was typed
+    # A byte of a path or an argument that Python could not read is printed as it was typed.
+    if "\udc80" <= first <= "\udcff":
         return bytes([ord(first) - 0xDC00]), error.start + 1
     plain = (
         LIKE.get(first) or unicodedata.normalize("NFKD", first).encode("ascii", "ignore").decode()

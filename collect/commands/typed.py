@@ -1,4 +1,4 @@
-"""Arguments as one types them: what a shell and Hydra read in them, and what to type for a value."""
+"""Arguments as users type them: how a shell and Hydra read them, and what to type for a value."""
 
 import os
 import shlex
@@ -11,11 +11,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 LISTED = ("corpus",)
-"""Keys that take a text or a list of them."""
+"""Keys that take a text or a list of texts."""
 
 
 def argument(key: str, value: str) -> str:
-    """``key=value`` as one would type it in a shell, so that Hydra reads this very text.
+    """``key=value`` as a user would type it in a shell, so that Hydra reads exactly this text.
 
     Examples:
         >>> print(argument("corpus", "corpora/mine"), argument("corpus", "lr=0.1/x"))
@@ -29,8 +29,9 @@ def argument(key: str, value: str) -> str:
 
 
 def fitting(band: int | None) -> str:
-    """What to type to fit a forecaster to a corpus: ``band`` is how far its inner products reach,
-    None where it holds weights.
+    """The arguments that fit a forecaster to a corpus.
+
+    ``band`` is how far its inner products reach, None where it holds weights.
 
     Examples:
         >>> print(fitting(16))
@@ -42,8 +43,9 @@ def fitting(band: int | None) -> str:
 
 
 def quoted(text: str) -> str:
-    """``text`` as one word of a shell; where the terminal is not UTF-8, with the bytes beyond ASCII
-    as bash and zsh read them.
+    """``text`` as one word of a shell.
+
+    Where the terminal is not UTF-8, bytes beyond ASCII are written as bash and zsh read them.
 
     Examples:
         >>> print(quoted("a b"))
@@ -60,8 +62,9 @@ def quoted(text: str) -> str:
 
 
 def as_text(typed: str, schema: type) -> str:
-    """An argument for a key that takes a text, in quotes where Hydra would read a number:
-    ``corpus=2024_01``, ``bundle=1.10``.
+    """Quote an argument for a key that takes a text, where Hydra would read a number.
+
+    Examples are ``corpus=2024_01`` and ``bundle=1.10``.
     """
     key, _, value = typed.partition("=")
     if _takes_text(key.lstrip("+").split("."), schema) and isinstance(
@@ -90,7 +93,7 @@ def _read(override: str) -> Any:
 
 
 def unreadable(override: str) -> str:
-    """What is wrong with an argument that is against Hydra's grammar, and the cure."""
+    """Say what is wrong with an argument that breaks Hydra's grammar, and the cure."""
     key, equals, value = override.partition("=")
     if _read(f"{key}=0") is None:
         return f"{override}: no key is called {key!r}; --help lists every one"

@@ -1,4 +1,4 @@
-"""Names of files in UTF-8, whatever the locale: TensorStore and Orbax take no others."""
+"""File names in UTF-8, whatever the locale: TensorStore and Orbax take no others."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ SWITCH = "PYTHONUTF8"
 
 
 def in_utf8() -> None:
-    """Start this command anew in Python's UTF-8 mode, where the locale has another encoding and
-    something given is not ASCII.
+    """Start this command anew in Python's UTF-8 mode where its inputs need it.
 
-    Python would read such arguments, paths and variables in the locale's encoding, and TensorStore
-    would write to another path.
+    That is where the locale has another encoding and an input is not ASCII: Python would read such
+    arguments, paths and variables in the locale's encoding, and TensorStore would write to another
+    path.
     """
     given = [*sys.argv[1:], *os.environ.values(), _here()]
     if (

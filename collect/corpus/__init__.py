@@ -1,13 +1,18 @@
-"""The corpus on disk or in a store, and reading it.
+"""Read a corpus, on disk or in a store.
 
 Layout (schema 1)::
 
-    manifest.json              schema, versions, and an index of the runs: task, seed, status, size, configuration
-    runs/ID/run.json           one run: its configuration, leaves, status, hash
-    runs/ID/weights/           zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c per chunk
-    runs/ID/gram/              with record=gram, in the place of the weights: inner products, float64 (:mod:`collect.corpus.gram`)
-    runs/ID/statistics/        where asked for: the same of what is no parameter, BatchNorm's running mean and variance
-    runs/ID/metrics.jsonl      one line per snapshot: step, epoch, losses, sha256 of the weights (and of the statistics)
+    manifest.json          schema, versions, and an index of the runs: task, seed, status, size,
+                           configuration
+    runs/ID/run.json       one run: its configuration, leaves, status, hash
+    runs/ID/weights/       zarr v3 array (snapshots, scalars) float32: blosc-compressed, crc32c
+                           per chunk
+    runs/ID/gram/          with record=gram, in the place of the weights: inner products, float64
+                           (:mod:`collect.corpus.gram`)
+    runs/ID/statistics/    where asked for: an array like the weights', of BatchNorm's running
+                           mean and variance, which are no parameters
+    runs/ID/metrics.jsonl  one line per snapshot: step, epoch, losses, sha256 of the weights (and
+                           of the statistics)
 
 All leaves of a model are flattened and laid end to end, in the order of ``leaves``, to the
 ``scalars`` of one row; with ``sample=N``, at most N scalars of each
@@ -41,12 +46,12 @@ SCHEMA = "weight-nowcaster/corpus/1"
 CHUNK = 1 << 18
 FINISHED = ("complete", "diverged")
 DIGESTS = {"weights": "sha256", "gram": "sha256", "statistics": "sha256_statistics"}
-"""The arrays of a run, and what a line of ``metrics.jsonl`` calls their hashes."""
+"""The arrays of a run, and the names of their hashes in a line of ``metrics.jsonl``."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One recorded training: its trajectory, and how it came about."""
+    """One recorded training: its trajectory, and its description."""
 
     path: Place
     info: dict[str, Any]
@@ -58,7 +63,7 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What determined it: model, data, optimizer, seed, learning rate, schedule, epochs."""
+        """Everything that determined it: model, data, optimizer, seed, rate, schedule, epochs."""
         return self.info["config"]
 
     @property
@@ -73,24 +78,25 @@ class Run:
 
     @cached_property
     def leaves(self) -> list[Leaf]:
-        """Path, shape, operation and place of every array of parameters."""
+        """Path, shape, operation and columns of every array of parameters."""
         return laid_out(self.info["leaves"])
 
     @property
     def snapshots(self) -> int:
-        """How many it has."""
+        """How many snapshots it has."""
         return self.info["snapshots"]
 
     @property
     def band(self) -> int | None:
-        """Of a run with ``record=gram``, how many snapshots back its inner products reach; None: it
-        holds weights.
+        """How many snapshots back the inner products of a run with ``record=gram`` reach.
+
+        None: the run holds weights.
         """
         return self.info["gram"]["band"] if "gram" in self.info else None
 
     @cached_property
     def weights(self) -> Trajectory:
-        """``(S, N)``, read lazily."""
+        """The weights, ``(S, N)``, read lazily."""
         if self.band is not None:
             raise UserError(
                 f"corpus: run {self.path} holds inner products and no weights; collect it without"
@@ -100,7 +106,10 @@ class Run:
 
     @cached_property
     def gram(self) -> Trajectory:
-        """``(S, leaves · band)``, of a run with ``record=gram``: see :mod:`collect.corpus.gram`."""
+        """The inner products of a run with ``record=gram``, ``(S, leaves · band)``.
+
+        See :mod:`collect.corpus.gram`.
+        """
         if self.band is None:
             raise UserError(
                 f"corpus: run {self.path} holds weights and no inner products; collect it with"
@@ -110,7 +119,7 @@ class Run:
 
     @property
     def arrays(self) -> dict[str, Trajectory]:
-        """All that it holds, by name."""
+        """All arrays that it holds, by name."""
         names = [
             "weights" if self.band is None else "gram",
             *(["statistics"] if "statistics" in self.info else []),
@@ -119,8 +128,9 @@ class Run:
 
     @cached_property
     def statistics(self) -> Trajectory:
-        """What the run carried beside its weights, BatchNorm's means and variances: ``(S, M)``,
-        with ``leaves`` of its own.
+        """BatchNorm's means and variances, ``(S, M)``, with ``leaves`` of their own.
+
+        They are what the run carried besides its weights.
         """
         if "statistics" not in self.info:
             raise UserError(
@@ -130,7 +140,7 @@ class Run:
         return self._trajectory("statistics", laid_out(self.info["statistics"]["leaves"]))
 
     def _trajectory(self, name: str, leaves: list[Leaf]) -> Trajectory:
-        """One of its arrays, which must fit what ``run.json`` says."""
+        """One of its arrays, checked against ``run.json``."""
         array = Trajectory(self.folder / name, self.info["snapshots"], leaves)
         if self.status in FINISHED and (
             array.shape[1] != width(self.info, name) or len(array) > array.stored
@@ -143,7 +153,7 @@ class Run:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; of a finished run, one per snapshot."""
+        """The lines of ``metrics.jsonl``; one per snapshot in a finished run."""
         rows = read_metrics(self.folder)
         if self.status in FINISHED and len(rows) != self.info["snapshots"]:
             raise UserError(
@@ -154,8 +164,9 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics; NaN where
-        a snapshot lacks one.
+        """Per snapshot: ``step``, ``epoch``, ``train_loss``, and the validation metrics.
+
+        NaN where a snapshot lacks one.
         """
         keys = dict.fromkeys(
             key for row in self.rows for key in row if not key.startswith("sha256")
@@ -165,8 +176,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A set of trajectories. Only finished runs are listed; a killed collection's half-written ones
-    are not.
+    """A set of trajectories.
+
+    Only finished runs are listed, not the half-written ones of a killed collection.
     """
 
     path: Place
@@ -180,8 +192,9 @@ class Corpus:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the configuration and the arrays' hashes of all runs, whatever their order
-        and wherever they lie.
+        """SHA-256 over the configurations and the arrays' hashes of all runs.
+
+        It depends neither on their order nor on where they lie.
         """
         lines = sorted(
             json.dumps([run.config, *hashes(run.info)], sort_keys=True) for run in self.runs
@@ -231,7 +244,7 @@ def read_runs(corpus: Path) -> list[Run]:
 
 
 def read_descriptions(path: Remote, runs: Sequence[str]) -> dict[str, tuple[Place, dict[str, Any]]]:
-    """Place and ``run.json`` of those of the named runs that a store holds."""
+    """Place and ``run.json`` of the named runs that a store holds."""
     places = [path / "runs" / name for name in runs]
     contents = path.read_all([f"runs/{name}/run.json" for name in runs])
     return {
@@ -242,14 +255,14 @@ def read_descriptions(path: Remote, runs: Sequence[str]) -> dict[str, tuple[Plac
 
 
 def read_run(folder: Path) -> Run:
-    """The run in a folder; one whose description is damaged is refused."""
+    """Read the run in a folder; refuse one whose description is damaged."""
     run = Run(folder, read_json(folder / "run.json"))
     check_description(run)
     return run
 
 
 def check_description(run: Run) -> None:
-    """A ``run.json`` must say everything, in the form that readers rely on."""
+    """Refuse a ``run.json`` that lacks something, or has another form than readers expect."""
     missing = {"config", "status", "leaves", "snapshots", "sha256"} - run.info.keys()
     if missing:
         raise UserError(
@@ -271,17 +284,17 @@ def width(info: Mapping[str, Any], name: str) -> int:
 
 
 def hashes(info: Mapping[str, Any]) -> list[str]:
-    """Those of a run's arrays: the weights', and the statistics' where it has them."""
+    """The hashes of a run's arrays: of the weights, and of the statistics where it has them."""
     return [info["sha256"], *([info["statistics"]["sha256"]] if "statistics" in info else [])]
 
 
 def read_manifest(path: Place) -> dict[str, Any]:
-    """The manifest; one of another schema is refused."""
+    """Read the manifest; refuse one of another schema."""
     return check_schema(path, read_json(path / "manifest.json"))
 
 
 def check_schema(path: Place, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The same manifest; one of another schema, or without its list of runs, is refused."""
+    """Return the manifest; refuse one of another schema, or without its list of runs."""
     if manifest.get("schema") != SCHEMA:
         raise UserError(
             f"corpus={str(path)!r} has schema {manifest.get('schema')!r}, and this version reads"
@@ -296,7 +309,7 @@ def check_schema(path: Place, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Place) -> dict[str, Any]:
-    """A JSON object, or an error that names the file."""
+    """Read a JSON object, or raise an error that names the file."""
     try:
         return parse(path, path.read_bytes())
     except OSError as error:
@@ -306,7 +319,7 @@ def read_json(path: Place) -> dict[str, Any]:
 
 
 def parse(path: Place, content: bytes) -> dict[str, Any]:
-    """What :func:`read_json` reads."""
+    """Parse the content that :func:`read_json` reads."""
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -326,7 +339,7 @@ def _cure(path: Place) -> str:
 
 
 def read_metrics(run: Place) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; a last line that a kill cut short is left out."""
+    """The lines of ``metrics.jsonl``, without a last line that a kill cut short."""
     try:
         content = (run / "metrics.jsonl").read_bytes()
     except FileNotFoundError:

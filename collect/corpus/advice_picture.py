@@ -1,4 +1,4 @@
-"""The picture of how a run moved: its drift, and what that said of its rate, over its steps."""
+"""Draw how a run moved: its drift, and what the drift said of its rate, over its steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from nowcast.movement import WINDOW, measure, windows
 
 BAND: Any = {"alpha": 0.2, "lw": 0}
 MIDDLE = (25, 75)
-"""Between these percentiles of the leaves lies the band around the drift."""
+"""The band around the drift lies between these percentiles of the leaves."""
 
 
 def draw(increments: Increments, course: Sequence[Reading]) -> Figure:

@@ -1,4 +1,7 @@
-"""What advice on a run needs: inner products of its increments, of a corpus or checkpoints."""
+"""Prepare the input of advice: inner products of a run's increments.
+
+They come from a corpus or from checkpoints.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,18 +24,18 @@ from nowcast.types import UserError
 
 
 class Increments(NamedTuple):
-    """Of one run, the inner products of its increments."""
+    """The inner products of one run's increments."""
 
     name: str
     each: Float[np.ndarray, "D L 4"]
-    """Of increment, leaf and how many increments back: see :func:`nowcast.movement.products`."""
+    """By increment, leaf and how many increments back: see :func:`nowcast.movement.products`."""
     steps: list[int]
-    """Of the snapshots, one more than there are increments."""
+    """The snapshots' steps, one more than there are increments."""
     leaves: list[Leaf]
     length: int | None
-    """Steps of the whole run, where it is finished."""
+    """Steps of the whole run, if it is finished."""
     notes: list[str]
-    """What was left out."""
+    """What was left out, in words."""
 
     @property
     def every(self) -> int:
@@ -41,14 +44,14 @@ class Increments(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a run's last windows say at one of its steps."""
+    """What a run's last windows say at one step."""
 
     step: int
     drift: float
     noise: float
     factor: Factor
     length: float
-    """Of the last increment, as a share of the longest so far."""
+    """Length of the last increment, as a share of the longest so far."""
 
 
 def of_run(corpus: str, run: str | None) -> Increments:
@@ -117,7 +120,7 @@ def advice(increments: Increments, length: int | None) -> Advice:
 
 
 def course(increments: Increments, found: Advice, length: int | None) -> list[Reading]:
-    """What one would have been told at each snapshot that ends a window."""
+    """The advice at each snapshot that ends a window."""
     steps, length = increments.steps[WINDOW - 1 :], length or increments.length
     shares = [length and min(1.0, step / length) for step in steps]
     lengths = np.sqrt(increments.each[:, :, 0].sum(axis=1))
@@ -128,7 +131,7 @@ def course(increments: Increments, found: Advice, length: int | None) -> list[Re
 
 
 def _run(place: places.Place, name: str | None) -> Run:
-    """The run of this name; of none, the only one."""
+    """The run of this name; without a name, the only one."""
     if isinstance(place, places.Path) and (place / "runs").is_dir():
         if (place / "manifest.json").exists():  # a corpus that is begun has none
             store.read_manifest(place)

@@ -1,4 +1,4 @@
-"""How often to make checkpoints: they may take a share of the time, and no more."""
+"""Decide how often to make checkpoints: they may take a fixed share of the time."""
 
 import time
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ class CheckpointPace:
     """Says when the next checkpoint is due, by how long the last one took.
 
     Args:
-        share: Of the time, that checkpoints may take.
-        cost: Seconds that the first one is taken to need.
+        share: The share of the time that checkpoints may take.
+        cost: Seconds that the first one is assumed to take.
 
     Examples:
         >>> from collect.corpus.checkpoint_pace import CheckpointPace
@@ -22,12 +22,12 @@ class CheckpointPace:
         self._share, self._cost, self._last = share, cost, time.monotonic()
 
     def due(self) -> bool:
-        """Whether the time since the last checkpoint pays for another one."""
+        """Whether enough time has passed since the last checkpoint for another one."""
         return (time.monotonic() - self._last) * self._share > self._cost
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Around the making of one; one that fails does not count."""
+        """A context around the making of a checkpoint; one that fails does not count."""
         begun = time.monotonic()
         yield
         self._last = time.monotonic()

@@ -1,9 +1,10 @@
-"""Reading one checkpoint, whatever wrote it: its arrays by name.
+"""Read one checkpoint, whatever program wrote it: its arrays by name.
 
 =====================  ==========================================================================
 ``.safetensors``       needs the ``safetensors`` library
 ``.npz``               NumPy's
-``.pt``, ``.pth``      needs PyTorch; tensors alone are read (``weights_only=True``), no code of the file's is run
+``.pt``, ``.pth``      needs PyTorch; only tensors are read (``weights_only=True``), and no code of
+                       the file runs
 an Orbax folder        one that ``orbax.checkpoint`` saved
 =====================  ==========================================================================
 """
@@ -20,7 +21,7 @@ from nowcast.guess import key_names
 from nowcast.types import UserError, first_line
 
 PARTS = ("model", "params", "state_dict", "model_state_dict", "module")
-"""What programs call the parameters among the other parts of a checkpoint."""
+"""Names that programs give to the parameters among the other parts of a checkpoint."""
 STATE = frozenset(
     {
         "optimizer",
@@ -47,7 +48,7 @@ STATE = frozenset(
         "batch_stats",
     }
 )
-"""What they call those that are no parameters."""
+"""Their names of parts that are no parameters."""
 ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt")
 """One of these files lies in an Orbax checkpoint."""
 
@@ -58,7 +59,7 @@ def is_orbax(path: Path) -> bool:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether this looks like a checkpoint that can be read."""
+    """Whether a path looks like a checkpoint that can be read."""
     return is_orbax(path) if path.is_dir() else path.suffix in READERS
 
 
@@ -67,7 +68,7 @@ def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
 
     Args:
         path: The file or folder.
-        prefix: The name of the part that holds the parameters, with dots or slashes; None: it is
+        prefix: The name of the part that holds the parameters, with dots or slashes. None: it is
             found where a checkpoint has a part called ``model``, ``params`` or the like, or an
             optimizer's state beside them.
 
@@ -119,7 +120,7 @@ def _parameters(path: Path, tree: Any, prefix: str | None) -> dict[str, np.ndarr
 
 
 def _part(tree: Any) -> Any:
-    """The part of a nested checkpoint that programs keep parameters in, if it has one."""
+    """The part of a nested checkpoint in which programs keep parameters, or None."""
     if not isinstance(tree, Mapping):
         return tree
     found = [name for name in PARTS if isinstance(tree.get(name), Mapping)]
@@ -128,7 +129,7 @@ def _part(tree: Any) -> Any:
 
 
 def _below(tree: Any, prefix: str) -> Any:
-    """What is nested below a prefix; the tree itself where it is not nested so."""
+    """The tree below a prefix; the tree itself where it is not nested."""
     inside = tree
     for part in re.split(r"[./]", prefix):
         if not (isinstance(inside, Mapping) and part in inside):
@@ -138,8 +139,9 @@ def _below(tree: Any, prefix: str) -> Any:
 
 
 def _without_state(named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names in a flat file without those of an optimizer and its like, and without the name that
-    then is before all others.
+    """Remove arrays of optimizers and the like from a flat file, by their names.
+
+    A prefix that all remaining names share is removed too.
     """
     parts = {name: re.split(r"[./]", name) for name in named}
     kept = {name: array for name, array in named.items() if parts[name][0] not in STATE}
@@ -188,7 +190,7 @@ def _torch(path: Path) -> Any:
 
 
 def _of_torch(tree: Any) -> Any:
-    """The same with NumPy's arrays."""
+    """The same tree with NumPy's arrays."""
     if isinstance(tree, Mapping):
         return {str(name): _of_torch(value) for name, value in tree.items()}
     if isinstance(tree, list | tuple):

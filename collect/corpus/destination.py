@@ -1,11 +1,11 @@
-"""Where a collection writes: into a folder, or, run by run, into a store.
+"""Write a collection into a folder or, run by run, into a store.
 
-A store has no locks and cannot be appended to, so a run is recorded in a working folder and copied
+A store has no locks and cannot be appended to. So a run is recorded in a working folder and copied
 when it is finished: its arrays and metrics into a folder of their own, named after their content,
 then ``run.json``, then the manifest. Readers never see half a run, and a copy that was cut short is
-made again. Of collectors on several machines that finish the same run the first one wins. Replacing
-an object only if nobody else has is one step in Google's stores and two in S3's driver: of two
-manifests written there in the same few milliseconds one may lack the other's runs, until either
+made again. If collectors on several machines finish the same run, the first one wins. Replacing an
+object only if nobody else has takes one step in Google's stores and two in S3's driver. Of two
+manifests written to S3 in the same few milliseconds, one may lack the other's runs until either
 collector writes it again, or is given its command again.
 """
 
@@ -32,18 +32,18 @@ from collect.corpus.recorder import Recorder
 from collect.data.cache import cache_root, check_cache
 
 MOST_OFTEN = 1.0
-"""Seconds between two writes of a store's manifest: stores refuse to replace an object more often.
-"""
+"""Seconds between two writes of a store's manifest: stores refuse more frequent ones."""
 
 
 def make(place: Place) -> "Folder":
-    """The destination that a place is."""
+    """The destination for a place."""
     return Store(place) if isinstance(place, Remote) else Folder(place)
 
 
 class Folder:
-    """A corpus in a folder. A context in which runs are recorded; at its end the manifest lists
-    them all.
+    """A corpus in a folder: a context in which runs are recorded.
+
+    At its end the manifest lists all of them.
     """
 
     def __init__(self, path: Path):
@@ -61,11 +61,11 @@ class Folder:
         check_destination(self.path)
 
     def finished(self, runs: Sequence[str]) -> set[str]:
-        """Those of the named runs that are there, whole."""
+        """Those of the named runs that the folder holds whole."""
         return {name for name in runs if is_finished(self.path, name)}
 
     def recorder(self, name: str, **about: Any) -> Recorder:
-        """What records the run of this name."""
+        """The recorder of the run of this name."""
         return Recorder(self.path, name, **about)
 
 
@@ -80,7 +80,7 @@ class Store(Folder):
         self._lock, self._due = threading.Lock(), 0.0
 
     def __enter__(self) -> "Store":
-        self._list()  # makes a manifest where there is none: now we know that we may write
+        self._list()  # writes a manifest where there is none, which shows that we may write
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,9 +88,7 @@ class Store(Folder):
         self._list()
 
     def check(self) -> None:
-        """Refuse a store that cannot be reached, a corpus of another schema, and a cache that
-        cannot be written.
-        """
+        """Refuse an unreachable store, another schema, and a cache that cannot be written."""
         check_cache()
         super().check()
         if folder := self.corpus.folder:
@@ -110,7 +108,7 @@ class Store(Folder):
         return set(found)
 
     def recorder(self, name: str, **about: Any) -> "Recorder":
-        """Records in the working folder; what is finished is copied."""
+        """A recorder that works in the working folder and copies a finished run."""
         return _Copying(self, name, **about)
 
     def publish(self, run: Path) -> None:
@@ -131,9 +129,7 @@ class Store(Folder):
             self._list()
 
     def _declare(self, run: Remote, ours: dict[str, Any]) -> dict[str, Any]:
-        """Write a run's ``run.json`` if the store has none of it finished; the one that then is
-        there.
-        """
+        """Write a run's ``run.json`` unless the store has a finished one; return the store's."""
         place = run / "run.json"
         while True:
             content, generation = place.read()
@@ -145,8 +141,9 @@ class Store(Folder):
             place.replace(json.dumps(ours, indent=1) + "\n", generation)
 
     def _list(self) -> None:
-        """Add the runs that we know to be finished to the manifest, which other machines may write
-        too.
+        """Add the finished runs that we know of to the manifest.
+
+        Other machines may write it too.
         """
         place = self.corpus / "manifest.json"
         with self._lock:
@@ -165,8 +162,9 @@ class Store(Folder):
 
 
 class _Copying(Recorder):
-    """Records in a store's working folder; a run that is finished, now or by another machine,
-    leaves it.
+    """Records in a store's working folder.
+
+    A run that is finished, here or by another machine, leaves that folder.
     """
 
     def __init__(self, store: Store, name: str, **about: Any):

@@ -1,10 +1,9 @@
-"""Inner products in the place of weights: all that a forecaster of whole leaves learns from,
-kilobytes for a leaf of any size.
+"""Record inner products in the place of weights: kilobytes for a leaf of any size.
 
-With dₛ the increment from snapshot s − 1 to s of one leaf, row s of the array holds, leaf by leaf
-::
+A forecaster of whole leaves learns from nothing else. With dₛ the increment from snapshot s − 1 to
+s of one leaf, row s of the array holds, leaf by leaf ::
 
-    ⟨dₛ, dₛ⟩, ⟨dₛ, dₛ₋₁⟩, …, ⟨dₛ, dₛ₋band₊₁⟩                    float64; NaN where there is no such increment
+    ⟨dₛ, dₛ⟩, ⟨dₛ, dₛ₋₁⟩, …, ⟨dₛ, dₛ₋band₊₁⟩        float64; NaN where there is no such increment
 
 From them follow the inner products of all displacements between snapshots that are at most ``band``
 apart. The last ``band`` increments stay in memory while the run is recorded, and the snapshots in
@@ -38,7 +37,7 @@ class Products:
         """Increments so far; number ``i`` lies in row ``i % band``."""
 
     def begin(self, rows: Iterable[Float[np.ndarray, "N"]]) -> None:
-        """Forget what was, and go on from these snapshots, oldest first."""
+        """Forget earlier snapshots, and go on from these, oldest first."""
         self._last, self._count = None, 0
         for row in rows:
             self._push(row)
@@ -66,7 +65,7 @@ class Products:
 
 
 def _product(one: Float[np.ndarray, "n"], other: Float[np.ndarray, "n"]) -> float:
-    """In float32, and the sum over blocks in float64."""
+    """The product in float32, summed over blocks in float64."""
     return sum(
         (float(one[i : i + BLOCK] @ other[i : i + BLOCK]) for i in range(0, len(one), BLOCK)),
         start=0.0,
@@ -74,8 +73,9 @@ def _product(one: Float[np.ndarray, "n"], other: Float[np.ndarray, "n"]) -> floa
 
 
 def displacements(rows: Float[np.ndarray, "S columns"], band: int) -> Float[np.ndarray, "L S S"]:
-    """Of each leaf, the inner products of its displacements from the first snapshot, as sums over
-    the increments.
+    """The inner products of each leaf's displacements from the first snapshot.
+
+    They are sums over the products of increments.
 
     Products of increments that are ``band`` apart or more count as 0, so that only differences
     within the band mean something: ``⟨x_b − x_a, x_d − x_c⟩`` is right where no two of the four

@@ -1,4 +1,4 @@
-"""A series of checkpoints becomes a run of a corpus."""
+"""Import a series of checkpoints as a run of a corpus."""
 
 import shutil
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ from nowcast.paths import expanded
 from nowcast.types import OPERATIONS, UserError, first_line
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""What PyTorch's normalisation layers save beside their parameters."""
+"""What PyTorch's normalisation layers save besides their parameters."""
 
 
 class Imported(NamedTuple):
-    """What became of an import."""
+    """The result of an import."""
 
     snapshots: int
     every: int
-    """Steps between two of them."""
+    """Steps between two checkpoints."""
     operations: dict[str, int]
-    """How many leaves each has."""
+    """How many leaves each operation has."""
     notes: list[str]
-    """What was converted or left out."""
+    """What was converted or left out, in words."""
 
 
 class Choice:
@@ -77,8 +77,9 @@ class Choice:
         self._shapes = {name: first[name].shape for name in self.labels}
 
     def of(self, path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays to record of a checkpoint, which must have the names and shapes of the first
-        one.
+        """The arrays to record of a checkpoint.
+
+        They must have the names and shapes of those of the first one.
         """
         for name, shape in self._shapes.items():
             if name not in arrays:
@@ -196,7 +197,7 @@ def _refuse_known(place: places.Place, run: str) -> None:
 
 
 def _notes(first: Mapping[str, np.ndarray], choice: Choice) -> list[str]:
-    """What the user should know."""
+    """Notes for the user."""
     others = sorted({str(first[name].dtype) for name in choice.labels} - {"float32"})
     notes = [f"converted to float32: {', '.join(others)}"] if others else []
     if choice.left_out:
@@ -209,7 +210,7 @@ def _notes(first: Mapping[str, np.ndarray], choice: Choice) -> list[str]:
 
 
 def _patterns(file: str | None) -> dict[str, str | None]:
-    """The content of the file of operations."""
+    """Read the file of operations."""
     if file is None:
         return {}
     try:
@@ -234,7 +235,7 @@ def _patterns(file: str | None) -> dict[str, str | None]:
 
 
 def _is_no_weight(name: str, array: np.ndarray) -> bool:
-    """Whether an array is left out unless one asks for it."""
+    """Whether an array is left out by default."""
     return not _is_float(array) or name.replace("/", ".").rsplit(".", 1)[-1] in BUFFERS
 
 

@@ -1,4 +1,4 @@
-"""Looking at a corpus: what it holds, whether it is whole, and the pictures of how weights move.
+"""Inspect a corpus: what it holds, whether it is whole, and pictures of how weights move.
 
 The pictures are those of Sinha et al. (ICLR 2017), figures 1 to 9: the evolution of sampled
 weights, and how far weights end from where they began, per operation.
@@ -21,8 +21,9 @@ BINS = 61
 
 
 def table(corpus: Corpus) -> list[tuple[str, ...]]:
-    """A row per task, and their sum, header first: runs, diverged ones, snapshots, scalars a run,
-    values, size on disk.
+    """A row per task, and their sum, header first.
+
+    The columns are runs, diverged ones, snapshots, scalars a run, values, and size on disk.
     """
     rows: list[tuple[str, ...]] = [
         ("task", "runs", "diverged", "snapshots", "scalars", "values", "MiB")
@@ -70,8 +71,7 @@ def size(run: Run) -> float:
 
 
 def verify(run: Run) -> None:
-    """Read every array of a run and compare its snapshots with the hashes noted when they were
-    written.
+    """Read every array of a run, and compare its snapshots with the recorded hashes.
 
     Raises:
         UserError: A chunk is damaged or missing, or a snapshot is not what was recorded.
@@ -86,7 +86,7 @@ def verify(run: Run) -> None:
 
 
 def evolution(run: Run, *, per_operation: int = 12, seed: int = 0) -> Figure:
-    """The values of some weights over a run, a panel per operation; weights are drawn at random."""
+    """Draw the values of some random weights over a run, a panel per operation."""
     rng = np.random.default_rng(seed)
     chosen = {}
     for operation, columns in _columns(run):
@@ -114,8 +114,9 @@ def changes(run: Run) -> dict[str, np.ndarray]:
 
 
 def histogram(run: Run) -> Figure:
-    """How many weights changed by how much over the whole run, a panel per operation, both axes
-    logarithmic.
+    """Draw how many weights changed by how much over the whole run, a panel per operation.
+
+    Both axes are logarithmic.
     """
     moved = changes(run)
     figure = _panels(run, len(moved), "weights", ": total change")
@@ -125,9 +126,9 @@ def histogram(run: Run) -> Figure:
             axes.hist(
                 positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, BINS).tolist()
             )
-        still = np.mean(values == 0)
+        unmoved = np.mean(values == 0)
         axes.set(
-            title=operation + (f" ({still:.0%} never moved)" if still else ""),
+            title=operation + (f" ({unmoved:.0%} never moved)" if unmoved else ""),
             xlabel="|last − first|",
         )
         axes.set(xscale="log", yscale="log")
@@ -135,7 +136,7 @@ def histogram(run: Run) -> Figure:
 
 
 def _panels(run: Run, count: int, label: str, what: str = "") -> Figure:
-    """An empty figure about a run, with so many panels side by side."""
+    """An empty figure about a run, with ``count`` panels side by side."""
     with matplotlib.rc_context(PLAIN):
         figure = Figure(figsize=(3.6 * count, 3.2), layout="constrained")
         figure.subplots(1, count)

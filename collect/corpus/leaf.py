@@ -1,9 +1,8 @@
-"""What a run's description says of its leaves: path, shape, operation, and how many scalars of each
-are stored.
+"""A run's leaves: path, shape, operation, and how many scalars of each are stored.
 
-A leaf has all its scalars in the columns of :attr:`collect.corpus.Run.weights`, or, of a run with
-``sample=N``, so many of them. Which ones follows from the leaf alone (:func:`chosen`), so they are
-the same in every run that has this leaf.
+A leaf has all its scalars in the columns of :attr:`collect.corpus.Run.weights`, or ``sample`` of
+them in a run with ``sample=N``. Which ones follows from the leaf alone (:func:`chosen`), so they
+are the same in every run that has this leaf.
 """
 
 import math
@@ -18,12 +17,12 @@ from jaxtyping import Int
 from nowcast.types import OPERATIONS
 
 SEED = 0
-"""Of the choice of scalars in a run with ``sample=N``."""
+"""Seed of the choice of scalars in a run with ``sample=N``."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array of a model's parameters and its place among the scalars."""
+    """One array of a model's parameters and its columns among the scalars."""
 
     path: str
     shape: tuple[int, ...]
@@ -34,12 +33,12 @@ class Leaf:
 
     @property
     def size(self) -> int:
-        """How many scalars it has."""
+        """How many scalars the leaf has."""
         return math.prod(self.shape)
 
     @property
     def columns(self) -> int:
-        """How many of them are recorded."""
+        """How many of its scalars are recorded."""
         return self.size if self.stored is None else self.stored
 
     @property
@@ -49,16 +48,16 @@ class Leaf:
 
     @property
     def chosen(self) -> Int[np.ndarray, "columns"]:
-        """Which scalars of the flattened leaf its columns hold."""
+        """The places in the flattened leaf of the scalars that its columns hold."""
         return chosen(self.path, self.size, self.columns)
 
 
 def chosen(path: str, size: int, count: int) -> Int[np.ndarray, "count"]:
-    """Which scalars of a leaf are recorded, in order: one of each of ``count`` parts of about equal
-    length, all moved round by as much.
+    """The places in a leaf of the scalars that are recorded, in order.
 
-    They are drawn by the leaf's path and :data:`SEED` from a bit generator whose stream NumPy
-    promises to keep. Each scalar is as likely as any other.
+    One scalar is drawn from each of ``count`` parts of about equal length, all shifted by the same
+    amount. The draw depends on the leaf's path and :data:`SEED`, from a bit generator whose stream
+    NumPy promises to keep. Each scalar is equally likely.
     """
     if count >= size:
         return np.arange(size)
@@ -69,7 +68,7 @@ def chosen(path: str, size: int, count: int) -> Int[np.ndarray, "count"]:
 
 
 def laid_out(described: Iterable[Mapping[str, Any]]) -> list[Leaf]:
-    """The described leaves, laid end to end."""
+    """Lay the described leaves end to end."""
     leaves, start = [], 0
     for leaf in described:
         leaves.append(
@@ -80,13 +79,14 @@ def laid_out(described: Iterable[Mapping[str, Any]]) -> list[Leaf]:
 
 
 def scalars(described: Iterable[Mapping[str, Any]]) -> int:
-    """How many columns the described leaves have together: one for each scalar that is recorded."""
+    """How many columns the described leaves have together, one for each recorded scalar."""
     return sum(leaf.get("stored", math.prod(leaf["shape"])) for leaf in described)
 
 
 def sampled(described: Iterable[Mapping[str, Any]], sample: int | None) -> list[dict[str, Any]]:
-    """The descriptions of the same leaves when at most ``sample`` scalars of each are recorded;
-    None: all of them.
+    """The same leaves' descriptions with at most ``sample`` recorded scalars each.
+
+    None: all scalars.
     """
     if sample is None:
         return [dict(leaf) for leaf in described]
@@ -97,7 +97,7 @@ def sampled(described: Iterable[Mapping[str, Any]], sample: int | None) -> list[
 
 
 def wrong(info: Mapping[str, Any]) -> list[str]:
-    """The entries of a ``run.json`` that do not have the form that readers rely on."""
+    """The entries of a ``run.json`` whose form is not the one that readers expect."""
     said, statistics = info["config"], info.get("statistics", {"leaves": [], "sha256": None})
     gram = info.get("gram", {"band": 1})
     return [
@@ -124,7 +124,7 @@ def wrong(info: Mapping[str, Any]) -> list[str]:
 
 
 def is_count(value: Any) -> bool:
-    """Whether this is a whole number, 0 or more."""
+    """Whether a value is a whole number, 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

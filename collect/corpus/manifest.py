@@ -1,4 +1,4 @@
-"""The manifest, an index of a corpus's runs, and whether a folder can become a corpus."""
+"""The manifest, an index of a corpus's runs; and whether a folder can become a corpus."""
 
 import fcntl
 import json
@@ -13,20 +13,22 @@ from nowcast.paths import check_writable
 from nowcast.types import UserError
 
 INDEX_PACE = 1e-5
-"""Seconds to wait, per byte of the manifest, until it is written anew: some 50 times what writing
-it takes.
+"""Seconds to wait, per byte of the manifest, before it is written anew.
+
+That is some 50 times what writing it takes.
 """
 
 
 def is_finished(corpus: Path, run_id: str) -> bool:
-    """Whether a corpus holds this run, whole."""
+    """Whether a corpus holds this run whole."""
     info = corpus / "runs" / run_id / "run.json"
     return info.exists() and store.read_run(info.parent).status in store.FINISHED
 
 
 def check_destination(corpus: Path) -> None:
-    """Refuse a path where no corpus can be written: a file, another program's folder, a corpus of
-    another schema.
+    """Refuse a path where no corpus can be written.
+
+    It may be a file, another program's folder, or a corpus of another schema.
     """
     check_writable(f"corpus={str(corpus)!r}", corpus)
     if (corpus / "manifest.json").exists():
@@ -38,7 +40,7 @@ def check_destination(corpus: Path) -> None:
 
 
 def index(corpus: Path, *, wait: bool = False) -> None:
-    """Bring the manifest up to what every ``run.json`` says; one process at a time.
+    """Update the manifest to what every ``run.json`` says; one process at a time.
 
     Args:
         corpus: The corpus's folder.
@@ -59,12 +61,16 @@ def index(corpus: Path, *, wait: bool = False) -> None:
 
 
 def entry(info: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest says about a run."""
+    """The manifest's entry for a run."""
     config = info["config"]
     return {
-        "task": config["task"], "seed": config.get("seed"), "status": info["status"],
-        "snapshots": info["snapshots"], "scalars": store.scalars(info["leaves"]), "config": config,
-    }  # fmt: skip
+        "task": config["task"],
+        "seed": config.get("seed"),
+        "status": info["status"],
+        "snapshots": info["snapshots"],
+        "scalars": store.scalars(info["leaves"]),
+        "config": config,
+    }
 
 
 def manifest_text(runs: dict[str, Any]) -> str:

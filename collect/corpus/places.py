@@ -1,7 +1,7 @@
-"""Where a corpus lies: in a folder, or in a store that tensorstore opens by its URL.
+"""The place of a corpus: a folder, or a store that tensorstore opens by its URL.
 
-A :class:`Remote` has those methods of :class:`pathlib.Path` that reading a corpus takes, so that
-readers need not know which of the two they have. Whatever a store refuses is a :class:`UserError`
+A :class:`Remote` has the methods of :class:`pathlib.Path` that reading a corpus needs, so that
+readers need not know which of the two they have. Every refusal of a store is a :class:`UserError`
 of one line.
 """
 
@@ -24,12 +24,12 @@ RIGHTS = {
     "s3://": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
 AT_ONCE = 64
-"""Objects that are written side by side, so that memory stays bounded."""
+"""Objects that are written at a time, so that memory stays bounded."""
 _RETRIES = {"max_retries": 4, "initial_delay": "0.5s", "max_delay": "4s"}
 CONTEXT = ts.Context({f"{kind}_request_retries": _RETRIES for kind in ("gcs", "http", "s3")})
-"""Connections, shared by all of this process; it also holds what lies at memory://."""
+"""Connections, shared by this whole process; it also holds what lies at memory://."""
 CACHED = ts.Context({"cache_pool": {"total_bytes_limit": 1 << 28}}, parent=CONTEXT)
-"""The same, for arrays that are read from afar: chunks are kept, up to 256 MiB of them, decoded."""
+"""The same for arrays in a store: up to 256 MiB of their chunks are kept, decoded."""
 _ERRORS = (ValueError, NotImplementedError, TimeoutError, OSError)
 _UNREACHABLE = (
     "ABORTED",
@@ -44,7 +44,7 @@ _UNREACHABLE = (
 
 @dataclass(frozen=True)
 class Remote:
-    """A place in a store: the corpus's URL, and the rest of the way."""
+    """A place in a store: the corpus's URL, and the path below it."""
 
     root: str
     key: str = ""
@@ -67,7 +67,7 @@ class Remote:
         return self.key.rsplit("/", 1)[-1]
 
     def is_file(self) -> bool:
-        """Whether an object is there."""
+        """Whether there is an object at this place."""
         return self.read()[0] is not None
 
     def read_bytes(self) -> bytes:
@@ -78,28 +78,30 @@ class Remote:
         return content
 
     def read(self) -> tuple[bytes | None, bytes]:
-        """The object's content, or None where there is none, and its generation, for
-        :meth:`replace`.
+        """The object's content, or None where there is none, and its generation.
+
+        :meth:`replace` takes the generation.
         """
         found = ask(self, _store(self).read(self.key))
         return (found.value if found.state == "value" else None), found.stamp.generation
 
     def read_all(self, names: Sequence[str]) -> list[bytes | None]:
-        """The content of the objects of these names below this place, read side by side; None where
-        there is none.
+        """The content of the objects of these names below this place; None where there is none.
+
+        They are read side by side.
         """
         store = _store(self)
         reads = [ask(self, read) for read in [store.read((self / name).key) for name in names]]
         return [read.value if read.state == "value" else None for read in reads]
 
     def replace(self, content: str, generation: bytes) -> None:
-        """Write the object if it is still of this generation; who must know whether it was reads it
-        again.
+        """Write the object if it is still of this generation.
+
+        Read it again to know whether it was.
         """
         done = ask(self, _store(self).write(self.key, content.encode(), if_equal=generation))
-        if (
-            not done.generation and self.read()[1] == generation
-        ):  # S3's answer where there is no such bucket
+        # This is what S3 answers where there is no such bucket.
+        if not done.generation and self.read()[1] == generation:
             raise UserError(
                 f"corpus: {self} cannot be written; check that the bucket exists, and your rights"
             )
@@ -115,9 +117,8 @@ class Remote:
 
     def remove(self) -> None:
         """Remove everything below this place."""
-        ask(
-            self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0"))
-        )  # "0" follows "/"
+        # The range ends before "0", the character after "/".
+        ask(self, _store(self).delete_range(ts.KvStore.KeyRange(f"{self.key}/", f"{self.key}0")))
 
 
 Place = Path | Remote
@@ -146,7 +147,7 @@ def kvstore(place: Place) -> Any:
 
 
 def ask(place: Place, future: Any) -> Any:
-    """What a store answers."""
+    """The answer of a store."""
     try:
         return future.result()
     except NotImplementedError:
@@ -158,14 +159,12 @@ def ask(place: Place, future: Any) -> Any:
 
 
 def is_unreachable(error: Exception) -> bool:
-    """Whether an error of tensorstore's is about the way to the store, and not about what lies
-    there.
-    """
+    """Whether an error of tensorstore's is about the connection, not about the content."""
     return str(error).startswith(_UNREACHABLE)
 
 
 def unreachable(place: Place, error: Exception) -> UserError:
-    """The line that says so."""
+    """The error that says so."""
     rights = next(
         (f" ({how})" for scheme, how in RIGHTS.items() if str(place).startswith(scheme)), ""
     )
@@ -185,8 +184,9 @@ def _connect(spec: str) -> Any:
 
 
 def _spec(root: str) -> dict[str, Any]:
-    """Tensorstore's description of a corpus's URL; an S3 of one's own is named by AWS_ENDPOINT_URL,
-    as everywhere.
+    """Tensorstore's description of a corpus's URL.
+
+    AWS_ENDPOINT_URL names an S3 of one's own, as in other programs.
     """
     try:
         spec = ts.KvStore.Spec(f"{root}/").to_json()

@@ -1,6 +1,6 @@
-"""Writing a corpus: one :class:`Recorder` per run, durable snapshot by snapshot.
+"""Write a corpus: one :class:`Recorder` per run, durable snapshot by snapshot.
 
-Order of writes, so that a kill at any moment loses at most the current snapshot: weights (atomic
+Order of writes, so that a kill at any time loses at most the current snapshot: weights (atomic
 files), then the line in ``metrics.jsonl``, now and then a checkpoint of the whole training state,
 and ``run.json`` last, when the run is finished. A run that was killed goes on from its newest
 checkpoint; what it had recorded beyond is recorded again, with the same numbers.
@@ -30,12 +30,11 @@ from nowcast.paths import check_utf8
 from nowcast.types import PyTree, UserError, first_line
 
 CHECKPOINT_SHARE = 0.05
-"""Checkpoints may take this share of the time, and no more."""
+"""The share of the time that checkpoints may take."""
 
 
 ORBAX = threading.Lock()
-"""Orbax numbers its operations per process: two at a time, from two threads, mix up their folders.
-"""
+"""Orbax numbers its operations per process: two threads at a time would mix up their folders."""
 
 
 def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
@@ -49,7 +48,7 @@ def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
 
 
 def holds(sample: int | None, record: str, band: int) -> dict[str, Any]:
-    """What a run's configuration says of what is recorded, where that is not all weights."""
+    """What a run's configuration says of the record, where that is not all weights."""
     return ({} if sample is None else {"sample": sample}) | (
         {"record": "gram", "band": band} if record == "gram" else {}
     )
@@ -133,7 +132,7 @@ class Recorder:
         return self
 
     def _begin(self) -> None:
-        """Find out what is there."""
+        """Read what is already recorded."""
         info = self.path / "run.json"
         if info.exists():
             self._info = {**store.read_run(self.path).info, "leaves": self._info["leaves"]}
@@ -155,8 +154,9 @@ class Recorder:
         return self._info["status"] in store.FINISHED
 
     def resume(self, like: PyTree) -> tuple[int, PyTree] | None:
-        """``(snapshot, state)`` of the newest checkpoint, or None. ``like`` gives the state's
-        structure.
+        """``(snapshot, state)`` of the newest checkpoint, or None.
+
+        ``like`` gives the state's structure.
         """
         found = sorted(
             (int(p.name) for p in (self.path / "checkpoint").glob("*") if p.name.isdigit()),
@@ -183,9 +183,7 @@ class Recorder:
         return found[0], state
 
     def rewind(self, snapshots: int) -> None:
-        """Go on after so many snapshots of those that are there; what comes behind them is recorded
-        again.
-        """
+        """Go on after this many of the recorded snapshots; later ones are recorded again."""
         rows = store.read_metrics(self.path)[:snapshots]
         if len(rows) < snapshots or any(
             DIGESTS[name] not in row for row in rows for name in self._names
@@ -216,8 +214,10 @@ class Recorder:
         checkpoint: bool,
         statistics: PyTree = None,
     ) -> None:
-        """Record one snapshot; ``state`` is what a checkpoint (made when due, or asked for) must
-        hold; None: the caller makes its own.
+        """Record one snapshot.
+
+        ``state`` is what a checkpoint must hold; one is made when it is due, or asked for. None:
+        the caller makes its own.
         """
         digests = {}
         for name in self._names:
@@ -242,8 +242,9 @@ class Recorder:
         return self._products.add(values)
 
     def forget(self, before: int) -> None:
-        """Of a run that records inner products: remove snapshots before this one, from which it
-        will not go on.
+        """Remove snapshots before this one, from which the run will not resume.
+
+        This concerns runs that record inner products.
         """
         if self._products and (self.path / "recent" / "c").is_dir():
             for old in (self.path / "recent" / "c").iterdir():
@@ -251,7 +252,7 @@ class Recorder:
                     shutil.rmtree(old)
 
     def describe(self, **more: Any) -> None:
-        """Add to the configuration what was not known before."""
+        """Add to the configuration what was not known at first."""
         self._info["config"] |= more
 
     def discard(self) -> None:
@@ -259,8 +260,9 @@ class Recorder:
         shutil.rmtree(self.path)
 
     def finish(self, status: str, seconds: float | None = None) -> None:
-        """Declare the run ``complete`` or ``diverged``, after so many seconds of training: from now
-        on readers see it.
+        """Declare the run ``complete`` or ``diverged``, after ``seconds`` of training.
+
+        From now on readers see it.
         """
         whole = {
             name: hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Recording any loop: :func:`record`."""
+"""Record any loop: :func:`record`."""
 
 import json
 import operator
@@ -19,7 +19,7 @@ from nowcast.ops import flat_labels, is_module, path_name
 from nowcast.types import PyTree, UserError, whole
 
 KINDS = ("weights", "gram")
-"""What is recorded of a run."""
+"""The kinds of record of a run."""
 BAND = 16
 
 
@@ -47,9 +47,9 @@ def record(
             (``dict(model.named_parameters())``), or a ``flax.nnx`` module.
         task: What is trained, such as ``ppo-pendulum``: runs of one task are alike. Left out: the
             run's name without the number behind it.
-        labels: The operation of every leaf; left out: :func:`nowcast.label_ops`, for which dots in
-            the names of a flat dict part them.
-        record_every: Steps between two snapshots; left out: what most snapshots are apart.
+        labels: The operation of every leaf; left out: :func:`nowcast.label_ops`, where dots divide
+            the names of a flat dict into parts.
+        record_every: Steps between two snapshots; left out: the distance of most snapshots.
         config: What else determines the run, as JSON: ``{"seed": 3, "optimizer": "adam"}``.
         sample: Record at most so many scalars of each leaf, the same in every run, for forecasters
             of single weights.
@@ -62,9 +62,9 @@ def record(
     Raises:
         UserError: Anything wrong with the arguments or the corpus.
 
-    A clean exit declares the run finished; after an exception it stays as it is, readers do not see
-    it, and the same call goes on: ``last_step`` says where. A snapshot at a step that it has
-    already is recorded again, and all behind it are given up.
+    A clean exit declares the run finished. After an exception the run stays unfinished, readers do
+    not see it, and the same call goes on after ``last_step``. A snapshot at a step that is already
+    recorded is recorded again, and all later ones are removed.
 
     Examples:
         >>> from collect import record
@@ -98,9 +98,14 @@ def record(
     }
     leaves = sampled(describe_leaves(arrays, _labels(tree, arrays, labels)), sample)
     return Recording(
-        places.at(corpus), run, config=described, leaves=leaves, sample=sample,
-        band=band if record == "gram" else None, command=command,
-    )  # fmt: skip
+        places.at(corpus),
+        run,
+        config=described,
+        leaves=leaves,
+        sample=sample,
+        band=band if record == "gram" else None,
+        command=command,
+    )
 
 
 class Recording:
@@ -151,18 +156,18 @@ class Recording:
 
     @property
     def finished(self) -> bool:
-        """Whether the corpus holds it whole: then snapshots are left out."""
+        """Whether the corpus holds the run whole; then :meth:`snapshot` does nothing."""
         return self._recorder.finished
 
     @property
     def last_step(self) -> int | None:
-        """The step of the last snapshot that is recorded; None: there is none."""
+        """The step of the last recorded snapshot, or None."""
         return self._steps[-1] if self._steps else None
 
     def snapshot(
         self, params: PyTree, *, step: int, metrics: Mapping[str, Any] | None = None
     ) -> None:
-        """Record the parameters after so many steps, and what was measured then.
+        """Record the parameters after ``step`` steps, and the metrics measured then.
 
         Raises:
             UserError: Other leaves than at the beginning, a step that is not behind the last one,
@@ -196,7 +201,7 @@ class Recording:
         self._steps.append(step)
 
     def discard(self) -> None:
-        """Remove what was recorded of the run, if it is not finished."""
+        """Remove what was recorded of the run, unless it is finished."""
         if not self.finished:
             self._recorder.discard()
 
@@ -207,7 +212,7 @@ class Recording:
         self._recorder.finish("complete" if self._recorder.sound else "diverged")
 
     def _check_known(self) -> None:
-        """A run of this name that is there must be this run."""
+        """Refuse a run of this name in the corpus that differs from this run."""
         there = self._into.path / "runs" / self._run
         if not (there / "run.json").exists():
             return
@@ -260,7 +265,7 @@ class Recording:
 
 
 def _pure(params: PyTree) -> PyTree:
-    """The parameters of a Flax NNX module as a dict; everything else as it is."""
+    """The parameters of a Flax NNX module as a dict; everything else unchanged."""
     if not is_module(params):
         return params
     from flax import nnx
@@ -269,7 +274,7 @@ def _pure(params: PyTree) -> PyTree:
 
 
 def _arrays(params: PyTree) -> PyTree:
-    """The same tree with arrays of JAX or NumPy; those of PyTorch in host memory."""
+    """The same tree with arrays of JAX or NumPy; PyTorch's are moved to host memory."""
     leaves, structure = jax.tree.flatten_with_path(params)
     if not leaves:
         raise UserError("params: there is no array in them; give the parameters that are trained")
@@ -324,14 +329,14 @@ def operation_of(name: str, array: Any) -> str:
 
 
 def _free(name: str) -> str:
-    """A metric's name, if it is none that a snapshot has already."""
+    """A metric's name, refused if each snapshot has it already."""
     if name in ("snapshot", "step", *store.DIGESTS.values()):
         raise UserError(f"metrics: {name!r} is what a snapshot says of itself; choose another name")
     return name
 
 
 def _number(name: str, value: Any) -> float | int:
-    """A metric as JSON takes it."""
+    """A metric as a number that JSON takes."""
     try:
         return operator.index(value)
     except TypeError:
@@ -345,7 +350,7 @@ def _number(name: str, value: Any) -> float | int:
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as it comes back from JSON."""
+    """The configuration as JSON gives it back."""
     try:
         return json.loads(json.dumps(dict(config), allow_nan=False))
     except (TypeError, ValueError) as error:

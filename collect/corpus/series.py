@@ -1,6 +1,4 @@
-"""A series of checkpoints: which files there are, in which order, and how many steps lie between
-them.
-"""
+"""Find a series of checkpoints: their files, their order, and the steps between them."""
 
 import glob
 import os
@@ -25,7 +23,7 @@ class Series(NamedTuple):
     steps: list[int]
     paths: list[Path]
     every: int
-    """Steps between two of them."""
+    """Steps between two checkpoints."""
 
 
 def find(checkpoints: str) -> Series:
@@ -94,7 +92,7 @@ def _paths(checkpoints: str) -> list[Path]:
 
 
 def _steps(paths: list[Path]) -> list[int]:
-    """The step that each name tells: the number after ``step``, else the one that differs."""
+    """The step in each name: the number after ``step``, or else the number that differs."""
     names = [os.fspath(path) for path in paths]
     said = [STEP.findall(name) for name in names]
     if all(said) and len({found[-1] for found in said}) == len(paths):
@@ -123,7 +121,7 @@ def _steps(paths: list[Path]) -> list[int]:
 
 
 def _every(steps: list[int]) -> int:
-    """The even distance of the steps; the last one may be nearer."""
+    """The distance of the steps, which must be even; the last may be nearer."""
     apart = [after - before for before, after in pairwise(steps)]
     every = Counter(apart).most_common(1)[0][0]
     last = len(apart) - 1

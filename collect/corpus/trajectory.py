@@ -1,4 +1,4 @@
-"""An array over the snapshots of one run, read from where it lies when it is indexed."""
+"""An array over the snapshots of one run, read when it is indexed."""
 
 from typing import Any
 
@@ -20,8 +20,9 @@ from nowcast.types import UserError, first_line
 
 
 class Trajectory:
-    """An array over the snapshots of one run, ``(S, N)``; indexing reads from disk: ``weights[:,
-    10:20]``.
+    """An array over the snapshots of one run, ``(S, N)``.
+
+    Indexing reads from disk: ``weights[:, 10:20]``.
     """
 
     def __init__(self, path: Place, snapshots: int, leaves: list[Leaf]):
@@ -61,19 +62,25 @@ class Trajectory:
 
 
 def _as_numpy(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """An index with NumPy's meaning (ends clipped, negatives from the end) for tensorstore, which
-    is stricter.
+    """Translate an index with NumPy's meaning for tensorstore, which is stricter.
+
+    In NumPy's meaning, ends are clipped and negatives count from the end.
     """
     index = index if isinstance(index, tuple) else (index,)
     if any(part is Ellipsis for part in index):
         place = [part is Ellipsis for part in index].index(True)
         index = index[:place] + (slice(None),) * (len(shape) - len(index) + 1) + index[place + 1 :]
     index += (slice(None),) * (len(shape) - len(index))
-    return tuple(
-        slice(*part.indices(size)) if isinstance(part, slice)
-        else part + size * (part < 0) if isinstance(part, int)
-        else np.flatnonzero(part)
-        if np.asarray(part).dtype == bool
-        else np.where(np.asarray(part) < 0, np.asarray(part) + size, part)
-        for part, size in zip(index, shape, strict=True)
-    )  # fmt: skip
+    return tuple(_along(part, size) for part, size in zip(index, shape, strict=True))
+
+
+def _along(part: Any, size: int) -> Any:
+    """The index along one axis of this size."""
+    if isinstance(part, slice):
+        return slice(*part.indices(size))
+    if isinstance(part, int):
+        return part + size * (part < 0)
+    numbers = np.asarray(part)
+    if numbers.dtype == bool:
+        return np.flatnonzero(numbers)
+    return np.where(numbers < 0, numbers + size, numbers)

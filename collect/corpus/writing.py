@@ -1,4 +1,4 @@
-"""Writing an array of a run, a row for each snapshot."""
+"""Write an array of a run, a row for each snapshot."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from nowcast.types import PyTree, UserError, first_line
 
 
 def picks(described: list[dict[str, Any]]) -> list[tuple[np.ndarray, ...] | None]:
-    """Of each leaf the indices of the scalars that are recorded; None: all of them."""
+    """The indices of the recorded scalars of each leaf; None: all of them."""
     return [
         (
             np.unravel_index(
@@ -30,8 +30,9 @@ def picks(described: list[dict[str, Any]]) -> list[tuple[np.ndarray, ...] | None
 
 
 def row(tree: PyTree, picked: list[tuple[np.ndarray, ...] | None]) -> Float[np.ndarray, "N"]:
-    """The recorded scalars of all leaves, end to end. A sample is taken where the leaf lies, before
-    it is copied.
+    """The recorded scalars of all leaves, end to end.
+
+    A sample is taken where the leaf lies, before it is copied.
     """
     leaves = jax.tree.leaves(tree)
     return np.concatenate(
@@ -43,13 +44,13 @@ def row(tree: PyTree, picked: list[tuple[np.ndarray, ...] | None]) -> Float[np.n
 
 
 class Rows:
-    """An array of which the rows are written one by one.
+    """An array that is written row by row.
 
     Args:
         path: Its folder.
-        width: Of a row.
-        rows: How many there will be; None: that is not known, so the array grows, and :meth:`cut`
-            gives it its length.
+        width: The length of a row.
+        rows: How many there will be. None: unknown; the array grows, and :meth:`cut` gives it its
+            length.
         dtype: Of its values.
     """
 
@@ -81,11 +82,11 @@ class Rows:
             ) from None
 
     def read(self, first: int, end: int) -> Float[np.ndarray, "some N"]:
-        """Rows that were written."""
+        """Rows that were written, ``first`` to ``end``."""
         return self._array[first:end].read().result()
 
     def cut(self, rows: int) -> None:
-        """Let an array that grows end after so many rows."""
+        """End an array that grows after ``rows`` rows."""
         if self._grows and rows != self._array.shape[0]:
             self._resize(rows)
 

@@ -1,9 +1,8 @@
-"""Data sets. Texts are in :mod:`collect.data.text`; here are images: NHWC, uint8 or float32 in [0,
-1], and int32 labels.
+"""Image data sets: NHWC, uint8 or float32 in [0, 1], and int32 labels.
 
-:class:`collect.tasks.Classification` keeps a set in the device's memory (CIFAR-10 as uint8: 184 MB)
-if it is smaller than a budget; a larger one is :class:`collect.data.streaming.Streamed` from the
-prepared files.
+Texts are in :mod:`collect.data.text`. :class:`collect.tasks.Classification` keeps a set in the
+device's memory (CIFAR-10 as uint8: 184 MB) if it is smaller than a budget; a larger one is
+:class:`collect.data.streaming.Streamed` from the prepared files.
 """
 
 from collections.abc import Callable
@@ -14,18 +13,19 @@ import numpy as np
 from collect.data import cache, prepared, resize
 from collect.data.images import SPLITS as SPLITS
 from collect.data.images import Images
-from collect.data.moments import Moments, moments, shaped
+from collect.data.statistics import Statistics, shaped, statistics
 from collect.data.streaming import PART, Streamed
 from nowcast.types import UserError
 
 IN_MEMORY = 4.0
-"""GB of images that are kept in memory where nothing else is said."""
+"""GB of images that are kept in memory by default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels per split. ``validation`` is held out of the training data; ``test`` is
-    read once, at the end.
+    """Images and labels per split.
+
+    ``validation`` is held out of the training data; ``test`` is read once, at the end.
     """
 
     name: str
@@ -40,18 +40,18 @@ class Dataset:
 
     @property
     def examples(self) -> dict[str, int]:
-        """How many each split has."""
+        """How many examples each split has."""
         return {split: len(labels) for split, labels in self.labels.items()}
 
     def first(self, count: int) -> np.ndarray:
         """The first training images."""
         return self.images["train"][:count]
 
-    def moments(self) -> Moments:
-        """Mean and standard deviation of each channel of the training images, as numbers in [0, 1]."""
+    def statistics(self) -> Statistics:
+        """Mean and deviation of each channel of the training images, as numbers in [0, 1]."""
         images = self.images["train"]
         if images.dtype == np.uint8:
-            return moments(images[start : start + PART] for start in range(0, len(images), PART))
+            return statistics(images[start : start + PART] for start in range(0, len(images), PART))
         return shaped(*(f((0, 1, 2), np.float64) for f in (images.mean, images.std)))
 
 
@@ -65,7 +65,7 @@ def load(
     size: int | None = None,
     in_memory: float = IN_MEMORY,
 ) -> Dataset | Streamed:
-    """A data set by name.
+    """Load a data set by name.
 
     Args:
         name: One of :data:`DATASETS`, or a set of TensorFlow Datasets
@@ -92,7 +92,7 @@ def load(
 def _trimmed(
     data: Dataset, name: str, train_size: int | None, min_size: int, validation: bool
 ) -> Dataset:
-    """What is used of a set in memory, in the size that is asked for."""
+    """The used part of a set in memory, in the size that is asked for."""
     if not validation:
         for arrays in (data.images, data.labels):
             arrays["train"] = np.concatenate([arrays["train"], arrays.pop("validation")])
@@ -108,7 +108,7 @@ def _trimmed(
 def _prepared(
     images: Images, train_size: int | None, min_size: int, validation: bool, in_memory: float
 ) -> Dataset | Streamed:
-    """A prepared set, in memory if what is used of it fits there."""
+    """A prepared set, in memory if the used part of it fits there."""
     places = images.places()
     if not validation:
         places["train"] = np.concatenate([places["train"], places.pop("validation")])

@@ -1,7 +1,6 @@
-"""Augmentation of training images, on the device: pure functions of a key and a batch, one draw per
-image.
+"""Augment training images on the device: pure functions of a key and a batch, one draw per image.
 
-Images are float32 in [0, 1], NHWC; what comes out has the same shape and range.
+Images are float32 in [0, 1], NHWC; the results have the same shape and range.
 """
 
 from collections.abc import Callable
@@ -18,13 +17,14 @@ ROTATION, SHIFT, ZOOM = jnp.pi / 18, 0.15, 0.3
 
 
 def none(key: Key[Array, ""], images: Images) -> Images:
-    """The images as they are."""
+    """The images unchanged."""
     return images
 
 
 def crop_flip(key: Key[Array, ""], images: Images) -> Images:
-    """Pad with 4 black pixels on every side, crop to the old size at random, mirror half of them
-    (He et al. 2016, §4.2).
+    """Pad with 4 black pixels on every side, crop to the old size at random, mirror half of them.
+
+    From He et al. (2016, §4.2).
     """
     count = len(images)
     padded = jnp.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)))
@@ -40,12 +40,12 @@ def crop_flip(key: Key[Array, ""], images: Images) -> Images:
 
 
 def rotation_shift_zoom(key: Key[Array, ""], images: Images) -> Images:
-    """Rotate by up to ±10°, shift by up to ±15 % of each side, scale each axis by 0.7 to 1.3 (Jang
-    et al. 2023, Table 4).
+    """Rotate by up to ±10°, shift by up to ±15 % of each side, scale each axis by 0.7 to 1.3.
 
-    The distributions, the order of the three and the fill at the border (the nearest pixel) are
-    those of the published code, Keras's ``ImageDataGenerator(rotation_range=10,
-    width_shift_range=0.15, height_shift_range=0.15, zoom_range=0.3, fill_mode="nearest")``.
+    From Jang et al. (2023, Table 4). The distributions, the order of the three and the fill at the
+    border (the nearest pixel) are those of the published code, Keras's
+    ``ImageDataGenerator(rotation_range=10, width_shift_range=0.15, height_shift_range=0.15,
+    zoom_range=0.3, fill_mode="nearest")``.
     """
     count, height, width, _ = images.shape
     turn, move, scale = jax.random.split(key, 3)
@@ -63,11 +63,10 @@ def resample(
     shift: Float[Array, "2"],
     zoom: Float[Array, "2"],
 ) -> Float[Array, "height width C"]:
-    """One affine map with bilinear interpolation: pixel p, seen from the centre, shows what was at
-    R(zoom·p + shift).
+    """Apply one affine map with bilinear interpolation to an image.
 
-    R turns by ``angle`` (radians); ``shift`` is in pixels, ``zoom`` above 1 shrinks; both are
-    (rows, columns).
+    Pixel p, seen from the centre, shows what was at R(zoom·p + shift). R turns by ``angle``
+    (radians); ``shift`` is in pixels, ``zoom`` above 1 shrinks; both are (rows, columns).
     """
     height, width, _ = image.shape
     middle = (height - 1) / 2, (width - 1) / 2

@@ -1,12 +1,11 @@
-"""Image classification sets that TensorFlow Datasets has prepared, decoded once into arrays that
-are mapped from disk.
+"""Decode prepared image sets once, into arrays that are mapped from disk.
 
-No TensorFlow: the prepared files (array_record) are read by :mod:`collect.data.images`. What is
-decoded lies in ``$XDG_CACHE_HOME/weight-nowcaster`` (``~/.cache/weight-nowcaster``), one folder per
-set, version and state of the prepared files::
+TensorFlow is not needed: :mod:`collect.data.images` reads the files (array_record) that TensorFlow
+Datasets has prepared. The arrays lie in ``$XDG_CACHE_HOME/weight-nowcaster``
+(``~/.cache/weight-nowcaster``), in one folder per set, version and state of the prepared files::
 
-    train-images.npy        uint8, (examples, height, width, channels); likewise validation- and test-
-    train-labels.npy        int32, (examples,)
+    train-images.npy  uint8, (examples, height, width, channels); likewise validation- and test-
+    train-labels.npy  int32, (examples,)
 """
 
 import hashlib
@@ -35,7 +34,7 @@ def load(images: Images) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     So MNIST and CIFAR-10 have 54,000 and 45,000 images for training, 6,000 and 5,000 for
     validation, and their own 10,000 for the test (:meth:`collect.data.images.Images.places`).
     """
-    with prepared.quiet():
+    with prepared.without_messages():
         cached = cache_root() / prepared.read(
             images.name, images.builder.data_dir, partial(_identity, images)
         )
@@ -54,7 +53,7 @@ def load(images: Images) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 
 def _decode(images: Images, cached: Path) -> None:
-    """Write the arrays, all or nothing; of two processes at once the first to finish is kept."""
+    """Write the arrays, all or nothing; if two processes do so, the first to finish is kept."""
     check_cache()
     fresh = cached.with_name(f".{cached.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -94,8 +93,9 @@ def _array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _identity(images: Images) -> str:
-    """Name, version, a digest of where the prepared files lie, their sizes and their times, and the
-    size of the images.
+    """A text that identifies a set's prepared files and the size of the images.
+
+    It holds the name, the version, and a digest of the files' folder, sizes and times.
     """
     folder = Path(images.builder.data_dir).resolve()
     files = sorted(
@@ -107,7 +107,7 @@ def _identity(images: Images) -> str:
 
 
 def cache_root() -> Path:
-    """The folder for what can be made again, and for what is not done yet.
+    """The folder for what can be made again, and for unfinished work.
 
     Raises:
         UserError: ``XDG_CACHE_HOME`` is not set, and no home folder is known.
@@ -116,6 +116,6 @@ def cache_root() -> Path:
 
 
 def check_cache() -> None:
-    """Refuse a cache that cannot be written, by that name."""
+    """Refuse a cache that cannot be written, and name it."""
     root = cache_root()
     check_writable(f"cache {str(root)!r}", root, CURE)

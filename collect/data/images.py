@@ -1,8 +1,6 @@
-"""Prepared image classification sets: which example belongs to which split, and any examples,
-decoded.
+"""Read prepared image classification sets: the examples of each split, decoded.
 
-Images that are kept in memory and images that are streamed are both read here, so that they are the
-same pixels.
+Images kept in memory and streamed images are both read here, so they have the same pixels.
 """
 
 import importlib
@@ -17,13 +15,14 @@ from nowcast.types import UserError
 
 KIND = "digits, and the image classification sets"
 TENTH = {"validation": 9, "test": 8}
-"""The place in each ten training images that stands in for a split the set lacks."""
+"""The place in each ten training images that a split gets which the set lacks."""
 SPLITS = ("train", *TENTH)
 
 
 class Images:
-    """A prepared set, opened. Its examples have numbers: those of its training split come first,
-    then its other splits.
+    """A prepared set, opened.
+
+    Its examples have numbers: those of its training split come first, then its other splits.
 
     Args:
         name: Such as ``mnist``, ``cifar10``, ``fashion_mnist``, ``emnist/letters``.
@@ -40,7 +39,7 @@ class Images:
                 " TensorFlow Datasets"
             )
         self.name, self.size = name, size
-        with prepared.quiet():
+        with prepared.without_messages():
             self.builder = prepared.builder(name, prepared.located(directory), KIND)
             self._declared, self.classes = _declared(self.builder.info.features, name, size)
             self._image = self.builder.info.features["image"]
@@ -93,9 +92,7 @@ class Images:
         return images, labels
 
     def check(self) -> None:
-        """Read the last example of every file: a file that is lost, cut or empty is named before
-        anything is begun.
-        """
+        """Read the last example of every file, so that a lost, cut or empty file is named early."""
         lengths = [
             length
             for source in self._sources
@@ -105,9 +102,7 @@ class Images:
         self._read(partial(self._records.__getitems__, last.tolist()))
 
     def _labelled(self) -> dict[str, int]:
-        """How many examples each split has, of those that can be used: where the first has no
-        label, none has.
-        """
+        """How many usable examples each split has: none where the first has no label."""
         splits = self.builder.info.splits
         if not splits:
             raise prepared.damaged(
@@ -153,7 +148,7 @@ class Images:
             images[i] = image
 
     def _decoded(self, file: bytes) -> np.ndarray:
-        """An image, by Pillow: TFDS's own choice depends on what is installed, and takes longer."""
+        """Decode an image by Pillow: TFDS's choice depends on what is installed, and is slower."""
         image = self._image.decode_example_np_with_pil(file, self._declared[-1])
         return image if self.size is None else resize.cut(image, self.size, self._declared[-1])
 
@@ -172,15 +167,16 @@ class Images:
         return np.cumsum(list(self._sources.values()))
 
     def _source(self, number: int) -> str:
-        """How messages name an example: ``train image 7``."""
+        """The name of an example in messages: ``train image 7``."""
         ends = self._ends()
         source = int(np.searchsorted(ends, number, side="right"))
         return f"{list(self._sources)[source]} image {number - (ends[source - 1] if source else 0)}"
 
 
 def _declared(features: Any, name: str, size: int | None) -> tuple[tuple[Any, ...], int]:
-    """``(image shape, classes)`` as the set describes itself, or a refusal of what is no image
-    classification set.
+    """``(image shape, classes)`` as the set describes itself.
+
+    A set that is no image classification set is refused.
     """
     tfds = importlib.import_module("tensorflow_datasets")
     held = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}

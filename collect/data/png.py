@@ -1,4 +1,4 @@
-"""Many small PNG files decoded at once: Pillow alone spends most of its time on opening each."""
+"""Decode many small PNG files at once, because Pillow spends most of its time on opening each."""
 
 import struct
 import zlib
@@ -21,11 +21,11 @@ END = _chunk(b"IEND")
 
 
 def fill(images: UInt8[np.ndarray, "B height width C"], files: list[bytes]) -> list[int]:
-    """Decode those files that are plain, to Pillow's pixels, and leave the others to the caller.
+    """Decode the plain files to Pillow's pixels, and leave the others to the caller.
 
     A plain file is a small PNG of the images' shape, grey or RGB, with 8 bits a channel, not
-    interlaced, whose pixels lie in one chunk beside none of another kind. Nothing is raised: what
-    is damaged is not plain.
+    interlaced, whose pixels lie in one chunk, without chunks of other kinds between. Nothing is
+    raised: a damaged file is not plain.
 
     Args:
         images: Filled with the plain files' pixels; the other images are left as they are.
@@ -58,7 +58,7 @@ def fill(images: UInt8[np.ndarray, "B height width C"], files: list[bytes]) -> l
 
 
 def _filtered(file: bytes, start: bytes, size: int) -> bytes | None:
-    """The lines of a plain file as its filters left them, so many bytes; None of any other file."""
+    """The ``size`` bytes that a plain file's filters left, or None for any other file."""
     first, end = len(start) + 8, len(file) - 4 - len(END)
     pixels = struct.pack(">I", max(0, end - first)) + b"IDAT"
     if not (file.startswith(start + pixels) and file.endswith(END)):

@@ -1,5 +1,6 @@
-"""Sets that TensorFlow Datasets has prepared, found and read without TensorFlow: the files are
-array_record.
+"""Find and read sets that TensorFlow Datasets has prepared, without TensorFlow.
+
+The files are array_record.
 """
 
 import contextlib
@@ -28,8 +29,9 @@ T = TypeVar("T")
 
 
 def located(directory: str | None) -> Path:
-    """The folder of the prepared sets: the one given, ``$TFDS_DATA_DIR``, or
-    ``~/tensorflow_datasets``.
+    """The folder of the prepared sets.
+
+    It is the given one, ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``.
     """
     given = directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = expanded(
@@ -40,17 +42,18 @@ def located(directory: str | None) -> Path:
 
 
 def short(name: str) -> str:
-    """A set's name as a part of a task's: without the signs before its configuration and version."""
+    """A set's name as part of a task's name: ``-`` instead of ``/`` and ``:``."""
     return name.replace("/", "-").replace(":", "-")
 
 
 def builder(name: str, folder: Path, kind: str) -> Any:
-    """The reader of a prepared set; prepares it first where it is missing and TFDS can do so
-    without TensorFlow.
+    """The reader of a prepared set.
+
+    A missing set is prepared first, where TFDS can do so without TensorFlow.
 
     Args:
         name: Of the set, as TFDS knows it.
-        folder: Of all prepared sets.
+        folder: The folder of all prepared sets.
         kind: What the caller reads, for the message that refuses a name: ``image classification
             sets``.
     """
@@ -61,7 +64,8 @@ def builder(name: str, folder: Path, kind: str) -> Any:
         return read_only_builder.builder_from_files(
             name, data_dir=str(folder), file_format="array_record"
         )
-    except Exception as error:  # whatever damaged files make TFDS say; or it is not there, or in another format only
+    # TFDS raises all sorts where files are damaged; or the set is not there, or in another format.
+    except Exception as error:
         if lies := _lies(name, folder):
             raise damaged(name, lies, error) from None
     if re.split("[/:]", name)[0] not in tfds.list_builders(with_community_datasets=False):
@@ -88,11 +92,9 @@ def _build(name: str, folder: Path) -> str:
 
 
 def _lies(name: str, folder: Path) -> Path | None:
-    """The folder of a set's newest version, if files of ``array_record`` lie there, or descriptions
-    and no other format.
+    """The folder of a set's newest version, if it has ``array_record`` files or only descriptions.
 
-    A set that comes in several configurations is that of its default one, where no configuration is
-    named.
+    Without a configuration in the name, the set's default one counts.
     """
     base, _, version = name.partition(":")
     metadata = folder / base / ".config" / "metadata.json"
@@ -116,13 +118,12 @@ def _lies(name: str, folder: Path) -> Path | None:
 
 
 def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> UserError:
-    """The line that says so."""
+    """The error that says that a set is damaged."""
     place, said = Path(lies), error if isinstance(error, str) else first_line(error)[:120]
     said = re.sub(r" <[^<>]*>", "", said).rstrip(":")  # Python's own names of objects
-    alone = (
-        "/" not in name and place.parent.name == name.partition(":")[0]
-    )  # no folder of a configuration between
-    folder = place.parents[1 if alone else 2]
+    # There is no folder of a configuration in between.
+    without_configuration = "/" not in name and place.parent.name == name.partition(":")[0]
+    folder = place.parents[1 if without_configuration else 2]
     return UserError(
         f"data.name={name!r}: the prepared set in {str(place)!r} is damaged ({said}); "
         f"remove that folder and prepare it again: {_build(name, folder)}"
@@ -130,7 +131,7 @@ def damaged(name: str, lies: str | os.PathLike[str], error: Exception | str) -> 
 
 
 def read(name: str, lies: str | os.PathLike[str], reading: Callable[[], T]) -> T:
-    """What is read of a prepared set."""
+    """Read from a prepared set, and turn errors into one that names the set."""
     try:
         return reading()
     except UserError:
@@ -140,15 +141,15 @@ def read(name: str, lies: str | os.PathLike[str], reading: Callable[[], T]) -> T
 
 
 def _prepare(name: str, folder: Path) -> Any:
-    """Download and prepare a set, in a temporary folder until all is well. Bars are shown on a
-    terminal only.
+    """Download and prepare a set, in a temporary folder until all is well.
+
+    Progress bars are shown on a terminal only.
     """
     tfds = importlib.import_module("tensorflow_datasets")
     from tensorflow_datasets.core.download import downloader
 
-    downloader.MAX_RETRIES = (
-        2  # ten of them, the default, take minutes to notice that there is no network
-    )
+    # The default of ten takes minutes to notice that there is no network.
+    downloader.MAX_RETRIES = 2
     check_writable(f"data.dir={str(folder)!r}", folder)
     terminal = sys.stderr.isatty()
     with (
@@ -167,7 +168,7 @@ def _prepare(name: str, folder: Path) -> Any:
 
 
 def _prepared(folder: Path) -> list[str]:
-    """Names of the sets in a folder, those of configurations too."""
+    """Names of the sets in a folder, with those of their configurations."""
     described = [
         file for depth in ("*/*", "*/*/*") for file in folder.glob(f"{depth}/features.json")
     ]
@@ -175,10 +176,8 @@ def _prepared(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without TFDS's advice (a missing OpenCV, other versions) and its libraries' deprecation
-    warnings.
-    """
+def without_messages() -> Iterator[None]:
+    """Silence TFDS's advice (a missing OpenCV, other versions) and deprecation warnings."""
     loggers = [logging.getLogger(name) for name in ("absl", "urllib3", "etils")]
     levels = [logger.level for logger in loggers]
     try:

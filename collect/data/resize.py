@@ -1,4 +1,4 @@
-"""Images of another size: large ones cut to a square, small ones enlarged to what a network needs."""
+"""Resize images: cut large ones to a square, enlarge small ones to what a network needs."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ BATCH = 1000
 
 
 def cut(image: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """The central square of an image, of ``size`` pixels a side (Pillow's bilinear filter, which
-    averages as it shrinks).
+    """The central square of an image, resized to ``size`` pixels a side.
 
-    A grey image becomes one of three equal channels where the others have three.
+    The filter is Pillow's bilinear one, which averages as it shrinks. A grey image becomes one of
+    three equal channels where the others have three.
     """
     from PIL import Image
 
@@ -29,7 +29,7 @@ def cut(image: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def enlarged(images: np.ndarray, size: int) -> np.ndarray:
-    """All images with this height and width (bilinear; uint8 stays uint8, rounded)."""
+    """Resize all images to this height and width (bilinear; uint8 stays uint8, rounded)."""
     shape = (size, size, images.shape[-1])
     if images.dtype != np.uint8:
         return np.asarray(jax.image.resize(jnp.asarray(images), (len(images), *shape), "bilinear"))

@@ -1,8 +1,7 @@
-"""Images that are read from the prepared files while a network trains on them, for sets that are
-larger than memory.
+"""Read images from the prepared files while a network trains on them.
 
-Grain reads and decodes ahead, in threads, small batches several at once; the order of the examples
-is its caller's.
+This is for sets that are larger than memory. Grain reads and decodes ahead, in threads, and reads
+several small batches at once; the caller gives the order of the examples.
 """
 
 import os
@@ -15,28 +14,29 @@ from tqdm import tqdm
 
 from collect.data import resize
 from collect.data.images import Images
-from collect.data.moments import Moments, moments
+from collect.data.statistics import Statistics, statistics
 
 AHEAD = 2
-"""Reads that each thread has ready or under way."""
+"""Reads that each thread has ready or in progress."""
 READ = 2**20
-"""Bytes of images that are read at once, or one batch: for few records, too, a read takes 1 ms."""
+"""Bytes of images that are read at once, or one batch: even a small read takes 1 ms."""
 PART = 256
-"""Images that are decoded at once where nobody asks for batches."""
+"""Images that are decoded at once where no batches are asked for."""
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Images and labels."""
 
 
 def threads() -> int:
-    """That decode: one on a CPU, whose cores train several runs at a time; as many as there are
-    cores beside an accelerator.
+    """How many threads decode.
+
+    One on a CPU, whose cores train several runs at a time; one per core beside an accelerator.
     """
     return 1 if jax.default_backend() == "cpu" else os.cpu_count() or 1
 
 
 class Streamed:
-    """What :class:`collect.data.Dataset` is, with nothing in memory.
+    """A data set like :class:`collect.data.Dataset`, with nothing in memory.
 
     Args:
         images: The prepared set.
@@ -60,8 +60,9 @@ class Streamed:
     def batches(
         self, split: str, rows: Callable[[int], np.ndarray], steps: range
     ) -> Iterator[Batch]:
-        """The examples ``rows(step)`` of a split, for each step in turn. Small batches are read
-        together.
+        """The examples ``rows(step)`` of a split, for each step in turn.
+
+        Small batches are read together.
 
         Args:
             split: Which one.
@@ -86,7 +87,7 @@ class Streamed:
         return chain.from_iterable(reads.to_iter_dataset(options))
 
     def parts(self, split: str, size: int = PART) -> Iterator[Batch]:
-        """A whole split in order, so many examples at a time."""
+        """A whole split in order, ``size`` examples at a time."""
         everything = np.arange(self.examples[split])
         steps = range(-(-len(everything) // size))
         return self.batches(split, lambda part: everything[part * size : (part + 1) * size], steps)
@@ -96,8 +97,8 @@ class Streamed:
         [(images, _)] = self._read([self._places["train"][:count]])
         return images
 
-    def moments(self) -> Moments:
-        """Of the training images, all of which are read for it."""
+    def statistics(self) -> Statistics:
+        """Mean and deviation of the training images, all of which are read for it."""
         with tqdm(
             total=self.examples["train"],
             unit="image",
@@ -111,10 +112,10 @@ class Streamed:
                     yield images
                     bar.update(len(images))
 
-            return moments(counted())
+            return statistics(counted())
 
     def _read(self, batches: list[np.ndarray]) -> list[Batch]:
-        """Batches of examples with these numbers, all in one read."""
+        """Read batches of examples with these numbers, all in one read."""
         ends = np.cumsum([len(numbers) for numbers in batches])[:-1]
         read = self._images.read(np.concatenate(batches))
         images, labels = (np.split(arrays, ends) for arrays in read)

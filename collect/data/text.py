@@ -1,5 +1,6 @@
-"""Texts: a set that TensorFlow Datasets has prepared, or a folder of files. All of a text is held
-in memory.
+"""Texts: a set that TensorFlow Datasets has prepared, or a folder of files.
+
+A text is held in memory whole.
 """
 
 from dataclasses import dataclass
@@ -14,18 +15,18 @@ from nowcast.types import UserError
 KIND = "a folder of .txt files by its path (./my_texts), and the text sets"
 SPLITS = ("train", "validation", "test")
 SHARE = 0.05
-"""Of a training text, from its end, for each split that there is none of."""
+"""The share of a training text, from its end, for each split that is missing."""
 AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A text per split. ``validation`` and ``test`` are never trained on, unless that is asked for."""
+    """A text per split; ``validation`` and ``test`` are never trained on unless asked for."""
 
     name: str
     splits: dict[str, str]
     folder: bool
-    """Whether the text is of files of the user's: a name tells it from no other."""
+    """Whether the text is from a folder of the user's, whose name does not identify it."""
 
 
 def is_path(name: str) -> bool:
@@ -39,10 +40,10 @@ def is_path(name: str) -> bool:
 
 
 def load(name: str, *, directory: str | None = None, validation: bool = True) -> Texts:
-    """A text by name.
+    """Load a text by name.
 
-    Where a set has no validation or test split, as no folder has, the end of its training text is
-    taken: the last twentieth for the test, the one before for validation.
+    Where a set has no validation or test split (a folder has neither), the end of its training text
+    is taken: the last twentieth for the test, the one before for validation.
 
     Args:
         name: A set of TensorFlow Datasets with a feature ``text``, or the path of a folder: all its
@@ -65,7 +66,7 @@ def load(name: str, *, directory: str | None = None, validation: bool = True) ->
 
 
 def _short(name: str) -> str:
-    """A name without what a path or a version has before and behind it."""
+    """A short name: a path's last folder, or a set's name without ``/`` and ``:``."""
     if is_path(name):
         return "".join(
             letter if letter.isalnum() or letter in "_." else "_"
@@ -104,8 +105,9 @@ def _files(name: str) -> str:
 
 
 def _set(name: str, directory: str | None) -> dict[str, str]:
-    """The text of each split that a prepared set has of ours; of several examples one after
-    another.
+    """The text of each of our splits that a prepared set has.
+
+    Examples are joined one after another.
     """
     if name == "digits":
         raise UserError(
@@ -113,7 +115,7 @@ def _set(name: str, directory: str | None) -> dict[str, str]:
             " path"
         )
     folder = prepared.located(directory)
-    with prepared.quiet():
+    with prepared.without_messages():
         builder = prepared.builder(name, folder, KIND)
         _check_feature(builder, name)
         if "train" not in builder.info.splits:

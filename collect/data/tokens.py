@@ -1,4 +1,4 @@
-"""From text to tokens and back: characters, bytes, or the pieces of a tokenizer's file."""
+"""Turn text into tokens and back: characters, bytes, or the pieces of a tokenizer's file."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from nowcast.types import UserError, first_line
 CHARACTERS, BYTES = "characters", "bytes"
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 FITS = 0.9
-"""Of a text's characters, blanks aside, the share that a tokenizer must know."""
+"""The share of a text's characters, apart from blanks, that a tokenizer must know."""
 
 Encode = Callable[[str], Int[np.ndarray, "tokens"]]
 
@@ -32,7 +32,7 @@ class Tokens:
 
 
 def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
-    """The tokens of all splits.
+    """Turn the texts of all splits into tokens.
 
     Args:
         texts: What is encoded.
@@ -53,10 +53,11 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
     kind = np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32
     splits = {split: numbers.astype(kind) for split, numbers in splits.items()}
     name = texts.name
+    # The path of a file is not enough: another machine may have another file there.
     if texts.folder or tokens not in (
         CHARACTERS,
         BYTES,
-    ):  # of files that another machine may have others of
+    ):
         digest = hashlib.sha256(
             b"".join(numbers.tobytes() for numbers in splits.values())
         ).hexdigest()[:8]
@@ -81,8 +82,9 @@ def _bytes(text: str) -> Int[np.ndarray, "tokens"]:
 
 
 def _characters(texts: Texts) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
-    """Those of the training text; one token more stands for all others, where the other splits have
-    some.
+    """The characters of the training text as tokens.
+
+    One more token stands for all other characters, where the other splits have some.
     """
     known = sorted(set(texts.splits["train"]))
     lacking = set().union(*texts.splits.values()) - set(known)

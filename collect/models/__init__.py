@@ -1,5 +1,6 @@
-"""Architectures, one file each. Those of ``MODELS`` take NHWC images and give logits;
-:mod:`collect.models.gpt` takes tokens.
+"""Architectures, one file each.
+
+Those of ``MODELS`` take NHWC images and give logits; :mod:`collect.models.gpt` takes tokens.
 """
 
 import inspect
@@ -45,7 +46,7 @@ MODELS: Mapping[str, Any] = _Architectures()
 
 
 def own_depth(name: str) -> int | None:
-    """The depth that an architecture has where none is given; None where it comes in one depth.
+    """An architecture's default depth; None where it comes in one depth.
 
     Examples:
         >>> own_depth("resnet"), own_depth("lenet")

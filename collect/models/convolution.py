@@ -1,6 +1,6 @@
 """Convolutions, with other code where XLA's is slow on CPUs.
 
-How much faster that is, forward and backward, ``scripts/bench/convolution.py`` measures.
+``scripts/bench/convolution.py`` measures how much faster that is, forward and backward.
 """
 
 import math
@@ -18,16 +18,15 @@ CHUNK = 4
 """Images whose products stay in a core's cache."""
 
 FEW = 36
-"""Numbers at one place of a kernel, channels times outputs, that leave most of a vector register
-empty.
-"""
+"""Channels times outputs, at one place of a kernel, that leave a vector register almost empty."""
 
 TOGETHER = 4
-"""Columns of an image that count as one, with as many times the channels."""
+"""Columns of an image that are joined into one with this many times the channels."""
 
 LARGE, PART = 128, 32
-"""Images of a batch that is too large to be the channels of one convolution (a kernel's gradient),
-and those of a part of it.
+"""Above the first number of images, a kernel's gradient takes parts of the second.
+
+Images are the channels of that convolution.
 """
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -44,8 +43,9 @@ plain = partial(lax.conv_general_dilated, dimension_numbers=LAYOUT)
 
 
 def compiler_options() -> dict[str, str]:
-    """For ``jax.jit``: on CPUs fences hold to the end, where XLA would take them away before it
-    fuses.
+    """Options for ``jax.jit`` that keep fences on CPUs to the end.
+
+    XLA would remove them before it fuses.
     """
     return (
         {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
@@ -53,8 +53,9 @@ def compiler_options() -> dict[str, str]:
 
 
 def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
-    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels. On CPUs six things differ,
-    but for rounding nothing comes out differently:
+    """``lax.conv_general_dilated`` over NHWC images and HWIO kernels, with other code on CPUs.
+
+    The results are equal but for rounding. Six things differ on CPUs:
 
     - Fences around every convolution: what comes in and goes out lies in memory once. Without them
       XLA computes it anew from whatever it was made of, in the transposed order that a kernel's
@@ -101,7 +102,7 @@ def _pad(x: Array, pads: Pads) -> Array:
 
 
 def _parts(x: Array, kernel: Sequence[int], strides: Sequence[int]) -> Iterator[Array]:
-    """What each place of a kernel sees of a padded image."""
+    """The part of a padded image that each place of a kernel sees, in turn."""
     (down, right), (height, width) = strides, kernel
     rows, columns = (x.shape[1] - height) // down + 1, (x.shape[2] - width) // right + 1
     for i, j in np.ndindex(height, width):
@@ -148,8 +149,10 @@ def _few(x: Array, kernel: Array, pads: Pads) -> Array:
 def _dense_backward(
     strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
 ) -> tuple[Array, Array]:
-    """The kernel's gradient is a convolution too, where images are channels and channels are
-    images; we turn them round.
+    """The gradients of a dense convolution.
+
+    The kernel's gradient is a convolution too, where images are channels and channels are images:
+    we swap them.
     """
     x, kernel = saved
     wide = [
@@ -195,8 +198,9 @@ def _depthwise(x: Array, kernel: Array, strides: tuple[int, ...], pads: Pads) ->
 def _depthwise_backward(
     strides: tuple[int, ...], pads: Pads, saved: tuple[Array, Array], above: Array
 ) -> tuple[Array, Array]:
-    """The kernel's gradient a few images at a time: nine products of everything would go through
-    memory nine times.
+    """The gradients of a depthwise convolution, the kernel's a few images at a time.
+
+    Nine products of the whole batch would go through memory nine times.
     """
     x, kernel = saved
     above = fence(above)

@@ -27,7 +27,7 @@ class NormConv(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width D"]:
-        """Same size."""
+        """An image of the same size."""
         return self.conv(jax.nn.relu(self.bn(x)))
 
 
@@ -39,7 +39,7 @@ class Layer(nnx.Module):
         self.grow = NormConv(4 * growth, growth, 3, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width D"]:
-        """As many channels more as the growth rate."""
+        """The input's channels plus as many as the growth rate."""
         return jnp.concatenate([x, self.grow(self.bottleneck(x))], axis=-1)
 
 
@@ -50,12 +50,12 @@ class Transition(nnx.Module):
         self.compress = NormConv(inputs, inputs // 2, 1, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """Half of everything."""
+        """Half of the channels, height and width."""
         return mean_pool(self.compress(x))
 
 
 class DenseNet(nnx.Module):
-    """conv 24, stages of dense layers with transitions between them, BatchNorm, global average, FC."""
+    """conv 24, stages of dense layers with transitions between, BatchNorm, global average, FC."""
 
     min_size = 16
 

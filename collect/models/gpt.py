@@ -1,8 +1,8 @@
-"""GPT: a decoder-only transformer, normalised before each block (GPT-2: Radford et al., 2019). Its
-output layer is the embedding.
+"""GPT: a decoder-only transformer, normalised before each block (GPT-2: Radford et al., 2019).
 
-124,439,808 parameters with 50,257 tokens, 12 layers, 12 heads, width 768 and a context of 1,024:
-GPT-2 small. Matrix products alone, so that many steps can run in one compiled program on a CPU too.
+Its output layer is the embedding. It has 124,439,808 parameters with 50,257 tokens, 12 layers, 12
+heads, width 768 and a context of 1,024: GPT-2 small. It uses only matrix products, so that many
+steps can run in one compiled program on a CPU too.
 """
 
 import math
@@ -32,7 +32,7 @@ class Attention(nnx.Module):
         self.out = linear(width, width, spread, rngs)
 
     def __call__(self, x: Float[Array, "B T width"]) -> Float[Array, "B T width"]:
-        """What each place takes from itself and from those before."""
+        """What each place takes from itself and from the places before."""
         batch, length, width = x.shape
         query, key, value = (  # heads before places: the products are faster on a CPU
             part.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
@@ -42,21 +42,19 @@ class Attention(nnx.Module):
         scores += jnp.where(jnp.tri(length, dtype=bool), 0, -jnp.inf)[None, None]
         largest = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
         shares = jnp.exp(scores - largest)
-        mixed = (shares @ value) / jnp.sum(
-            shares, axis=-1, keepdims=True
-        )  # a softmax, divided where it is smallest
+        # A softmax, whose division comes after the product, where the array is smaller.
+        mixed = (shares @ value) / jnp.sum(shares, axis=-1, keepdims=True)
         return at_each(self.out, mixed.swapaxes(1, 2).reshape(x.shape))
 
 
 class Block(nnx.Module):
-    """Attention, then two fully connected layers; each is normalised first and added to what came
-    in.
+    """Attention, then two fully connected layers, each normalised first and added to its input.
 
     Args:
         width: Of the model.
         heads: Of the attention.
         dropout: Share of each addition that is left out in training.
-        spread: Standard deviation of the initial weights of what is added.
+        spread: Standard deviation of the initial weights of the additions.
         rngs: For the initial weights.
     """
 
@@ -71,7 +69,7 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "B T width"], key: Array | None
     ) -> Float[Array, "B T width"]:
-        """The same shape; ``key`` is for dropout, and without one nothing is left out."""
+        """The same shape; ``key`` is for dropout, and without a key there is none."""
         first, second = (None, None) if key is None else jax.random.split(key)
         x = x + dropped(self.attention(self.attention_norm(x)), self.dropout, first)
         hidden = jax.nn.gelu(at_each(self.mlp_in, self.mlp_norm(x)), approximate=True)
@@ -106,9 +104,8 @@ class GPT(nnx.Module):
         drawn = jax.nn.initializers.normal(SPREAD)
         self.token_embedding = nnx.Embed(vocabulary, width, embedding_init=drawn, rngs=rngs)
         self.position_embedding = nnx.Embed(context, width, embedding_init=drawn, rngs=rngs)
-        spread = SPREAD / math.sqrt(
-            2 * layers
-        )  # GPT-2's, so that the sum of all additions keeps its size
+        # GPT-2's spread, so that the sum of all additions keeps its size.
+        spread = SPREAD / math.sqrt(2 * layers)
         self.blocks = nnx.List([Block(width, heads, dropout, spread, rngs) for _ in range(layers)])
         self.last_norm = norm(width, rngs)
 
@@ -134,8 +131,9 @@ def linear(inputs: int, outputs: int, spread: float, rngs: nnx.Rngs) -> nnx.Line
 
 
 def at_each(layer: nnx.Linear, x: Float[Array, "B T inputs"]) -> Float[Array, "B T outputs"]:
-    """The layer at every place, as one product of matrices: of three axes XLA transposes the
-    gradients before it multiplies them.
+    """The layer at every place, as one product of matrices.
+
+    With three axes XLA would transpose the gradients before it multiplies them.
     """
     return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
@@ -146,8 +144,9 @@ def norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 def dropped(x: Float[Array, "*shape"], share: float, key: Array | None) -> Float[Array, "*shape"]:
-    """``x`` with this share of it 0, and the rest scaled up to the same mean; without a key all of
-    it.
+    """``x`` with a ``share`` of it set to 0, and the rest scaled up to the same mean.
+
+    Without a key ``x`` is returned unchanged.
     """
     if key is None or share == 0:
         return x

@@ -1,5 +1,4 @@
-"""The MNIST network N₀ whose weight histories Introspection was trained on (Sinha et al., ICLR
-2017).
+"""The MNIST network N₀ on whose weights Introspection was trained (Sinha et al., ICLR 2017).
 
 551,818 parameters on 28×28×1 images with 10 classes, 552,218 on 32×32×3. Departure from the paper:
 no dropout before the last layer, so that a run is determined by its first weights and its data
@@ -27,9 +26,8 @@ class IntrospectionN0(nnx.Module):
         self.conv1 = conv(channels, c1, (5, 5), padding=2, rngs=rngs)
         self.conv2 = conv(c1, c2, (5, 5), padding=2, rngs=rngs)
         self.conv3 = conv(c2, c3, (5, 5), padding=2, rngs=rngs)
-        self.fc = nnx.Linear(
-            -(-height // 8) * -(-breadth // 8) * c3, hidden, rngs=rngs
-        )  # 512 → 1024
+        # 512 inputs for 28×28 images, and 1024 outputs.
+        self.fc = nnx.Linear(-(-height // 8) * -(-breadth // 8) * c3, hidden, rngs=rngs)
         self.head = nnx.Linear(hidden, classes, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:

@@ -14,8 +14,9 @@ conv = partial(nnx.Conv, conv_general_dilated=convolve)
 
 
 class ConvNorm(nnx.Module):
-    """A square convolution that keeps the image's size (or divides it by the stride), then
-    BatchNorm.
+    """A square convolution, then BatchNorm.
+
+    The image keeps its size, or is divided by the stride.
 
     Args:
         inputs: Channels that come in.
@@ -23,7 +24,7 @@ class ConvNorm(nnx.Module):
         kernel: Its height and width.
         stride: Of the convolution.
         depthwise: Every channel on its own.
-        use_bias: No use before BatchNorm, which subtracts it again: only where the reference has
+        use_bias: Useless before BatchNorm, which subtracts it again: only where the reference has
             one.
         rngs: For the initial weights.
     """
@@ -40,23 +41,28 @@ class ConvNorm(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.conv = conv(
-            inputs, outputs, (kernel, kernel), strides=stride, padding=kernel // 2,
-            feature_group_count=inputs if depthwise else 1, use_bias=use_bias, rngs=rngs,
-        )  # fmt: skip
+            inputs,
+            outputs,
+            (kernel, kernel),
+            strides=stride,
+            padding=kernel // 2,
+            feature_group_count=inputs if depthwise else 1,
+            use_bias=use_bias,
+            rngs=rngs,
+        )
         self.bn = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """No nonlinearity: the caller adds it."""
+        """The normalised convolution, without a nonlinearity: the caller adds one."""
         return self.bn(self.conv(x))
 
 
 def max_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
-    """2×2 max-pooling with stride 2, as maxima of strided slices; an odd last row or column is
-    dropped.
+    """2×2 max-pooling with stride 2, as maxima of strided slices.
 
-    On CPUs the gradient goes to the largest of the four, in equal parts where several are: that of
-    ``lax.reduce_window`` is more than ten times slower there, and that of the slices two to four
-    times. (It has no forward mode, ``jax.jvp``.)
+    An odd last row or column is dropped. On CPUs the gradient goes to the largest of the four, in
+    equal parts where several are: that of ``lax.reduce_window`` is more than ten times slower
+    there, and that of the slices two to four times. (It has no forward mode, ``jax.jvp``.)
     """
     return _pool_on_cpu(x) if jax.default_backend() == "cpu" else _pool(x)
 

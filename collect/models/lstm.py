@@ -1,7 +1,6 @@
-"""LSTM that reads an image row by row: MNIST₄ of Introspection (Sinha et al., ICLR 2017), 128
-units.
+"""LSTM that reads an image row by row: MNIST₄ of Introspection (Sinha et al., ICLR 2017).
 
-81,674 parameters on 28×28×1 images with 10 classes, 71,434 on 8×8×1.
+It has 128 units: 81,674 parameters on 28×28×1 images with 10 classes, 71,434 on 8×8×1.
 """
 
 import jax.numpy as jnp

@@ -27,8 +27,9 @@ STAGES = (
 
 
 class Block(nnx.Module):
-    """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection; a shortcut around them at
-    stride 1.
+    """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection.
+
+    At stride 1 a shortcut leads around them.
     """
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, *, rngs: nnx.Rngs):
@@ -41,7 +42,7 @@ class Block(nnx.Module):
             self.shortcut = ConvNorm(inputs, outputs, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """Same size, or half of it at stride 2."""
+        """An image of the same size, or half of it at stride 2."""
         y = jax.nn.relu(self.expand(x))
         y = self.project(jax.nn.relu(self.depthwise(y)))
         if not self.residual:

@@ -1,8 +1,8 @@
-"""The CNN of NiNo's image tasks (Knyazev et al., ICLR 2025): 14,666 parameters on images with 3
-channels and 10 classes.
+"""The CNN of NiNo's image tasks (Knyazev et al., ICLR 2025).
 
-``width=1`` is the network of C10-16, ``width=2`` that of C10-32. Weights begin as in the published
-code, PyTorch's default: uniform within ±1/√fan-in, biases too.
+It has 14,666 parameters on images with 3 channels and 10 classes. ``width=1`` is the network of
+C10-16, ``width=2`` that of C10-32. Weights begin as in the published code, PyTorch's default:
+uniform within ±1/√fan-in, biases too.
 """
 
 from itertools import pairwise
@@ -17,8 +17,9 @@ from collect.models.layers import conv, scaled
 
 
 class NiNoCNN(nnx.Module):
-    """Convolutions 16-32-32, 3×3, ReLU after each, the first with stride 2 and no padding; mean
-    over the image; FC classes.
+    """Convolutions 16-32-32, 3×3, each with ReLU; mean over the image; FC classes.
+
+    The first convolution has stride 2, and none is padded.
     """
 
     min_size = 8

@@ -1,8 +1,8 @@
-"""ResNets for small images (He et al., CVPR 2016, §4.2), with parameter-free shortcuts (option A).
+"""ResNets for small images (He et al., CVPR 2016, §4.2), with option A's shortcuts.
 
-Depth 6n + 2: three stages of n blocks with 16, 32 and 64 channels. Parameters on 32×32×3 images
-with 10 classes: 269,722 (ResNet-20), 464,154 (32), 658,586 (44), 853,018 (56). Convolutions have no
-bias: BatchNorm follows each.
+Those have no parameters. Depth 6n + 2: three stages of n blocks with 16, 32 and 64 channels.
+Parameters on 32×32×3 images with 10 classes: 269,722 (ResNet-20), 464,154 (32), 658,586 (44),
+853,018 (56). Convolutions have no bias: BatchNorm follows each.
 """
 
 import jax
@@ -27,7 +27,7 @@ class Block(nnx.Module):
         self.bn2 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """Same size, or half of it with more channels."""
+        """An image of the same size, or half of it with more channels."""
         y = jax.nn.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.stride > 1 or self.grow:  # option A: subsample, and zeros for the new channels

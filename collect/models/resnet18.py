@@ -1,8 +1,8 @@
-"""ResNet-18 (He et al., CVPR 2016, Table 1), with projection shortcuts (option B) and a stem for
-small images.
+"""ResNet-18 (He et al., CVPR 2016, Table 1), for small images.
 
-11,173,962 parameters on 32×32×3 images with 10 classes, as in kuangliu/pytorch-cifar. Departure
-from the paper, as there: the stem is a 3×3 convolution with stride 1, with no max-pooling after it.
+It has projection shortcuts (option B): 11,173,962 parameters on 32×32×3 images with 10 classes, as
+in kuangliu/pytorch-cifar. Departure from the paper, as there: the stem is a 3×3 convolution with
+stride 1, with no max-pooling after it.
 """
 
 import jax
@@ -14,8 +14,9 @@ from collect.models.layers import ConvNorm, scaled
 
 
 class Block(nnx.Module):
-    """Two 3×3 convolutions with BatchNorm, and a shortcut around them: a 1×1 convolution where the
-    size changes.
+    """Two 3×3 convolutions with BatchNorm, and a shortcut around them.
+
+    The shortcut is a 1×1 convolution where the size changes.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
@@ -26,7 +27,7 @@ class Block(nnx.Module):
             self.shortcut = ConvNorm(inputs, outputs, 1, stride, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """Same size, or half of it with more channels."""
+        """An image of the same size, or half of it with more channels."""
         y = self.conv2(jax.nn.relu(self.conv1(x)))
         return jax.nn.relu(y + (self.shortcut(x) if self.project else x))
 

@@ -23,8 +23,9 @@ CHANNELS = {
 
 
 class Unit(nnx.Module):
-    """Half of the channels pass, the others go through 1×1, 3×3 depthwise and 1×1 convolutions;
-    then a shuffle.
+    """Half of the channels pass, the others are convolved; then a shuffle.
+
+    The convolutions are 1×1, 3×3 depthwise and 1×1.
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
@@ -34,7 +35,7 @@ class Unit(nnx.Module):
         self.conv2 = ConvNorm(self.half, self.half, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width C"]:
-        """Same size."""
+        """An image of the same size."""
         y = jax.nn.relu(self.conv1(x[..., self.half :]))
         y = jax.nn.relu(self.conv2(self.depthwise(y)))
         return shuffle(x[..., : self.half], y)
@@ -52,7 +53,7 @@ class DownUnit(nnx.Module):
         self.conv2 = ConvNorm(half, half, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """Half of the size."""
+        """An image of half the size."""
         left = jax.nn.relu(self.left_conv(self.left_depthwise(x)))
         right = jax.nn.relu(self.conv1(x))
         right = jax.nn.relu(self.conv2(self.depthwise(right)))
@@ -67,8 +68,9 @@ def shuffle(
 
 
 class ShuffleNetV2(nnx.Module):
-    """conv 24, three stages of 4, 8 and 4 units, the first of each with stride 2; 1×1 conv, global
-    average, FC.
+    """conv 24, three stages of 4, 8 and 4 units; 1×1 conv, global average, FC.
+
+    The first unit of each stage has stride 2.
     """
 
     min_size = 16

@@ -1,10 +1,9 @@
-"""VGG (Simonyan & Zisserman, ICLR 2015) for small images: BatchNorm after each convolution, one FC
-layer.
+"""VGG (Simonyan & Zisserman, ICLR 2015) for small images.
 
 The layout is that of kuangliu/pytorch-cifar. Parameters on 32×32×3 images with 10 classes:
 9,231,114 (VGG-11), 9,416,010 (13), 14,728,266 (16), 20,040,522 (19). Convolutions have a bias, as
-there, though BatchNorm follows: its true gradient is zero. Departures from the paper: BatchNorm,
-and one FC layer in place of three with dropout.
+there, though BatchNorm follows: its true gradient is zero. Departures from the paper: BatchNorm
+after each convolution, and one FC layer in place of three with dropout.
 """
 
 import jax
@@ -20,7 +19,7 @@ STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2,
 
 
 class VGG(nnx.Module):
-    """Five stages of 3×3 convolutions with 64 to 512 channels, max-pooling after each; FC classes."""
+    """Five stages of 3×3 convolutions with 64 to 512 channels, each max-pooled; FC classes."""
 
     min_size = 32
 

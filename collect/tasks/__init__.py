@@ -1,4 +1,4 @@
-"""Tasks: what can be trained. Each is a :class:`Task`."""
+"""Tasks that can be trained; each is a :class:`Task`."""
 
 from collect.tasks.classification import Classification
 from collect.tasks.language import Language

@@ -1,5 +1,4 @@
-"""From a configuration to a task: the class that ``task._target_`` names is imported, called, and
-checked.
+"""Build a task from a configuration: import the class in ``task._target_``, call it, check it.
 
 A configuration here is anything with ``task``, ``model``, ``data``, ``augment`` and ``batch_size``,
 as the commands have them.
@@ -21,7 +20,7 @@ from collect.tasks.protocol import Task
 from nowcast.types import UserError
 
 PARTS = ("model", "data", "augment", "batch_size")
-"""Of a configuration: what a task may ask for, by the name of an argument."""
+"""The parts of a configuration that a task may ask for, by the name of an argument."""
 
 
 def make(config: Any, batch_size: int | None = None) -> Task:
@@ -42,10 +41,10 @@ def make(config: Any, batch_size: int | None = None) -> Task:
 
 
 def described(config: Any) -> dict[str, Any]:
-    """What a run depends on by its task: the task's own keys, and those of its parts that it takes.
+    """The keys that a run depends on by its task: the task's own, and those of the parts it takes.
 
-    Of a classification it is as it was before there were other tasks: corpora and reports made then
-    go on.
+    A classification's are those from before there were other tasks, so that old corpora and reports
+    can be continued.
     """
     own = {} if is_classification(config) else {"task_config": dict(config.task)}
     takes = inspect.signature(_maker(resolve(_target(config)))).parameters
@@ -70,12 +69,12 @@ def check_typed(config: Any, typed: Iterable[str]) -> None:
 
 
 def is_classification(config: Any) -> bool:
-    """Whether the task is the one where nothing else is said."""
+    """Whether the task is the default one."""
     return resolve(_target(config)) is Classification
 
 
 def said(config: Any) -> str:
-    """What is trained, in a few words: ``resnet20 on digits``."""
+    """A task in a few words: ``resnet20 on digits``."""
     if is_classification(config):
         return f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
     name = _target(config).rpartition(".")[2]
@@ -84,8 +83,9 @@ def said(config: Any) -> str:
 
 
 def resolve(target: str) -> type:
-    """The class that ``package.file.Class`` names, of what is installed or of a file in the current
-    folder.
+    """The class that ``package.file.Class`` names.
+
+    It is imported from an installed package, or from a file in the current folder.
     """
     here = os.getcwd()
     if here not in sys.path:
@@ -131,7 +131,7 @@ def _maker(kind: type) -> Callable[..., Any]:
 def _call(
     maker: Callable[..., Any], target: str, own: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Any:
-    """The task, made from its own keys and from those parts of the configuration that it takes."""
+    """Make the task from its own keys and the parts of the configuration that it takes."""
     parameters = inspect.signature(maker).parameters
     named = {
         name: parameter

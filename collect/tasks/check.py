@@ -1,5 +1,6 @@
-"""Whether an object is a task: what it lacks, or gives of the wrong kind, in one line that names
-the member.
+"""Check that an object is a task.
+
+A missing or wrong member is named in one line.
 """
 
 import math
@@ -30,12 +31,13 @@ OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops")
 
 
 def check(task: Any, target: str) -> None:
-    """Refuse what is no :class:`collect.tasks.Task`: every member is looked at, and every method is
-    called once or traced.
+    """Refuse an object that is no :class:`collect.tasks.Task`.
+
+    Every member is looked at, and every method is called once or traced.
 
     Args:
-        task: What was made of the class.
-        target: How messages name the class.
+        task: The object that the class made.
+        target: The name of the class in messages.
 
     Raises:
         UserError: A member is missing or of the wrong kind, or a method fails.
@@ -86,7 +88,7 @@ class _Teller:
         return UserError(f"{self._target}.{member}: {what}")
 
     def calling(self, member: str, call: Callable[[], Any]) -> Any:
-        """What a method gives; a failure of it, in one line."""
+        """The result of a method; a failure of it becomes one line."""
         try:
             return call()
         except UserError:
@@ -159,7 +161,7 @@ def _check_once(member: str, names: Sequence[str], say: _Teller) -> None:
 
 
 def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
-    """``(params, extra)`` of seed 0, if they are what they must be."""
+    """``(params, extra)`` of seed 0, checked."""
     begun = say.calling("init", lambda: task.init(0))
     if not isinstance(begun, tuple) or len(begun) != 2:
         raise say("init", f"must give (params, extra), and gives {_kind(begun)}")
@@ -194,8 +196,9 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
 
 
 def _check_steps(task: Any, say: _Teller) -> Any:
-    """What ``batch`` gets at the first step: the first row of an epoch's order, or what a stream
-    gives for it.
+    """The first step's input of ``batch``, checked.
+
+    It is the first row of an epoch's order, or what a stream gives for the first step.
     """
     order = say.calling("order", lambda: task.order(0, 0))
     shape = getattr(order, "shape", None)
@@ -212,7 +215,7 @@ def _check_steps(task: Any, say: _Teller) -> Any:
 
 
 def _check_stream(task: Any, say: _Teller) -> Any:
-    """What a stream gives for its first step, if it gives the same for a step wherever it begins."""
+    """Check that a stream gives a step the same wherever it begins, and return its first step."""
     (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
     if _shapes(first) != _shapes(second):
         raise say(
@@ -266,7 +269,7 @@ def _shapes(tree: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in a few words."""
+    """A value's type in a few words."""
     shape = getattr(value, "shape", None)
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"

@@ -20,15 +20,17 @@ from collect.tasks.protocol import LOSS, Metric, rows
 from nowcast.types import PyTree, UserError
 
 EVALUATION_BATCH = {"cpu": 256}
-"""At most; what lies in a core's cache is evaluated twice as fast. 1024 on accelerators."""
+"""Images that are evaluated at once, at most; 1024 on accelerators.
+
+On a CPU those that fit a core's cache are evaluated twice as fast.
+"""
 ESTIMATION_BATCH = 500
 
 
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
-    Its splits are ``validation`` and ``test``, or ``test`` alone where the data have no validation
-    split.
+    Its splits are ``validation`` and ``test``, or only ``test`` where the data have no other.
 
     Args:
         model: A name of :data:`collect.models.MODELS`.
@@ -77,7 +79,7 @@ class Classification:
         self.splits: Sequence[str] = tuple(
             split for split in ("validation", "test") if split in data.examples
         )
-        self._moments = data.moments() if standardize else None
+        self._mean_and_deviation = data.statistics() if standardize else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
         self.loops = not {"conv", "depthwise_conv"} & set(jax.tree.leaves(self.labels))
@@ -85,7 +87,7 @@ class Classification:
         self._training = _definition(module, training=True)
         self._evaluating = _definition(module, training=False)
         for norm in norms:
-            norm.momentum = 0.0  # what it then keeps is the batch's own statistics, and no average
+            norm.momentum = 0.0  # then it keeps the batch's own statistics instead of an average
         self._estimating = _definition(module, training=True)
         self._estimate = jax.jit(self._statistics) if norms else None
         self._first = jnp.asarray(data.first(ESTIMATION_BATCH)) if norms else None
@@ -93,9 +95,7 @@ class Classification:
 
     @classmethod
     def configured(cls, model: Any, data: Any, augment: Any, batch_size: int) -> "Classification":
-        """The task that a configuration's ``model=``, ``data=``, ``augment=`` and ``batch_size=``
-        name.
-        """
+        """The task that ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
         images = collect.data.load(
             data.name,
             directory=data.dir,
@@ -120,8 +120,9 @@ class Classification:
         return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Example indices ``(steps_per_epoch, batch_size)``; depends on seed and epoch only, so
-        that arms are paired.
+        """Example indices ``(steps_per_epoch, batch_size)``.
+
+        They depend on seed and epoch only, so that arms are paired.
         """
         shuffled = np.random.default_rng((seed, epoch)).permutation(self._examples)
         return (
@@ -133,14 +134,15 @@ class Classification:
     def _stream(
         self, data: Streamed, seed: int, steps: range
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The examples of each step, where they are not in memory: those that :meth:`order` names."""
+        """Read the examples that :meth:`order` names for each step, where they are on disk."""
         return data.batches("train", rows(self, seed), steps)
 
     def batch(
         self, arrays: PyTree, indices: Any, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """``(images, labels)``, which a stream has read already; the images are augmented when
-        there is a key.
+        """``(images, labels)``, augmented when there is a key.
+
+        A stream has read them already.
         """
         images, labels = (
             (array[indices] for array in arrays) if arrays else map(jnp.asarray, indices)
@@ -151,8 +153,9 @@ class Classification:
     def loss(
         self, params: PyTree, extra: PyTree, batch: tuple[jax.Array, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy in training mode, and the new BatchNorm statistics; no model of ours
-        draws by the key.
+        """Mean cross-entropy in training mode, and the new BatchNorm statistics.
+
+        No model of ours uses the key.
         """
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
@@ -174,9 +177,8 @@ class Classification:
             extra = self._estimate(params, extra, self._first)
         sums, count = np.zeros(2), self._sizes[split]
         most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
-        size = -(
-            -count // -(-count // most)
-        )  # so that parts are equal, and one program serves them all
+        # All parts are of equal size, so that one program computes them.
+        size = -(-count // -(-count // most))
         for images, labels in self._parts(split, size):
             sums += np.asarray(self._metrics(params, extra, images, labels))
         loss, accuracy = sums / count
@@ -196,27 +198,27 @@ class Classification:
         return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])
 
     def _standard(self, images: jax.Array) -> jax.Array:
-        if self._moments is None:
+        if self._mean_and_deviation is None:
             return images
-        mean, spread = self._moments
+        mean, spread = self._mean_and_deviation
         return (images - mean) / spread
 
 
 def _parts(
     held: dict[str, tuple[jax.Array, jax.Array]], split: str, size: int
 ) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """A split's images and labels on the device, so many at a time."""
+    """A split's images and labels on the device, ``size`` at a time."""
     images, labels = held[split]
     for start in range(0, len(labels), size):
         yield images[start : start + size], labels[start : start + size]
 
 
 def _as_float(images: jax.Array) -> jax.Array:
-    """Images that are kept as uint8, as float32 in [0, 1]."""
+    """Images as float32 in [0, 1], also where they are kept as uint8."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
 def _definition(module: nnx.Module, *, training: bool) -> Any:
-    """The static half of a module: training and evaluation are two of them."""
+    """The static half of a module; training and evaluation have different ones."""
     module.train() if training else module.eval()
     return nnx.split(module, nnx.Param, ...)[0]

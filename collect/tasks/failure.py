@@ -1,4 +1,4 @@
-"""What went wrong in code that is not ours, in one line."""
+"""Describe an error in a user's code, in one line."""
 
 import sys
 import traceback
@@ -8,7 +8,7 @@ from nowcast.types import first_line
 
 
 def failure(error: BaseException) -> str:
-    """What went wrong in somebody's code, and where, in one line."""
+    """What went wrong in a user's code, and where, in one line."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if _theirs(frame.filename)
     ]

@@ -19,23 +19,19 @@ from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError, real, whole
 
 RECORD_EVERY = 10
-"""Steps between snapshots: a text is so long that a pass would give a forecaster nothing to read.
-"""
+"""Steps between snapshots: one per pass over a text would be too few for a forecaster."""
 EVALUATED = 8192
-"""Tokens that are evaluated at once, at most; at least one context."""
+"""Tokens that are evaluated at once, at most, but at least one context."""
 CACHED = {"cpu": 1024}
-"""Tokens of a part of a batch: what their step makes lies in a core's cache, which makes steps a
-fifth faster.
-"""
+"""Tokens in a part of a batch whose values fit a core's cache: steps are a fifth faster."""
 
 
 class Language:
     """A :class:`collect.tasks.Task`: a GPT on one text.
 
-    A pass reads each training token once, in windows of one context that do not overlap: where the
-    first one begins differs from pass to pass, and so does their order. Of the tokens at both ends
-    less than two contexts are left out. An epoch is a pass, or so many steps that follow one
-    another.
+    A pass reads each training token once, in windows of one context that do not overlap. Their
+    order differs from pass to pass, and so does where the first one begins. Less than two contexts
+    of tokens at both ends are left out. An epoch is a pass, or ``steps_per_epoch`` steps.
 
     Args:
         text: The tokens of each split.
@@ -143,8 +139,9 @@ class Language:
         return nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param)), {}
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Where the windows begin, ``(steps_per_epoch, batch_size)``; depends on seed and epoch
-        only, so that arms are paired.
+        """Where the windows begin, ``(steps_per_epoch, batch_size)``.
+
+        It depends on seed and epoch only, so that arms are paired.
         """
         steps = np.arange(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
         passes, within = np.divmod(steps, self._steps_per_pass)
@@ -167,7 +164,7 @@ class Language:
         return shuffled[: steps * self.batch_size].reshape(steps, -1).astype(np.int32)
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> jax.Array:
-        """Windows of one context and the token behind it."""
+        """Windows of one context and the token behind each."""
         places = indices[..., None] + jnp.arange(self._context + 1).reshape(
             *[1] * np.ndim(indices), -1
         )
@@ -176,8 +173,9 @@ class Language:
     def loss(
         self, params: PyTree, extra: PyTree, batch: jax.Array, key: jax.Array | None = None
     ) -> tuple[jax.Array, PyTree]:
-        """Mean cross-entropy of each next token; ``key`` decides what dropout leaves out, and
-        without one it leaves out nothing.
+        """Mean cross-entropy of each next token.
+
+        ``key`` decides what dropout leaves out; without a key there is no dropout.
         """
         parts, rest = divmod(len(batch), self._part)
         if parts == 1 or rest:
@@ -192,8 +190,9 @@ class Language:
         )
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
-        """Mean cross-entropy of a split's tokens, in windows that do not overlap, and its
-        exponential, the perplexity.
+        """Mean cross-entropy of a split's tokens, and its exponential, the perplexity.
+
+        The windows do not overlap.
         """
         numbers, context = self._data[split], self._context
         windows = (len(numbers) - 1) // context
@@ -216,7 +215,7 @@ class Language:
         begins: Integer[Array, "B"],
         counts: Array,
     ) -> Float[Array, ""]:
-        """The errors of some windows; of those that count."""
+        """The sum of the errors of some windows, of those that count."""
         errors = self._errors(params, self.batch(numbers, begins), None)
         return jnp.sum(jnp.where(counts[:, None], errors, 0))
 
@@ -233,8 +232,9 @@ def _encoded(data: Any, kind: str) -> Tokens:
 
 
 def _part(batch_size: int, most: int) -> int:
-    """Windows of a part, all parts equal: at most so many, or the whole batch where less than half
-    as many would be.
+    """Windows of a part of a batch, all parts equal.
+
+    At most ``most``, or the whole batch where parts would have less than half as many.
     """
     part = max((size for size in range(1, most + 1) if batch_size % size == 0), default=batch_size)
     return part if 2 * part >= most else batch_size

@@ -1,4 +1,4 @@
-"""The mean loss of a batch, a part at a time."""
+"""Compute the mean loss of a batch, a part at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ Loss = Callable[[PyTree, Any], Float[Array, ""]]
 
 
 def mean_by_parts(loss: Loss, params: PyTree, parts: PyTree) -> Float[Array, ""]:
-    """``loss(params, part)``, the mean over all parts of a batch.
+    """The mean of ``loss(params, part)`` over all parts of a batch.
 
-    Each part's gradient is taken right after its loss, so that what lies between them still is in a
+    Each part's gradient is taken right after its loss, so that the values in between are still in a
     core's cache. There is no forward mode (``jax.jvp``).
 
     Args:

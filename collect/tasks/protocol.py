@@ -1,4 +1,4 @@
-"""What every task gives, whatever kind of training it is."""
+"""The protocol of a task: what every task offers, whatever kind of training it is."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,18 +12,16 @@ from nowcast.types import PyTree, UserError
 
 
 class Metric(NamedTuple):
-    """What a task measures, and how two runs are compared by it."""
+    """A number that a task measures, and how two runs are compared by it."""
 
     name: str
     better: Literal["lower", "higher"] = "lower"
     compare: Literal["ratio", "difference"] = "ratio"
-    """By ratio, which needs values above 0; or by difference: an accuracy, a reward that may be
-    negative.
-    """
+    """By ratio, which needs values above 0, or by difference (an accuracy, a reward below 0)."""
 
 
 LOSS = Metric("loss")
-"""Of most tasks the first metric."""
+"""The first metric of most tasks."""
 TAKEN = {
     "snapshot",
     "step",
@@ -47,8 +45,9 @@ TAKEN = {
 
 
 def names_a_metric(name: str) -> bool:
-    """Whether a metric can be called so: letters, digits and _, and nothing that a run says of
-    itself.
+    """Whether a metric can have this name.
+
+    It has only letters, digits and _, and is no other entry of a run.
     """
     return (
         bool(re.fullmatch(r"[A-Za-z]\w*", name))
@@ -69,22 +68,22 @@ class Task(Protocol):
     Some members are optional:
 
     - ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step
-      is more than one loss; without it they are those of ``loss``.
-    - ``rates``, a pytree like ``params`` of numbers, multiplies each leaf's update.
-    - ``record_every`` says how many steps apart snapshots are where nobody else says it
-        (:func:`spacing`).
-    - ``stream(seed, steps)`` serves data that are not in memory: an iterator over what ``batch``
-      gets in the place of ``indices`` at each step of a ``range``, as NumPy arrays of the same
-      shapes at every step. It reads the examples that ``order`` names, so a run that goes on in the
-      middle of an epoch sees what it would have seen. ``arrays`` is ``()`` then.
-    - ``loops``, False where it is left out, says whether many steps may run as a loop inside one
-      compiled program, which saves the way from Python for each. On a CPU the gradients of
-      convolutions are many times slower in there.
+      has more than one loss; without it the gradients are those of ``loss``.
+    - ``rates``, a pytree of numbers like ``params``, multiplies each leaf's update.
+    - ``record_every`` is the default number of steps between snapshots (:func:`spacing`).
+    - ``stream(seed, steps)`` reads data that are not in memory: it gives an iterator over the
+      inputs that ``batch`` gets instead of ``indices`` at each step of a ``range``, as NumPy arrays
+      of the same shapes at every step. It reads the examples that ``order`` names, so a run that
+      resumes within an epoch sees the same examples. ``arrays`` is then ``()``.
+    - ``loops``, False by default, says whether many steps may run as a loop inside one compiled
+      program, which saves a call from Python for each. On a CPU the gradients of convolutions are
+      many times slower inside such a loop.
     """
 
     name: str
-    """Unique to what is trained: ``resnet20-digits``. Its beginnings, up to a hyphen, name the
-    architecture.
+    """Unique to what is trained: ``resnet20-digits``.
+
+    Its beginning, up to a hyphen, names the architecture.
     """
     steps_per_epoch: int
     labels: PyTree
@@ -92,30 +91,35 @@ class Task(Protocol):
     arrays: PyTree
     """The training data, on the device; ``()`` where they are streamed."""
     metrics: Sequence[Metric]
-    """What :meth:`evaluate` gives, the headline first: targets and verdicts are about it."""
+    """The metrics of :meth:`evaluate`, the headline first: targets and verdicts are about it."""
     splits: Sequence[str]
-    """What can be evaluated: the first is what runs are judged by as they go on; the last, where
-    there are two, is read once, at the end.
+    """The names of what can be evaluated.
+
+    Runs are judged by the first as they go on; the last, where there are two, is read once, at the
+    end.
     """
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, extra)`` at the start of the run with this seed."""
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
-        """Which examples each step of an epoch sees, ``(steps_per_epoch, …)``, from seed and epoch
-        alone.
+        """The examples that each step of an epoch sees, ``(steps_per_epoch, …)``.
+
+        They follow from seed and epoch alone.
         """
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> Any:
-        """The examples behind one row of :meth:`order`; ``key``, of this seed and step, decides all
-        that is random.
+        """The examples of one row of :meth:`order`.
+
+        ``key``, of this seed and step, decides all that is random.
         """
 
     def loss(
         self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
-        """``(mean loss, new extra)`` of one batch of examples, in training mode; ``key``, of this
-        seed and step, is for dropout and noise.
+        """``(mean loss, new extra)`` of one batch of examples, in training mode.
+
+        ``key``, of this seed and step, is for dropout and noise.
         """
 
     def evaluate(self, params: PyTree, extra: PyTree, split: str) -> dict[str, float]:
@@ -123,7 +127,7 @@ class Task(Protocol):
 
 
 def rows(task: Task, seed: int) -> Callable[[int], Any]:
-    """A function from a step, of the whole run, to its row of :meth:`Task.order`.
+    """A function from a step of the whole run to its row of :meth:`Task.order`.
 
     Raises:
         UserError: When it is called: an epoch has fewer or more rows than steps.
@@ -147,7 +151,8 @@ def rows(task: Task, seed: int) -> Callable[[int], Any]:
 
 
 def spacing(task: Task, asked: int | None = None) -> int:
-    """Steps between two snapshots: what was asked for, else the task's own ``record_every``, else
-    an epoch.
+    """Steps between two snapshots.
+
+    It is what was asked for, or else the task's own ``record_every``, or else an epoch.
     """
     return asked or getattr(task, "record_every", None) or task.steps_per_epoch

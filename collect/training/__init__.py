@@ -1,3 +1,1 @@
-"""Training: the one loop, optimizers and their schedules, several runs side by side, stopping in
-good order.
-"""
+"""Training: the loop, optimizers and their schedules, runs side by side, orderly stopping."""

@@ -14,11 +14,9 @@ from collect.training.stepper import Stepper
 from nowcast.types import PyTree
 
 BATCH_KEYS = 0xBA7C4
-"""Root of the keys that batches get; far from the seeds, which are the roots of the initial
-weights.
-"""
+"""The root of batches' keys, far from the seeds, which are the roots of the initial weights."""
 LOSS_KEYS = 1
-"""Folded into a batch's key, it gives the loss's."""
+"""Folded into a batch's key, it gives the loss's key."""
 
 
 class State(NamedTuple):
@@ -30,8 +28,9 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A run at one moment. ``state`` is only valid until the next one is asked for: its buffers are
-    reused.
+    """A run after one of its steps.
+
+    ``state`` is only valid until the next snapshot is asked for: its buffers are reused.
     """
 
     step: int
@@ -58,7 +57,7 @@ class Loop:
         self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
         self._gradients = getattr(task, "gradients", None) or self._gradients_of_the_loss
         loops = getattr(task, "loops", False)
-        self.alone = Stepper(self._one_step, loops=loops)
+        self.one_run = Stepper(self._one_step, loops=loops)
         """Takes the steps of one run."""
         every_lane = jax.vmap(
             self._one_step, in_axes=(self._axes, None, 0, 0, 0), out_axes=(self._axes, 0)
@@ -105,7 +104,14 @@ class Loop:
         yield Snapshot(first_step, first_step / self.task.steps_per_epoch, state, float("nan"))
         inputs = self._inputs(seed, rates, first_step)
         for done, reached, loss in self._drive(
-            self.alone, state, self.task.arrays, inputs, len(rates), record_every, also, first_step
+            self.one_run,
+            state,
+            self.task.arrays,
+            inputs,
+            len(rates),
+            record_every,
+            also,
+            first_step,
         ):
             yield Snapshot(done, done / self.task.steps_per_epoch, reached, float(loss))
 
@@ -119,10 +125,10 @@ class Loop:
         states: Sequence[State] | None = None,
         first_step: int = 0,
     ) -> Iterator[list[Snapshot]]:
-        """Train several runs as one program: :meth:`run`, vectorised over runs and spread over the
-        local devices.
+        """Train several runs as one program, spread over the local devices.
 
-        The same numbers as one after another, to rounding.
+        This is :meth:`run`, vectorised over runs. The numbers are those of one run after another,
+        to rounding.
 
         Args:
             seeds: One per run.
@@ -137,9 +143,8 @@ class Loop:
         """
         states = [self.start(seed) for seed in seeds] if states is None else list(states)
         devices = jax.local_devices()[: len(seeds)]
-        spare = -len(seeds) % len(
-            devices
-        )  # lanes left over when all devices hold equally many: the first run again
+        # All devices hold equally many lanes; spare ones repeat the first run.
+        spare = -len(seeds) % len(devices)
         lanes = [*range(len(seeds)), *[0] * spare]
         mesh = jax.sharding.Mesh(np.array(devices), ("runs",))
         split, everywhere = (
@@ -196,18 +201,27 @@ class Loop:
             yield snapshots(*reached)
 
     def once(self, state: State, seed: int, rates: np.ndarray, step: int) -> State:
-        """The state after one more step, number ``step`` (from 0) of its run; the given one is used
-        up.
+        """The state after one more step, number ``step`` (from 0) of its run.
+
+        The given state is used up.
         """
-        return self.alone.take(
+        return self.one_run.take(
             state, self.task.arrays, [self._inputs(seed, rates[: step + 1], step)(step)]
         )[0]
 
     def _drive(
-        self, stepper: Stepper, state: State, arrays: PyTree, inputs: Callable[[int], tuple[Any, ...]], steps: int,
-        record_every: int | None, also: Container[int], first_step: int, spread: NamedSharding | None = None,
-    ) -> Iterator[tuple[int, State, np.ndarray]]:  # fmt: skip
-        """``(steps taken, state, mean loss since the last one)`` at every snapshot but the first."""
+        self,
+        stepper: Stepper,
+        state: State,
+        arrays: PyTree,
+        inputs: Callable[[int], tuple[Any, ...]],
+        steps: int,
+        record_every: int | None,
+        also: Container[int],
+        first_step: int,
+        spread: NamedSharding | None = None,
+    ) -> Iterator[tuple[int, State, np.ndarray]]:
+        """``(steps taken, state, mean loss since the last snapshot)`` at each but the first."""
         record_every = record_every or self.task.steps_per_epoch
         losses: list[tuple[jax.Array, int]] = []
         ahead: list[tuple[Any, ...]] = []
@@ -232,17 +246,16 @@ class Loop:
     def _inputs(
         self, seed: int, rates: np.ndarray, first_step: int = 0
     ) -> Callable[[int], tuple[Any, ...]]:
-        """A function from a step to what differs between runs there: what the task's ``batch``
-        takes, learning rate, moment.
+        """A function from a step to its inputs: those of the task's ``batch``, learning rate, key.
 
         It is called for each step from ``first_step`` on, in order.
         """
         if stream := getattr(self.task, "stream", None):
             examples = stream(seed, range(first_step, len(rates)))
-            return lambda step: (next(examples), rates[step], _moment(seed, step))
+            return lambda step: (next(examples), rates[step], _seed_and_step(seed, step))
 
         row = rows(self.task, seed)
-        return lambda step: (row(step), rates[step], _moment(seed, step))
+        return lambda step: (row(step), rates[step], _seed_and_step(seed, step))
 
     def _gradients_of_the_loss(
         self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array
@@ -253,16 +266,16 @@ class Loop:
         return loss, grads, extra
 
     def _value(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> jax.Array:
-        """The loss, as a guard asks for it."""
+        """The loss, in the form that a guard needs."""
         if hasattr(self.task, "loss"):
             return self.task.loss(params, extra, batch, key)[0]
         return self._gradients(params, extra, batch, key)[0]
 
     def _one_step(
-        self, state: State, arrays: PyTree, indices: Any, rate: Any, moment: Any
+        self, state: State, arrays: PyTree, indices: Any, rate: Any, seed_and_step: Any
     ) -> tuple[State, jax.Array]:
         key = jax.random.fold_in(
-            jax.random.fold_in(jax.random.key(BATCH_KEYS), moment[0]), moment[1]
+            jax.random.fold_in(jax.random.key(BATCH_KEYS), seed_and_step[0]), seed_and_step[1]
         )
         batch = self.task.batch(arrays, indices, key)
         noise = jax.random.fold_in(key, LOSS_KEYS)
@@ -277,7 +290,7 @@ class Loop:
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
 
 
-def _moment(seed: int, step: int) -> np.ndarray:
+def _seed_and_step(seed: int, step: int) -> np.ndarray:
     """What the key of a batch is made from: the same for all arms of a seed, and after a resume."""
     return np.array([seed % 2**32, step], np.uint32)
 

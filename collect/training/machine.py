@@ -1,4 +1,4 @@
-"""Whether a measurement had the machine to itself."""
+"""Find out whether a measurement had the machine to itself."""
 
 import os
 import platform
@@ -11,40 +11,41 @@ import jaxlib
 from collect.training.workers import cores
 
 STAT = Path("/proc/stat")
-QUIET = 0.05
-"""Share of the cores that other programs may take while time is measured."""
+MOST_OF_OTHERS = 0.05
+"""The share of the cores that other programs may take while time is measured."""
 
 
-class Company:
+class OtherPrograms:
     """How busy other programs kept this machine since it was made.
 
     Examples:
-        >>> company = Company()
-        >>> others = company.others()  # cores they took on average; None where the system does not say
+        >>> others = OtherPrograms()
+        >>> cores_used = others.cores_used()  # on average; None where the system does not say
     """
 
     def __init__(self) -> None:
         self._begun, self._busy, self._own = time.perf_counter(), _busy(), _own()
 
-    def others(self) -> float | None:
+    def cores_used(self) -> float | None:
         """The cores that others used, on average; None where the system does not say."""
         busy, passed = _busy(), time.perf_counter() - self._begun
         if busy is None or self._busy is None or passed <= 0:
             return None
         return max(0.0, (busy - self._busy) - (_own() - self._own)) / passed
 
-    def quiet(self, at_once: int) -> bool | None:
-        """Whether one run had the machine to itself: no other of ours beside it, and hardly another
-        program.
+    def undisturbed(self, at_once: int) -> bool | None:
+        """Whether one run had the machine to itself.
+
+        No other run of ours ran beside it, and hardly another program.
         """
-        others = self.others()
+        others = self.cores_used()
         if at_once > 1:
             return False
-        return None if others is None else others < QUIET * max(cores(), 1)
+        return None if others is None else others < MOST_OF_OTHERS * max(cores(), 1)
 
 
 def described() -> str:
-    """What runs are timed on: the device, the cores, and JAX's version."""
+    """The machine that runs are timed on: the device, the cores, and JAX's version."""
     device = jax.devices()[0]
     kind = (
         _processor()

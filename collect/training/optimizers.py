@@ -30,10 +30,11 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
 }
 """By their learning rate, which may be traced."""
 FIND_THEIR_RATE = ("prodigy", "dadapt_adamw")
-"""Those whose rate is a factor of one that they estimate: 1 is meant, whatever the task."""
+"""Optimizers that estimate a rate, and take a factor of it: 1 is meant, whatever the task."""
 OWN_WEIGHTS = ("schedule_free", "mechanize")
-"""Those whose next weights come from weights that they keep: their update is no multiple of the
-rate.
+"""Optimizers whose next weights come from weights that they keep.
+
+Their update is no multiple of the rate.
 """
 SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "constant": np.ones_like,
@@ -53,17 +54,15 @@ GRIDS = {
     "dadapt_adamw": (0.1, 0.3, 1.0, 3.0, 10.0),
     "mechanize": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
 }
-"""The learning rates that tuning tries, wide enough that the best one is rarely the first or the
-last.
-"""
+"""The learning rates that tuning tries, wide enough that the best one is rarely at an end."""
 
 
 def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``; the ``rates`` of a
-    :class:`collect.tasks.Task` that has some multiply it leaf by leaf.
+    """An optimizer whose ``update`` takes ``learning_rate=``.
 
-    This happens inside of all that may be around an optimizer, so that outer steps, averages and
-    jumps see weights that moved at those rates.
+    If a :class:`collect.tasks.Task` has ``rates``, they multiply the updates leaf by leaf. This
+    happens inside of any wrapper of the optimizer, so that outer steps, averages and jumps see
+    weights that moved at those rates.
     """
     factors = getattr(task, "rates", None)
     if name not in OPTIMIZERS:
@@ -89,8 +88,9 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
 
 
 def judged(name: str, params: PyTree, state: Any) -> PyTree:
-    """The weights that a run of this optimizer is judged by: for Schedule-Free not those that it
-    trains.
+    """The weights that a run of this optimizer is judged by.
+
+    For Schedule-Free they are not those that it trains.
     """
     return (
         optax.contrib.schedule_free_eval_params(state, params)
@@ -127,8 +127,9 @@ def rates(
 
 
 def _matrices(params: PyTree) -> PyTree:
-    """What Muon orthogonalises: kernels, as matrices from all their inputs to their outputs; the
-    rest is Adam's, with Nesterov's momentum.
+    """The matrices that Muon orthogonalises: kernels, from all their inputs to their outputs.
+
+    The rest is left to Adam, with Nesterov's momentum.
     """
     numbers = optax.contrib.MuonDimensionNumbers
     return jax.tree.map(

@@ -1,5 +1,4 @@
-"""Whether a population trains faster as one program or one run after another: measured, not
-guessed.
+"""Measure whether a population trains faster as one program or one run after another.
 
 One program (``jax.vmap`` over runs) fills an accelerator with small networks; on a CPU it turns
 convolutions into grouped ones, which are slow, while dense networks may gain.
@@ -17,8 +16,9 @@ from collect.training.workers import side_by_side, workers
 PROBE = 8
 """Steps that are timed."""
 WORTH = 60.0
-"""Seconds of training below which nothing is tried out: compiling the second program would cost
-more than it wins.
+"""Seconds of training below which nothing is measured.
+
+Compiling the second program would cost more than it gains.
 """
 
 
@@ -42,13 +42,13 @@ def measure(loop: Loop, seeds: Sequence[int], steps: int) -> Pace:
         seeds: Of the runs that would train together.
         steps: Length of all runs that are to be trained, together: what the choice is worth.
     """
-    alone = apart(loop, seeds)
-    worth_it = len(seeds) > 1 and steps / alone >= WORTH
-    return Pace(alone, together(loop, seeds) if worth_it else float("nan"))
+    one_by_one = apart(loop, seeds)
+    worth_it = len(seeds) > 1 and steps / one_by_one >= WORTH
+    return Pace(one_by_one, together(loop, seeds) if worth_it else float("nan"))
 
 
 def apart(loop: Loop, seeds: Sequence[int], steps: int = PROBE) -> float:
-    """Steps per second, over all runs, one run after another on each worker."""
+    """Steps per second, over all runs, with one run after another on each worker."""
     rates = np.full(steps, 1e-6, np.float32)
 
     def train(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Taking steps in compiled programs: one in each, or as many as are asked for."""
+"""Take steps in compiled programs, one or many in each."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -36,7 +36,7 @@ class Stepper:
         self.program = jax.jit(own, donate_argnums=0, compiler_options=compiler_options())
 
     def at_once(self, inputs: tuple[Any, ...]) -> int:
-        """How many steps it takes at a time, at most, whose inputs are as large as these."""
+        """The most steps to take at a time, for inputs as large as these."""
         if not self._loops:
             return 1
         size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(inputs))
@@ -49,13 +49,13 @@ class Stepper:
         inputs: Sequence[tuple[Any, ...]],
         spread: NamedSharding | None = None,
     ) -> tuple[PyTree, jax.Array]:
-        """One step for each of some inputs; the given state is used up.
+        """Take one step for each of some inputs; the given state is used up.
 
         Args:
-            state: What the first step begins with.
+            state: The state before the first step.
             arrays: What all steps read.
             inputs: What each step reads, at most :meth:`at_once`.
-            spread: How each step's inputs lie on the devices; on one of them when None.
+            spread: How each step's inputs are spread over the devices; None: they lie on one.
 
         Returns:
             ``(state, losses)``; of the losses the first ones count, as many as there are inputs.
@@ -98,7 +98,7 @@ def _many(step: Step) -> Step:
 
 
 def _padded(rows: Sequence[Any], length: int) -> np.ndarray:
-    """The rows as one array of this length; nobody reads what is behind them."""
+    """The rows as one array of this length; the end is not read."""
     stacked = np.zeros((length, *np.shape(rows[0])), np.asarray(rows[0]).dtype)
     np.stack(rows, out=stacked[: len(rows)])
     return stacked

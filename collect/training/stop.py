@@ -1,6 +1,4 @@
-"""Stopping in good order: SIGTERM, Ctrl-C and ``max_minutes`` are asked about between two
-snapshots.
-"""
+"""Stop in good order: SIGTERM, Ctrl-C and ``max_minutes`` take effect between two snapshots."""
 
 import signal
 import time
@@ -8,11 +6,11 @@ from types import FrameType
 
 
 class Stop:
-    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`; a second one has its
-    usual effect.
+    """A context in which a first SIGTERM or Ctrl-C only sets :attr:`reason`.
 
-    So does SIGUSR2 where something handles it, which is then given it: submitit's jobs get it
-    before their time is up, and put themselves into the queue again.
+    A second one has its usual effect. SIGUSR2 sets it too, where something handles that signal, and
+    is then passed on: submitit's jobs get it before their time is up, and put themselves into the
+    queue again.
     """
 
     def __init__(self, max_minutes: float | None = None):

@@ -1,4 +1,4 @@
-"""Several pieces of work side by side."""
+"""Do several pieces of work side by side."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -12,8 +12,9 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many this process may use: as many as ``NPROC`` says, which XLA heeds too, or as the
-    system lets it.
+    """How many cores this process may use.
+
+    They are as many as ``NPROC`` says, which XLA obeys too, or as the system allows.
     """
     if os.environ.get("NPROC", "").isdigit():
         return max(int(os.environ["NPROC"]), 1)
@@ -21,8 +22,9 @@ def cores() -> int:
 
 
 def workers() -> int:
-    """How many compiled programs to run at a time: one per CPU core, or one on an accelerator,
-    which they would share.
+    """How many compiled programs to run at a time.
+
+    One per CPU core, or one on an accelerator, which they would share.
     """
     return cores() if jax.default_backend() == "cpu" else 1
 
@@ -30,10 +32,10 @@ def workers() -> int:
 def side_by_side(
     work: Callable[[Item], Result], items: Iterable[Item], at_once: int | None = None
 ) -> list[Result]:
-    """``[work(item) for item in items]`` in threads, as many as :func:`workers` says where nothing
-    is given.
+    """``[work(item) for item in items]`` in threads, ``at_once`` at a time.
 
-    After an error nothing more is begun, and it is raised.
+    By default there are as many threads as :func:`workers` says. After an error no more work
+    begins, and the error is raised.
     """
     with ThreadPoolExecutor(at_once or workers()) as pool:
         futures = [pool.submit(work, item) for item in items]

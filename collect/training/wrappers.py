@@ -1,6 +1,4 @@
-"""What goes around an optimizer: an outer step every so many inner ones, and an average of the
-weights.
-"""
+"""Wrap an optimizer: an outer step after several inner ones, and an average of the weights."""
 
 from typing import Any, NamedTuple
 
@@ -13,15 +11,16 @@ from nowcast.types import PyTree
 
 
 class OuterState(NamedTuple):
-    """Of :func:`outer`. ``slow`` are the weights to judge a run by: those after its last outer
-    step.
+    """State of :func:`outer`.
+
+    ``slow`` are the weights to judge a run by: those after its last outer step.
     """
 
     inner: optax.OptState
     slow: PyTree
     momentum: optax.OptState
     since: Int[Array, ""]
-    """Inner steps after the last outer one."""
+    """Inner steps since the last outer step."""
 
 
 def outer(
@@ -31,11 +30,10 @@ def outer(
     learning_rate: float,
     momentum: float,
 ) -> optax.GradientTransformationExtraArgs:
-    """Steps of Nesterov's momentum along what so many inner steps moved the weights: SNOO (Kallusky
-    et al., 2025, Algorithm 1).
+    """Nesterov's momentum along what ``every`` inner steps moved the weights: SNOO.
 
-    Without momentum it is Lookahead (Zhang et al., NeurIPS 2019): slow weights that go a share of
-    the way.
+    SNOO is Algorithm 1 of Kallusky et al. (2025). Without momentum it is Lookahead (Zhang et al.,
+    NeurIPS 2019): slow weights that go a share of the way.
     """
     step = optax.sgd(learning_rate, momentum=momentum or None, nesterov=True)
 
@@ -60,14 +58,14 @@ def outer(
         due = since >= every
         updates, slow, kept = jax.lax.cond(
             due, synchronise, lambda *same: same, updates, state.slow, state.momentum
-        )  # fmt: skip
+        )
         return updates, OuterState(inside, slow, kept, jnp.where(due, 0, since))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 class AverageState(NamedTuple):
-    """Of :func:`averaged`."""
+    """State of :func:`averaged`."""
 
     inner: optax.OptState
     mean: PyTree
@@ -77,8 +75,9 @@ class AverageState(NamedTuple):
 def averaged(
     inner: optax.GradientTransformationExtraArgs, decay: float
 ) -> optax.GradientTransformationExtraArgs:
-    """An exponential moving average of the weights beside the run, which goes on as it would
-    (Polyak and Juditsky, 1992).
+    """An exponential moving average of the weights (Polyak and Juditsky, 1992).
+
+    It does not change the run.
     """
 
     def init(params: PyTree) -> AverageState:
@@ -102,8 +101,9 @@ def averaged(
 
 
 def mean_of(state: AverageState, params: PyTree, decay: float) -> PyTree:
-    """The average without what it began from (Kingma and Ba, ICLR 2015, §3); before the first step
-    the weights.
+    """The average without the weights that it began from (Kingma and Ba, ICLR 2015, §3).
+
+    Before the first step it is the weights.
     """
     seen = 1 - decay ** jnp.asarray(state.steps, jnp.float32)
     return jax.tree.map(

@@ -1,4 +1,4 @@
-"""What begins ``nowcast-meta-train``."""
+"""Start ``nowcast-meta-train``."""
 
 from collect.commands.begin import begin
 

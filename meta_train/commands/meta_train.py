@@ -10,11 +10,11 @@ from nowcast import text
 from nowcast.types import UserError
 
 BUNDLES: set[str] = set()
-"""Of the jobs of one ``-m``, which follow one another in one process."""
+"""Bundles of the jobs of one ``-m``, which follow one another in one process."""
 
 
 def main(config: MetaTrainConfig) -> None:
-    """One job: fit one bundle, and print its scores."""
+    """Run one job: fit one bundle, and print its scores."""
     from meta_train import processes  # here: --help needs none of what these import
     from meta_train.fitting import meta_train
 
@@ -48,9 +48,7 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     else:
         print(f"no run is of an architecture kept out ({', '.join(config.keep_out)})")
     absent = [
-        name
-        for name, network in config.served_by.items()
-        if network and not card["served_by"][name]
+        name for name, network in config.networks.items() if network and not card["networks"][name]
     ]
     if absent:
         print(f"no run has weights of {', '.join(absent)}: with this bundle they never jump")

@@ -1,4 +1,4 @@
-"""Forecasters, one file each: ``SIMPLE`` need no learning, ``LEARNED`` come from a bundle."""
+"""Forecasters, one file each; ``SIMPLE`` need no learning, ``LEARNED`` come from a bundle."""
 
 from nowcast.forecasters.autoregressive import AutoRegressive
 from nowcast.forecasters.average import Average

@@ -1,12 +1,11 @@
-"""Autoregressive: a leaf's movements die out, persist or turn back as its own window says, and one
-number tells which.
+"""Autoregressive: go on, stop or turn back as a leaf's increments are correlated in its window.
 
-The increments of all weights of a leaf are taken for draws of one process, ``d(t + 1) = ρ·d(t) +
-noise`` (Yule, 1927), whose ρ is the correlation of neighbouring increments within the window. A
-lone weight's five snapshots say little of it; thousands together say it well. So the forecast goes
-far along a steady path (ρ near 1), keeps still where the path is that of a drunkard (ρ = 0), and
-steps back towards the middle where weights only shake (ρ = −½). It needs no learning: what a
-learned forecaster must beat.
+The increments of all weights of a leaf count as draws of one process, ``d(t + 1) = ρ·d(t) + noise``
+(Yule, 1927), whose ρ is the correlation of neighbouring increments within the window. Five
+snapshots of one weight say little of ρ; those of thousands of weights say it well. So the forecast
+goes far along a steady path (ρ near 1), stays where the path is a random walk (ρ = 0), and steps
+back towards the middle where weights only oscillate (ρ = −½). It needs no learning: a learned
+forecaster must beat it.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from nowcast.split import total
 from nowcast.types import UserError
 
 MOST = 0.95
-"""The largest ρ: no path is taken to go on for ever."""
+"""The largest ρ: no path goes on for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class AutoRegressive(Forecaster):
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """The last snapshot, and what its last increment comes to in the end."""
+        """The last snapshot plus the sum of its last increment's future decay."""
         moved = jnp.diff(history, axis=0)
         products = jnp.stack(
             [
@@ -48,6 +47,6 @@ class AutoRegressive(Forecaster):
                 jnp.mean(jnp.sum(jnp.square(moved), axis=range(1, moved.ndim))),
             ]
         )
-        neighbours, alone = total(products, history, self.name)
-        rho = jnp.clip(neighbours / jnp.where(alone > 0, alone, 1), -MOST, MOST)
+        neighbours, squares = total(products, history, self.name)
+        rho = jnp.clip(neighbours / jnp.where(squares > 0, squares, 1), -MOST, MOST)
         return history[-1] + rho * (1 - rho ** as_float(horizon, history)) / (1 - rho) * moved[-1]

@@ -1,4 +1,4 @@
-"""Average: the mean of the window, a step back instead of ahead.
+"""Average: the mean of the window, which is a step back instead of ahead.
 
 Latest weight averaging (LAWA: Kaddour, 2022) of the run's own snapshots: what a jump that only
 removes noise would do.

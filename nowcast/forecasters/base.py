@@ -1,6 +1,4 @@
-"""What a forecaster is: from the windows of all weights to their values ``horizon`` snapshots
-later.
-"""
+"""The interface of forecasters: from windows of weights to values ``horizon`` snapshots later."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -21,13 +19,13 @@ Horizon = int | Int[Array, ""]
 
 
 def as_float(horizon: Horizon, like: Array) -> float | Float[Array, ""]:
-    """The horizon as a number to compute with: a Python float, or of the dtype of ``like``."""
+    """The horizon as a number to compute with: a Python float, or a scalar of ``like``'s dtype."""
     return horizon.astype(like.dtype) if isinstance(horizon, jax.Array) else float(horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecaster:
-    """Base of all forecasters: an elementwise one defines :meth:`leaf` and is done.
+    """Base class of all forecasters; an elementwise one defines only :meth:`leaf`.
 
     ``window`` and ``horizon`` count snapshots, whatever lies between two of them (an epoch, 200
     steps): ``horizon=5`` aims five snapshots past the last one of the window.
@@ -50,7 +48,7 @@ class Forecaster:
                 self, field, whole(f"{self.name}: {field}", getattr(self, field), "snapshots")
             )
 
-    def serves(self, operation: str) -> bool:
+    def can_forecast(self, operation: str) -> bool:
         """Whether weights of this operation are forecast; all others keep their last value."""
         return True
 
@@ -65,11 +63,11 @@ class Forecaster:
         return self.horizon if horizon is None else whole("horizon", horizon, "snapshots")
 
     def check_schedule(self) -> None:
-        """Whether the horizon may change over a run."""
+        """Refuse a horizon that changes over a run, where the forecaster has only one."""
 
 
 def check_forecaster(forecaster: Any) -> None:
-    """Refuse what is none."""
+    """Refuse anything but a :class:`Forecaster`."""
     if not isinstance(forecaster, Forecaster):
         cure = (
             f"nowcast.load({forecaster!r})"
@@ -85,7 +83,7 @@ def by_pieces(
     parts: Sequence[Array],
     like: Float[Array, "*shape"],
 ) -> Float[Array, "*shape"]:
-    """``work(*parts)``: in bounded memory, where the forecaster is elementwise."""
+    """Compute ``work(*parts)``, in bounded memory where the forecaster is elementwise."""
     return chunked(work, parts, like) if forecaster.elementwise else work(*parts)
 
 
@@ -150,7 +148,7 @@ def forecast(
                 f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to"
                 " one of them"
             )
-        if forecaster.serves(op):
+        if forecaster.can_forecast(op):
             with split_over(axis_names(axis_name)):
                 out.append(
                     by_pieces(

@@ -1,4 +1,4 @@
-"""Damped linear fit: the line through the window, whose slope fades with every snapshot ahead.
+"""Damped linear fit: a line through the window whose slope fades with every snapshot ahead.
 
 The damped trend of Gardner and McKenzie (Management Science, 1985), with the slope of the
 least-squares line: far ahead it comes to rest, where the plain line goes on for ever.
@@ -17,7 +17,7 @@ from nowcast.types import UserError, real
 
 @dataclass(frozen=True, kw_only=True)
 class DampedLinear(Forecaster):
-    """``x̂(t + h) = x(t) + slope · (φ + φ² + … + φʰ)``, the slope by least squares; ``fade`` is φ."""
+    """``x̂(t + h) = x(t) + slope · (φ + φ² + … + φʰ)``: slope by least squares, φ is ``fade``."""
 
     name: ClassVar[str] = "damped_linear"
     fade: float = 0.8
@@ -35,7 +35,7 @@ class DampedLinear(Forecaster):
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """The last snapshot and the faded slope."""
+        """The last snapshot plus the faded slope."""
         times = np.arange(self.window) - (self.window - 1) / 2
         slope = jnp.tensordot(
             jnp.asarray(times / np.sum(times**2), history.dtype), history - history[-1:], axes=1

@@ -1,13 +1,12 @@
-"""Exponential fit: each weight comes to rest at a place of its own, ``x(t) = a + b·rᵗ``, by least
-squares.
+"""Exponential fit: each weight comes to rest, ``x(t) = a + b·rᵗ``, fitted by least squares.
 
 A baseline of WNN (Jang et al., ICML 2023, Table 4), where a general curve fitter takes seconds for
 24,000 weights. For a given r the fit is linear, and so is its squared error in the window: the best
-r of a grid is a handful of weighted sums per weight, for all weights at once.
+r of a grid takes a handful of weighted sums per weight, for all weights at once.
 
-Departure: r is one of ``RATES``, below 1. Above 1 a weight would run away, and five snapshots tell
-such a curve from a line in their last digits only. Toward 1 the fit becomes the line, which is the
-last on the grid.
+Departure: r is one of ``RATES``, below 1. Above 1 a weight would run away, and five snapshots
+distinguish such a curve from a line only in their last digits. Toward 1 the fit becomes the line,
+which is the last on the grid.
 """
 
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ from nowcast.forecasters.base import Forecaster, Horizon, as_float
 from nowcast.types import UserError
 
 RATES = tuple(float(rate) for rate in 1 - np.geomspace(0.9, 0.01, 40))
-"""What is left of the way to rest, snapshot after snapshot: from a tenth to nearly all."""
+"""The share of the way to rest that is left after each snapshot: from a tenth to nearly all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Forecaster):
-    """``x̂(t + h) = a + b·r^(t + h)``: r of :data:`RATES`, or the line, whichever fits the window
-    best.
+    """``x̂(t + h) = a + b·r^(t + h)``, with the r of :data:`RATES` that fits the window best.
+
+    The line counts as one of them.
     """
 
     name: ClassVar[str] = "exponential"
@@ -53,7 +53,7 @@ class Exponential(Forecaster):
             level, slope = np.linalg.pinv(basis)
             ahead = steps if rate is None else rate**steps
             forecast = _sum(level, moved) + _sum(slope, moved) * ahead
-            # What the curve leaves over: the window without its part in the plane of (1, curve).
+            # The residual: the window without its part in the plane of (1, curve).
             rest = np.linalg.svd(basis)[0][:, 2:].T
             squared = sum((_sum(row, moved) ** 2 for row in rest), start=jnp.zeros_like(moved[0]))
             if best is None or error is None:

@@ -1,10 +1,10 @@
-"""Gram: a leaf's forecast is a mix of its own increments, and a small network reads from their Gram
-matrix which mix.
+"""Gram: forecast a leaf as a mix of its own increments, which a small network chooses.
 
-A lone weight's five snapshots are mostly noise. But all weights of a leaf (a layer's kernel, say)
-move under the same step size, schedule and noise, and the inner products of their increments ``dᵢ``
-show well what those do: how fast the weights go, whether increments persist, cancel or turn back,
-whether the rate decays. So for a leaf of any size ::
+The network reads the increments' Gram matrix. Five snapshots of one weight are mostly noise. But
+all weights of a leaf (a layer's kernel, say) move under the same step size, schedule and noise, and
+the inner products of their increments ``dᵢ`` show well what the increments do: how fast the weights
+go, whether increments persist, cancel or turn back, whether the rate decays. So for a leaf of any
+size ::
 
     G_ij = ⟨dᵢ, dⱼ⟩                 (W−1) × (W−1): what one pass over the leaf finds
     x̂(t + h) = x(t) + Σᵢ c_h,i · dᵢ       c_h = c_h−1 + network(G)_h,  c_0 = 0
@@ -41,13 +41,13 @@ from nowcast.types import PyTree
 
 UNITS = 32
 TINY = 1e-4
-"""Increments shorter than this share of the mean one count as that long: what is below is rounding.
-"""
+"""Increments shorter than this share of the mean count as this long: the rest is rounding."""
 
 
 def features(gram: Float[Array, "*batch D D"]) -> Float[Array, "*batch I"]:
-    """What the network sees: D logarithms of lengths, beside the mean length; and the D·(D−1)/2
-    cosines, doubled.
+    """The network's inputs: D logarithms of lengths, and D·(D−1)/2 cosines, doubled.
+
+    Lengths are relative to the mean length.
     """
     count = gram.shape[-1]
     squares = jnp.diagonal(gram, axis1=-2, axis2=-1)
@@ -63,7 +63,7 @@ def features(gram: Float[Array, "*batch D D"]) -> Float[Array, "*batch I"]:
 
 
 def init_network(key: PRNGKeyArray, window: int, outputs: int) -> PyTree:
-    """Fresh parameters of one network; its first answer is to keep still."""
+    """Fresh parameters of one network, whose first answer is to stay."""
     moved = window - 1
     shapes = {
         "first": (moved * (moved + 1) // 2, UNITS),
@@ -92,7 +92,7 @@ def coefficients(params: PyTree, gram: Float[Array, "N D D"]) -> Float[Array, "N
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gram(Learned):
-    """A meta-trained forecaster of whole leaves, at any of its horizons."""
+    """A meta-trained forecaster of whole leaves, with several horizons."""
 
     name: ClassVar[str] = "gram"
     elementwise: ClassVar[bool] = False
@@ -104,12 +104,12 @@ class Gram(Learned):
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """Forecast one leaf, all of it at once, with the network that serves its operation."""
+        """Forecast one leaf, all of it at once, with the network of its operation."""
         last = history[-1]
         moved = [after - before for before, after in pairwise(history)]
         gram = total(gram_matrix(moved), last, self.name) / (last.size * parts_of(last, self.name))
         params = jax.tree.map(
-            lambda p: p.astype(gram.dtype), self.params[self.serving(operation) or ""]
+            lambda p: p.astype(gram.dtype), self.params[self.network_of(operation) or ""]
         )
         mix = coefficients(params, gram[None])[0]
         chosen = mix[jnp.clip(horizon, 1, self.longest) - 1]

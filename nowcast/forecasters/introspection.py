@@ -1,9 +1,9 @@
-"""Introspection (Sinha et al., ICLR 2017): from a weight's values at steps 0, 0.4t, 0.7t and t to
-that at 2t.
+"""Introspection (Sinha et al., ICLR 2017): a weight at step 2t from steps 0, 0.4t, 0.7t and t.
 
-One hidden layer of 40 ReLUs, 241 parameters; inputs and output ×1000, the output absolute and no
-residual. One snapshot in so many steps stands for their clock: a window of W = 11 snapshots is used
-at 0, 4, 7 and 10, its horizon 10 is 2t. Its windows begin with the untrained weights.
+The network has one hidden layer of 40 ReLUs, 241 parameters; inputs and output are scaled by 1000,
+and the output is the value itself, without a residual. Snapshots stand for steps: a window of W =
+11 snapshots is used at 0, 4, 7 and 10, and its horizon 10 is 2t. Its windows begin with the
+untrained weights.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from nowcast.forecasters.learned import SERVES, Learned, Normalised, dense
+from nowcast.forecasters.learned import NETWORKS, Learned, Normalised, dense
 from nowcast.types import PyTree
 
 PLACES = (1.0, 0.7, 0.4, 0.0)
@@ -25,7 +25,7 @@ ALL = "all"
 
 
 def init_network(key: PRNGKeyArray, window: int = 11, outputs: int = 1) -> PyTree:
-    """Fresh parameters, from Glorot uniform; biases from 0."""
+    """Fresh parameters: kernels from Glorot uniform, biases 0."""
     sizes, keys = {"hidden": (len(PLACES), HIDDEN), "out": (HIDDEN, outputs)}, jax.random.split(key)
     return {
         name: {"kernel": initializers.glorot_uniform()(k, shape), "bias": jnp.zeros(shape[1])}
@@ -46,18 +46,18 @@ def network(params: PyTree, inputs: Float[Array, "N 4"]) -> Float[Array, "N outp
 
 
 def linear_network(params: PyTree, inputs: Float[Array, "N 4"]) -> Float[Array, "N outputs"]:
-    """The same without ReLU: the paper's own check of what the nonlinearity gives."""
+    """The same without ReLU: the paper's own test of what the nonlinearity gains."""
     return dense(params["out"], dense(params["hidden"], inputs))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Introspection(Learned):
-    """The forecaster of the paper: one network serves all operations that jump."""
+    """The forecaster of the paper: one network forecasts all operations that jump."""
 
     name: ClassVar[str] = "introspection"
     from_start: ClassVar[bool] = True
     mapping: ClassVar[Mapping[str, str | None]] = {
-        name: ALL if network else None for name, network in SERVES.items()
+        name: ALL if network else None for name, network in NETWORKS.items()
     }
     window: int = 11
     horizon: int = 10
@@ -68,7 +68,7 @@ class Introspection(Learned):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntrospectionLinear(Introspection):
-    """Without ReLU."""
+    """Introspection without ReLU."""
 
     name: ClassVar[str] = "introspection_linear"
     network = staticmethod(linear_network)

@@ -1,4 +1,4 @@
-"""Last value: the weights stay where they are. The no-op every forecaster must beat."""
+"""Last value: the weights stay where they are, which every forecaster must beat."""
 
 from dataclasses import dataclass
 from typing import ClassVar

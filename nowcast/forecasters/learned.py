@@ -1,7 +1,7 @@
-"""What meta-trained forecasters share: a small network per operation, one weight at a time.
+"""The base of meta-trained forecasters: a small network per operation, one weight at a time.
 
 A new one is a file with four functions and a class that names them; ``introspection.py`` is a short
-example. Then add it to :data:`nowcast.forecasters.LEARNED`: collecting windows, fitting, bundles
+example. Then add it to :data:`nowcast.forecasters.LEARNED`. Collecting windows, fitting, bundles
 and jumps are the same for all.
 """
 
@@ -18,19 +18,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from nowcast.forecasters.base import Forecaster, Horizon
 from nowcast.types import PyTree, UserError, whole
 
-SERVES = {
+NETWORKS = {
     "conv": "conv", "depthwise_conv": "conv", "fc": "fc", "bias": "bias",
     "norm": None, "embedding": None, "other": None,
 }  # fmt: skip
-"""Which network serves which operation; None: weights that never jump (the published WNN skips
-BatchNorm).
-"""
+"""The network of each operation; None: its weights never jump (the published WNN: BatchNorm)."""
 
 
 class Normalised(NamedTuple):
-    """What a network sees of windows, and what its output means: the forecast is ``base + scale ·
-    output``.
-    """
+    """A network's inputs, and what its output means: the forecast is ``base + scale · output``."""
 
     inputs: Float[Array, "N I"]
     base: Float[Array, "N"]
@@ -43,30 +39,30 @@ class Learned(Forecaster):
 
     learned: ClassVar[bool] = True
     many: ClassVar[bool] = False
-    """Whether a network has an output for each of the horizons 1, 2, …, ``longest``, or one for
-    ``horizon`` alone.
+    """Whether a network has an output for each horizon 1, 2, …, ``longest``, not only ``horizon``.
     """
     from_start: ClassVar[bool] = False
-    """Whether its windows begin with the untrained weights and span any time, or begin anywhere,
-    snapshot after snapshot.
+    """Whether windows begin with the untrained weights and span any time.
+
+    Otherwise they begin anywhere, with one snapshot after another.
     """
     limit: ClassVar[float] = math.inf
     """The largest output that a network can give."""
 
-    mapping: ClassVar[Mapping[str, str | None]] = SERVES
-    """Which network serves which operation, where nothing else is said."""
+    mapping: ClassVar[Mapping[str, str | None]] = NETWORKS
+    """The network of each operation, unless ``networks`` says otherwise."""
 
-    __eq__ = (
-        object.__eq__
-    )  # not that of Forecaster, by window and horizon alone: two with other parameters differ
+    # Forecaster compares window and horizon only, and two with other parameters differ.
+    __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     params: Mapping[str, PyTree]
-    served_by: Mapping[str, str | None] | None = None
+    networks: Mapping[str, str | None] | None = None
     """None: as in :attr:`mapping`."""
     longest: int | None = None
-    """The longest horizon it was fitted to, where it has many; ``horizon`` is what it takes when
-    none is asked for. None: the same.
+    """The longest horizon of networks with many; None: the same as ``horizon``.
+
+    ``horizon`` is the one used when none is asked for.
     """
 
     @staticmethod
@@ -76,7 +72,7 @@ class Learned(Forecaster):
 
     @staticmethod
     def normalise(windows: Float[Array, "N W"]) -> Normalised:
-        """What the network sees, one row per weight, and what its output means."""
+        """The network's inputs, one row per weight, and what its output means."""
         raise NotImplementedError
 
     @staticmethod
@@ -102,13 +98,13 @@ class Learned(Forecaster):
                 f"{self.name}: longest={longest} must be horizon={self.horizon}"
                 + ", or more" * self.many
             )
-        if self.served_by is None:
-            object.__setattr__(self, "served_by", dict(self.mapping))
-        if not isinstance(self.served_by, Mapping) or not set(self.served_by.values()) & set(
+        if self.networks is None:
+            object.__setattr__(self, "networks", dict(self.mapping))
+        if not isinstance(self.networks, Mapping) or not set(self.networks.values()) & set(
             self.params
         ):
             raise UserError(
-                f"{self.name}: served_by={self.served_by!r} names none of the networks"
+                f"{self.name}: networks={self.networks!r} names none of the networks"
                 f" {', '.join(self.params)}"
             )
         wanted = jax.eval_shape(
@@ -126,19 +122,19 @@ class Learned(Forecaster):
 
     @property
     def outputs(self) -> int:
-        """How many numbers a network gives."""
+        """How many numbers a network returns."""
         return (self.longest or 0) if self.many else 1
 
-    def serves(self, operation: str) -> bool:
-        """Whether a network of this bundle serves the operation."""
-        return self.serving(operation) in self.params
+    def can_forecast(self, operation: str) -> bool:
+        """Whether there is a network for the operation."""
+        return self.network_of(operation) in self.params
 
-    def serving(self, operation: str) -> str | None:
-        """The network that serves this operation."""
-        return (self.served_by or {}).get(operation)
+    def network_of(self, operation: str) -> str | None:
+        """The name of the network for this operation, or None."""
+        return (self.networks or {}).get(operation)
 
     def check_horizon(self, horizon: int | None) -> int:
-        """One of those it was fitted to."""
+        """The horizon to use, one of those that the networks were fitted to."""
         horizon = super().check_horizon(horizon)
         if horizon > (self.longest or 0) or (horizon != self.horizon and not self.many):
             which = f"1 to {self.longest}" if self.many else f"{self.horizon}"
@@ -149,7 +145,7 @@ class Learned(Forecaster):
         return horizon
 
     def check_schedule(self) -> None:
-        """Only where there are several to choose from."""
+        """Refuse a changing horizon where the networks have only one."""
         if not self.many:
             raise UserError(
                 f"horizon: this {self.name} forecasts {self.horizon} snapshots ahead only; a"
@@ -159,9 +155,9 @@ class Learned(Forecaster):
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """Forecast one leaf with the network that serves its operation."""
+        """Forecast one leaf with the network of its operation."""
         params = jax.tree.map(
-            lambda p: p.astype(history.dtype), self.params[self.serving(operation) or ""]
+            lambda p: p.astype(history.dtype), self.params[self.network_of(operation) or ""]
         )
 
         def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:
@@ -173,9 +169,8 @@ class Learned(Forecaster):
 
         if history.ndim == 1:
             return row(history[:, None])[0]
-        for _ in history.shape[
-            2:
-        ]:  # all axes but the last: they stay, so that a leaf may be split over devices along any
+        # Axes before the last are not merged, so that a leaf may be split along any of them.
+        for _ in history.shape[2:]:
             row = jax.vmap(row, in_axes=1)
         return row(history)
 

@@ -1,5 +1,4 @@
-"""Linear fit: a straight line through the window by least squares, read off ``horizon`` snapshots
-later.
+"""Linear fit: a straight line through the window, read off ``horizon`` snapshots later.
 
 The baseline of Introspection (Sinha et al., ICLR 2017) and WNN (Jang et al., ICML 2023, Tables 4
 and 5).
@@ -27,7 +26,7 @@ class Linear(Forecaster):
 
     name: ClassVar[str] = "linear"
     degree: ClassVar[int] = 1
-    """Of the polynomial."""
+    """The degree of the polynomial."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,7 +49,6 @@ class Linear(Forecaster):
                 powers, np.linalg.pinv(np.vander(times, self.degree + 1)), strict=True
             )
         )
-        # Relative to the last snapshot, so that weights that stand still stay exactly where they
-        # are.
+        # Relative to the last snapshot, so that weights that do not move keep their exact values.
         moved = history - history[-1:]
         return history[-1] + jnp.tensordot(jnp.asarray(weights, history.dtype), moved, axes=1)

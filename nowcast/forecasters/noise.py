@@ -1,4 +1,4 @@
-"""Noise: a Gaussian jump of the norm that another forecaster's has, leaf by leaf.
+"""Noise: a Gaussian jump with the norm of another forecaster's jump, leaf by leaf.
 
 A baseline of Introspection (Sinha et al., ICLR 2017, §4).
 """
@@ -22,7 +22,7 @@ class Noise(Null):
     name: ClassVar[str] = "noise"
 
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
-        """Noise."""
+        """Noise with the norm of ``jump``."""
         split = jax.typeof(jump).sharding.spec
         noise = jax.random.normal(
             key, jump.shape, jump.dtype, out_sharding=P(*split) if any(split) else None

@@ -1,7 +1,7 @@
-"""Null arms: jumps as long as another forecaster's, that know nothing. Whoever beats them only
-shakes the weights no better.
+"""Null arms: jumps as long as another forecaster's, without its knowledge.
 
-Both are determined by the window: called again, they give the same forecast.
+A forecaster that does not beat them does no better than shaking the weights. They follow from the
+window: called again, they give the same forecast.
 """
 
 from dataclasses import dataclass, field
@@ -17,9 +17,7 @@ from nowcast.forecasters.linear import Linear
 
 @dataclass(frozen=True, kw_only=True)
 class Null(Forecaster):
-    """What they share: the forecaster ``of`` whose jumps they take the size, and its window and
-    horizon.
-    """
+    """Base of null arms, whose jump sizes, window and horizon are those of a forecaster ``of``."""
 
     elementwise: ClassVar[bool] = False
     of: Forecaster = field(default_factory=Linear)
@@ -33,31 +31,30 @@ class Null(Forecaster):
         object.__setattr__(self, "horizon", self.of.horizon)
         super().__post_init__()
 
-    def serves(self, operation: str) -> bool:
-        """Those that the other serves."""
-        return self.of.serves(operation)
+    def can_forecast(self, operation: str) -> bool:
+        """Whether the other forecaster forecasts this operation."""
+        return self.of.can_forecast(operation)
 
     def check_horizon(self, horizon: int | None) -> int:
-        """Those of the other."""
+        """The horizon that the other forecaster would use."""
         return self.of.check_horizon(horizon)
 
     def check_schedule(self) -> None:
-        """That of the other."""
+        """Refuse a changing horizon where the other forecaster does."""
         self.of.check_schedule()
 
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """The last snapshot, and a jump that is no forecast."""
+        """The last snapshot plus a jump that is no forecast."""
         each = jax.lax.bitcast_convert_type(history.astype(jnp.float32), jnp.uint32)
-        bits = jnp.sum(
-            each, dtype=jnp.uint32
-        )  # of whole numbers: the same in whatever order, on however many devices
+        # A sum of whole numbers is the same in any order, on any number of devices.
+        bits = jnp.sum(each, dtype=jnp.uint32)
         key = jax.random.fold_in(jax.random.key(self.seed), bits)
         return history[-1] + self.instead(
             self.of.leaf(history, operation, horizon) - history[-1], key
         )
 
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
-        """A jump of the same size."""
+        """A jump of the same norm."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """Permuted: another forecaster's jump with its entries in another order, within each leaf.
 
-The same sizes and signs in the wrong places: what is left of a forecast when it does not know which
-weight is which.
+The jump has the same sizes and signs in the wrong places: what is left of a forecast that does not
+know which weight is which.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Permuted(Null):
     name: ClassVar[str] = "permuted"
 
     def instead(self, jump: Float[Array, "*shape"], key: PRNGKeyArray) -> Float[Array, "*shape"]:
-        """The same entries elsewhere."""
+        """The entries of ``jump`` in another order."""
         if any(jax.typeof(jump).sharding.spec):
             raise UserError(
                 "permuted: leaves that are split over a mesh of explicit axes cannot be permuted;"

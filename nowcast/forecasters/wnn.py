@@ -1,5 +1,6 @@
-"""Weight Nowcaster Network (Jang et al., ICML 2023): one small network per operation, one weight at
-a time.
+"""Weight Nowcaster Network (Jang et al., ICML 2023): a small network per operation.
+
+It forecasts one weight at a time.
 
 Layers, per network (9,425 parameters), for a window of 5 snapshots ``x`` and its 4 differences
 ``dx``; two streams of the same shape, one for each:
@@ -15,8 +16,7 @@ concatenate, Dense 64→1, tanh                          65
 
 Normalisation, per weight: ``s = 2·(max(x) − min(x) + 1e-8 + 1e-5)``, ``X = (x − x₁)/s``. Forecast:
 ``x₁ + s·(X_W + network(X, ΔX))``, a residual on the current weight in units of the window's own
-range; we compute it as ``x_W + s·network``, the same number without the rounding of going through
-``X``.
+range. We compute it as ``x_W + s·network``: the same number, without rounding in ``X``.
 
 Departure from the published code: there, a bias's increment is added to its *raw* last value, which
 takes biases back to about the start of the window. Here all operations are treated alike, so a zero
@@ -39,8 +39,8 @@ from nowcast.types import PyTree, UserError
 UNITS, HIDDEN, NARROW, SLOPE = 64, 8, 32, 0.3
 REGULARISED = ("x_in", "x_out", "dx_in", "dx_out")
 BIAS = ("consistent", "published")
-"""Where a bias's increment goes: on its last value, as every other weight's, or where the published
-code puts it.
+"""Where a bias's increment is added: to its last value, as for every other weight, or where the
+published code adds it.
 """
 
 
@@ -71,8 +71,9 @@ def init_network(key: PRNGKeyArray, window: int = 5, outputs: int = 1) -> PyTree
 
 
 def normalise(windows: Float[Array, "N W"]) -> Normalised:
-    """Each window from 0, within ±½; outputs count from its last value, in the unit ``s`` that the
-    window is measured in.
+    """Each window from 0, within ±½.
+
+    Outputs count from the window's last value, in the unit ``s`` that the window is measured in.
     """
     spread = jnp.max(windows, axis=-1) - jnp.min(windows, axis=-1)
     scale = 2 * (spread + 1e-8 + 1e-5)
@@ -95,7 +96,7 @@ def features(params: PyTree, inputs: Float[Array, "N W"]) -> Float[Array, "N O"]
 
 
 def _joined(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, Array]:
-    """Two layers with nothing in between, as one: a fifth of the time of a fit."""
+    """Join two layers without a nonlinearity between into one: a fit is five times as fast."""
     return {
         "kernel": first["kernel"] @ second["kernel"],
         "bias": first["bias"] @ second["kernel"] + second["bias"],
@@ -138,7 +139,7 @@ class WNN(Learned):
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """Forecast one leaf with the network that serves its operation."""
+        """Forecast one leaf with the network of its operation."""
         forecast = super().leaf(history, operation, horizon)
         if operation != "bias" or self.bias == "consistent":
             return forecast

@@ -1,9 +1,9 @@
-"""A WNN with an output for each of the horizons 1, 2, …, H, in the way of NiNo (Knyazev et al.,
-ICLR 2025).
+"""A WNN with one output for each of the horizons 1, 2, …, H, as in NiNo.
 
-Layers and normalisation are WNN's (:mod:`nowcast.forecasters.wnn`) up to the last layer, which is
-64→H without tanh: forty snapshots ahead a weight may go many times as far as its window spans. A
-run can so aim far in its beginning and near at its end.
+NiNo is by Knyazev et al. (ICLR 2025). Layers and normalisation are WNN's
+(:mod:`nowcast.forecasters.wnn`) up to the last layer, which is 64→H without tanh: forty snapshots
+ahead, a weight may go many times as far as its window spans. So a run can aim far in its beginning
+and near at its end.
 """
 
 from dataclasses import dataclass

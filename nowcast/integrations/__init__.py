@@ -1,3 +1,4 @@
-"""Nowcasting inside other training libraries, each imported by its own name: ``import
-nowcast.integrations.keras``.
+"""Nowcasting inside other training libraries.
+
+Import each by its own name: ``import nowcast.integrations.keras``.
 """

@@ -1,7 +1,7 @@
-"""Nowcasting in ``model.fit`` of Keras 3 with its JAX back end: callbacks, as in the published code
-of WNN.
+"""Nowcasting in ``model.fit`` of Keras 3 with its JAX back end, by callbacks.
 
-``import nowcast`` imports no Keras; this module does, and needs ``KERAS_BACKEND=jax`` set before.
+The published code of WNN uses a callback too. ``import nowcast`` imports no Keras; this module
+does, and needs ``KERAS_BACKEND=jax`` set before.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,9 @@ __all__ = ["AutoRate", "WeightNowcasting", "label_ops"]
 
 
 class WeightNowcasting(keras.callbacks.Callback):
-    """Jumps to the forecast weights after every full window: the last of the callbacks of
-    ``model.fit``.
+    """Jumps to the forecast weights after every full window.
+
+    It must be the last of the callbacks of ``model.fit``.
 
     Args:
         forecaster: What to forecast with, from :func:`nowcast.load`.
@@ -41,16 +42,16 @@ class WeightNowcasting(keras.callbacks.Callback):
             paper does. (With ``steps_per_execution``, Keras tells callbacks of every so many
             batches only: a snapshot then follows the first execution that ends with, or after, the
             batch meant.)
-        guard: As for :class:`nowcast.Jumps`. It takes back the weights alone, and not the
-            optimizer's moments.
+        guard: As for :class:`nowcast.Jumps`. It restores the weights, but not the optimizer's
+            moments.
         guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them,
             as ``model.evaluate`` has it (with regularization, without dropout, BatchNormalization
-            by its running statistics), judges the jumps. One forward pass for all of it, so as much
-            as a batch.
-        options: The others of :class:`nowcast.Jumps`, but for ``labels``: the operation of each
-            weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the guard's
-            ``after`` are counted in epochs where ``every`` is None, in batches otherwise. A fit
-            that should not end on a jump: ``stop_after`` of its epochs less one.
+            by its running statistics), judges the jumps. All of it takes one forward pass, so give
+            about as much as a batch.
+        options: The other options of :class:`nowcast.Jumps`, except ``labels``: the operation of
+            each weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the
+            guard's ``after`` are counted in epochs where ``every`` is None, in batches otherwise.
+            For a fit that should not end on a jump, set ``stop_after`` to its epochs less one.
 
     Raises:
         UserError: An option is out of range, or is none of these; a guard without data, or data
@@ -103,24 +104,22 @@ class WeightNowcasting(keras.callbacks.Callback):
             else keras.utils.unpack_x_y_sample_weight(guard_arrays(guard_data))
         )
         self._state: NowcastState | None = None
-        self._given = False  # the state, by the user, and not tried yet
+        self._given = False  # whether the user set the state, and it was not tried yet
         self._batch = -1  # the last one of this epoch
-        self._uncounted = (
-            0  # calls that the state's clock has still to count: between snapshots it is left alone
-        )
+        # Calls that the state's clock does not count yet: between snapshots it is not updated.
+        self._uncounted = 0
         self._model_of_state: Any = None
-        self._made_for: Any = (
-            None  # the model's train function, of which each compile() makes a new one
-        )
+        # The model's train function, of which each compile() makes a new one.
+        self._made_for: Any = None
 
     @property
     def state(self) -> NowcastState | None:
-        """Where the run stands: a plain pytree, to save beside the model and to set back before
-        ``fit``; None before the first one.
+        """The run's state, a plain pytree; None before the first ``fit``.
 
-        Setting it None empties the window. Its leaves are called after the model's layers. Keras
-        numbers the names of layers within a process; a model read by ``keras.models.load_model``
-        has those that it was saved with.
+        Save it beside the model and set it back before ``fit``. Setting it to None empties the
+        window. Its leaves are named after the model's layers. Keras numbers the names of layers
+        within a process; a model read by ``keras.models.load_model`` keeps the names that it was
+        saved with.
         """
         if self._state is None:
             return None
@@ -155,7 +154,7 @@ class WeightNowcasting(keras.callbacks.Callback):
         return int(self._state.refused) if self._state else 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Make the state, unless there is one to go on with."""
+        """Make the state, or go on with the one that is there."""
         model = self.model
         self._variables = {name: variable for name, (variable, _) in leaves(model).items()}
         weights = {name: variable.value for name, variable in self._variables.items()}
@@ -186,23 +185,23 @@ class WeightNowcasting(keras.callbacks.Callback):
             self._step = _compiled(jumps, loss)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """A snapshot, and what is due."""
+        """Take a snapshot, and do what is due."""
         if not self._by_batch:
             self._count()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Likewise, where ``every`` counts batches."""
+        """Take a snapshot and do what is due, where ``every`` counts batches."""
         if self._by_batch:
             done = batch - self._batch
             self._batch = batch
             self._count(done)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Batches are numbered anew."""
+        """Number the batches from 0 again."""
         self._batch = -1
 
     def _read_clock(self) -> None:
-        """The clock's numbers, which ``_uncounted`` is added to until something is due."""
+        """Read the clock's numbers, to which ``_uncounted`` is added until something is due."""
         assert self._state
         self._clock_step, self._clock_total = (
             int(self._state.clock.step),
@@ -210,8 +209,9 @@ class WeightNowcasting(keras.callbacks.Callback):
         )
 
     def _count(self, steps: int = 1) -> None:
-        """Steps of the clock. Only where something is due are the weights asked for, which takes
-        Keras a while.
+        """Count steps of the clock.
+
+        The weights are read only where something is due, because Keras takes a while for it.
         """
         over = self._jumps.is_over(self._clock_total + self._uncounted)
         self._uncounted += steps
@@ -221,20 +221,22 @@ class WeightNowcasting(keras.callbacks.Callback):
             self._advance(due)
 
     def _advance(self, due: int) -> None:
-        """A step of the clock to where something is ``due``: a window's snapshots count as evenly
-        spaced, however executions end.
+        """Advance the clock to the step where something is ``due``.
+
+        A window's snapshots count as evenly spaced, however executions end.
         """
         assert self._state
         clock = self._state.clock
-        late = self._clock_step >= due  # before this execution: a window is not continued
+        late = self._clock_step >= due  # already before this execution: a new window begins
         before_due = clock.step if late else jnp.full_like(clock.step, due - 1)
         state = self._state._replace(
             clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1)
         )
+        # `self.model` makes Keras put the values into the variables.
         model, before = (
             self.model,
             self._accepted,
-        )  # .model, for then Keras puts the values into the variables
+        )
         weights = {name: variable.value for name, variable in self._variables.items()}
         beside = None if self._guard_data is None else self._beside(model)
         weights, self._state = self._step(weights, state, beside)
@@ -245,9 +247,7 @@ class WeightNowcasting(keras.callbacks.Callback):
                 variable.assign(weights[name])
 
     def _beside(self, model: Any) -> tuple[list[Any], list[Any], Any]:
-        """What the guard's loss reads beside the weights: the model's other variables, and the
-        data.
-        """
+        """The guard's inputs besides the weights: the model's other variables, and the data."""
         fixed, metrics = (
             [v.value for v in some]
             for some in (model.non_trainable_variables, model.metrics_variables)
@@ -256,8 +256,9 @@ class WeightNowcasting(keras.callbacks.Callback):
 
 
 def _loss(model: Any, names: list[str]) -> Callable[[PyTree, Any], Any]:
-    """The model's loss on the guard's data, as a function of the weights and of what is
-    :meth:`beside <WeightNowcasting._beside>`.
+    """The model's loss on the guard's data, as a function of the weights and the rest.
+
+    The rest is what :meth:`beside <WeightNowcasting._beside>` returns.
     """
 
     def loss(weights: PyTree, beside: Any) -> Any:
@@ -271,7 +272,7 @@ def _loss(model: Any, names: list[str]) -> Callable[[PyTree, Any], Any]:
 def _compiled(
     jumps: Jumps, loss: Callable[[PyTree, Any], Any]
 ) -> Callable[..., tuple[PyTree, NowcastState]]:
-    """``jumps.step``, with the model's loss as the guard's."""
+    """Compile ``jumps.step`` with the model's loss as the guard's."""
 
     @jax.jit
     def step(weights: PyTree, state: NowcastState, beside: Any) -> tuple[PyTree, NowcastState]:

@@ -1,5 +1,6 @@
-"""What users give to the Keras callback, checked before the first batch: each refusal names the
-value and the cure.
+"""Check what users give to the Keras callback, before the first batch.
+
+Each refusal names the value and the cure.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,18 +20,19 @@ from nowcast.types import PyTree, UserError, first_line
 
 PARTS = ("x", "y", "sample_weight")
 NOT_HERE = ("labels", "axis_name")
-"""Options of :class:`nowcast.Jumps` that the callback has no use for, or sets by itself."""
+"""Options of :class:`nowcast.Jumps` that the callback does not need, or sets itself."""
 
 
 def check_options(options: Collection[str]) -> None:
-    """Refuse options that the callback has not."""
+    """Refuse options that the callback does not have."""
     known = [field.name for field in fields(Jumps) if field.name not in NOT_HERE]
     check_known(options, ["guard_data", *known], "the Keras callback")
 
 
 def guard_arrays(guard_data: Any) -> tuple[PyTree, ...]:
-    """``(x, y)`` or ``(x, y, sample_weight)`` as arrays; refuses what is no number, and parts of
-    unequal length.
+    """``(x, y)`` or ``(x, y, sample_weight)`` as arrays.
+
+    Refuse what is no number, and parts of unequal length.
     """
     if not isinstance(guard_data, tuple | list) or len(guard_data) not in (2, 3):
         raise UserError(
@@ -91,8 +93,9 @@ def check_guard_data(loss: Callable[..., Any], weights: PyTree, beside: PyTree) 
 
 
 def check_classes(model: Any, y: Any) -> None:
-    """Refuse labels beyond the classes of a model with one output and a sparse categorical loss:
-    JAX would not say that they are.
+    """Refuse labels beyond the classes of a model with a sparse categorical loss.
+
+    The model has one output. JAX would not report such labels.
     """
     loss, classes = getattr(model, "loss", None), getattr(model, "output_shape", None)
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
@@ -120,7 +123,7 @@ def check_jumps(
             " layer, and compile() again"
         )
     if any(
-        forecaster.serves(label) and (operations is None or label in operations)
+        forecaster.can_forecast(label) and (operations is None or label in operations)
         for label in labels.values()
     ):
         return
@@ -138,7 +141,7 @@ def check_jumps(
 
 
 def shapes(state: NowcastState | None) -> dict[str, str]:
-    """Dtype and shape of every leaf of a state, by name; also which leaves do not jump."""
+    """Dtype and shape of every leaf of a state, by name; leaves that do not jump are marked."""
     leaves = jax.tree.flatten_with_path(state, is_leaf=absent)[0]
     return {
         jax.tree_util.keystr(path).lstrip("."): (
@@ -149,7 +152,7 @@ def shapes(state: NowcastState | None) -> dict[str, str]:
 
 
 def difference(found: dict[str, str], wanted: dict[str, str]) -> str:
-    """The first leaf that differs, in words."""
+    """Describe the first leaf that differs."""
     leaf = next(leaf for leaf in wanted | found if found.get(leaf) != wanted.get(leaf))
     return (
         f"{leaf} is {found.get(leaf, 'not there')}, and should be {wanted.get(leaf, 'not there')}"

@@ -1,4 +1,4 @@
-"""Keras with its JAX back end, and the operation of every variable of a model."""
+"""Find the operation of every variable of a Keras model."""
 
 from typing import Any
 
@@ -82,10 +82,10 @@ def _by_type(layer: Any, variable: Any) -> str:
 
 
 def leaves(model: keras.Model) -> dict[str, tuple[Any, Any]]:
-    """``(variable, its layer)`` of the trainable variables, in the model's order, by the names of
-    the layers around each.
+    """The trainable variables as ``(variable, its layer)``, by the names of the layers around each.
 
-    Keras's own ``variable.path`` is neither unique nor the same in a model that was saved and read.
+    They are in the model's order. Keras's own ``variable.path`` is neither unique nor the same in a
+    model that was saved and read.
     """
     owners: dict[int, tuple[str, Any]] = {}
     seen = set()

@@ -59,11 +59,11 @@ class AutoRate(keras.callbacks.Callback):
 
     @property
     def multiplier(self) -> float:
-        """What the rate is multiplied with."""
+        """The factor on the learning rate."""
         return 1.0 if self.state is None else float(self.state.multiplier)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Begin the first fit of a model; a later one goes on."""
+        """Begin the first fit of a model; go on in a later one."""
         optimizer = self.model.optimizer
         if self._every is None:
             self._every = _memory(optimizer)
@@ -78,7 +78,7 @@ class AutoRate(keras.callbacks.Callback):
         self._set()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Batches are numbered anew."""
+        """Number the batches from 0 again."""
         self._batch = -1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -89,7 +89,7 @@ class AutoRate(keras.callbacks.Callback):
         if self._since >= self._every:
             self._since = 0
             value = jnp.asarray(float((logs or {}).get("loss", jnp.nan)))
-            _ = self.model  # asked for it, Keras puts the values into the variables
+            _ = self.model  # makes Keras put the values into the variables
             self.state = self._look(self.state, self._weights(), value, self._total)
             self._set()
 
@@ -110,13 +110,13 @@ def _look(
     target: float,
     stop_after: int | None,
 ) -> RateState:
-    """A look without gradients."""
+    """Look at the weights, without gradients."""
     state = state._replace(total=jnp.asarray(total, jnp.int32))
     return look(state, weights, jnp.ones([]), value, target=target, stop_after=stop_after)
 
 
 def _memory(optimizer: Any) -> int:
-    """Batches that the optimizer remembers."""
+    """How many batches the optimizer remembers."""
     factor = getattr(optimizer, "beta_1", None) or getattr(optimizer, "momentum", None) or 0.0
     return steps(float(factor)) if factor else USUAL
 

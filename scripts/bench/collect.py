@@ -136,7 +136,7 @@ def device_share(population: Population, steps: int) -> float:
         ]
     else:
         work = [
-            (loop.alone.program, start, [i(s) for s in range(steps)])
+            (loop.one_run.program, start, [i(s) for s in range(steps)])
             for start, i in zip(population.starts, inputs, strict=True)
         ]
     queued = 0.0
@@ -169,7 +169,7 @@ def speed(args: argparse.Namespace) -> None:
         steps, goal = args.steps or MODELS[model][1], MODELS[model][2]
         loop = make_loop(model, args.batch)
         ours = Population(loop, args.runs, args.way)
-        peer = None if args.alone else Peer(model, loop, args.runs)
+        peer = None if args.without_pytorch else Peer(model, loop, args.runs)
         ours.seconds(1)
         times = [
             (ours.seconds(steps), peer.seconds(steps) if peer else float("nan"))
@@ -306,17 +306,17 @@ def main() -> None:
         default=10,
         help=f"of {EPOCH} steps, for recording and gram (%(default)s)",
     )
-    parser.add_argument("--alone", action="store_true", help="without PyTorch")
+    parser.add_argument("--without-pytorch", action="store_true", help="time only ours")
     args = parser.parse_args()
     if min(args.batch, args.runs, args.rounds, args.epochs, args.steps or 1) < 1:
         parser.error("--batch, --steps, --runs, --rounds and --epochs must be at least 1")
     if (
         {"speed", "language"} & {*args.parts}
-        and not args.alone
+        and not args.without_pytorch
         and importlib.util.find_spec("torch") is None
     ):
         print(
-            "PyTorch, the peer, is missing: pip install -e '.[bench]' (or give --alone)",
+            "PyTorch, the peer, is missing: pip install -e '.[bench]' (or give --without-pytorch)",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -38,7 +38,7 @@ Forecast = Callable[
 def in_hindsight(
     window: Float[np.ndarray, "W n"], truth: Float[np.ndarray, "n"], operation: str, horizon: int
 ) -> Float[np.ndarray, "n"]:
-    """The last snapshot and that mix of the window's increments which comes nearest to the truth."""
+    """The last snapshot plus the mix of the window's increments that is nearest to the truth."""
     increments = np.diff(window, axis=0).T
     return window[-1] + increments @ np.linalg.lstsq(increments, truth - window[-1], rcond=None)[0]
 

@@ -42,7 +42,7 @@ def language(args: argparse.Namespace) -> None:
             args.runs,
             args.way,
         )
-        peer = None if args.alone else Peer(numbers, sizes, ours)
+        peer = None if args.without_pytorch else Peer(numbers, sizes, ours)
         ours.seconds(1)
         times = [
             (ours.seconds(steps), peer.seconds(steps) if peer else float("nan"))

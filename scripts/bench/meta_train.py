@@ -58,10 +58,11 @@ PEERS_TOO = {  # the device is shared, and TensorFlow silent
 }
 WIDTHS, SNAPSHOTS = (48, 64, 80), 30  # of the made-up runs: one width a task
 MORE = 4  # times as many runs in the large corpus
+# Of the fits whose memory is looked at: more pools than are held at a time.
 SMALL_BATCH, SMALL_STEPS = (
     64,
     12_000,
-)  # of the fits whose memory is looked at: more pools than are held at a time
+)
 
 
 def row(what: str, ours: Sequence[float], peer: Sequence[float], goal: str) -> Row:
@@ -128,9 +129,8 @@ def serve_keras(
 ) -> None:
     """Answer each number of seconds with a rate."""
     os.environ["KERAS_BACKEND"] = backend
-    epochs = -(
-        -1000 * batch // len(x)
-    )  # as many steps as ours between two looks at the clock, about
+    # As many steps as ours between two looks at the clock, about.
+    epochs = -(-1000 * batch // len(x))
     model = keras_network(x.shape[1], steps)
 
     def work() -> int:
@@ -204,7 +204,7 @@ def streaming(args: argparse.Namespace) -> list[Row]:
         record(Path(folder), args.runs)
         config = MetaTrainConfig(folder, "-", batch_size=args.batch)
         kind, rule, settings = config.kind, config.rule, config.settings._replace(patience=10**6)
-        source = Windows(corpus.open(folder).runs, config.served_by, rule, config.sampling)
+        source = Windows(corpus.open(folder).runs, config.networks, rule, config.sampling)
         held_out = {network: source.handful(network, fitting.WATCHED, (1,)) for network in NETWORKS}
         drawn = {"size": settings.handful, "seed": settings.seed}
         pool, real = next(loader.pools(source, NETWORKS, **drawn)), loader.pools

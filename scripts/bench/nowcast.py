@@ -129,12 +129,12 @@ def jump(rounds: int) -> None:
         donate_argnums=(0, 1),
     )
     state = tx.init(put)
-    alone = (
+    without_jumps = (
         jax.jit(lambda p: jax.tree.map(lambda x: x - 0.0 * x, p), donate_argnums=0)
         .lower(put)
         .compile()
     )
-    used = total(step.lower(put, state).compile()) - total(alone)
+    used = total(step.lower(put, state).compile()) - total(without_jumps)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.history))
     size = 4 * count
     for i in range(5):  # compiled, and at the first jump

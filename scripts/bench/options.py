@@ -45,7 +45,7 @@ TASKS = {
 """Model, data, batch size, epochs; a snapshot is an epoch, and no jump falls on the last one."""
 
 
-ALONE, FIRST_JUMP = "alone", 5
+WITHOUT_JUMPS, FIRST_JUMP = "alone", 5
 
 
 def options(epoch: int) -> dict[str, dict[str, Any]]:
@@ -74,12 +74,15 @@ class Trial:
 
     def __init__(self, task: Classification, epochs: int, forecaster: Forecaster):
         self.task, self.epochs = task, epochs
-        self.loops = {ALONE: Loop(task, optimizers.make("adam"))}
+        self.loops = {WITHOUT_JUMPS: Loop(task, optimizers.make("adam"))}
         for name, given in options(task.steps_per_epoch).items():
             tx = nowcast.periodic(
-                optimizers.make("adam"), forecaster, every=task.steps_per_epoch, labels=task.labels,
+                optimizers.make("adam"),
+                forecaster,
+                every=task.steps_per_epoch,
+                labels=task.labels,
                 **({"min_drift": None} | given),
-            )  # fmt: skip
+            )
             self.loops[name] = Loop(task, tx)
 
     def run(self, name: str, base: str, seed: int) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class Trial:
             )
         jumps = (
             {}
-            if name == ALONE
+            if name == WITHOUT_JUMPS
             else {"accepted": int(state.accepted), "refused": int(state.refused)}
         )
         return {key: [row[key] for row in rows] for key in rows[0]} | jumps
@@ -110,8 +113,10 @@ def table(
     """
     lines = []
     for base in BASES:
-        alone = [runs[ALONE, base, seed] for seed in seeds]
-        target = float(np.median([smooth(run["loss"])[round(0.75 * epochs)] for run in alone]))
+        without_jumps = [runs[WITHOUT_JUMPS, base, seed] for seed in seeds]
+        target = float(
+            np.median([smooth(run["loss"])[round(0.75 * epochs)] for run in without_jumps])
+        )
         lines += [
             (
                 f"\n**{base}**: target {target:.3f}, last loss alone"
@@ -127,20 +132,20 @@ def table(
             each = [runs[name, base, seed] for seed in seeds]
             epoch = [
                 [crossing(range(epochs + 1), run["loss"], target).place for run in some]
-                for some in (alone, each)
+                for some in (without_jumps, each)
             ]
             last = [
                 [
                     max(float(np.nan_to_num(smooth(run["loss"])[-1], nan=np.inf)), 1e-6)
                     for run in some
                 ]
-                for some in (alone, each)
+                for some in (without_jumps, each)
             ]
             counts = [
                 round(float(np.mean([run.get(key, 0) for run in each])), 1)
                 for key in ("accepted", "refused")
             ]
-            rise = "" if name == ALONE else f"{_rise(each, alone):.2f}×"
+            rise = "" if name == WITHOUT_JUMPS else f"{_rise(each, without_jumps):.2f}×"
             lines.append(
                 f"| {name} | {_shown(speed_up(*epoch))} | {_shown(speed_up(*last))} | {rise} |"
                 f" {counts[0]:g}, {counts[1]:g} |"
@@ -148,13 +153,13 @@ def table(
     return "\n".join(lines)
 
 
-def _rise(each: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]) -> float:
+def _rise(each: Sequence[dict[str, Any]], without_jumps: Sequence[dict[str, Any]]) -> float:
     """The loss right after the first jump over that of the run alone: the median over seeds."""
     return float(
         np.median(
             [
                 run["loss"][FIRST_JUMP] / base["loss"][FIRST_JUMP]
-                for run, base in zip(each, alone, strict=True)
+                for run, base in zip(each, without_jumps, strict=True)
             ]
         )
     )
@@ -200,7 +205,7 @@ def main() -> None:
     names = [
         name
         for name in trial.loops
-        if name in (ALONE, "jump") or any(word in name for word in asked.only)
+        if name in (WITHOUT_JUMPS, "jump") or any(word in name for word in asked.only)
     ]
     units = [(name, base, seed) for seed in seeds for base in BASES for name in names]
 

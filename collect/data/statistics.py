@@ -1,14 +1,14 @@
-"""Mean and standard deviation of each channel of many images, which need not be in memory together."""
+"""Mean and deviation of each channel of many images, which need not be in memory together."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
 
-Moments = tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]
+Statistics = tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]
 
 
-def moments(parts: Iterable[np.ndarray]) -> Moments:
+def statistics(parts: Iterable[np.ndarray]) -> Statistics:
     """``(mean, deviation)`` of each channel, of uint8 images as numbers in [0, 1].
 
     Each value is counted, so the result is the same however the images are divided into parts.
@@ -27,9 +27,10 @@ def moments(parts: Iterable[np.ndarray]) -> Moments:
     return shaped(mean / 255, spread / 255)
 
 
-def shaped(mean: np.ndarray, spread: np.ndarray) -> Moments:
-    """As float32 that go with a batch; the deviation of a channel that is the same everywhere is
-    taken as 1.
+def shaped(mean: np.ndarray, spread: np.ndarray) -> Statistics:
+    """Mean and deviation as float32 arrays that broadcast with a batch.
+
+    The deviation of a channel without variation is taken as 1.
     """
     mean, spread = (np.float32(value).reshape(1, 1, 1, -1) for value in (mean, spread))
     return mean, np.where(spread > 0, spread, np.float32(1))
