@@ -35,10 +35,11 @@ def outcome(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Ou
     """What an arm's row shows beside any base that sets a target."""
     against = row["against"][base][results["protocol"]["headline"]]
     seconds = verdict(LOSS, against["seconds"]["speed_up"], bound(against))
+    timed = row["alone"] if row["over"] == base else results["alone"]
     metric = of(results)[0]
     return Outcome(
         steps=steps(against),
-        seconds=seconds if row["alone"] else Verdict.UNDECIDED,
+        seconds=seconds if timed else Verdict.UNDECIDED,
         final=verdict(metric, ending(results, row, base)),
         diverged=bool(row["diverged"]),
     )
