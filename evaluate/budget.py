@@ -18,10 +18,11 @@ from jaxtyping import Float
 
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates, metrics
+from evaluate.decision import Bound, Line, Verdict, bounded, decide
+from evaluate.ends import last
 from evaluate.lengths import BaseRuns
 from evaluate.starts import SWEPT
-from evaluate.statistics import speed_up
-from evaluate.summary import last
+from evaluate.statistics import geometric_interval
 from evaluate.tables import Table, number
 
 
@@ -136,43 +137,79 @@ def _arm(
     own = [last(metric, run) for run in runs]
     found = equal_lengths(metric, list(ends), list(ends.values()), own)
     each = [one.length for one in found]
+    above, below = (sum(one.beyond == side for one in found) for side in (1, -1))
     return {
         "name": row["name"],
         "final": row[f"final_{metric.name}"],
         "each": each or None,
-        "speed_up": list(speed_up(each, [1.0] * len(each))) if each else [math.nan] * 3,
-        "above": sum(one.beyond > 0 for one in found),
-        "below": sum(one.beyond < 0 for one in found),
+        "speed_up": _interval(each, list(ends), above, below),
+        "above": above,
+        "below": below,
     }
 
 
-def sentences(results: Mapping[str, Any]) -> list[str]:
-    """For each arm, whether it is a gain: where the interval excludes 1 and no bound undoes it."""
+def _interval(
+    each: Sequence[float] | None, lengths: Sequence[float], above: int, below: int
+) -> list[float]:
+    """The speed-up with its interval; seeds beyond an end of the grid scatter at least as the
+    distance of its last two lengths makes them, since all of them count with the last one.
+    """
+    if not each:
+        return [math.nan] * 3
+    places = np.log(sorted(lengths))
+    steps = [
+        *([places[-1] - places[-2]] if above else []),
+        *([places[1] - places[0]] if below else []),
+    ]
+    return list(geometric_interval(each, max(steps, default=0.0) / math.sqrt(12)))
+
+
+def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of older results, with intervals of today's kind."""
+    block = results["budget"]
+    lengths = [one["length"] for one in block["lengths"]]
+    arms = [
+        {**one, "speed_up": _interval(one["each"], lengths, one["above"], one["below"])}
+        for one in block["arms"]
+    ]
+    return {**block, "arms": arms}
+
+
+def shown(arm: Mapping[str, Any]) -> Verdict:
+    """Whether an arm is a gain."""
+    return decide(arm["speed_up"], bound=_bound(arm))
+
+
+def lines(results: Mapping[str, Any]) -> list[Line]:
+    """For each arm, whether it is a gain."""
     metric, seeds = metrics.of(results)[0], len(results["protocol"]["seeds"])
-    return [_sentence(arm, metric, seeds) for arm in results["budget"]["arms"]]
+    return [Line(_sentence(arm, metric, seeds), shown(arm)) for arm in results["budget"]["arms"]]
 
 
 def _sentence(arm: Mapping[str, Any], metric: Metric, seeds: int) -> str:
     name = arm["name"]
-    low, high = (math.nan if one is None else one for one in arm["speed_up"][1:])
     if arm["each"] is None:
         few = "the base has fewer than two lengths of finite runs"
         return f"{name}: no speed-up is known, since {few}."
-    needs = f"the base needs {_shown(arm)} as many steps for an equal final {metric.name}"
+    needs = f"the base needs {size(arm)} as many steps for an equal final {metric.name}"
     if beyond := arm["above"] + arm["below"]:
         needs += f"; beyond the base's lengths: {beyond} of {seeds} seeds"
-    if low > 1 and not arm["below"]:
-        return f"{name} is a gain, as good in fewer steps: {needs}."
-    if high < 1 and not arm["above"]:
-        return f"{name} HURTS: {needs}."
-    return f"{name} is no gain that these seeds can show: {needs}."
+    said = {
+        Verdict.BETTER: "is a gain, as good in fewer steps",
+        Verdict.WORSE: "HURTS",
+        Verdict.UNDECIDED: "cannot be judged",
+    }
+    return f"{name} {said.get(shown(arm), 'is no gain that these seeds can show')}: {needs}."
 
 
-def _shown(arm: Mapping[str, Any]) -> str:
+def _bound(arm: Mapping[str, Any]) -> Bound:
+    """What a speed-up is, some of whose seeds lie beyond the base's lengths."""
+    return bounded(bool(arm["above"]), bool(arm["below"]))
+
+
+def size(arm: Mapping[str, Any]) -> str:
     """The speed-up with its interval, marked where it is no more than a bound."""
-    above, below = bool(arm["above"]), bool(arm["below"])
-    sign = "" if above == below else "≥ " if above else "≤ "
-    return sign + metrics.shown(LOSS, arm["speed_up"])
+    return _bound(arm) + metrics.shown(LOSS, arm["speed_up"])
 
 
 def speed_ups(results: Mapping[str, Any]) -> Table:
@@ -185,7 +222,7 @@ def speed_ups(results: Mapping[str, Any]) -> Table:
         value, beyond = arm["speed_up"][0], arm["above"] + arm["below"]
         equal = "–" if value is None else f"{value * epochs:.3g}"
         note = f", {beyond}/{seeds} beyond" if beyond else ""
-        table.append((arm["name"], number(arm["final"]), equal, _shown(arm) + note))
+        table.append((arm["name"], number(arm["final"]), equal, size(arm) + note))
     return table
 
 

@@ -21,7 +21,7 @@ from collect.tasks import build
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
-from evaluate import budget, cost, lengths, metrics, pictures, report, robust
+from evaluate import budget, cost, lengths, metrics, pictures, report, robust, said
 from evaluate.arms import ORACLE, Arm, resolve
 from evaluate.calibration import calibrate
 from evaluate.config import EvaluateConfig
@@ -32,7 +32,6 @@ from evaluate.starts import SWEPT, WARMUP, prepared, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
 from evaluate.trials import Trials
-from evaluate.verdicts import cautions
 from nowcast.paths import check_writable, expanded
 from nowcast.types import UserError, whole
 
@@ -233,15 +232,12 @@ def compare(
     )
     _check_reached(plan, results)
     cards = {name: one.card for name, one in known.items()}
-    said: list[str] = []
     if protocol == ROBUST:
         results |= {"robust": robust.summarised(results, spread, plan.metric, start_warmup)}
-        said = [robust.sentence(results)]
     elif protocol == BUDGET:
         results |= {"budget": budget.summarised(results, base_runs, plan.metric)}
-        said = budget.sentences(results)
     if protocol:
-        results |= {"verdicts": [*said, *cautions(shown, results["arms"], rates, targets)]}
+        results |= {"verdicts": said.texts(results)}
     return results | {
         "about": {
             "task": task.name,

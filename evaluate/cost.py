@@ -6,6 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from collect.tasks.protocol import LOSS
+from evaluate.decision import Verdict
+from evaluate.judged import bound, steps
+from evaluate.metrics import verdict
+
 
 def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[str, Any]:
     """The cost of the forecaster of an arm, beside what the arm saves.
@@ -32,7 +37,9 @@ def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[st
     )
     saved = float(np.mean(np.subtract(base, own)))
     fit, corpus = card.get("seconds"), card.get("corpus", {}).get("seconds")
-    shown = row["alone"] and found["seconds"]["clear"] and found["steps"]["clear"] and saved > 0
+    seconds = verdict(LOSS, found["seconds"]["speed_up"], bound(found))
+    faster = steps(found) is seconds is Verdict.BETTER
+    shown = bool(row["alone"] and faster and saved > 0)
     return {
         "fit_seconds": fit,
         "corpus_seconds": corpus,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collect.files import replace
-from evaluate import joint
+from evaluate import joint, older
 from evaluate.folder import write_json
 from evaluate.summary import SCHEMA
 from nowcast import text
@@ -16,7 +16,7 @@ from nowcast.types import UserError
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The results in a report's folder.
+    """The results in a report's folder; older ones with intervals of today's kind.
 
     Raises:
         UserError: There are none, damaged ones, or ones of another schema.
@@ -46,7 +46,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again"
         )
-    return results
+    return older.recounted(results)
 
 
 def is_joint(folder: Path) -> bool:

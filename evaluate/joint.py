@@ -1,6 +1,7 @@
-"""Reports of several tasks as one: geometric means over tasks, with a hierarchical bootstrap."""
+"""Reports of several tasks as one: geometric means over tasks, with intervals over tasks."""
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -9,17 +10,17 @@ import numpy as np
 
 from collect.figures import Figure
 from collect.tasks.protocol import LOSS, Metric
-from evaluate import metrics, pictures, report, tables, words
+from evaluate import answer, metrics, pictures, report, said, tables, words
 from evaluate.arms import TUNED
-from evaluate.statistics import clear, clear_difference, mean_over_tasks, over_tasks
+from evaluate.decision import Line, Verdict, decide
+from evaluate.statistics import geometric_interval, t_interval
 from evaluate.tables import Table
-from evaluate.verdicts import warns
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
 SPEED_UPS = {"speed_up": "Steps to the target", "seconds_speed_up": "Seconds to the target"}
 ENOUGH = 3
-"""Tasks below which nothing is said of tasks in general."""
+"""Tasks below which there is no interval, and nothing is said of tasks in general."""
 
 
 def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -28,11 +29,11 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``schema``; ``tasks`` (name, setting, command); ``alone``, whether seconds can be compared
-        on every task; ``arms``: name, over, and for ``speed_up`` (steps to the headline's target),
-        ``seconds_speed_up`` and ``final_loss_ratio`` the interval over tasks, the one of each, and
-        whether the tasks show a difference; ``metric``, what all tasks are judged by, which the
-        last one is called after; None, and no such key, where they are judged by metrics that
-        differ.
+        on every task; ``strongest``, the base of each task that ends best; ``arms``: name, over,
+        and for ``speed_up`` (steps to the headline's target), ``seconds_speed_up`` and
+        ``final_loss_ratio`` the interval over tasks, the one of each, and whether the tasks show a
+        difference; ``metric``, what all tasks are judged by, which the last one is called after;
+        None, and no such key, where they are judged by metrics that differ.
 
     Raises:
         UserError: Protocols differ, arms of one name are not the same, or the same runs are there
@@ -59,6 +60,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "metric": metric._asdict() if metric else None,
         "alone": all(one["alone"] for one in all_results),
         "arms": [_arm(name, over, by_task, metric) for name, over in pairs],
+        "strongest": {name: answer.strongest(one)["name"] for name, one in by_task.items()},
         "warnings": _warnings(by_task),
     }
 
@@ -71,14 +73,14 @@ def page(
     title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
     parts = [
         f"<h1>{esc(title)}</h1>",
+        report.answered(answer.over_tasks(joint)),
         "<h2>What came out</h2>",
-        report.listed(verdicts(joint)),
+        report.coloured(lines(joint)),
         report.figure(picture(joint), "all"),
         (
-            '<p class="quiet">Geometric mean over tasks of that over seeds; intervals from a'
-            " bootstrap that draws tasks, and then of each its seeds. With few tasks that is too"
-            " narrow: the words are chosen by a stricter test, a t-interval of the tasks'"
-            " log-ratios.</p>"
+            '<p class="quiet">Geometric mean over tasks of that over seeds, with Student\'s 95 %'
+            f" t-interval of the tasks' log-ratios, from {ENOUGH} tasks on: it decides words and"
+            " colours.</p>"
         ),
         *(
             part
@@ -94,7 +96,8 @@ def page(
         parts += [
             f"<h2>{esc(task['name'])}</h2>",
             f'<p class="quiet">{esc(task["setting"])}</p>',
-            report.listed(one["verdicts"], mark=True),
+            report.answered(answer.sentence(one)),
+            report.coloured(said.lines(one)),
             *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
             report.figure(pictures.curves(one), f"task{place}"),
         ]
@@ -122,10 +125,10 @@ def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
-    lines = [
+    notes = [
         f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [words.SHARED])]
     ]
-    return "\n".join([*ratios(joint)[1:], "", *lines, ""])
+    return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
 
 
 def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
@@ -152,7 +155,7 @@ def picture(joint: Mapping[str, Any]) -> Figure:
             f"{row['name']}  over  {row['over']}",
             row["speed_up"]["all"],
             _note(row),
-            row["speed_up"]["clear"],
+            _shown(row),
         )
         for row in joint["arms"]
     ]
@@ -176,34 +179,43 @@ def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
     return table
 
 
+def lines(joint: Mapping[str, Any]) -> list[Line]:
+    """The result in words, and what the tasks' reports warn of."""
+    warned = [Line(text, caution=True) for text in joint["warnings"]]
+    return [*(_line(row) for row in joint["arms"]), *warned]
+
+
 def verdicts(joint: Mapping[str, Any]) -> list[str]:
-    """The result in words."""
-    lines = []
-    for row in joint["arms"]:
-        value = row["speed_up"]["all"][0]
-        size = tables.ratio(row["speed_up"]["all"])
-        tasks = len(row["speed_up"]["each"])
-        if tasks < ENOUGH:
-            said = (
-                f"is on {tasks} task{'s' * (tasks > 1)}, too few to speak of tasks in general:"
-                f" {size}"
-            )
-        elif not row["speed_up"]["clear"]:
-            said = f"makes no difference that these {tasks} tasks can show: {size}"
-        elif value > 1:
-            said = f"needs fewer steps over {tasks} tasks: {size}"
-        else:
-            said = f"HURTS over {tasks} tasks: {size}"
-        lines.append(f"{row['name']} over {row['over']} {said}.")
-    return [*lines, *joint["warnings"]]
+    """:func:`lines` without what they are."""
+    return [line.text for line in lines(joint)]
+
+
+def _shown(row: Mapping[str, Any]) -> Verdict:
+    """Whether an arm is faster over tasks."""
+    return decide(row["speed_up"]["all"])
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    size, shown = tables.ratio(row["speed_up"]["all"]), _shown(row)
+    tasks = len(row["speed_up"]["each"])
+    many = f"{tasks} task{'s' * (tasks > 1)}"
+    words = {
+        Verdict.BETTER: f"needs fewer steps over {many}: {size}",
+        Verdict.WORSE: f"HURTS over {many}: {size}",
+        Verdict.NO_DIFFERENCE: f"makes no difference that these {many} can show: {size}",
+    }.get(shown, f"comes over {many} to {size}")
+    if tasks < ENOUGH:
+        words = f"is on {many}, too few to speak of tasks in general: {size}"
+    return Line(f"{row['name']} over {row['over']} {words}.", shown)
 
 
 def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the tasks' reports warn of, each once, with the tasks that it holds for."""
     found: dict[str, list[str]] = {}
     for name, one in by_task.items():
-        for line in filter(warns, one["verdicts"]):
-            found.setdefault(line, []).append(name)
+        for line in said.lines(one):
+            if line.caution:
+                found.setdefault(line.text, []).append(name)
     return [f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
@@ -241,20 +253,22 @@ def _arm(
 
 def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
     """Add what each task's seeds come to over all tasks."""
-    seeds = list(found["seeds"].values())
-    over_all = over_tasks if by_ratio else mean_over_tasks
-    found["all"] = list(over_all(seeds)) if seeds else [float("nan")] * 3
-    _, low, high = found["all"]
-    nothing = 1.0 if by_ratio else 0.0
-    means = [float(np.exp(np.mean(np.log(each))) if by_ratio else np.mean(each)) for each in seeds]
-    # An arm over a base that is 1 (or 0) everywhere has these means themselves as ratios (or
-    # differences).
-    shown = (
-        clear(means, [1.0] * len(means))
-        if by_ratio
-        else clear_difference([0.0] * len(means), means)
-    )
-    found["clear"] = len(seeds) >= ENOUGH and shown and (low > nothing or high < nothing)
+    means = [
+        float(np.exp(np.mean(np.log(each))) if by_ratio else np.mean(each))
+        for each in found["seeds"].values()
+    ]
+    found["all"] = _over_tasks(means, by_ratio=by_ratio)
+    found["clear"] = decide(found["all"], 1.0 if by_ratio else 0.0).decided
+
+
+def _over_tasks(means: Sequence[float], *, by_ratio: bool) -> list[float]:
+    """The mean of the tasks' means, with a t-interval: it holds for tasks like these, and not for
+    these alone, and the seeds' scatter is part of the tasks'.
+    """
+    if not means:
+        return [math.nan] * 3
+    value, low, high = geometric_interval(means) if by_ratio else t_interval(means)
+    return [value, low, high] if len(means) >= ENOUGH else [value, math.nan, math.nan]
 
 
 def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from collect.intervals import mean_interval
 from collect.tasks.protocol import LOSS, Metric, Task, names_a_metric
-from evaluate.statistics import clear, clear_difference, speed_up
+from evaluate.decision import Bound, Ratio, Verdict, decide
+from evaluate.statistics import speed_up, t_interval
 from nowcast.types import UserError
 
 OLDER = (LOSS, Metric("accuracy", "higher", "difference"))
 """The metrics of results that do not say theirs, each where a run has it."""
 OLDER_SPLITS = ("validation", "test")
+DIGITS = 15
+"""The most decimals of an interval's end."""
 
 
 def check(task: Task) -> None:
@@ -104,28 +106,26 @@ def compared(metric: Metric, base: Sequence[float], arm: Sequence[float]) -> dic
     Returns:
         ``each`` seed's; under the metric's ``compare`` their mean with its interval, of ratios
         (above 1: the arm is better) the geometric one, of differences (the arm's less the base's)
-        the arithmetic one; and whether the seeds show it, ``clear``.
+        the arithmetic one; and whether that interval shows a difference, ``clear``.
     """
     values = [*base, *arm]
     if not np.isfinite(values).all() or (metric.compare == "ratio" and min(values) <= 0):
         return {"each": None, metric.compare: [float("nan")] * 3, "clear": False}
     if metric.compare == "difference":
         each = [a - b for b, a in zip(base, arm, strict=True)]
-        return {
-            "each": each,
-            "difference": list(mean_interval(each)),
-            "clear": clear_difference(base, arm),
-        }
-    over, under = (base, arm) if metric.better == "lower" else (arm, base)
-    each = [o / u for o, u in zip(over, under, strict=True)]
-    return {"each": each, "ratio": list(speed_up(over, under)), "clear": clear(over, under)}
+        found = t_interval(each)
+    else:
+        over, under = (base, arm) if metric.better == "lower" else (arm, base)
+        each = [o / u for o, u in zip(over, under, strict=True)]
+        found = speed_up(over, under)
+    shown = verdict(metric, found).decided
+    return {"each": each, metric.compare: list(found), "clear": shown}
 
 
-def is_better(metric: Metric, value: float) -> bool:
-    """Whether this ratio or difference is one of an arm that is better than its base."""
-    if metric.compare == "ratio":
-        return value > 1
-    return bool(oriented(metric, value) < 0)
+def verdict(metric: Metric, found: Ratio, bound: Bound = Bound.NONE) -> Verdict:
+    """What the interval of :func:`compared` says."""
+    more = metric.compare == "ratio" or metric.better == "higher"
+    return decide(found, none(metric), more_is_better=more, bound=bound)
 
 
 def none(metric: Metric) -> float:
@@ -140,20 +140,31 @@ def pair(metric: Metric, base: str = "base", arm: str = "arm") -> str:
     return f"{base} / {arm}" if metric.better == "lower" else f"{arm} / {base}"
 
 
-def shown(metric: Metric, found: Sequence[float | None], digits: int | None = None) -> str:
+def shown(metric: Metric, found: Ratio, digits: int | None = None) -> str:
     """``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``; without an interval where there is
     none.
+
+    An end that would be rounded to the value of two equal runs has more digits, so that a reader
+    sees on which side of it the interval ends.
     """
     value, low, high = (float("nan") if one is None else one for one in found)
     if np.isnan(value):
         return "–"
-    if metric.compare == "ratio":
-        text = [f"{one:.2f}" for one in (value, low, high)]
-        text[0] += "×"
-    else:
-        digits = places([value, low, high]) if digits is None else digits
-        text = [f"{one:+.{digits}f}" for one in (value, low, high)]
-    return text[0] if np.isnan(low) else f"{text[0]} [{text[1]}, {text[2]}]"
+    nothing, by_ratio = none(metric), metric.compare == "ratio"
+    if digits is None:
+        digits = 2 if by_ratio else places([value, low, high])
+    sign = "" if by_ratio else "+"
+    text = f"{value:{sign}.{digits}f}" + "×" * by_ratio
+    if np.isnan(low):
+        return text
+    return f"{text} [{_end(low, nothing, digits, sign)}, {_end(high, nothing, digits, sign)}]"
+
+
+def _end(value: float, nothing: float, digits: int, sign: str) -> str:
+    """An interval's end, with as many more digits as tell it from ``nothing``."""
+    while float(text := f"{value:{sign}.{digits}f}") == nothing != value and digits < DIGITS:
+        digits += 1
+    return text
 
 
 def number(value: float | None) -> str:

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from collect.figures import PLAIN, Axes, Axis, Figure, Line2D, LogLocator, matplotlib
 from collect.tasks.protocol import Metric
 from evaluate import metrics
+from evaluate.decision import Ratio, Verdict
 from evaluate.protocol import HONEST, target_metric
-from evaluate.tables import Ratio, panels, sweeps
+from evaluate.tables import panels, sweeps
 
 INK = "#010203"
 """Stands for the page's own text colour; :func:`svg` replaces it."""
@@ -160,22 +161,22 @@ def _values(
     return np.where(finite, values, np.where(np.isfinite(worst), worst, 0.0))
 
 
-def forest(entries: Sequence[tuple[str, Ratio, str, bool]], label: str) -> Figure:
+def forest(entries: Sequence[tuple[str, Ratio, str, Verdict]], label: str) -> Figure:
     """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where no
     difference is shown.
 
     Args:
-        entries: ``(name, (value, low, high), what stands at its right, whether a difference is
-            shown)``, from the top; what is not finite, or None, has no mark.
+        entries: ``(name, (value, low, high), what stands at its right, what that interval shows)``,
+            from the top; what is not finite, or None, has no mark.
         label: Of the axis.
     """
     entries = entries[::-1]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 1.0 + 0.38 * len(entries)), layout="constrained")
         axes = figure.subplots()
-        for place, (_, found, note, shown) in enumerate(entries):
+        for place, (_, found, note, said) in enumerate(entries):
             value, low, high = (np.nan if one is None else one for one in found)
-            colour = NEITHER if not shown else BETTER if value > 1 else WORSE
+            colour = {Verdict.BETTER: BETTER, Verdict.WORSE: WORSE}.get(said, NEITHER)
             if np.isfinite([low, high]).all():
                 axes.plot([low, high], [place, place], color=colour, lw=3, solid_capstyle="round")
             if np.isfinite(value):

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.figures import Figure
-from evaluate import budget, pictures, robust, tables, words
+from evaluate import answer, budget, pictures, robust, said, tables, words
+from evaluate.decision import Line, Verdict
 from evaluate.protocol import BUDGET, ROBUST
 from evaluate.tables import Table
-from evaluate.verdicts import tone
 from nowcast.text import align
 
 STYLE = """
@@ -48,7 +48,10 @@ pre {
   padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: .4rem;
   font-size: .85rem;
 }
+.answer { font-size: 1.15rem; margin: .6rem 0; }
 """
+COLOURS = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.DIVERGED: "worse"}
+"""The class of a sentence, by its verdict."""
 
 
 def page(results: Mapping[str, Any]) -> str:
@@ -56,10 +59,11 @@ def page(results: Mapping[str, Any]) -> str:
     about = results["about"]
     parts = [
         f"<h1>Ways to train, compared on {_esc(about['task'])}</h1>",
+        answered(answer.sentence(results)),
         f'<p class="quiet facts">{_esc(words.setting(results))}</p>',
     ]
-    if results["verdicts"]:
-        parts += ["<h2>What came out</h2>", listed(results["verdicts"], mark=True)]
+    if lines := said.lines(results):
+        parts += ["<h2>What came out</h2>", coloured(lines)]
     parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(
         words.protocol(results), _compared
     )(results)
@@ -181,7 +185,8 @@ def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
-    lines = [f"### {results['about']['task']}", "", words.setting(results), ""]
+    lines = [f"### {results['about']['task']}", "", f"**{answer.sentence(results)}**", ""]
+    lines += [words.setting(results), ""]
     if own := _own_table(results):
         lines += [own[0], "", tables.markdown(own[1]), ""]
     for base in [] if own else tables.panels(results):
@@ -191,7 +196,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             tables.markdown(tables.main(results, base)),
             "",
         ]
-    lines += [f"- {verdict}" for verdict in results["verdicts"]]
+    lines += [f"- {line}" for line in said.texts(results)]
     return "\n".join(
         [*lines, *words.notes(results, lines), *words.made_by(results["commands"][-1:]), ""]
     )
@@ -199,7 +204,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def text(results: Mapping[str, Any]) -> str:
     """The tables for a terminal, with targets and verdicts."""
-    lines = []
+    lines = ["", answer.sentence(results)]
     if own := _own_table(results):
         lines += ["", own[0], *align(own[1])]
     panels = {} if own else tables.panels(results)
@@ -211,7 +216,7 @@ def text(results: Mapping[str, Any]) -> str:
         ]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
-    lines += ["", *(f"- {verdict}" for verdict in results["verdicts"])]
+    lines += ["", *(f"- {line}" for line in said.texts(results))]
     return "\n".join([*lines, *words.notes(results, lines)])
 
 
@@ -225,14 +230,26 @@ def document(title: str, parts: Sequence[str]) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
-def listed(lines: Sequence[str], mark: bool = False) -> str:
-    """A list; with ``mark`` in the colour of what it says."""
+def answered(sentence: str) -> str:
+    """What to use, at the top of a page; names between backticks as code."""
+    parts = _esc(sentence).split("`")
+    marked = "".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts))
+    return f'<p class="answer">{marked}</p>'
 
-    def kind(line: str) -> str:
-        found = tone(line) if mark else ""
+
+def listed(lines: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{_esc(line)}</li>" for line in lines) + "</ul>"
+
+
+def coloured(lines: Sequence[Line]) -> str:
+    """A list of sentences, each in the colour of its verdict."""
+
+    def kind(line: Line) -> str:
+        found = COLOURS.get(line.verdict) if line.verdict else None
         return f' class="{found}"' if found else ""
 
-    return "<ul>" + "".join(f"<li{kind(line)}>{_esc(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li{kind(one)}>{_esc(one.text)}</li>" for one in lines) + "</ul>"
 
 
 def figure(drawn: Figure, name: str) -> str:

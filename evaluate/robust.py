@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from collect.intervals import mean_interval
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates, metrics
 from evaluate.arms import Arm
+from evaluate.decision import Ratio
+from evaluate.judged import bound
 from evaluate.starts import SWEPT, finds_its_rate, label, row
-from evaluate.tables import Ratio, Table, bound, number
+from evaluate.statistics import t_interval
+from evaluate.tables import Table, number
 
-FLIPPED = str.maketrans("≥≤", "≤≥")
-"""A share of steps is the inverse of a speed-up, and so is its bound."""
 LOST = "∞"
 """The regret of a method some of whose runs end in what is not finite."""
 
@@ -112,9 +112,7 @@ def _unscaled(metric: Metric, values: Any) -> list[float]:
 
 
 def _interval(metric: Metric, each: Sequence[float] | None) -> list[float]:
-    return (
-        [math.nan] * 3 if each is None else _unscaled(metric, mean_interval(_scaled(metric, each)))
-    )
+    return [math.nan] * 3 if each is None else _unscaled(metric, t_interval(_scaled(metric, each)))
 
 
 def _inverse(found: Sequence[float]) -> list[float]:
@@ -123,23 +121,58 @@ def _inverse(found: Sequence[float]) -> list[float]:
     return [1 / value, 1 / high, 1 / low]
 
 
+def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of older results, with intervals of today's kind."""
+    metric, block = metrics.of(results)[0], results["robust"]
+    rows = {one["name"]: one for one in results["arms"]}
+
+    def start(one: Mapping[str, Any]) -> dict[str, Any]:
+        against = rows[one["arm"]]["against"][block["base"]]
+        steps = {
+            share: {**own, "share": _inverse(against[share]["steps"]["speed_up"])}
+            for share, own in one["steps"].items()
+        }
+        return {**one, "regret": _interval(metric, one["each"]), "steps": steps}
+
+    methods = [
+        {
+            **one,
+            "mean": _interval(metric, one["each"]),
+            "starts": [start(each) for each in one["starts"]],
+        }
+        for one in block["methods"]
+    ]
+    return {**block, "methods": methods}
+
+
 def sentence(results: Mapping[str, Any]) -> str:
     """Which method has the lowest mean regret, and the worst start of each."""
     metric, block = metrics.of(results)[0], results["robust"]
-    finite = [one for one in block["methods"] if _finite(one["mean"])]
+    finite = ranked(block["methods"])
     worst = ", ".join(f"{one['name']} {_worst(metric, one)}" for one in block["methods"])
     if not finite:
         return (
             f"No method has a finite mean regret over {len(block['starts'])} starts; worst:"
             f" {worst}."
         )
-    lowest = min(float(one["mean"][0]) for one in finite)
-    best = [one for one in finite if one["mean"][0] == lowest]
+    best = [one for one in finite if one["mean"][0] == finite[0]["mean"][0]]
     has = "has" if len(best) == 1 else "alike have"
     return (
         f"Over {len(block['starts'])} starts {', '.join(one['name'] for one in best)} {has} the"
         f" lowest mean regret, {metrics.shown(metric, best[0]['mean'])}; worst starts: {worst}."
     )
+
+
+def ranked(methods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Methods with a finite mean regret, the lowest first."""
+    finite = [one for one in methods if _finite(one["mean"])]
+    return sorted(finite, key=lambda one: float(one["mean"][0]))
+
+
+def beside(metric: Metric, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
+    """The mean regret of the other over that of the one, or less it, paired by seed."""
+    more = np.subtract(*(_scaled(metric, method["each"]) for method in (other, one)))
+    return _unscaled(metric, t_interval(more.tolist()))
 
 
 def _worst(metric: Metric, method: Mapping[str, Any]) -> str:
@@ -182,7 +215,8 @@ def steps(results: Mapping[str, Any], share: str) -> Table:
     for one in block["methods"]:
         cells = []
         for start in one["starts"]:
-            sign = bound(rows[start["arm"]]["against"][block["base"]][share]).translate(FLIPPED)
+            # A share of steps is the inverse of a speed-up, and so is its bound.
+            sign = bound(rows[start["arm"]]["against"][block["base"]][share]).inverse
             found = start["steps"][share]
             cells.append(f"{sign}{metrics.shown(LOSS, found['share'])} {found['reached']}/{seeds}")
         table.append((one["name"], *cells))

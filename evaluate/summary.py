@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from collect.intervals import mean_interval
-from collect.tasks.protocol import Metric
+from collect.tasks.protocol import LOSS, Metric
+from evaluate import verdicts
 from evaluate.arms import Arm, bases
 from evaluate.curve import Curve
-from evaluate.metrics import compared, diverged, none, oriented, worst
+from evaluate.decision import bounded
+from evaluate.ends import at, at_the_end, best, last, median
+from evaluate.jumped import jumps
+from evaluate.metrics import compared, diverged, verdict
 from evaluate.protocol import HONEST, Plan, settled
-from evaluate.statistics import SMOOTHING, Crossing, clear, smooth, speed_up
-from evaluate.verdicts import verdicts
+from evaluate.statistics import SMOOTHING, Crossing, geometric_interval, speed_up
 
 SCHEMA = "weight-nowcaster/results/3"
+INTERVALS = "student"
+"""How intervals are made; older results do not say, and have those of a bootstrap."""
 UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
 """Where runs cross a target: what a curve calls it, and what the results do."""
 
@@ -51,8 +55,9 @@ def summarise(
         }
         for arm in arms
     ]
-    return {
+    found = {
         "schema": SCHEMA,
+        "intervals": INTERVALS,
         "protocol": {
             "name": plan.protocol,
             "headline": plan.headline,
@@ -67,9 +72,9 @@ def summarise(
         "arms": rows,
         "metrics": [metric._asdict() for metric in plan.metrics],
         "splits": list(plan.splits),
-        "verdicts": verdicts(plan, rows, rates, targets),
         "curves": curves,
     }
+    return found | {"verdicts": [line.text for line in verdicts.lines(found)]}
 
 
 def _row(
@@ -79,14 +84,40 @@ def _row(
     over: Sequence[str],
     targets: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    runs, base = curves[arm.name], curves[arm.over or arm.name]
+    return {
+        "name": arm.name,
+        "over": arm.over,
+        "words": arm.words,
+        "learning_rate": arm.learning_rate,
+        "settings": arm.settings,
+        "warmup_tuned": arm.sweeps_warmup,
+    } | measured(plan, arm.name, arm.over, curves, {name: targets[name] for name in over})
+
+
+def measured(
+    plan: Plan,
+    arm: str,
+    over: str | None,
+    curves: Mapping[str, Sequence[Curve]],
+    targets: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """What the runs of an arm came to, beside those of its base and to the bases' targets.
+
+    Args:
+        plan: What was compared.
+        arm: Its name.
+        over: The name of its base, if it has one.
+        curves: By arm, the runs of each seed.
+        targets: By base, those of the bases alone that are compared with.
+    """
+    runs, base = curves[arm], curves[over or arm]
     metric, name, change = (
         plan.metric,
         plan.metric.name,
         f"{plan.metric.name}_{plan.metric.compare}",
     )
     ends, base_ends = ([last(metric, run) for run in each] for each in (runs, base))
-    bests, base_bests = ([_best(metric, run) for run in each] for each in (runs, base))
+    bests, base_bests = ([best(metric, run) for run in each] for each in (runs, base))
     seconds = [
         min(run["seconds"][-1], other["seconds"][-1]) for run, other in zip(runs, base, strict=True)
     ]
@@ -99,35 +130,26 @@ def _row(
         return compared(metric, *then)
 
     return {
-        "name": arm.name,
-        "over": arm.over,
-        "words": arm.words,
-        "learning_rate": arm.learning_rate,
-        "settings": arm.settings,
-        "warmup_tuned": arm.sweeps_warmup,
         "against": {
-            name: {
-                key: _against(plan, runs, curves[name], target)
-                for key, target in targets[name].items()
-            }
-            for name in over
+            name: {key: _against(plan, runs, curves[name], target) for key, target in own.items()}
+            for name, own in targets.items()
         },
-        f"best_{name}": _median(bests),
+        f"best_{name}": median(bests),
         f"best_{change}": compared(metric, base_bests, bests),
-        f"final_{name}": _median(ends),
+        f"final_{name}": median(ends),
         f"final_{change}": compared(metric, base_ends, ends),
-        f"equal_seconds_best_{change}": by_then(_best),
-        f"equal_seconds_{change}": by_then(_at),
-        **_at_the_end(plan.metrics, base, runs),
-        "seconds": _median(run["seconds"][-1] for run in runs),
+        f"equal_seconds_best_{change}": by_then(best),
+        f"equal_seconds_{change}": by_then(at),
+        **at_the_end(plan.metrics, base, runs),
+        "seconds": median(run["seconds"][-1] for run in runs),
         "seconds_ratio": list(
             speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])
         ),
-        "compile_seconds": _median(run["compile_seconds"] for run in runs),
+        "compile_seconds": median(run["compile_seconds"] for run in runs),
         "alone": _alone([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
-        "jumps": _jumps(metric, runs),
+        "jumps": jumps(metric, runs),
         "diverged": sum(diverged(metric, run[name]) for run in runs),
     }
 
@@ -140,21 +162,24 @@ def _against(
     own, other = (
         [plan.cross(range(len(run["step"])), run, target) for run in each] for each in (runs, base)
     )
+    reached, base_reached = (sum(c.reached for c in each) for each in (own, other))
+    bound = bounded(base_reached < len(base), reached < len(runs))
     for unit, name in UNITS.items():
         places, base_places = _places(own, runs, unit), _places(other, base, unit)
+        ratio = speed_up(base_places, places, _between(base, unit))
         found[name] = {
             "each": places,
-            "median": _median(places),
-            "speed_up": list(speed_up(base_places, places)),
-            "clear": clear(base_places, places, _between(base, unit)),
+            "median": median(places),
+            "speed_up": list(ratio),
+            "clear": verdict(LOSS, ratio, bound).decided,
         }
     early = (
         c.reached and run["step"][int(c.place)] < _first_effect(plan, run)
         for c, run in zip(own, runs, strict=True)
     )
     return found | {
-        "reached": sum(c.reached for c in own),
-        "base_reached": sum(c.reached for c in other),
+        "reached": reached,
+        "base_reached": base_reached,
         "before_any_jump": sum(early),
     }
 
@@ -188,53 +213,6 @@ def _between(runs: Sequence[Curve], unit: str) -> float:
     return float(np.median([np.median(np.diff(run[unit])) for run in runs]))
 
 
-def _jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
-    """Jumps taken and refused in a run, in the mean; how far the metric is thrown back, and for how
-    long.
-    """
-    if not any(run["jumps"]["step"] for run in runs):
-        return None
-    dips: list[float] = []
-    waits, never = [], 0
-    for run in runs:
-        for step, before, after, damping in zip(
-            *(run["jumps"][key] for key in ("step", "before", "after", "damping")), strict=True
-        ):
-            if not damping:
-                continue
-            dips.append(_dip(metric, before, after))
-            wait = _recovery(metric, run, step, before, after)
-            waits.append(wait if wait is not None else run["step"][-1] - step)
-            never += wait is None
-    return {
-        "accepted": float(np.mean([run["accepted"] for run in runs])),
-        "refused": float(np.mean([run["refused"] for run in runs])),
-        "dip": _median(dips) if dips else none(metric),
-        "worst_dip": float(oriented(metric, max(oriented(metric, dips)))) if dips else none(metric),
-        "steps_to_recover": _median(waits) if waits else 0.0,
-        "never_recovered": never,
-        "taken": len(dips),
-    }
-
-
-def _dip(metric: Metric, before: float, after: float) -> float:
-    """What a jump did at once: ``after / before``, or of a metric that is compared by difference
-    ``after - before``.
-    """
-    if not np.isfinite([before, after]).all() or (metric.compare == "ratio" and before <= 0):
-        return np.inf if metric.better == "lower" else 0.0 if metric.compare == "ratio" else -np.inf
-    return after / before if metric.compare == "ratio" else after - before
-
-
-def _recovery(metric: Metric, run: Curve, step: float, before: float, after: float) -> float | None:
-    """Steps from a jump until the metric is back where it was before; None: not within the run."""
-    if oriented(metric, after) <= oriented(metric, before):
-        return 0.0
-    back = oriented(metric, run[metric.name]) <= oriented(metric, before)
-    later = (s - step for s, there in zip(run["step"], back, strict=True) if s > step and there)
-    return next(later, None)
-
-
 def _errors(each: Sequence[Mapping[str, float]] | None) -> dict[str, Any] | None:
     """By operation the geometric mean over seeds, with its interval; of operations that every seed
     has an error for.
@@ -244,62 +222,5 @@ def _errors(each: Sequence[Mapping[str, float]] | None) -> dict[str, Any] | None
     ]
     found = {operation: [one[operation] for one in each or ()] for operation in shared}
     return {
-        name: {"each": own, "ratio": list(speed_up(own, [1.0] * len(own)))}
-        for name, own in found.items()
+        name: {"each": own, "ratio": list(geometric_interval(own))} for name, own in found.items()
     } or None
-
-
-def _at_the_end(
-    metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence[Curve]
-) -> dict[str, Any]:
-    """The other metrics at the end, beside the base's: ``test_`` what was read once, there;
-    ``final_`` of a task that has no such split.
-    """
-    found: dict[str, Any] = {}
-    for metric in metrics:
-        key = f"test_{metric.name}"
-        read = all(key in run for run in (*base, *runs))
-        if not read and metric is metrics[0]:
-            continue
-        key = key if read else f"final_{metric.name}"
-        own, other = (
-            [run[key][-1] if read else last(metric, run) for run in each] for each in (runs, base)
-        )
-        found[key] = _median(own)
-        if metric is metrics[0]:
-            continue
-        if metric.compare == "ratio":
-            found[f"{key}_ratio"] = compared(metric, other, own)["ratio"]
-        else:
-            found[f"{key}_gain"] = list(mean_interval(np.subtract(own, other)))
-    return found
-
-
-def last(metric: Metric, run: Curve) -> float:
-    """The value at the end, smoothed as targets are."""
-    values = run[metric.name]
-    return float(_finite(metric, smooth(values) if len(values) >= SMOOTHING else values)[-1])
-
-
-def _best(metric: Metric, run: Curve, seconds: float = np.inf) -> float:
-    """The best value, of a whole run or until so many seconds have passed."""
-    values = _finite(metric, run[metric.name][: _passed(run, seconds) + 1])
-    return float(min(values) if metric.better == "lower" else max(values))
-
-
-def _at(metric: Metric, run: Curve, seconds: float) -> float:
-    """The smoothed value when so many seconds have passed."""
-    return float(_finite(metric, smooth(run[metric.name]))[_passed(run, seconds)])
-
-
-def _passed(run: Curve, seconds: float) -> int:
-    """The last evaluation until then."""
-    return max(int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1, 0)
-
-
-def _finite(metric: Metric, values: Any) -> Any:
-    return np.where(np.isfinite(values), values, worst(metric))
-
-
-def _median(values: Any) -> float:
-    return float(np.median(list(values)))

@@ -3,20 +3,20 @@ terminal.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates
-from evaluate.metrics import none, number, of, pair, shown, splits
+from evaluate.decision import Ratio, Verdict
+from evaluate.judged import bound, final, steps
+from evaluate.metrics import none, number, of, pair, shown, splits, verdict
 
 Table = list[tuple[str, ...]]
 SHARED = "≈"
 """Before seconds that were measured while something else ran."""
 SWEEP = 3
 """Learning rates below which bases are no sweep."""
-Ratio = Sequence[float | None]
-"""A value, and the ends of its interval."""
 
 
 def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -92,7 +92,7 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
 
 def digest(results: Mapping[str, Any]) -> Table:
     """Every arm that is over another: epochs to the target, the ratio to its base, and how it ends
-    beside it; bold where the report's test shows a difference.
+    beside it; bold where the interval shows a difference.
     """
     metric = of(results)[0]
     table: Table = [
@@ -109,15 +109,16 @@ def digest(results: Mapping[str, Any]) -> Table:
     for row in rows.values():
         if base := row["over"]:
             alone, against = (one["against"][base][headline] for one in (rows[base], row))
-            steps, end = against["steps"], final(metric, row)
+            speed_up = against["steps"]["speed_up"]
+            end = final(metric, row)[metric.compare]
             table.append(
                 (
                     base,
                     row["name"],
                     _place(results, alone),
                     _place(results, against),
-                    _bold(bound(against) + ratio(steps["speed_up"]), steps["clear"]),
-                    _bold(shown(metric, end[metric.compare]), end["clear"]),
+                    _bold(bound(against) + ratio(speed_up), steps(against)),
+                    _bold(shown(metric, end), verdict(metric, end)),
                 )
             )
     return table
@@ -268,7 +269,7 @@ def described(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, bool]]:
+def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, Verdict]]:
     """Every arm's speed-up over its own base, for the picture."""
     entries = []
     for row in results["arms"]:
@@ -276,9 +277,7 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, bool]]:
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             found = against["steps"]["speed_up"]
             note = f"{bound(against)}{ratio(found)}  {_reached(results, against)}"
-            entries.append(
-                (f"{row['name']}  over  {row['over']}", found, note, against["steps"]["clear"])
-            )
+            entries.append((f"{row['name']}  over  {row['over']}", found, note, steps(against)))
     return entries
 
 
@@ -293,13 +292,12 @@ def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, 
     for row in results["arms"]:
         base, name = alone.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
         if base and name != row["name"]:
-            steps = row["against"][row["over"]][results["protocol"]["headline"]]["steps"][
-                "speed_up"
-            ]
+            against = row["against"][row["over"]][results["protocol"]["headline"]]
+            speed_up = against["steps"]["speed_up"]
             same = (name, str(sorted(row["settings"].items())))
             arms = found.setdefault(base["words"], {})
             arms.setdefault(same, {})[base["learning_rate"]] = (
-                steps,
+                speed_up,
                 final(metric, row)[metric.compare],
             )
     kept = {
@@ -313,27 +311,13 @@ def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, 
     return {words: arms for words, arms in kept.items() if arms}
 
 
-def bound(against: Mapping[str, Any]) -> str:
-    """``≥`` or ``≤`` before a ratio to the steps of runs that never reach the target, and count
-    with their length.
-    """
-    seeds = len(against["steps"]["each"])
-    short, base_short = against["reached"] < seeds, against["base_reached"] < seeds
-    return "" if short == base_short else "≤ " if short else "≥ "
-
-
 def ratio(found: Ratio) -> str:
     """``1.23× [1.20, 1.26]``; without an interval where there is none."""
     return shown(LOSS, found)
 
 
-def _bold(text: str, clear: bool) -> str:
-    return f"**{text}**" if clear else text
-
-
-def final(metric: Metric, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How an arm ends beside its base, by the metric that runs are judged by."""
-    return row[f"final_{metric.name}_{metric.compare}"]
+def _bold(text: str, said: Verdict) -> str:
+    return f"**{text}**" if said.decided else text
 
 
 def _others(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:

@@ -99,11 +99,13 @@ def method(results: Mapping[str, Any]) -> list[str]:
         *chosen_rates.method(results, metric, first),
         *_mixed(results),
         (
-            "Speed-up: the geometric mean over seeds of the paired ratio, with a 95 % percentile"
-            " bootstrap over seeds. The words are chosen by a stricter test, a paired t-interval of"
-            " the log-ratio, in which seeds scatter at least as the distance of two evaluations"
-            " makes them. No correction is made for the number of arms: of twenty that do nothing"
-            " one is expected to stand out. Runs that diverged stay in, with their full length."
+            "Speed-up: the geometric mean over seeds of the paired ratio, with Student's 95 %"
+            " t-interval of the log-ratio; the seeds of steps, epochs and seconds scatter at least"
+            " as the distance of two evaluations makes them. The interval that is printed decides:"
+            " a difference is shown, in bold, colour or words, where it excludes 1 (of"
+            " differences 0), but not above 1 where the ratio is marked ≤, nor below 1 where ≥."
+            " Intervals are not corrected for the number of arms: of twenty that do nothing one is"
+            " expected to stand out. Runs that diverged stay in, with their full length."
         ),
         (
             f"Final {metric.name}: the last smoothed one, in the median over seeds; its"
@@ -149,8 +151,8 @@ def metrics_table(results: Mapping[str, Any]) -> str:
     used = dict.fromkeys(kinds[metric.compare] for metric in metrics.of(results))
     said = " and ".join(used)
     return (
-        f"{said[0].upper()}{said[1:]}, with 95 % intervals. Equal seconds: where the faster of the"
-        " two is at its end."
+        f"{said[0].upper()}{said[1:]}, with 95 % t-intervals. Equal seconds: where the faster of"
+        " the two is at its end."
     )
 
 
@@ -173,8 +175,7 @@ JUMPS = (
 
 FOREST = (
     "Each arm over its own base, with 95 % intervals; at the right the runs that reached the"
-    " target. Blue: faster; red: slower; grey: no difference that these seeds can show, by the"
-    " stricter test that chooses the words."
+    " target. Blue: faster; red: slower; grey: the interval shows no difference."
 )
 FORECASTS = (
     "On the runs of the base, which never jump: the absolute error of the forecasts over that of"

@@ -14,9 +14,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from collect.commands.output import print_anything
 from collect.figures import png
 from collect.files import replace
-from evaluate import joint, pictures, report, tables, words
+from evaluate import joint, pictures, report, said, tables, words
 from evaluate.joining import is_joint, read
-from evaluate.verdicts import warns
 from nowcast.types import UserError
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "results"
@@ -70,24 +69,24 @@ def block(place: Path) -> list[str]:
         joined = joint.join([read(task) for task in tasks])
         drawn, text = {"forest": joint.picture(joined)}, joint.markdown(joined)
         settings = [f"- {task['setting']}" for task in joined["tasks"]]
-        said = [*settings, *joint.ratios(joined, without=["seconds_speed_up"])]
+        shown = [*settings, *joint.ratios(joined, without=["seconds_speed_up"])]
         warnings = joined["warnings"]
         made_by = words.made_by([task["command"] for task in joined["tasks"]])
     else:
         results = read(place)
         drawn, text = pictures.drawn(results), report.markdown(results)
-        said = [words.setting(results), "", tables.markdown(tables.digest(results))]
-        warnings = [line for line in results["verdicts"] if warns(line)]
+        shown = [words.setting(results), "", tables.markdown(tables.digest(results))]
+        warnings = [line.text for line in said.lines(results) if line.caution]
         made_by = words.made_by(results["commands"][-1:])
     for kind, figure in drawn.items():
         replace(place / f"{kind}.png", png(figure))
     replace(place / "report.md", text)
-    shown, *others = (f"{place.name}/{kind}.png" for kind in drawn)
+    first, *others = (f"{place.name}/{kind}.png" for kind in drawn)
     links = f"[All tables and words]({place.name}/report.md)" + "".join(
         f", [curves]({link})" for link in others
     )
     warned = [*(f"- {line}" for line in warnings), ""] if warnings else []
-    return [*said, "", *warned, f"![{place.name}]({shown})", "", f"{links}.", *made_by, ""]
+    return [*shown, "", *warned, f"![{place.name}]({first})", "", f"{links}.", *made_by, ""]
 
 
 def main() -> None:

@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from curves import CHOSEN, plan, read_back, run, told, validate
 from pages import Page
+from scipy import stats
 from test_evaluation import Line
 from test_robust import After
 
-from collect.intervals import mean_interval
 from collect.tasks import LOSS, Metric
-from evaluate import Arm, budget, pictures, report, summarise
+from evaluate import Arm, budget, pictures, report, said, summarise
 from evaluate.arms import TUNED
 from evaluate.budget import Equal, equal_lengths
 from evaluate.comparison import compare
+from evaluate.decision import Verdict
+from evaluate.ends import last
 from evaluate.lengths import BaseRuns, prepared
 from evaluate.starts import SWEPT
-from evaluate.summary import last
+from evaluate.statistics import geometric_interval
 from evaluate.trials import Stopped
-from evaluate.verdicts import tone
 
 LENGTHS = [0.5, 1.0, 1.4, 2.0]
 COSINE = Arm(schedule="cosine", learning_rate="tuned")
@@ -129,27 +130,30 @@ def made(ends, *, metric=LOSS, base=None):
     pairs = zip(LENGTHS, base, strict=True)
     runs = {length: BaseRuns(round(80 * length), [*map(curve, row)]) for length, row in pairs}
     results |= {"budget": budget.summarised(results, runs, metric)}
-    return results | {"verdicts": budget.sentences(results)}
+    return results | {"verdicts": said.texts(results)}
 
 
 def test_the_speed_up_is_the_geometric_mean_over_seeds_with_its_interval():
-    results = made({"linear": [1 / math.sqrt(1.2), 1.1 / math.sqrt(1.4), 1.2 / math.sqrt(2)]})
+    results = made({"linear": [1 / math.sqrt(1.2), 1.1 / math.sqrt(1.4), 1.2 / math.sqrt(1.5)]})
     cosine, linear = results["budget"]["arms"]
     assert cosine["each"] == pytest.approx([1, 1, 1])
-    assert linear["each"] == pytest.approx([1.2, 1.4, 2])
-    interval = np.exp(mean_interval(np.log([1.2, 1.4, 2])))
-    assert linear["speed_up"] == pytest.approx(interval.tolist())
-    assert results["verdicts"] == [
+    assert linear["each"] == pytest.approx([1.2, 1.4, 1.5])
+    interval = geometric_interval([1.2, 1.4, 1.5])
+    assert linear["speed_up"] == pytest.approx(list(interval))
+    assert results["verdicts"][:2] == [
         (
             "cosine is no gain that these seeds can show: the base needs 1.00× [1.00, 1.00] as many"
             " steps for an equal final loss."
         ),
         (
-            "linear is a gain, as good in fewer steps: the base needs 1.50× [1.20, 2.00] as many"
+            "linear is a gain, as good in fewer steps: the base needs 1.36× [1.02, 1.81] as many"
             " steps for an equal final loss."
         ),
     ]
-    assert [tone(line) for line in results["verdicts"]] == ["", "better"]
+    assert [line.verdict for line in budget.lines(results)] == [
+        Verdict.NO_DIFFERENCE,
+        Verdict.BETTER,
+    ]
 
 
 def test_an_arm_is_called_a_gain_or_a_loss_only_where_its_interval_excludes_1():
@@ -157,12 +161,18 @@ def test_an_arm_is_called_a_gain_or_a_loss_only_where_its_interval_excludes_1():
         return made({"linear": ends})["verdicts"][1]
 
     slow, fast = falling(1.0, 1.1, 1.2)[0], falling(1.0, 1.1, 1.2)[2]
-    assert "linear HURTS: the base needs 0.50× [0.50, 0.50]" in said(*slow)
-    assert "linear is a gain" in said(*fast)
+    assert "linear HURTS: the base needs 0.54× [" in said(*(0.9 * slow[0], *slow[1:]))
+    assert "linear is a gain" in said(*(1.02 * fast[0], *fast[1:]))
+    assert "linear cannot be judged: the base needs 1.40× as many" in said(*fast)
     assert "linear is no gain" in said(fast[0], slow[1], fast[2])
-    assert "the base needs ≥ 2.00× [2.00, 2.00] as many" in said(0.1, 0.1, 0.1)
+    # Beyond the longest length all count as it: they scatter as two lengths, 1.4 and 2, at least.
+    half = stats.t.ppf(0.975, 2) * math.log(2 / 1.4) / math.sqrt(12) / math.sqrt(3)
+    low, high = 2 * math.exp(-half), 2 * math.exp(half)
+    assert f"is a gain, as good in fewer steps: the base needs ≥ 2.00× [{low:.2f}, {high:.2f}]" in (
+        said(0.1, 0.1, 0.1)
+    )
     assert said(0.1, 0.1, 0.1).endswith("; beyond the base's lengths: 3 of 3 seeds.")
-    assert "linear HURTS: the base needs ≤ 0.50× [0.50, 0.50]" in said(4.0, 4.0, math.nan)
+    assert "linear HURTS: the base needs ≤ 0.50× [" in said(4.0, 4.0, math.nan)
     assert "is no gain" in said(*fast[:2], 4.0)
 
 
@@ -183,7 +193,7 @@ def test_the_table_and_the_report_mark_bounds(tmp_path):
     back = read_back(told(made({"linear": [*fast[:2], 0.1]})), tmp_path)
     validate("results", back)
     assert budget.speed_ups(back)[2] == (
-        "linear", "0.8452", "63.1", "≥ 1.58× [1.40, 2.00], 1/3 beyond",
+        "linear", "0.8452", "63.1", "≥ 1.58× [0.95, 2.63], 1/3 beyond",
     )  # fmt: skip
     assert "count with that length" in report.markdown(back)
     assert "count with that length" in report.text(back)
@@ -287,7 +297,7 @@ def test_the_commands_report_holds_every_number_of_its_runs(short):
         ends = [last(LOSS, each) for each in runs(name)]
         assert arm["name"] == name
         assert arm["each"] == [one.length for one in equal_lengths(LOSS, [0.5, 1, 2], bases, ends)]
-    assert results["verdicts"][:2] == budget.sentences(results)
+    assert results["verdicts"][:2] == [line.text for line in budget.lines(results)]
     assert all(line in done.stdout for line in results["verdicts"])
     assert not (folder / "runs" / "cosine" / "0.003-warmup0.0" / "seed1000.json").exists()
 

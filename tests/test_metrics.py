@@ -14,13 +14,11 @@ from pages import Page
 from scipy import stats
 
 import nowcast
-from collect.intervals import mean_interval
 from collect.tasks import Metric
 from collect.training import optimizers
 from collect.training.loop import Loop
 from evaluate import Arm, joint, metrics, pictures, tables, words
 from evaluate.comparison import compare, write
-from evaluate.statistics import clear_difference, mean_over_tasks
 from nowcast.types import UserError
 
 REWARD, EFFORT = Metric("reward", "higher", "difference"), Metric("effort")
@@ -157,7 +155,9 @@ def test_final_rewards_are_compared_by_their_difference(compared, rows):
         each = np.subtract(ends[name], ends["constant"])
         found = rows[name]["final_reward_difference"]
         assert found["each"] == pytest.approx(each.tolist())
-        assert found["difference"] == pytest.approx(list(mean_interval(each)))
+        assert found["difference"] == pytest.approx(
+            [each.mean(), *stats.ttest_1samp(each, 0).confidence_interval()]
+        )
         assert found["clear"] == (stats.ttest_1samp(each, 0).pvalue < 0.05)
         assert rows[name]["final_reward"] == pytest.approx(np.median(ends[name]))
         best = [max(one["reward"]) for one in curves[name]]
@@ -212,7 +212,7 @@ def test_the_report_of_several_tasks_takes_differences_too(compared):
     each = next(row for row in results["arms"] if row["name"] == "slow")["final_reward_difference"][
         "each"
     ]
-    assert found["all"] == pytest.approx(list(mean_over_tasks([each] * 3)))
+    assert found["all"] == pytest.approx([np.mean(each)] + [np.nan] * 2, nan_ok=True)
     assert found["all"][0] == pytest.approx(np.mean(each))
     assert joint.kinds(joined)["final_reward_difference"] == "Final reward, arm − base"
     validate("joint", json.loads(json.dumps(joined)))
@@ -264,10 +264,10 @@ def test_a_higher_end_is_said_to_be_better_and_a_lower_one_shouted():
         [[-9.0] * 3 + [-3.0 - i / 2] * 3 for i in range(3)],
     )
     assert rewarded(low, high)[2][-1].endswith(
-        "linear − constant: +5.500 [+5.000, +6.000]: it ends higher."
+        "linear − constant: +5.500 [+4.258, +6.742]: it ends higher."
     )
     assert rewarded(high, low)[2][-1].endswith(
-        "linear − constant: -5.500 [-6.000, -5.000]: it ENDS LOWER."
+        "linear − constant: -5.500 [-6.742, -4.258]: it ENDS LOWER."
     )
 
 
@@ -299,9 +299,11 @@ def test_a_difference_is_clear_where_a_paired_t_test_says_so(shift):
     rng = np.random.default_rng(1)
     base = 3 * rng.standard_normal(9)
     arm = base + shift + 0.3 * rng.standard_normal(9)
-    assert clear_difference(base.tolist(), arm.tolist()) == (
-        stats.ttest_rel(arm, base).pvalue < 0.05
-    )
+    difference = Metric("reward", "higher", "difference")
+    found = metrics.compared(difference, base.tolist(), arm.tolist())
+    theirs = stats.ttest_rel(arm, base)
+    assert found["difference"][1:] == pytest.approx(theirs.confidence_interval())
+    assert found["clear"] == (theirs.pvalue < 0.05)
 
 
 @pytest.mark.parametrize(

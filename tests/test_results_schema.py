@@ -98,6 +98,7 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
             assert missing <= {
                 "metrics",
                 "splits",
+                "intervals",
                 "robust",
                 "budget",
                 "auto",

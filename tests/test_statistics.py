@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collect.intervals import mean_interval
-from evaluate.statistics import Crossing, clear, crossing, over_tasks, smooth, speed_up
+from collect.intervals import RESAMPLES, mean_interval
+from evaluate.decision import excludes
+from evaluate.statistics import (
+    Crossing,
+    crossing,
+    geometric_interval,
+    smooth,
+    speed_up,
+    t_interval,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -69,38 +77,18 @@ def test_a_crossing_is_said_in_the_places_own_unit():
     )
 
 
-def test_equal_ratios_leave_nothing_to_chance():
-    np.testing.assert_allclose(
-        speed_up([10.0, 20.0, 30.0], [5.0, 10.0, 15.0]), [2, 2, 2], rtol=1e-12
-    )
-
-
 def test_speed_up_is_a_geometric_mean():
     value, low, high = speed_up([8.0, 2.0], [2.0, 8.0])  # ratios 4 and 1/4
-    np.testing.assert_allclose([value, low, high], [1, 1 / 4, 4], rtol=1e-12)
+    # Their logarithms scatter by √2 log 4; t is 12.706 with one degree of freedom.
+    ends = 12.706204736 * np.log(4)
+    np.testing.assert_allclose([value, low, high], np.exp([0, -ends, ends]), rtol=1e-6)
 
 
 def test_speed_up_and_slow_down_mirror_each_other():
     base, arm = [10.0, 12.0, 15.0, 20.0, 9.0], [7.0, 9.0, 16.0, 11.0, 8.0]
     value, low, high = speed_up(base, arm)
     mirrored = speed_up(arm, base)
-    np.testing.assert_allclose([1 / value, 1 / high, 1 / low], mirrored, rtol=0.02)
-
-
-def test_interval_is_that_of_scipys_bootstrap():
-    base = np.array([30, 28, 35, 31, 40, 26, 33, 29.0])
-    arm = np.array([20, 24, 21, 26, 22, 25, 24, 19.0])
-    theirs = stats.bootstrap(
-        (np.log(base / arm),),
-        np.mean,
-        n_resamples=10_000,
-        method="percentile",
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    value, low, high = speed_up(list(base), list(arm))
-    assert value == pytest.approx(stats.gmean(base / arm))
-    assert low == pytest.approx(np.exp(theirs.low), rel=0.01)
-    assert high == pytest.approx(np.exp(theirs.high), rel=0.01)
+    np.testing.assert_allclose([1 / value, 1 / high, 1 / low], mirrored, rtol=1e-12)
 
 
 def test_one_seed_has_a_value_and_no_interval():
@@ -110,96 +98,68 @@ def test_one_seed_has_a_value_and_no_interval():
     assert math.isnan(high)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.05, 0.4, -0.4])
-def test_a_difference_is_clear_where_a_paired_t_test_says_so(shift):
-    rng = np.random.default_rng(0)
-    ratios = shift + 0.2 * rng.standard_normal(12)
-    assert clear(np.exp(ratios).tolist(), [1.0] * 12) == (
-        stats.ttest_1samp(ratios, 0).pvalue < 0.05
-    )
+def test_the_interval_is_that_of_scipys_paired_t_test():
+    base = np.array([30, 28, 35, 31, 40, 26, 33, 29.0])
+    arm = np.array([20, 24, 21, 26, 22, 25, 24, 19.0])
+    theirs = stats.ttest_rel(np.log(base), np.log(arm))
+    found = speed_up(list(base), list(arm))
+    assert found.value == pytest.approx(stats.gmean(base / arm))
+    assert found[1:] == pytest.approx(np.exp(theirs.confidence_interval(0.95)))
+    assert geometric_interval(base / arm) == pytest.approx(found)
 
 
-def test_one_seed_or_a_missing_value_is_never_clear():
-    assert not clear([2.0], [1.0])
-    assert not clear([2.0, NAN], [1.0, 1.0])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 12])
+def test_it_excludes_nothing_where_scipys_t_test_says_so(seeds):
+    rng = np.random.default_rng(seeds)
+    for values in rng.normal(0.4, 1.0, size=(200, seeds)):
+        theirs = stats.ttest_1samp(values, 0)
+        found = t_interval(values.tolist())
+        assert found[1:] == pytest.approx(theirs.confidence_interval(0.95))
+        assert excludes(found, 0.0) == (theirs.pvalue < 0.05)
+        assert excludes(geometric_interval(np.exp(values)), 1.0) == (theirs.pvalue < 0.05)
 
 
-def test_over_tasks_the_value_is_the_geometric_mean_of_geometric_means():
-    assert over_tasks([[2.0, 8.0], [1.0]]).value == pytest.approx(2)  # of 4 and 1
-    assert over_tasks([[3.0]]).value == pytest.approx(3)
+@pytest.mark.parametrize(
+    "values", [[2.0], [2.0, NAN], [2.0, INF], [1.2] * 5, [0.1 + 0.2, 0.3, 0.3]]
+)
+def test_without_a_scatter_that_is_known_there_is_no_interval(values):
+    assert all(map(math.isnan, t_interval(values)[1:]))
 
 
-def test_a_task_with_many_seeds_counts_no_more_than_one_with_few():
-    few = over_tasks([[2.0, 8.0], [1.0]])
-    many = over_tasks([[2.0, 8.0] * 50, [1.0]])
-    assert many.value == pytest.approx(few.value)
-    # The same task twice; its seeds leave little open.
-    assert (many.low, many.high) == pytest.approx((1, 4), rel=0.1)
+def test_runs_that_are_equal_in_every_seed_have_an_interval_of_one_point():
+    assert t_interval([0.0] * 4) == (0, 0, 0)
+    assert speed_up([7.0, 9.0], [7.0, 9.0], resolution=1.0) == (1, 1, 1)
 
 
-def test_one_task_has_no_interval_over_tasks():
-    _, low, high = over_tasks([[2.0, 3.0, 4.0]])
-    assert math.isnan(low)
-    assert math.isnan(high)
+def test_the_mean_of_a_bootstrap_is_scipys_to_the_last_digits():
+    values = np.random.default_rng(5).normal(size=7)
+    drawn = np.random.default_rng(3).integers(7, size=(RESAMPLES, 7))  # as it was before SciPy's
+    ends = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    assert mean_interval(values, seed=3)[1:] == pytest.approx(ends, rel=1e-12)
 
 
-TASKS = [1.1, 1.4, 0.9, 1.3, 1.6, 1.2, 0.8, 1.5]
-
-
-def test_without_spread_between_seeds_the_interval_is_scipys_bootstrap_over_tasks():
-    theirs = stats.bootstrap(
-        (np.log(TASKS),),
-        np.mean,
-        n_resamples=10_000,
-        method="percentile",
-        rng=np.random.default_rng(1),
-    ).confidence_interval
-    value, low, high = over_tasks([[ratio] * 3 for ratio in TASKS])
-    assert value == pytest.approx(stats.gmean(TASKS))
-    assert low == pytest.approx(np.exp(theirs.low), rel=0.01)
-    assert high == pytest.approx(np.exp(theirs.high), rel=0.01)
-
-
-def test_without_spread_between_tasks_the_interval_is_that_of_all_seeds():
-    seeds = [1.0, 1.2, 1.4, 1.6, 2.0, 0.9]  # of each of four tasks: as if one had run 24
-    value, low, high = over_tasks([seeds] * 4)
-    expected = mean_interval(np.log(seeds * 4))
-    assert (value, low, high) == pytest.approx(tuple(np.exp(expected)), rel=0.02)
-
-
-def test_spread_of_tasks_and_of_seeds_add_up():
-    seeds = np.array([0.8, 1.0, 1.25])
-    _, low, high = over_tasks([(ratio * seeds).tolist() for ratio in TASKS])
-    variance = np.log(TASKS).var() / len(TASKS) + np.log(seeds).var() / len(seeds) / len(TASKS)
-    assert np.log(high / low) == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.05)
-
-
-def test_more_seeds_of_the_same_tasks_never_narrow_the_interval_below_that_of_the_tasks():
-    rng = np.random.default_rng(0)
-    plain = over_tasks([[ratio] for ratio in TASKS])
-    many = over_tasks(
-        [(ratio * np.exp(0.1 * rng.standard_normal(200))).tolist() for ratio in TASKS]
-    )
-    assert math.log(many.high / many.low) == pytest.approx(
-        math.log(plain.high / plain.low), rel=0.05
-    )
-
-
-def test_the_interval_over_tasks_does_not_depend_on_their_order():
-    ratios = [[ratio, 1.1 * ratio] for ratio in TASKS]
-    assert over_tasks(ratios[::-1]) == pytest.approx(over_tasks(ratios), rel=0.01)
+def shows(base, arm, resolution=0.0):
+    """Whether the interval excludes 1."""
+    return excludes(speed_up(base, arm, resolution), 1.0)
 
 
 def test_seeds_that_agree_for_a_coarse_grid_show_no_more_than_it_can():
-    assert not clear([8.0, 8.0], [7.0, 7.0], resolution=1.0)  # as two runs of noise may
-    assert clear([80.0, 80.0], [40.0, 40.0], resolution=1.0)
-    assert clear([8.0] * 6, [7.0] * 6, resolution=1.0)  # chance does not do that six times
-    assert not clear([8.0] * 9, [7.0] * 9)  # no scatter at all: of what, nobody knows
-    assert clear([8.0, 8.1, 7.9], [4.0, 4.1, 4.0], resolution=0.1)
+    assert not shows([8.0, 8.0], [7.0, 7.0], resolution=1.0)  # as two runs of noise may
+    assert shows([80.0, 80.0], [40.0, 40.0], resolution=1.0)
+    assert shows([8.0] * 6, [7.0] * 6, resolution=1.0)  # chance does not do that six times
+    assert not shows([8.0] * 9, [7.0] * 9)  # no scatter at all: of what, nobody knows
+    assert shows([8.0, 8.1, 7.9], [4.0, 4.1, 4.0], resolution=0.1)
     # The arm's 8 is the coarser of the two places: by the base's 40 alone 18 steps would be no
     # hindrance.
-    assert not clear([40.0] * 3, [8.0] * 3, resolution=18.0)
-    assert clear([40.0] * 3, [8.0] * 3, resolution=12.0)
+    assert not shows([40.0] * 3, [8.0] * 3, resolution=18.0)
+    assert shows([40.0] * 3, [8.0] * 3, resolution=12.0)
+
+
+def test_the_grid_gives_the_least_scatter_by_hand():
+    # Log ratios of 2 alone; the grid of 10 steps scatters 10/√12 (1/20² + 1/10²)^½ = 0.32275.
+    half = stats.t.ppf(0.975, 2) * 0.322748612 / math.sqrt(3)
+    found = speed_up([20.0] * 3, [10.0] * 3, resolution=10.0)
+    assert found == pytest.approx((2, 2 * math.exp(-half), 2 * math.exp(half)))
 
 
 def test_a_coarse_grid_makes_few_false_claims():
@@ -207,4 +167,13 @@ def test_a_coarse_grid_makes_few_false_claims():
     for seeds in (2, 3, 5):
         # No difference, and half an evaluation's scatter.
         runs = np.ceil(rng.normal(10, 0.4, size=(2000, 2, seeds)))
-        assert np.mean([clear(list(base), list(arm), 1.0) for base, arm in runs]) < 0.06
+        assert np.mean([shows(list(base), list(arm), 1.0) for base, arm in runs]) < 0.06
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_interval_leaves_the_mean_out_as_often_as_it_says_and_a_bootstrap_far_more_often(seeds):
+    rng = np.random.default_rng(seeds)
+    drawn = rng.normal(size=(2000, seeds))
+    wrong = np.mean([excludes(t_interval(values.tolist()), 0.0) for values in drawn])
+    assert 0.03 < wrong < 0.07
+    assert np.mean([excludes(mean_interval(values), 0.0) for values in drawn[:300]]) > 0.1

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from curves import CHOSEN, plan, reaching, results, run
+from scipy import stats
 
-from evaluate import cost, summarise, verdicts
+from evaluate import cautions, cost, judged, report, summarise, verdicts
 from evaluate.arms import Arm, Average
+from evaluate.decision import Verdict
 
 NAN, INF = math.nan, math.inf
 ARMS = {
@@ -69,7 +72,13 @@ def test_steps_epochs_and_seconds_to_the_target_are_each_seeds(rows):
 
 
 def test_a_speed_up_is_paired_by_seed(rows):
-    assert at(rows["constant_wnn"])["steps"]["speed_up"] == pytest.approx([2, 2, 2])
+    value, low, high = at(rows["constant_wnn"])["steps"]["speed_up"]
+    assert value == pytest.approx(2)
+    # Seeds of a ratio of 2 each, and the scatter of a grid of 10 steps.
+    steps = np.array([[200, 220, 240, 260, 280], [100, 110, 120, 130, 140]])
+    least = 10 / np.sqrt(12) * np.sqrt((1 / steps**2).sum(axis=0).mean())
+    half = stats.t.ppf(0.975, 4) * least / np.sqrt(5)
+    assert (low, high) == pytest.approx((2 * np.exp(-half), 2 * np.exp(half)))
     assert at(rows["constant_wnn"])["steps"]["clear"]
     value = at(rows["cosine_wnn"], "cosine")["steps"]["speed_up"][0]
     assert value == pytest.approx((10 / 5 * 11 / 9 * 12 / 6 * 13 / 8 * 14 / 7) ** (1 / 5))
@@ -77,7 +86,7 @@ def test_a_speed_up_is_paired_by_seed(rows):
 
 def test_every_arm_is_held_against_every_base(rows):
     assert all(row["against"].keys() == {"constant", "cosine"} for row in rows.values())
-    assert at(rows["cosine"])["steps"]["speed_up"] == pytest.approx([2, 2, 2])
+    assert at(rows["cosine"])["steps"]["speed_up"][0] == pytest.approx(2)
     assert at(rows["constant"])["steps"]["speed_up"] == pytest.approx([1, 1, 1])
 
 
@@ -90,9 +99,9 @@ def test_runs_that_never_reach_the_target_count_with_their_whole_length(rows):
 
 def test_slower_steps_cost_a_speed_up_in_seconds():
     _, row, _ = of([reaching(20)] * 3, [reaching(10, seconds=3.0)] * 3)
-    assert at(row)["steps"]["speed_up"] == pytest.approx([2, 2, 2])
-    assert at(row)["seconds"]["speed_up"] == pytest.approx([4 / 3] * 3)
-    assert row["seconds_ratio"] == pytest.approx([1.5] * 3)
+    assert at(row)["steps"]["speed_up"][0] == pytest.approx(2)
+    assert at(row)["seconds"]["speed_up"][0] == pytest.approx(4 / 3)
+    assert row["seconds_ratio"][0] == pytest.approx(1.5)
     assert (row["seconds"], row["compile_seconds"]) == (120, 1.5)
 
 
@@ -124,7 +133,8 @@ def test_the_best_loss_and_the_test_accuracy_are_paired_too():
     arm = [run([9.0, 1, 4, 3], test_accuracy=[0.6]), run([9.0, 6, 2, 5], test_accuracy=[0.7])]
     first, row, _ = of(base, arm)
     assert row["best_loss_ratio"]["each"] == [2, 2]
-    assert row["test_accuracy_gain"] == pytest.approx([0.05, 0, 0.1])
+    gains = stats.ttest_1samp([0.1, 0.0], 0).confidence_interval()
+    assert row["test_accuracy_gain"] == pytest.approx([0.05, *gains])
     assert first["test_accuracy_gain"] == [0, 0, 0]
 
 
@@ -171,7 +181,7 @@ def falling(height, seconds):
 )
 def test_at_equal_seconds_the_slower_run_is_where_the_faster_one_ends(base, arm, ratio):
     _, row, _ = of([base] * 2, [arm] * 2)
-    assert row["equal_seconds_loss_ratio"]["ratio"] == pytest.approx([ratio] * 3)
+    assert row["equal_seconds_loss_ratio"]["ratio"][0] == pytest.approx(ratio)
     assert row["equal_seconds_loss_ratio"]["each"] == pytest.approx([ratio] * 2)
 
 
@@ -294,8 +304,9 @@ def test_errors_of_forecasts_are_geometric_means_over_seeds():
     base, found = errors({"conv": 0.5, "fc": 0.9}, {"conv": 2.0, "fc": 0.4})
     assert base is None
     assert found["conv"]["each"] == [0.5, 2.0]
-    assert found["conv"]["ratio"] == pytest.approx([1, 0.5, 2])
-    assert found["fc"]["ratio"] == pytest.approx([0.6, 0.4, 0.9])
+    for each, ratio in ([0.5, 2.0], found["conv"]), ([0.9, 0.4], found["fc"]):
+        ends = stats.ttest_1samp(np.log(each), 0).confidence_interval()
+        assert ratio["ratio"] == pytest.approx([stats.gmean(each), *np.exp(ends)])
 
 
 def test_errors_that_not_every_seed_has_are_left_out():
@@ -320,7 +331,7 @@ def test_sentences_say_what_helps_hurts_or_cannot_be_told(found):
     ]  # fmt: skip
     base = CROSSINGS["constant"]
     assert verdict(base, CROSSINGS["constant_wnn"]) == (
-        "reaches the target in fewer steps: 2.00× [2.00, 2.00]",
+        "reaches the target in fewer steps: 2.00× [1.93, 2.07]",
         [],
     )
     said, _ = verdict(base, CROSSINGS["constant_linear"])
@@ -357,13 +368,13 @@ def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
     line = said_of(of(base, better)[2])  # 13, 23, 33 over 3, 13, 23
     value = (13 / 3 * 23 / 13 * 33 / 23) ** (1 / 3)
     assert (
-        f"Final validation loss, constant / constant_linear: {value:.2f} [1.43, 4.33], a difference"
+        f"Final validation loss, constant / constant_linear: {value:.2f} [0.52, 9.56], a difference"
         in line
     )
     # All twice as high.
     line = said_of(of(base, [falling(height / 2 + 3.5, 1.0) for height in (20, 30, 40)])[2])
-    # Seeds that agree to the last digit show nothing.
-    assert "constant / constant_linear: 2.00 [2.00, 2.00], a difference" in line
+    # Seeds that agree to the last digit have no interval, and show nothing.
+    assert line.endswith("constant / constant_linear: 2.00.")
     line = said_of(
         of(base, [falling(height / 2 + 3.5 + height / 1000, 1.0) for height in (20, 30, 40)])[2]
     )
@@ -376,12 +387,38 @@ def test_sooner_at_the_target_and_higher_at_the_end_is_said():
     better = [falling(height, 1.0) for height in (20, 30, 40)]
     worse = [falling(height * 1.5 + height / 1000, 1.0) for height in (20, 30, 40)]
     assert said_of(of(better, worse)[2]).endswith("]: it ENDS HIGHER.")
-    line = (
-        "mine over base reaches the target in fewer steps: 2.00×. Final validation loss, base /"
-        " mine: 0.50: it ENDS HIGHER."
-    )
-    assert verdicts.tone(line) == ""
-    assert verdicts.tone(line.split(". Final")[0]) == "better"
+
+
+def overall(steps, final=Verdict.NO_DIFFERENCE, seconds=Verdict.UNDECIDED, *, diverged=False):
+    return judged.Outcome(steps, seconds, final, diverged).overall
+
+
+def test_better_in_one_thing_and_worse_in_another_is_mixed():
+    better, worse, neither = Verdict.BETTER, Verdict.WORSE, Verdict.NO_DIFFERENCE
+    assert overall(better) is overall(better, better) is overall(neither, better) is better
+    assert overall(better, worse) is overall(worse, better) is Verdict.MIXED
+    assert overall(better, seconds=worse) is Verdict.MIXED
+    assert overall(worse) is overall(neither, worse) is worse
+    assert overall(neither) is overall(neither, seconds=worse) is neither
+    assert overall(Verdict.UNCHANGED) is Verdict.UNCHANGED
+    assert overall(better, diverged=True) is Verdict.DIVERGED
+
+
+def colours(base, arm):
+    """Of the page's sentences on an arm."""
+    found = results(plan(seeds=len(base), **TWO), {"constant": base, "constant_linear": arm})
+    lines = [line for line in verdicts.lines(found) if " over " in line.text]
+    text = report.coloured(lines)
+    return [kind for kind in ("better", "worse") if f'class="{kind}"' in text]
+
+
+def test_a_sentence_has_the_colour_of_its_verdict_whatever_its_words():
+    base = [reaching(when) for when in (20, 22, 24, 26, 28)]
+    quick = [reaching(when) for when in (10, 11, 12, 13, 14)]
+    assert colours(base, quick) == ["better"]
+    assert colours(quick, base) == ["worse"]
+    assert colours(base, base) == []
+    assert colours(base, [*quick[:4], run([1.0, NAN, NAN, NAN, NAN] + [NAN] * 36)]) == ["worse"]
 
 
 def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compared():
@@ -389,10 +426,10 @@ def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compa
     slow = [reaching(when, seconds=6.0) for when in quick]
     line = said_of(of(base, slow)[2])
     assert (
-        "in fewer steps: 2.00× [2.00, 2.00], and in seconds it is SLOWER: 0.67× [0.67, 0.67]"
+        "in fewer steps: 2.00× [1.93, 2.07], and in seconds it is SLOWER: 0.67× [0.65, 0.68]"
         in line
     )
-    assert verdicts.tone(line) == ""
+    assert colours(base, slow) == []
     slow = [reaching(when, seconds=6.0, alone=False) for when in quick]
     assert "SLOWER" not in said_of(of(base, slow)[2])
 
@@ -409,7 +446,7 @@ def test_a_target_reached_before_any_jump_says_nothing_of_jumps():
     said, _ = verdict([20, 22, 24, 26, 28], [10, 11, 12, 13, 14], jumps=[(115, 0.3, 0.3, 1.0)])
     assert (
         said
-        == "reaches the target in fewer steps: 2.00× [2.00, 2.00] (2 of its 5 runs reach the target"
+        == "reaches the target in fewer steps: 2.00× [1.93, 2.07] (2 of its 5 runs reach the target"
         " before they jump)"
     )
 
@@ -441,7 +478,7 @@ def without_any(**crossings):
 def test_what_could_be_had_without_a_forecast_is_said():
     [line] = without_any(mean=[10, 11, 12, 13, 14])
     assert line.startswith(
-        "Without any forecast mean reaches the target of constant 2.00× [2.00, 2.00] as fast"
+        "Without any forecast mean reaches the target of constant 2.00× [1.93, 2.07] as fast"
     )
     assert without_any(mean=[20, 22, 24, 26, 28]) == []
     assert without_any(mean=[30, 33, 36, 39, 40]) == []
@@ -467,8 +504,8 @@ def test_a_rate_at_the_edge_of_its_grid_is_said():
     made = summarise(
         own, chosen, {arm.name: {"0.75": 0.5} for arm in own.arms}, lambda arm, seed: reaching(20)
     )
-    lines = [line for line in made["verdicts"] if "the edge of" in line]
-    assert lines == [
+    lines = [line for line in cautions.lines(made) if "the edge of" in line.text]
+    assert [line.text for line in lines] == [
         (
             "The learning rate of cosine lies at the edge of its grid: a wider one may do better,"
             " and make the gains over it smaller."
@@ -479,7 +516,7 @@ def test_a_rate_at_the_edge_of_its_grid_is_said():
         ),
         "The warm-up of slow lies at the edge of its grid: another one may do better.",
     ]
-    assert all(map(verdicts.warns, lines))
+    assert all(line.caution for line in lines)
 
 
 def test_a_base_that_no_longer_improves_is_said():
@@ -490,22 +527,19 @@ def test_a_base_that_no_longer_improves_is_said():
         for line in results(plan(**TWO), runs, {"constant": falls})["verdicts"]
         if "improves" in line
     ]
-    [line] = [
-        line
-        for line in results(plan(**TWO), runs, {"constant": rises})["verdicts"]
-        if "improves" in line
-    ]
-    assert line.startswith(
+    found = results(plan(**TWO), runs, {"constant": rises})
+    [line] = [line for line in cautions.lines(found) if "improves" in line.text]
+    assert line.text.startswith(
         "constant no longer improves from 50% to 75% of its length (0.5, then 0.6): chance"
     )
-    assert verdicts.warns(line)
+    assert line.caution
 
 
 def test_few_seeds_are_said_to_be_too_few():
     assert verdict([20] * 5, [10] * 5)[1] == []
     _, more = verdict([20, 22, 24], [10, 11, 12])
     assert len(more) == 1
-    assert more[0].startswith("3 seeds are too few for an interval")
+    assert more[0].startswith("3 seeds are few: their intervals are wide")
     assert "seeds=5 or more" in more[0]
 
 
@@ -564,7 +598,7 @@ def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
     )
     assert at(found["arms"][1], target="0.6")["epochs"]["each"] == [2] * 5
     assert said_of(found["verdicts"]).startswith(
-        "constant_linear over constant reaches the target in fewer steps: 2.50× [2.50, 2.50]. Final"
+        "constant_linear over constant reaches the target in fewer steps: 2.50× [2.06, 3.03]. Final"
         " test loss"
     )
 
