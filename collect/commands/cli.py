@@ -116,7 +116,7 @@ def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:
     OmegaConf.resolve(config)
     _refuse_unknown(config, OmegaConf.structured(schema))
     given = OmegaConf.to_object(config)
-    if HydraConfig.initialized() and hasattr(given, "task"):
+    if HydraConfig.initialized() and isinstance(getattr(given, "task", None), dict):
         from collect.tasks import build
 
         build.check_typed(given, HydraConfig.get().overrides.task)
