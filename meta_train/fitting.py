@@ -172,7 +172,7 @@ def read(config: MetaTrainConfig) -> Data:
         validation,
         held_out,
         parts.training,
-        _described(config, corpora, parts),
+        described(config, corpora, parts),
     )
 
 
@@ -293,7 +293,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
     return found
 
 
-def _described(
+def described(
     config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts
 ) -> dict[str, Any]:
     """What the card says about where the windows come from."""
