@@ -41,6 +41,8 @@ TOGETHER = 250
 """Steps in one compiled call, between two moves of the bar."""
 INSIDE = 1.2816
 """Deviations on either side of the mean between which 80 % of a normal distribution lie."""
+LEAST = 1e-6
+"""Drifts that differ by less than its root tell nothing."""
 FIRST_HALF = 0.5
 """The share of a run in which a rate is mostly followed."""
 
@@ -173,7 +175,12 @@ def loss(params: PyTree, seen: Float[Array, "N I"], label: Float[Array, "N"]) ->
 
 def line(some: Examples) -> Line:
     """The control, fitted to some windows."""
-    return Line(*np.polyfit(_drift(some), some.label, 1, w=np.sqrt(some.weight)).tolist())
+    drift, label = _drift(some), some.label
+    middle, mean = (np.average(part, weights=some.weight) for part in (drift, label))
+    spread = np.average((drift - middle) ** 2, weights=some.weight)
+    both = np.average((drift - middle) * (label - mean), weights=some.weight)
+    slope = float(both / spread) if spread > LEAST else 0.0
+    return Line(slope, float(mean - slope * middle))
 
 
 def scores(rate: Rate, control: Line, some: Examples) -> dict[str, Score]:

@@ -1,8 +1,8 @@
 """Sweeps: runs that differ in their learning rate, as examples of how far a rate is from its best.
 
 A group is of runs alike in all but their rate and seed: task, optimizer, schedule, warm-up, batch
-size, length. Its best rate is where a parabola through the lowest final validation loss and the two
-beside it, in logarithms, is lowest. A run's label is ``log(best rate / its rate)``, the same at all
+size, length. Its best rate is where a parabola, fitted to the lowest final validation loss and the
+two on either side of it, is lowest, in logarithms. A run's label is ``log(best rate / its rate)``, the same at all
 of its windows; a run that diverged has one too. A window is of five snapshots, never the untrained
 weights: the Gram matrix of its increments, summed over the leaves, as
 :func:`nowcast.auto_rate` finds it.
@@ -21,6 +21,8 @@ from meta_train.source import FIRST
 from nowcast.movement import BAND, windows
 from nowcast.types import UserError
 
+BESIDE = 2
+"""Losses on either side of the lowest that a parabola is fitted to: each is of another seed."""
 FEWEST = 3
 """Rates of a group that end finite: fewer have no parabola."""
 
@@ -75,9 +77,10 @@ def best_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
         losses: Final validation losses, above 0; what is not finite diverged.
 
     Returns:
-        The lowest place of the parabola through the lowest loss and those beside it, log loss over
-        log rate; the lowest loss's own rate where one beside it diverged. None where the lowest
-        loss is that of the first or the last rate, or fewer than three runs ended finite.
+        The lowest place of the parabola that is fitted by least squares to the lowest loss and the
+        two on either side of it, log loss over log rate, where these are finite; between the
+        neighbours of the lowest. None where the lowest loss is that of the first or the last rate,
+        or fewer than three runs ended finite.
 
     Examples:
         >>> from meta_train.sweeps import best_rate
@@ -90,13 +93,14 @@ def best_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     lowest = int(np.argmin(loss))
     if np.isfinite(loss).sum() < FEWEST or lowest in (0, len(loss) - 1):
         return None
-    near = slice(lowest - 1, lowest + 2)
-    if not np.isfinite(loss[near]).all() or np.ptp(rate[near]) == 0:
+    near = np.arange(max(lowest - BESIDE, 0), min(lowest + BESIDE + 1, len(loss)))
+    near = near[np.isfinite(loss[near])]
+    x = rate - rate[lowest]
+    if len(np.unique(x[near])) < FEWEST:
         return float(np.exp(rate[lowest]))
-    curve = np.polyfit(rate[near] - rate[lowest], np.log(loss[near]), 2)
+    curve = np.polyfit(x[near], np.log(loss[near]), 2)
     bottom = -curve[1] / (2 * curve[0]) if curve[0] > 0 else 0.0
-    inside = np.clip(bottom, *(rate[near][[0, -1]] - rate[lowest]))
-    return float(np.exp(rate[lowest] + inside))
+    return float(np.exp(rate[lowest] + np.clip(bottom, x[lowest - 1], x[lowest + 1])))
 
 
 def examples(found: Sequence[Group]) -> Examples:

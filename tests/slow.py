@@ -99,6 +99,7 @@ WHOLE = {
     "test_collect_stopped.py::test_runs_in_several_threads_make_their_checkpoints_side_by_side",
     "test_collect_stopped.py::test_terminated_it_stops_in_good_order_and_goes_on",
     "test_commands.py::test_many_values_fan_out_in_one_command",
+    "test_comparison.py::test_an_arm_whose_rate_follows_a_reader_is_the_wrapped_optimizer_and_knows_it_by_hash",
     "test_comparison.py::test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer",
     "test_comparison.py::test_together_arms_are_the_same_as_apart",
     "test_comparison.py::test_together_only_missing_runs_are_trained",
