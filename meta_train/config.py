@@ -20,7 +20,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection": INTROSPECTION,
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
-    Rate.name: {"steps": 4_000, "batch_size": 512, "learning_rate": 3e-3},
+    Rate.name: {"steps": 1_000, "batch_size": 512, "learning_rate": 3e-3},
 }
 """What a forecaster is fitted with where the configuration leaves it open; the rest is ``COMMON``.
 """

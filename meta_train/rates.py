@@ -2,7 +2,9 @@
 
 The network of :mod:`nowcast.rate_forecaster` is fitted to the windows of all runs by the likelihood
 of a normal distribution: ``log σ + ½ ((label − μ) / σ)²``. Each task is left out once, and a fit to
-the others is scored on it; the bundle's own fit is to all of them but those of ``keep_out``.
+the others is scored on it; the bundle's own fit is to all of them but those of ``keep_out``. The
+deviations of all fits are widened by one factor, so that of the labels of tasks left out 80 % lie
+within the intervals that should hold so many.
 
 Runs of a sweep have a constant multiplier, 1, and so the multiplier's own history is no input of
 the network: :func:`nowcast.auto_rate` divides by it what the network sees.
@@ -90,11 +92,15 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
     total = (len(some.tasks) + 1) * config.steps  # type: ignore[operator]
     with tqdm(total=total, desc="meta-train rate", unit="step") as bar:
         own, losses = fit(some, config, bar.update)
-        validation = {
-            task: scores(fit(some.of(rest), config, bar.update)[0], line(some.of(rest)), part)
-            for task, rest in others.items()
-            for part in [some.of([task])]
+        left_out = {
+            task: fit(some.of(rest), config, bar.update)[0] for task, rest in others.items()
         }
+    factor = widening([(rate, some.of([task])) for task, rate in left_out.items()])
+    own = widened(own, factor)
+    validation = {
+        task: scores(widened(rate, factor), line(some.of(others[task])), some.of([task]))
+        for task, rate in left_out.items()
+    }
     held_out = {}
     if any(group.best for group in out):
         apart = sweeps.examples(out)
@@ -111,6 +117,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
         "groups": len(found) - len(unused),
         "groups_not_used": unused,
         "windows": len(some.label),
+        "widened": round(factor, 3),
         "limits": limits(some, used, config.keep_out),
         "validation": validation,
         "held_out": held_out,
@@ -181,6 +188,30 @@ def line(some: Examples) -> Line:
     both = np.average((drift - middle) * (label - mean), weights=some.weight)
     slope = float(both / spread) if spread > LEAST else 0.0
     return Line(slope, float(mean - slope * middle))
+
+
+def widening(left_out: Sequence[tuple[Rate, Examples]]) -> float:
+    """By how much deviations must be wider, 1 or more, so that 80 % of the labels are inside.
+
+    Args:
+        left_out: Readers, each with the windows of a task that it was not fitted to.
+    """
+    away, weight = [], []
+    for rate, some in left_out:
+        mean, deviation = rate(jnp.asarray(some.gram), jnp.asarray(some.share))
+        away.append(np.abs(some.label - np.asarray(mean)) / np.asarray(deviation))
+        weight.append(some.weight)
+    far, many = np.concatenate(away), np.concatenate(weight)
+    order = np.argsort(far)
+    passed = np.cumsum(many[order]) / many.sum()
+    return max(1.0, float(far[order][np.searchsorted(passed, 0.8)] / INSIDE))
+
+
+def widened(rate: Rate, factor: float) -> Rate:
+    """The same reader, its deviations so many times as wide."""
+    last = rate.params["estimate"]
+    bias = last["bias"] + np.array([0, np.log(factor)], np.float32)
+    return Rate(params={**rate.params, "estimate": {**last, "bias": bias}})
 
 
 def scores(rate: Rate, control: Line, some: Examples) -> dict[str, Score]:

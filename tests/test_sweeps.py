@@ -192,6 +192,22 @@ def test_of_normal_labels_with_the_readers_own_deviation_80_percent_are_inside()
     np.testing.assert_allclose(found["error"], np.sqrt(2 / np.pi) / np.log(2), atol=0.03)
 
 
+def test_deviations_are_widened_so_that_80_percent_are_inside():
+    rng = np.random.default_rng(1)
+    many = 4000
+    gram = np.broadcast_to(np.eye(4, dtype=np.float32), (many, 4, 4))
+    even = np.full(many, 1 / many), np.zeros(many, int), ["one"]
+    label = (3 * rng.normal(size=many)).astype(np.float32)
+    some = sweeps.Examples(gram, np.full(many, 0.2, np.float32), label, *even)
+    rate = rates.Rate(params=rates.rate_forecaster.init_network(rates.jax.random.key(0)))
+    factor = rates.widening([(rate, some)])
+    np.testing.assert_allclose(factor, 3, rtol=0.05)
+    wide = rates.widened(rate, factor)
+    found = rates.scores(wide, rates.Line(0.0, 0.0), some)["whole run"]
+    np.testing.assert_allclose(found["inside"], 0.8, atol=0.001)
+    assert rates.widening([(rates.widened(rate, 9.0), some)]) == 1
+
+
 @pytest.fixture
 def made_corpus(monkeypatch):
     """Sets what opening a corpus gives."""
