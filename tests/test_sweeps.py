@@ -10,6 +10,7 @@ import pytest
 import nowcast
 from collect import corpus
 from meta_train import rates, sweeps
+from meta_train.commands.meta_train import show_rates
 from meta_train.config import MetaTrainConfig
 from meta_train.sweeps import best_rate, examples, groups
 from nowcast.types import UserError
@@ -221,7 +222,7 @@ def made_corpus(monkeypatch):
 
 
 def test_a_bundle_says_how_it_was_made_and_scores_each_task_by_the_others(
-    unchecked, made_corpus, tmp_path
+    unchecked, made_corpus, tmp_path, capsys
 ):
     tasks = {name: sweep(task=name) for name in ("one", "two", "out")}
     ends = sweep(task="two", best=1.0, batch_size=64)
@@ -239,6 +240,10 @@ def test_a_bundle_says_how_it_was_made_and_scores_each_task_by_the_others(
     assert (tmp_path / "mine" / "loss.png").read_bytes() == b"a picture"
     assert isinstance(nowcast.load(tmp_path / "mine"), rates.Rate)
     assert len(rates.table(card["validation"]).splitlines()) == 5
+    show_rates(settings, card)
+    said = capsys.readouterr().out
+    assert "not used, as its lowest loss is at an end of its rates: two, adam" in said
+    assert f"arm.cosine_auto_learned.auto.forecaster={settings.bundle}" in said
     again = rates.meta_train(settings, "the command")
     assert again["params_sha256"] == card["params_sha256"]
 
