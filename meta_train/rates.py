@@ -145,7 +145,7 @@ def fit(
     steps, size = int(config.steps or 0), int(config.batch_size or 0)
     schedule = optax.cosine_decay_schedule(float(config.learning_rate or 0), steps)
     optimizer = optax.adamw(schedule, weight_decay=DECAY)
-    seen = rate_forecaster.inputs(jnp.asarray(some.gram), jnp.asarray(some.share))
+    seen = rate_forecaster.inputs(*_shown(some))
     label, rng = jnp.asarray(some.label), np.random.default_rng(config.seed)
     params = rate_forecaster.init_network(jax.random.key(config.seed))
     state, losses = optimizer.init(params), []
@@ -198,7 +198,7 @@ def widening(left_out: Sequence[tuple[Rate, Examples]]) -> float:
     """
     away, weight = [], []
     for rate, some in left_out:
-        mean, deviation = rate(jnp.asarray(some.gram), jnp.asarray(some.share))
+        mean, deviation = rate(*_shown(some))
         away.append(np.abs(some.label - np.asarray(mean)) / np.asarray(deviation))
         weight.append(some.weight)
     far, many = np.concatenate(away), np.concatenate(weight)
@@ -223,7 +223,7 @@ def scores(rate: Rate, control: Line, some: Examples) -> dict[str, Score]:
         (``log2``); ``constant``, that of a reader who always says the windows' own mean;
         ``inside``, the share of labels in the interval that should hold 80 % of them.
     """
-    found = rate(jnp.asarray(some.gram), jnp.asarray(some.share))
+    found = rate(*_shown(some))
     whole, early = np.ones(len(some.label), bool), some.share <= FIRST_HALF
     return {
         name: _score(found, control.read(some), some, chosen)
@@ -274,6 +274,11 @@ def limits(some: Examples, used: Sequence[corpus.Run], keep_out: Sequence[str]) 
         "the scores are errors of readings and do not say what a run gains from them: compare runs"
         f" with {text.command('evaluate')}, arm=[cosine,cosine_auto,cosine_auto_learned]",
     ]
+
+
+def _shown(some: Examples) -> tuple[Array, Array, Array]:
+    """What a reader is given of windows."""
+    return jnp.asarray(some.gram), jnp.asarray(some.share), jnp.asarray(some.each)
 
 
 def _kept_out(group: Group, names: Sequence[str]) -> bool:

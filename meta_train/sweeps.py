@@ -23,6 +23,10 @@ from nowcast.types import UserError
 
 BESIDE = 2
 """Losses on either side of the lowest that a parabola is fitted to: each is of another seed."""
+NEAR = 2 * np.log(2)
+"""Runs weigh as ``exp(−½ (label / NEAR)²)``: a rate that is followed is soon near its best. With
+every rate alike, a window that tells nothing would be read as a rate far above its best.
+"""
 FEWEST = 3
 """Rates of a group that end finite: fewer have no parabola."""
 
@@ -43,10 +47,14 @@ class Examples(NamedTuple):
     """Over the mean square of the window's increments."""
     share: Float[np.ndarray, "N"]
     """Of the run, at the window's end."""
+    each: Float[np.ndarray, "N"]
+    """The share of the run between two snapshots."""
     label: Float[np.ndarray, "N"]
     """The natural logarithm of best rate over rate."""
     weight: Float[np.ndarray, "N"]
-    """Sums to 1: tasks are equally likely, then runs of one, then windows of one."""
+    """Sums to 1: tasks are equally likely, then runs of one by how near their rate is to its best,
+    then windows of one.
+    """
     task: Int[np.ndarray, "N"]
     """The place of its task among ``tasks``."""
     tasks: list[str]
@@ -54,8 +62,8 @@ class Examples(NamedTuple):
     def of(self, tasks: Sequence[str]) -> "Examples":
         """Those of some tasks."""
         wanted = np.isin(self.task, [self.tasks.index(task) for task in tasks])
-        gram, share, label, weight, task = (part[wanted] for part in self[:5])
-        return Examples(gram, share, label, weight / weight.sum(), task, self.tasks)
+        gram, share, each, label, weight, task = (part[wanted] for part in self[:6])
+        return Examples(gram, share, each, label, weight / weight.sum(), task, self.tasks)
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
@@ -110,7 +118,12 @@ def examples(found: Sequence[Group]) -> Examples:
         UserError: No run has a label and a window; the corpus has no learning rates.
     """
     each = [
-        (run.config["task"], *_windows(run, _length(group)), np.log(group.best / _rate(run)))
+        (
+            run.config["task"],
+            *_windows(run, _length(group)),
+            run.metrics["step"][1] / _length(group),
+            np.log(group.best / _rate(run)),
+        )
         for group in found
         if group.best is not None
         for run in group.runs
@@ -122,17 +135,27 @@ def examples(found: Sequence[Group]) -> Examples:
             " validation loss between others; collect sweeps, such as experiment=sweeps"
         )
     tasks = sorted({task for task, *_ in each})
-    many = {task: sum(one[0] == task for one in each) for task in tasks}
-    counts = [len(share) for _, _, share, _ in each]
+    near = [float(np.exp(-0.5 * (label / NEAR) ** 2)) for *_, label in each]
+    whole = {
+        task: sum(part for part, one in zip(near, each, strict=True) if one[0] == task)
+        for task in tasks
+    }
+    counts = [len(share) for _, _, share, *_ in each]
 
     def spread(values: Sequence[float]) -> np.ndarray:
         return np.repeat(np.asarray(values), counts)
 
     return Examples(
-        np.concatenate([gram for _, gram, _, _ in each]).astype(np.float32),
-        np.concatenate([share for _, _, share, _ in each]).astype(np.float32),
+        np.concatenate([gram for _, gram, *_ in each]).astype(np.float32),
+        np.concatenate([share for _, _, share, *_ in each]).astype(np.float32),
+        spread([apart for *_, apart, _ in each]).astype(np.float32),
         spread([label for *_, label in each]).astype(np.float32),
-        spread([1 / (len(tasks) * many[one[0]] * len(one[2])) for one in each]),
+        spread(
+            [
+                part / (len(tasks) * whole[one[0]] * len(one[2]))
+                for part, one in zip(near, each, strict=True)
+            ]
+        ),
         spread([tasks.index(one[0]) for one in each]),
         tasks,
     )

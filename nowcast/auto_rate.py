@@ -34,8 +34,10 @@ from nowcast.types import PyTree, UserError, real, whole
 
 MOST = 0.6931472
 """The logarithm of 2: a look changes the multiplier by this factor at most."""
-GAIN = 0.5
-"""The share of a forecast's distance that the multiplier goes at a look."""
+GAIN = 1.0
+"""The share of a forecast's distance that the multiplier goes at a look, where the forecast is sure;
+half of it where its deviation is a factor of 2.
+"""
 FARTHEST = 2 * MOST
 """By a forecast a look changes the multiplier by a factor of 4 at most."""
 ALIVE = 0.03
@@ -135,8 +137,9 @@ def auto_rate(
     first one, and not where gradients have gone to zero: a run that fits its examples drifts too,
     and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
 
-    A forecaster's mean says how far the rate is from its best, and the multiplier goes half of this
-    way, by a factor of 4 at most; less of it the larger the deviation is. The increments of a
+    A forecaster's mean says how far the rate is from its best, and the multiplier goes this way, by
+    a factor of 4 at most; half of it where the deviation is a factor of 2, and less where it is
+    larger. The increments of a
     window are divided by the multipliers that they were made with, so that they are like those of a
     run at a constant multiplier, which the forecaster was fitted to.
 
@@ -165,7 +168,7 @@ def auto_rate(
             stacklevel=2,
         )
     check_rule(target, stop_after, scalars)
-    rule = by_drift(target) if forecaster is None else by_forecast(forecaster, steps)
+    rule = by_drift(target) if forecaster is None else by_forecast(forecaster, steps, every)
     if forecaster is None and steps is not None:
         raise UserError(
             f"steps={steps} is for a forecaster; give forecaster=… too, or leave it out"
@@ -233,7 +236,7 @@ def by_drift(target: float) -> Rule:
     return lambda products, state: jnp.clip(mean_cosine(products) - target, -MOST, MOST)
 
 
-def by_forecast(forecaster: Any, steps: int | None) -> Rule:
+def by_forecast(forecaster: Any, steps: int | None, every: int) -> Rule:
     """A part of the way to where a forecaster sees the best rate.
 
     The forecast is of the window, whose mean logarithm of the multiplier may be another one than
@@ -255,11 +258,12 @@ def by_forecast(forecaster: Any, steps: int | None) -> Rule:
             " in optimizer steps, such as steps=1000"
         )
     length = whole("steps", steps, "optimizer steps")
+    each = jnp.float32(every / length)
 
     def change(products: Float[Array, "D D"], state: RateState) -> Float[Array, ""]:
         made = jnp.exp(state.past)
         share = jnp.minimum(state.total / length, 1.0).astype(jnp.float32)
-        found = forecaster((products / jnp.outer(made, made))[None], share[None])
+        found = forecaster((products / jnp.outer(made, made))[None], share[None], each[None])
         trust = 1 / (1 + (found.deviation[0] / MOST) ** 2)
         way = jnp.mean(state.past) + found.mean[0] - state.log_multiplier
         return jnp.clip(GAIN * trust * way, -FARTHEST, FARTHEST)

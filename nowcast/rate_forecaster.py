@@ -7,6 +7,7 @@ matrix the network sees nothing of the size of the weights or of their steps::
     the cosines of dᵢ and dⱼ                 6, on the scale of asinh(cosine / 0.05)
     the drift, on the same scale             1
     the share of the run, and its logarithm  2
+    the logarithm of a look's share          1
 
 It has two layers of 16 tanh units. It gives a mean and a deviation of ``log(best rate / rate)``,
 fitted to sweeps of learning rates (:mod:`meta_train.rates`). It is of this project's own design;
@@ -36,6 +37,8 @@ SCALE = 0.05
 """Cosines are told apart on the scale of ``asinh(cosine / SCALE)``: most finely near 0."""
 EARLY = 0.02
 """Earlier shares of a run count as this one."""
+EACH = (0.015, 0.1)
+"""A look's share of the run counts as one of these at least and at most: others were not seen."""
 LOG_DEVIATIONS = (-3.0, 2.0)
 """Between which the logarithm of a deviation lies."""
 
@@ -52,19 +55,22 @@ def on_scale(cosine: Array) -> Array:
     return jnp.arcsinh(cosine / SCALE)
 
 
-def inputs(gram: Float[Array, "N 4 4"], share: Float[Array, "N"]) -> Float[Array, "N 13"]:
+def inputs(
+    gram: Float[Array, "N 4 4"], share: Float[Array, "N"], each: Float[Array, "N"]
+) -> Float[Array, "N 14"]:
     """What the network sees of windows: nothing that changes with the size of the weights."""
     seen = features(gram)
     lengths, cosines = seen[:, :MOVED], seen[:, MOVED:] / 2
     drift = jax.vmap(mean_cosine)(gram)[:, None]
     share = jnp.clip(share, EARLY, 1.0)[:, None]
-    parts = [lengths, on_scale(cosines) / 2, on_scale(drift), share, jnp.log(share) / 2]
+    looks = jnp.log(jnp.clip(each, *EACH))[:, None] + 3.5
+    parts = [lengths, on_scale(cosines) / 2, on_scale(drift), share, jnp.log(share) / 2, looks]
     return jnp.concatenate(parts, axis=1)
 
 
 def init_network(key: PRNGKeyArray) -> PyTree:
     """Fresh parameters; the first answer is 0, with a deviation of 1."""
-    shapes = {"first": (MOVED * (MOVED + 1) // 2 + 3, UNITS), "second": (UNITS, UNITS)}
+    shapes = {"first": (MOVED * (MOVED + 1) // 2 + 4, UNITS), "second": (UNITS, UNITS)}
     keys = jax.random.split(key, len(shapes))
     kernels = {
         name: initializers.lecun_normal()(own, shape)
@@ -76,7 +82,7 @@ def init_network(key: PRNGKeyArray) -> PyTree:
     }
 
 
-def estimate(params: PyTree, seen: Float[Array, "N 13"]) -> Estimate:
+def estimate(params: PyTree, seen: Float[Array, "N 14"]) -> Estimate:
     """The network's answer to its :func:`inputs`."""
     hidden = jnp.tanh(dense(params["second"], jnp.tanh(dense(params["first"], seen))))
     mean, log_deviation = dense(params["estimate"], hidden).T
@@ -106,18 +112,22 @@ class Rate:
     def __repr__(self) -> str:
         return "Rate(…)"
 
-    def __call__(self, gram: Float[Array, "N 4 4"], share: Float[Array, "N"]) -> Estimate:
+    def __call__(
+        self, gram: Float[Array, "N 4 4"], share: Float[Array, "N"], each: Float[Array, "N"]
+    ) -> Estimate:
         """How far the rate is from its best.
 
         Args:
             gram: Inner products of a window's four increments, the oldest first, over all weights.
             share: Of the run, that has passed at the window's end, 0 to 1.
+            each: The share of the run that lies between two looks: in a longer run increments are
+                less alike at the same rate and the same share.
 
         Examples:
             >>> import jax, jax.numpy as jnp
             >>> from nowcast.rate_forecaster import Rate, init_network
             >>> rate = Rate(params=init_network(jax.random.key(0)))
-            >>> rate(jnp.eye(4)[None], jnp.array([0.2])).mean.tolist()
+            >>> rate(jnp.eye(4)[None], jnp.array([0.2]), jnp.array([0.02])).mean.tolist()
             [0.0]
         """
-        return estimate(self.params, inputs(gram, share))
+        return estimate(self.params, inputs(gram, share, each))

@@ -133,7 +133,10 @@ def test_examples_are_windows_with_the_logarithm_of_best_over_rate(unchecked, ba
         found.label, np.repeat(np.log(BEST / np.array(RATES)), many), atol=1e-5
     )
     np.testing.assert_allclose(found.share[:many], np.arange(50, 120, 10) / 110, rtol=1e-6)
-    np.testing.assert_allclose(found.weight, 1 / (5 * many))
+    np.testing.assert_allclose(found.each, 10 / 110, rtol=1e-6)
+    near = np.exp(-0.5 * (np.log2(BEST / np.array(RATES)) / 2) ** 2)
+    expected = np.repeat(near / near.sum() / many, many)
+    np.testing.assert_allclose(found.weight, expected, rtol=1e-3)
     for run, grams in zip(runs, found.gram.reshape(5, many, 4, 4), strict=True):
         for first, gram in enumerate(grams, start=1):
             moved = np.diff(np.float64(run.weights[first : first + 5]), axis=0)
@@ -186,7 +189,7 @@ def test_of_normal_labels_with_the_readers_own_deviation_80_percent_are_inside()
     label = rng.normal(size=many).astype(np.float32)
     gram = np.broadcast_to(np.eye(4, dtype=np.float32), (many, 4, 4))
     even = np.full(many, 1 / many), np.zeros(many, int), ["one"]
-    some = sweeps.Examples(gram, np.full(many, 0.2, np.float32), label, *even)
+    some = sweeps.Examples(gram, *np.full((2, many), 0.2, np.float32), label, *even)
     params = rates.rate_forecaster.init_network(rates.jax.random.key(0))  # says 0, deviation 1
     found = rates.scores(rates.Rate(params=params), rates.Line(0.0, 0.0), some)["whole run"]
     np.testing.assert_allclose(found["inside"], 0.8, atol=0.02)
@@ -199,7 +202,7 @@ def test_deviations_are_widened_so_that_80_percent_are_inside():
     gram = np.broadcast_to(np.eye(4, dtype=np.float32), (many, 4, 4))
     even = np.full(many, 1 / many), np.zeros(many, int), ["one"]
     label = (3 * rng.normal(size=many)).astype(np.float32)
-    some = sweeps.Examples(gram, np.full(many, 0.2, np.float32), label, *even)
+    some = sweeps.Examples(gram, *np.full((2, many), 0.2, np.float32), label, *even)
     rate = rates.Rate(params=rates.rate_forecaster.init_network(rates.jax.random.key(0)))
     factor = rates.widening([(rate, some)])
     np.testing.assert_allclose(factor, 3, rtol=0.05)
