@@ -12,6 +12,7 @@ from collect import corpus
 from meta_train import rates, sweeps
 from meta_train.commands.meta_train import show_rates
 from meta_train.config import MetaTrainConfig
+from meta_train.rates_picture import picture
 from meta_train.sweeps import best_rate, examples, groups
 from nowcast.types import UserError
 
@@ -243,6 +244,12 @@ def test_a_bundle_says_how_it_was_made_and_scores_each_task_by_the_others(
     assert (tmp_path / "mine" / "loss.png").read_bytes() == b"a picture"
     assert isinstance(nowcast.load(tmp_path / "mine"), rates.Rate)
     assert len(rates.table(card["validation"]).splitlines()) == 5
+    _, bars = picture(card).axes
+    assert sorted(bar.get_height() for bar in bars.patches) == sorted(
+        one["whole run"][key]
+        for one in (*card["validation"].values(), *card["held_out"].values())
+        for key in ("error", "control", "constant")
+    )
     show_rates(settings, card)
     said = capsys.readouterr().out
     assert "not used, as its lowest loss is at an end of its rates: two, adam" in said
