@@ -132,7 +132,7 @@ def examples(found: Sequence[Group]) -> Examples:
     if not each:
         raise UserError(
             "corpus: no group of runs that differ in their learning rate alone has its lowest final"
-            " validation loss between others; collect sweeps, such as experiment=sweeps"
+            " validation loss between others; collect sweeps over more rates"
         )
     tasks = sorted({task for task, *_ in each})
     near = [float(np.exp(-0.5 * (label / NEAR) ** 2)) for *_, label in each]
