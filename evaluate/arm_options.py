@@ -86,6 +86,8 @@ class Auto:
     target: float = 0.02
     until: float = 0.5
     """The share of the run after which the multiplier stays."""
+    forecaster: str | None = None
+    """A bundle of ``forecaster=rate``; null: the rule of one line, and older runs still count."""
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "auto.every", self.every, "must be 1 step or more")
@@ -96,6 +98,17 @@ class Auto:
             self.until,
             "must be a share of the run, above 0, at most 1",
         )
+        require(
+            self.forecaster != "",
+            "auto.forecaster",
+            "''",
+            "must be a bundle of forecaster=rate; null: the rule of one line",
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What runs depend on, as plain values."""
+        return {key: value for key, value in vars(self).items() if value is not None}
 
 
 @dataclass

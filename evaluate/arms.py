@@ -77,6 +77,7 @@ class Arm:
         """What its runs depend on beside the learning rate, as plain values."""
         settings = {key: value for key, value in asdict(self).items() if key not in NO_SETTINGS}
         settings["guard"] = self.guard and self.guard.options
+        settings["auto"] = self.auto and self.auto.options
         return {
             key: value for key, value in settings.items() if key not in YOUNGER or value is not None
         }
@@ -87,11 +88,12 @@ class Arm:
         warm = f"warm-up {_word(self.warmup)}" if self.warmup else None
         parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
         if self.auto:
-            of = (
-                f"every {self.auto.every} steps, target {self.auto.target:g}, until"
-                f" {self.auto.until:g} of the run"
+            learned = self.auto.forecaster
+            target = "" if learned else f" target {self.auto.target:g},"
+            of = f"every {self.auto.every} steps,{target} until {self.auto.until:g} of the run"
+            parts.append(
+                f"its rate follows {f'what {learned} reads' if learned else 'the drift'} ({of})"
             )
-            parts.append(f"its rate follows the drift ({of})")
         if self.outer:
             kind = "SNOO" if self.outer.momentum else "Lookahead"
             parts.append(

@@ -62,8 +62,14 @@ class Training:
         inner = optimizers.make(_of(arm.optimizer), task)
         if arm.auto:
             stop = max(1, round(arm.auto.until * steps))
+            learned = arm.auto.forecaster
             inner = nowcast.auto_rate(
-                inner, every=arm.auto.every, target=arm.auto.target, stop_after=stop
+                inner,
+                every=arm.auto.every,
+                target=arm.auto.target,
+                stop_after=stop,
+                forecaster=nowcast.load(learned) if learned else None,
+                steps=steps if learned else None,
             )
         if arm.outer:
             inner = wrappers.outer(

@@ -27,6 +27,7 @@ from evaluate.metrics import measured
 from evaluate.protocol import PAPER
 from evaluate.training import Moment, Training
 from evaluate.weight_samples import Samples
+from nowcast import bundle
 from nowcast.forecasters import Forecaster
 from nowcast.types import PyTree, UserError
 
@@ -186,6 +187,9 @@ class Trials:
         }
         if arm.sweeps_warmup:
             settings["warmup"] = TUNED
+        if arm.auto and arm.auto.forecaster:
+            read = bundle.read_card(arm.auto.forecaster)["params_sha256"]
+            settings["auto"] = settings["auto"] | {"forecaster": read}
         own = self._forecasters.get(str(arm.forecast_by))
         if (
             own and arm.jump.horizon is None

@@ -15,6 +15,7 @@ from meta_train.trainer import Settings
 from meta_train.windows import SAMPLING
 from nowcast.forecasters import LEARNED, Learned
 from nowcast.paths import at_home
+from nowcast.rate_forecaster import Rate
 from nowcast.types import OPERATIONS
 
 INTROSPECTION = {"sampling": "movement", "steps": 30_000, "batch_size": 64, "learning_rate": 5e-4}
@@ -22,10 +23,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection": INTROSPECTION,
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
+    Rate.name: {"steps": 1_000, "batch_size": 512, "learning_rate": 3e-3},
 }
 """A forecaster's settings where the configuration leaves them open; the rest is ``COMMON``."""
 LEAVES = 64
 """Leaves drawn from one run at a time; few, because their rows are long."""
+NOT_OF_RATES = {
+    "window": None, "horizon": None, "networks": None, "sampling": None, "log": None,
+    "max_minutes": None, "processes": 1, "process": 0, "coordinator": None,
+}  # fmt: skip
+"""Keys that ``forecaster=rate`` has nothing to do with, as they are where they are left out."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
 
 
@@ -63,15 +70,31 @@ class MetaTrainConfig:
             rule = "is the older name of networks: give one of them"
             require(self.networks is None, "served_by", self.served_by, rule)
             self.networks, self.served_by = self.served_by, None
-        one_of("forecaster", self.forecaster, LEARNED)
-        ahead = self.kind.longest or self.kind.horizon
-        recipe = (
-            COMMON
-            | RECIPES.get(self.forecaster, {})
-            | {"window": self.kind.window, "horizon": ahead}
+        one_of("forecaster", self.forecaster, [*LEARNED, Rate.name])
+        self._check_places()
+        if self.of_rates:
+            self._of_rates()
+        else:
+            self._of_weights()
+        for key, most in (("steps", 10**9), ("patience", 10**9)):
+            require(
+                1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}"
+            )
+        check_seed("seed", self.seed)
+        check_rate("learning_rate", cast(float, self.learning_rate))
+        require(
+            0 < self.validation_share < 1,
+            "validation_share",
+            self.validation_share,
+            "must be between 0 and 1",
         )
-        for key, value in recipe.items():
-            setattr(self, key, value if getattr(self, key) is None else getattr(self, key))
+
+    @property
+    def of_rates(self) -> bool:
+        """Whether it is a fit to sweeps of learning rates (:mod:`meta_train.rates`)."""
+        return self.forecaster == Rate.name
+
+    def _check_places(self) -> None:
         self.corpus = [self.corpus] if isinstance(self.corpus, str) else self.corpus
         paths = (
             isinstance(self.corpus, list)
@@ -91,6 +114,25 @@ class MetaTrainConfig:
         )
         require(place, "bundle", repr(self.bundle), "must be the path of a folder of its own")
         self.bundle = at_home(self.bundle)
+
+    def _of_rates(self) -> None:
+        for key, unsaid in NOT_OF_RATES.items():
+            value = getattr(self, key)
+            require(value == unsaid, key, value, "forecaster=rate has no use for it; leave it out")
+        for key, value in RECIPES[Rate.name].items():
+            setattr(self, key, value if getattr(self, key) is None else getattr(self, key))
+        size = cast(int, self.batch_size)
+        require(1 <= size <= 10**6, "batch_size", size, "must be 1 to a million windows")
+
+    def _of_weights(self) -> None:
+        ahead = self.kind.longest or self.kind.horizon
+        recipe = (
+            COMMON
+            | RECIPES.get(self.forecaster, {})
+            | {"window": self.kind.window, "horizon": ahead}
+        )
+        for key, value in recipe.items():
+            setattr(self, key, value if getattr(self, key) is None else getattr(self, key))
         require(
             3 <= self.rule.window <= 1000,
             "window",
@@ -112,10 +154,6 @@ class MetaTrainConfig:
             self.sampling,
             f"{self.forecaster} {whole}",
         )
-        for key, most in (("steps", 10**9), ("patience", 10**9)):
-            require(
-                1 <= getattr(self, key) <= most, key, getattr(self, key), f"must be 1 to {most}"
-            )
         size = self.settings.batch_size
         fits = 1 <= size <= 10**6 and size % SLOTS == 0
         require(
@@ -124,14 +162,6 @@ class MetaTrainConfig:
             size,
             f"must be a multiple of {SLOTS}, up to a million: {SLOTS} places give equally many",
         )
-        require(
-            0 < self.validation_share < 1,
-            "validation_share",
-            self.validation_share,
-            "must be between 0 and 1",
-        )
-        check_seed("seed", self.seed)
-        check_rate("learning_rate", self.settings.learning_rate)
         if self.log is not None:
             one_of("log", self.log, LOGS)
         check_minutes(self.max_minutes)

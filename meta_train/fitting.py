@@ -183,7 +183,7 @@ def read(config: MetaTrainConfig) -> Data:
         validation,
         held_out,
         parts.training,
-        _described(config, corpora, parts),
+        described(config, corpora, parts),
     )
 
 
@@ -304,7 +304,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
     return found
 
 
-def _described(
+def described(
     config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts
 ) -> dict[str, Any]:
     """What the card says about the source of the windows."""

@@ -87,7 +87,7 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
 
 
 def architectures(run: Run) -> set[str]:
-    """The names that a run's architecture goes by: ``resnet32`` and ``resnet``.
+    """The names that a run's architecture goes by: ``resnet32`` and ``resnet``; and its task's.
 
     They are the name and depth under ``model`` in the run's configuration; without a depth, the
     architecture's own. The configuration of a user's own task or loop may lack them: then every
@@ -96,7 +96,7 @@ def architectures(run: Run) -> set[str]:
     """
     model, own = _model(run.config), _model(run.config.get("task_config") or {})
     if model:
-        return _names(model)
+        return _names(model) | {run.config["task"]}
     parts = run.config["task"].split("-")
     beginnings = {"-".join(parts[:end]) for end in range(1, len(parts) + 1)}
     return beginnings | {family(name) for name in beginnings} | (_names(own) if own else set())

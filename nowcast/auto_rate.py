@@ -6,6 +6,9 @@ and fro. Every ``every`` steps the wrapper looks at the last five looks:
 
     log multiplier += clip(drift − target, log ½, log 2)
     update         ← multiplier × the optimizer's update
+
+With a forecaster (:class:`nowcast.rate_forecaster.Rate`) a small network takes the place of the
+drift; the same safeguards stay.
 """
 
 import warnings
@@ -22,15 +25,21 @@ from nowcast.arrays import as_array, own_buffers
 from nowcast.branch import branch
 from nowcast.checks import check_optimizer, check_weights
 from nowcast.drift import mean_cosine
+from nowcast.forecasters.base import Forecaster
 from nowcast.gram_matrix import gram_matrix
 from nowcast.memory import USUAL, memory
+from nowcast.rate_forecaster import MOVED, WINDOW, Rate
 from nowcast.split import axis_names, split_over, total
 from nowcast.types import PyTree, UserError, real, whole
 
-WINDOW = 5
-"""Looks that the drift is of."""
 MOST = 0.6931472
 """The logarithm of 2: a look changes the multiplier by this factor at most."""
+GAIN = 1.0
+"""The share of a forecast's distance that the multiplier goes at a look where the forecast is sure.
+Where its deviation is a factor of 2 the multiplier goes half of that.
+"""
+FARTHEST = 2 * MOST
+"""By a forecast a look changes the multiplier by a factor of 4 at most."""
 ALIVE = 0.03
 """Below this share of their largest size, gradients are those of a run that fits its examples: it
 drifts, and no rate makes it better.
@@ -58,6 +67,8 @@ class RateState(NamedTuple):
     window: PyTree
     """Of each leaf ``(5, N)``: its sampled scalars at the last looks, the oldest first."""
     log_multiplier: Float[Array, ""]
+    past: Float[Array, "4"]
+    """The multiplier's logarithm in each of the window's increments, the oldest first."""
     ceiling: Float[Array, ""]
     """What the multiplier's logarithm may not pass: half of where a run ran away."""
     drift: Float[Array, ""]
@@ -91,10 +102,13 @@ def auto_rate(
     target: float = 0.02,
     stop_after: int | None = None,
     scalars: int = 16_384,
+    forecaster: Rate | Forecaster | None = None,
+    steps: int | None = None,
     axis_name: str | Collection[str] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Wrap an optimizer so that its rate follows the run's drift: up where the run goes straight
-    on, down where it goes to and fro.
+    """Wrap an optimizer so that its rate follows the run's drift.
+
+    The rate rises where the run goes straight on, and falls where it goes to and fro.
 
     Args:
         inner: Any optax optimizer, with the schedule that it has: the multiplier comes on top.
@@ -106,6 +120,11 @@ def auto_rate(
             choice where a schedule decays. None: never.
         scalars: So many of the weights are looked at, spread over all leaves. The state holds five
             times as many numbers, 0.3 MB; the drift errs by some 0.005.
+        forecaster: A learned reader of rates, a bundle of ``forecaster=rate``: ``nowcast.load``
+            of its folder. It takes the place of the rule, and ``target`` is not used. None: the
+            rule.
+        steps: Optimizer steps of the whole run. Needed with a forecaster, and for it alone: it
+            reads what share of the run has passed.
         axis_name: Inside ``jax.shard_map`` alone, as for :func:`nowcast.periodic`.
 
     Returns:
@@ -119,8 +138,15 @@ def auto_rate(
     first one, and not where gradients have gone to zero: a run that fits its examples drifts too,
     and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
 
+    A forecaster's mean says how far the rate is from its best, and the multiplier goes this way, by
+    a factor of 4 at most; half of it where the deviation is a factor of 2, and less where it is
+    larger. The increments of a
+    window are divided by the multipliers that they were made with, so that they are like those of a
+    run at a constant multiplier, which the forecaster was fitted to.
+
     Raises:
-        UserError: An option is out of range; ``update`` called without ``params``.
+        UserError: An option is out of range; a forecaster of weights, or one without ``steps``;
+            ``update`` called without ``params``.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast, optax
@@ -143,6 +169,11 @@ def auto_rate(
             stacklevel=2,
         )
     check_rule(target, stop_after, scalars)
+    rule = by_drift(target) if forecaster is None else by_forecast(forecaster, steps, every)
+    if forecaster is None and steps is not None:
+        raise UserError(
+            f"steps={steps} is for a forecaster; give forecaster=… too, or leave it out"
+        )
     names, inner = axis_names(axis_name), optax.with_extra_args_support(inner)
 
     def init(params: PyTree) -> RateState:
@@ -173,7 +204,7 @@ def auto_rate(
                     now,
                     _size(state, grads, now),
                     value,
-                    target=target,
+                    rule=rule,
                     stop_after=stop_after,
                 )
 
@@ -195,6 +226,52 @@ def check_rule(target: float, stop_after: int | None, scalars: int) -> None:
     whole("scalars", scalars, "weights")
 
 
+Rule = Callable[[Float[Array, "D D"], RateState], Float[Array, ""]]
+"""By how much the multiplier's logarithm changes at a look, from the inner products of the window's
+increments and the state before the look; its ``past`` is the window's.
+"""
+
+
+def by_drift(target: float) -> Rule:
+    """The rule of one line: the drift, beside a target, at most :data:`MOST`."""
+    return lambda products, state: jnp.clip(mean_cosine(products) - target, -MOST, MOST)
+
+
+def by_forecast(forecaster: Any, steps: int | None, every: int) -> Rule:
+    """A part of the way to where a forecaster sees the best rate.
+
+    The forecast is of the window, whose mean logarithm of the multiplier may be another one than
+    that now: what the multiplier has gone since counts as gone.
+
+    Raises:
+        UserError: It forecasts no rates, or the run's length is missing.
+    """
+    if not isinstance(forecaster, Rate):
+        is_path = isinstance(forecaster, str)
+        cure = (
+            f"pass nowcast.load({forecaster!r})" if is_path else "pass a bundle of forecaster=rate"
+        )
+        kind = getattr(forecaster, "name", type(forecaster).__name__)
+        raise UserError(f"forecaster={kind!r} forecasts no rates; {cure}")
+    if steps is None:
+        raise UserError(
+            "steps=None: a forecaster reads what share of the run has passed; give the run's length"
+            " in optimizer steps, such as steps=1000"
+        )
+    length = whole("steps", steps, "optimizer steps")
+    each = jnp.float32(every / length)
+
+    def change(products: Float[Array, "D D"], state: RateState) -> Float[Array, ""]:
+        made = jnp.exp(state.past)
+        share = jnp.minimum(state.total / length, 1.0).astype(jnp.float32)
+        found = forecaster((products / jnp.outer(made, made))[None], share[None], each[None])
+        trust = 1 / (1 + (found.deviation[0] / MOST) ** 2)
+        way = jnp.mean(state.past) + found.mean[0] - state.log_multiplier
+        return jnp.clip(GAIN * trust * way, -FARTHEST, FARTHEST)
+
+    return change
+
+
 def start(params: PyTree, inner: optax.OptState, scalars: int) -> RateState:
     """The state of a run that nobody has looked at, with so many of its weights in the sample."""
     params = jax.tree.map(as_array, params)
@@ -206,6 +283,7 @@ def start(params: PyTree, inner: optax.OptState, scalars: int) -> RateState:
         filled=jnp.zeros([], jnp.int32),
         window=jax.tree.unflatten(jax.tree.structure(params), rows),
         log_multiplier=jnp.zeros([], jnp.float32),
+        past=jnp.zeros(MOVED, jnp.float32),
         ceiling=jnp.full([], jnp.inf, jnp.float32),
         drift=jnp.full([], jnp.nan, jnp.float32),
         gradient=jnp.zeros(2, jnp.float32),
@@ -234,25 +312,26 @@ def look(
     size: Float[Array, ""],
     value: Any,
     *,
-    target: float,
+    rule: Rule,
     stop_after: int | None,
 ) -> RateState:
-    """The state after a look at the weights: the window moves on, and the multiplier follows the
-    drift.
+    """Look at the weights: the window moves on, and the multiplier follows a
+    rule.
 
     Args:
         state: Before the look.
         now: The weights.
         size: Of the gradients.
         value: The loss, or None.
-        target: The drift at which the multiplier stays.
-        stop_after: Steps after which it stays.
+        rule: :func:`by_drift` or :func:`by_forecast`.
+        stop_after: Steps after which the multiplier stays.
     """
     window = jax.tree.map(
         lambda rows, leaf: jnp.concatenate([rows[1:], sample.take(leaf, rows.shape[1])[None]]),
         state.window,
         now,
     )
+    past = jnp.concatenate([state.past[1:], state.log_multiplier[None]])
     filled = jnp.minimum(state.filled + 1, WINDOW)
     full = filled == WINDOW
     products = _products(window, now)
@@ -262,7 +341,7 @@ def look(
     losses = _losses(state.loss, value)
     lost = full & (_leaps(products) if value is None else _runs_away(losses, state.loss[3]))
     alive = gradient[0] >= ALIVE * gradient[1]
-    change = jnp.clip(drift - target, -MOST, MOST)
+    change = jnp.where(full, rule(products, state._replace(past=past)), 0)
     change = jnp.where(change > 0, change * jnp.where(alive, _left(losses), 0), change)
     change = jnp.where(jnp.isfinite(change), change, 0)
     if stop_after is not None:
@@ -279,6 +358,7 @@ def look(
         filled=filled,
         window=window,
         log_multiplier=jnp.minimum(log_multiplier, ceiling),
+        past=past,
         ceiling=ceiling,
         drift=drift,
         gradient=gradient,
@@ -349,7 +429,7 @@ def _left(losses: Float[Array, "4"]) -> Float[Array, ""]:
 
 
 def _runs_away(losses: Float[Array, "4"], noise: Float[Array, ""]) -> Array:
-    """Whether a loss has lost a good part of what it had gained, and more than it differed from one
+    """Whether a loss has lost a good part of its gain, and more than it differed from one
     look to the next.
     """
     first, mean, lowest, _ = losses

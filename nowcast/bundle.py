@@ -25,6 +25,7 @@ import numpy as np
 from nowcast import text
 from nowcast.forecasters import LEARNED, SIMPLE, Forecaster
 from nowcast.paths import check_writable, dangling, expanded
+from nowcast.rate_forecaster import Rate
 from nowcast.types import PyTree, UserError
 
 SCHEMA = "weight-nowcaster/bundle/1"
@@ -37,7 +38,12 @@ def shipped() -> list[str]:
     return sorted(card.parent.name for card in PRETRAINED.glob("*/card.json"))
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
+def kinds() -> dict[str, Any]:
+    """What a bundle may hold: forecasters of weights, and the one of learning rates."""
+    return {**LEARNED, Rate.name: Rate}
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Any:
     """Load a forecaster by its name, or from a bundle's folder.
 
     Args:
@@ -45,6 +51,10 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
             meta-trained; ``"linear"``, ``"last_value"`` and the like, which need no learning; or
             the path of a bundle that ``scripts/meta_train.py`` wrote (``"./wnn"`` where a folder
             has such a name).
+
+    Returns:
+        A :class:`nowcast.Forecaster` of weights; of a bundle of ``forecaster=rate`` a
+        :class:`nowcast.rate_forecaster.Rate`, which :func:`nowcast.auto_rate` takes.
 
     Raises:
         UserError: No such name or folder; a bundle of another schema, damaged, or changed since it
@@ -66,7 +76,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Forecaster:
             f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make"
             " the bundle again"
         )
-    kind: Any = LEARNED[card["forecaster"]]
+    kind = kinds()[card["forecaster"]]
     try:
         return kind(
             params=_unflatten(content), **{key: card[key] for key in _settings(kind) if key in card}
@@ -105,7 +115,8 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     written = dict(card)
     if "served_by" in card:  # the older name
         card["networks"] = card.pop("served_by")
-    missing = {"forecaster", "window", "horizon", "networks", "params_sha256"} - card.keys()
+    of_weights = set() if card.get("forecaster") == Rate.name else {"window", "horizon", "networks"}
+    missing = ({"forecaster", "params_sha256"} | of_weights) - card.keys()
     if missing:
         raise UserError(
             f"bundle {str(folder)!r}: its card lacks {', '.join(sorted(missing))}; make the bundle"
@@ -124,10 +135,10 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
             raise UserError(
                 f"bundle {str(folder)!r}: its card says {key}={card[key]!r}; make the bundle again"
             )
-    if card["forecaster"] not in LEARNED:
+    if card["forecaster"] not in kinds():
         raise UserError(
             f"bundle {str(folder)!r} holds a {card['forecaster']!r}, and this version knows"
-            f" {', '.join(LEARNED)}; upgrade weight-nowcaster"
+            f" {', '.join(kinds())}; upgrade weight-nowcaster"
         )
     if card.get("card_sha256") != card_hash(written):
         raise UserError(
@@ -138,7 +149,9 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def save(
-    forecaster: Forecaster, folder: str | os.PathLike[str], card: Mapping[str, Any] | None = None
+    forecaster: Forecaster | Rate,
+    folder: str | os.PathLike[str],
+    card: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a learned forecaster as a bundle.
 
@@ -166,7 +179,7 @@ def save(
     fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     fresh.mkdir()
     try:
-        np.savez(fresh / "params.npz", **_flatten(forecaster.params))  # type: ignore[attr-defined, arg-type]
+        np.savez(fresh / "params.npz", **_flatten(forecaster.params))  # type: ignore[union-attr, arg-type]
         full = {
             **(card or {}),
             "schema": SCHEMA,
@@ -203,10 +216,10 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
             raise UserError(f"bundle {str(folder)!r} {what}; choose another path")
 
 
-def params_hash(forecaster: Forecaster) -> str:
+def params_hash(forecaster: Forecaster | Rate) -> str:
     """SHA-256 of a learned forecaster's parameters, without a bundle."""
     digest = hashlib.sha256()
-    for name, value in sorted(_flatten(forecaster.params).items()):  # type: ignore[attr-defined]
+    for name, value in sorted(_flatten(forecaster.params).items()):  # type: ignore[union-attr]
         digest.update(name.encode() + np.asarray(value).tobytes())
     return digest.hexdigest()
 
@@ -232,7 +245,7 @@ def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
             raise UserError(
                 f"forecaster {str(name_or_path)!r}: {lost}; give the folder of a bundle"
             )
-        kind = f"forecaster={name_or_path} " if str(name_or_path) in LEARNED else ""
+        kind = f"forecaster={name_or_path} " if str(name_or_path) in kinds() else ""
         raise UserError(
             f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a"
             f" bundle's folder; {text.command('meta_train')} {kind}makes one"

@@ -100,6 +100,7 @@ WHOLE = {
     "test_collect_stopped.py::test_terminated_it_stops_in_good_order_and_goes_on",
     "test_commands.py::test_many_values_fan_out_in_one_command",
     "test_comparison.py::test_a_stopped_comparison_keeps_what_is_finished_and_goes_on",
+    "test_comparison.py::test_an_arm_whose_rate_follows_a_reader_is_the_wrapped_optimizer_and_knows_it_by_hash",
     "test_comparison.py::test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer",
     "test_comparison.py::test_arms_of_a_seed_are_equal_bit_for_bit_until_the_first_jump",
     "test_comparison.py::test_together_arms_are_the_same_as_apart",

@@ -233,6 +233,7 @@ META_TRAIN = [
     ("stepz=3", "stepz"),
     ("+extra=3", "extra"),
     ("steps=${nope}", "nope"),
+    ("forecaster=rate window=7", "window=7: forecaster=rate has no use for it"),
 ]
 EVALUATE = [
     ("forecaster=crystal_ball", "crystal_ball"),

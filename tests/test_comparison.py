@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from test_rate_forecaster import random_rate
 
 import nowcast
 from collect.config import DataConfig, ModelConfig
@@ -325,6 +326,31 @@ def test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer(task):
         in arm.words
     )
     assert arms["plain"].settings.keys() == arms["auto"].settings.keys() - {"auto"}
+
+
+def test_an_arm_whose_rate_follows_a_reader_is_the_wrapped_optimizer_and_knows_it_by_hash(
+    task, tmp_path
+):
+    rate = random_rate()
+    card = nowcast.save(rate, tmp_path / "mine")
+    auto = Auto(every=2, forecaster=str(tmp_path / "mine"))
+    [arm], _ = resolve({"auto": Arm(auto=auto)}, optimizer="adam", learning_rate=RATE)
+    training, rates = Training(task, arm, None, EACH, STEPS), np.full(STEPS, RATE, np.float32)
+    *_, last = training.moments(arm, [0], together=False)
+    tx = nowcast.auto_rate(
+        optimizers.make("adam"), every=2, stop_after=STEPS // 2, forecaster=rate, steps=STEPS
+    )
+    *_, alone = Loop(task, tx).run(0, rates)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        last.snapshots[0].state.params,
+        alone.state.params,
+    )
+    assert abs(alone.state.optimizer.log_multiplier) > 0.01
+    trials = Trials(
+        task, epochs=EPOCHS, record_every=EACH, forecasters={}, folder=tmp_path, stop=Stop(None)
+    )
+    assert trials._described(arm)["auto"]["forecaster"] == card["params_sha256"]
 
 
 def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):

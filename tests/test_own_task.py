@@ -281,6 +281,8 @@ def test_keep_out_knows_tasks_of_ones_own(unchecked):
         "gpt",
         "gpt-tiny_shakespeare",
     }
+    mlp = {"name": "mlp", "depth": None}
+    assert architectures(run("mlp-mnist", model=mlp)) == {"mlp", "mlp-mnist"}
     assert {"mine", "resnet32", "resnet"} <= architectures(
         run("mine-data", task_config={"model": "resnet32"})
     )

@@ -24,6 +24,11 @@ def main(config: MetaTrainConfig) -> None:
             " 'bundle=bundles/h${horizon}'"
         )
     BUNDLES.add(config.bundle)
+    if config.of_rates:
+        from meta_train import rates
+
+        show_rates(config, rates.meta_train(config, command_line("meta_train")))
+        return
     card, stopped, code = meta_train(config, command_line("meta_train"))
     if processes.is_first():
         if card is None:
@@ -62,6 +67,28 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     print(
         f"next: {text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20"
         " report=reports/mine"
+    )
+
+
+def show_rates(config: MetaTrainConfig, card: dict) -> None:
+    """Print the scores of a reader of rates, where it lies, and the command to run next."""
+    from meta_train import rates
+
+    print("errors, in factors of 2, on each task by a fit to the others:")
+    print(rates.table(card["validation"]))
+    if card["held_out"]:
+        print("errors on the tasks kept out:")
+        print(rates.table(card["held_out"]))
+    else:
+        print(f"no run is of a task kept out ({', '.join(config.keep_out)})")
+    for name in card["groups_not_used"]:
+        print(f"not used, as its lowest loss is at an end of its rates: {name}")
+    print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
+    arms = "'arm=[cosine,cosine_auto,cosine_auto_learned]'"
+    learned = argument("arm.cosine_auto_learned.auto.forecaster", config.bundle)
+    print(
+        f"next: {text.command('evaluate')} protocol=robust {arms} {learned} model=mlp data=digits"
+        " seeds=3 epochs=40 report=reports/mine"
     )
 
 

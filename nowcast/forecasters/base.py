@@ -69,11 +69,11 @@ class Forecaster:
 def check_forecaster(forecaster: Any) -> None:
     """Refuse anything but a :class:`Forecaster`."""
     if not isinstance(forecaster, Forecaster):
-        cure = (
-            f"nowcast.load({forecaster!r})"
-            if isinstance(forecaster, str)
-            else "one from nowcast.load(…)"
-        )
+        cure = "one from nowcast.load(…)"
+        if isinstance(forecaster, str):
+            cure = f"nowcast.load({forecaster!r})"
+        elif getattr(forecaster, "learned", False):
+            cure = "one that forecasts weights, such as nowcast.load('gram')"
         raise UserError(f"forecaster={forecaster!r} is a {type(forecaster).__name__}; pass {cure}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nowcast.auto_rate import RateState, check_rule, look, start
+from nowcast.auto_rate import RateState, Rule, by_drift, check_rule, look, start
 from nowcast.integrations.keras_ops import keras, leaves
 from nowcast.memory import USUAL, steps
 from nowcast.types import PyTree, UserError, whole
@@ -52,7 +52,7 @@ class AutoRate(keras.callbacks.Callback):
         check_rule(target, stop_after, scalars)
         self._every = None if every is None else whole("every", every, "batches")
         self._scalars, self._schedule, self._base = scalars, schedule, 0.0
-        self._look = jax.jit(partial(_look, target=target, stop_after=stop_after))
+        self._look = jax.jit(partial(_look, rule=by_drift(target), stop_after=stop_after))
         self._batch, self._since, self._total = -1, 0, 0
         self.state: RateState | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -107,12 +107,12 @@ def _look(
     value: Any,
     total: Any,
     *,
-    target: float,
+    rule: Rule,
     stop_after: int | None,
 ) -> RateState:
     """Look at the weights, without gradients."""
     state = state._replace(total=jnp.asarray(total, jnp.int32))
-    return look(state, weights, jnp.ones([]), value, target=target, stop_after=stop_after)
+    return look(state, weights, jnp.ones([]), value, rule=rule, stop_after=stop_after)
 
 
 def _memory(optimizer: Any) -> int:

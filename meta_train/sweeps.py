@@ -1,0 +1,236 @@
+"""Sweeps: runs that differ in their learning rate, as examples of how far a rate is from its best.
+
+A group is of runs alike in all but their rate and seed: task, optimizer, schedule, warm-up, batch
+size, length. Its best rate is where a parabola, fitted to the lowest final validation loss and the
+two on either side of it, is lowest, in logarithms. A run's label is ``log(best rate / its rate)``,
+the same at all of its windows; a run that diverged has one too. A window is of five snapshots,
+never the untrained weights: the Gram matrix of its increments, summed over the leaves, as
+:func:`nowcast.auto_rate` finds it.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from collect.corpus import Run
+from meta_train.leaves import inner_products
+from meta_train.source import FIRST
+from nowcast.movement import BAND, windows
+from nowcast.types import UserError
+
+BESIDE = 2
+"""Losses on either side of the lowest that a parabola is fitted to: each is of another seed."""
+NEAR = 2 * np.log(2)
+"""Runs weigh as ``exp(−½ (label / NEAR)²)``: a rate that is followed is soon near its best. With
+every rate alike, a window that tells nothing would be read as a rate far above its best.
+"""
+FEWEST = 3
+"""Rates of a group that end finite: fewer have no parabola."""
+
+
+class Group(NamedTuple):
+    """Runs alike in all but their learning rate and seed."""
+
+    name: str
+    runs: list[Run]
+    best: float | None
+    """None: the lowest loss is at an end of the rates, or too few runs ended finite."""
+
+
+class Examples(NamedTuple):
+    """Windows of several runs."""
+
+    gram: Float[np.ndarray, "N 4 4"]
+    """Over the mean square of the window's increments."""
+    share: Float[np.ndarray, "N"]
+    """Of the run, at the window's end."""
+    each: Float[np.ndarray, "N"]
+    """The share of the run between two snapshots."""
+    label: Float[np.ndarray, "N"]
+    """The natural logarithm of best rate over rate."""
+    weight: Float[np.ndarray, "N"]
+    """Sums to 1: tasks are equally likely, then runs of one by how near their rate is to its best,
+    then windows of one.
+    """
+    task: Int[np.ndarray, "N"]
+    """The place of its task among ``tasks``."""
+    tasks: list[str]
+
+    def of(self, tasks: Sequence[str]) -> "Examples":
+        """Those of some tasks."""
+        wanted = np.isin(self.task, [self.tasks.index(task) for task in tasks])
+        gram, share, each, label, weight, task = (part[wanted] for part in self[:6])
+        return Examples(gram, share, each, label, weight / weight.sum(), task, self.tasks)
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """The groups of some runs, each with its best rate."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(json.dumps(_alike(run), sort_keys=True), []).append(run)
+    return [
+        Group(_name(same[0]), same, best_rate([_rate(run) for run in same], list(map(_end, same))))
+        for same in found.values()
+    ]
+
+
+def best_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
+    """The rate at which a sweep ends lowest.
+
+    Args:
+        rates: Learning rates, in any order.
+        losses: Final validation losses, above 0; what is not finite diverged.
+
+    Returns:
+        The lowest place of the parabola that is fitted by least squares to the lowest loss and the
+        two on either side of it, log loss over log rate, where these are finite; between the
+        neighbours of the lowest. None where the lowest loss is that of the first or the last rate,
+        or fewer than three runs ended finite.
+
+    Examples:
+        >>> from meta_train.sweeps import best_rate
+        >>> round(best_rate([0.01, 0.1, 1.0], [2.0, 1.0, 2.0]), 6)
+        0.1
+    """
+    order = np.argsort(rates)
+    rate, loss = np.log(np.asarray(rates, float)[order]), np.asarray(losses, float)[order]
+    loss = np.where(np.isfinite(loss) & (loss > 0), loss, np.inf)
+    lowest = int(np.argmin(loss))
+    if np.isfinite(loss).sum() < FEWEST or lowest in (0, len(loss) - 1):
+        return None
+    near = np.arange(max(lowest - BESIDE, 0), min(lowest + BESIDE + 1, len(loss)))
+    near = near[np.isfinite(loss[near])]
+    x = rate - rate[lowest]
+    if len(np.unique(x[near])) < FEWEST:
+        return float(np.exp(rate[lowest]))
+    curve = np.polyfit(x[near], np.log(loss[near]), 2)
+    bottom = -curve[1] / (2 * curve[0]) if curve[0] > 0 else 0.0
+    return float(np.exp(rate[lowest] + np.clip(bottom, x[lowest - 1], x[lowest + 1])))
+
+
+def examples(found: Sequence[Group]) -> Examples:
+    """The windows of all runs whose group has a best rate.
+
+    Raises:
+        UserError: No run has a label and a window; the corpus has no learning rates.
+    """
+    each = [
+        (
+            run.config["task"],
+            *_windows(run, _length(group)),
+            run.metrics["step"][1] / _length(group),
+            np.log(group.best / _rate(run)),
+        )
+        for group in found
+        if group.best is not None
+        for run in group.runs
+    ]
+    each = [one for one in each if len(one[2])]
+    if not each:
+        raise UserError(
+            "corpus: no group of runs that differ in their learning rate alone has its lowest final"
+            " validation loss between others; collect sweeps over more rates"
+        )
+    tasks = sorted({task for task, *_ in each})
+    near = [float(np.exp(-0.5 * (label / NEAR) ** 2)) for *_, label in each]
+    whole = {
+        task: sum(part for part, one in zip(near, each, strict=True) if one[0] == task)
+        for task in tasks
+    }
+    counts = [len(share) for _, _, share, *_ in each]
+
+    def spread(values: Sequence[float]) -> np.ndarray:
+        return np.repeat(np.asarray(values), counts)
+
+    return Examples(
+        np.concatenate([gram for _, gram, *_ in each]).astype(np.float32),
+        np.concatenate([share for _, _, share, *_ in each]).astype(np.float32),
+        spread([apart for *_, apart, _ in each]).astype(np.float32),
+        spread([label for *_, label in each]).astype(np.float32),
+        spread(
+            [
+                part / (len(tasks) * whole[one[0]] * len(one[2]))
+                for part, one in zip(near, each, strict=True)
+            ]
+        ),
+        spread([tasks.index(one[0]) for one in each]),
+        tasks,
+    )
+
+
+def _windows(run: Run, length: int) -> tuple[Float[np.ndarray, "T 4 4"], Float[np.ndarray, "T"]]:
+    """Gram matrices of a run's windows, and the share of the run at the end of each; those that
+    move and are finite.
+    """
+    steps = run.metrics["step"]
+    if len(steps) <= FIRST + BAND:
+        return np.empty((0, BAND, BAND)), np.empty(0)
+    grams = windows(_increments(run))[FIRST:]
+    ends = steps[FIRST + BAND :]
+    even = (
+        np.convolve(np.diff(steps) == steps[1] - steps[0], np.ones(BAND), "valid")[FIRST:] == BAND
+    )
+    unit = np.trace(grams, axis1=1, axis2=2) / BAND
+    sound = even & np.isfinite(grams).all(axis=(1, 2)) & (unit > 0) & np.isfinite(unit)
+    return grams[sound] / unit[sound, None, None], ends[sound] / length
+
+
+def _increments(run: Run) -> Float[np.ndarray, "D 4"]:
+    """Inner products of each increment with itself and the three before it, over all leaves."""
+    if any(leaf.columns < leaf.size for leaf in run.leaves):
+        raise UserError(
+            f"corpus: run {run.id} holds a sample of each leaf, and rates are read from whole"
+            " leaves; collect with record=gram in the place of sample"
+        )
+    if run.band is None:
+        at = sum(
+            leaf.size * found for leaf, found in zip(run.leaves, inner_products(run), strict=True)
+        )
+        moved = np.diff(np.diff(at, axis=0), axis=1)
+        rows = np.full((len(moved) + FIRST, BAND), np.nan)
+        for back in range(BAND):
+            rows[FIRST + back :, back] = np.diagonal(moved, -back)
+        return rows
+    if run.band < BAND:
+        raise UserError(
+            f"corpus: run {run.path} was recorded with band={run.band}, and rates are read from"
+            f" band={BAND}; collect it with band={BAND} or more"
+        )
+    rows = run.gram[:]
+    return rows.reshape(len(rows), len(run.leaves), run.band)[1:, :, :BAND].sum(axis=1)
+
+
+def _alike(run: Run) -> dict:
+    optimizer = run.config.get("optimizer")
+    if not isinstance(optimizer, dict) or "learning_rate" not in optimizer:
+        raise UserError(
+            f"corpus: run {run.id} does not say its learning rate; give corpora of"
+            " scripts/collect.py"
+        )
+    same = {key: value for key, value in optimizer.items() if key != "learning_rate"}
+    return {key: value for key, value in run.config.items() if key != "seed"} | {"optimizer": same}
+
+
+def _rate(run: Run) -> float:
+    return float(run.config["optimizer"]["learning_rate"])
+
+
+def _end(run: Run) -> float:
+    """The final validation loss."""
+    loss = run.metrics.get("loss")
+    return float(loss[-1]) if loss is not None and run.status == "complete" else np.inf
+
+
+def _length(group: Group) -> int:
+    """Steps of a whole run, which one that diverged lacks."""
+    return max(int(run.metrics["step"][-1]) for run in group.runs)
+
+
+def _name(run: Run) -> str:
+    optimizer = run.config["optimizer"]
+    warm = f"warm-up {optimizer.get('warmup', 0):g}"
+    batch = f"batches of {run.config.get('batch_size')}"
+    return ", ".join([run.config["task"], optimizer["name"], optimizer["schedule"], warm, batch])
