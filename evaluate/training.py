@@ -26,8 +26,8 @@ NOT_AS_SAID = ("horizon", "horizon_to", "moments")
 """Options of an arm's jumps that :class:`nowcast.Jumps` gets in another form, or not at all."""
 
 
-class Moment(NamedTuple):
-    """Some runs at one snapshot or jump; what belongs to a run is only valid until the next moment
+class Pause(NamedTuple):
+    """Some runs at one snapshot or jump; what belongs to a run is only valid until the next pause
     is asked for.
     """
 
@@ -171,7 +171,7 @@ class Training:
         """What :func:`nowcast.periodic` carries, within an optimizer's state."""
         return optimizer.inner if self._decay is not None else optimizer
 
-    def moments(self, arm: Arm, seeds: Sequence[int], *, together: bool) -> Iterator[Moment]:
+    def pauses(self, arm: Arm, seeds: Sequence[int], *, together: bool) -> Iterator[Pause]:
         """Train from these seeds, as one program or (one seed) as a run of its own, from the start
         to the end.
 
@@ -181,7 +181,7 @@ class Training:
             together: Whether as one program.
 
         Yields:
-            The start, then a moment at every snapshot and at every jump.
+            The start, then a pause at every snapshot and at every jump.
         """
         rates = optimizers.rates(
             _of(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0
@@ -202,7 +202,7 @@ class Training:
         for snapshots, seconds in _timed(run):
             step = snapshots[0].step
             if self._on_grid(step) or step in self.jumps:
-                yield Moment(
+                yield Pause(
                     snapshots, before if step in self.jumps else None, seconds, self._on_grid(step)
                 )
             before = None
@@ -226,7 +226,7 @@ class Training:
         optimizer = state.optimizer._replace(inner=own) if self._decay is not None else own
         return state._replace(optimizer=optimizer)
 
-    def _with_the_oracle(self, seed: int, rates: np.ndarray) -> Iterator[Moment]:
+    def _with_the_oracle(self, seed: int, rates: np.ndarray) -> Iterator[Pause]:
         """Jumps to the weights that this very run would have so many snapshots on; at most those of
         its end.
         """
@@ -241,7 +241,7 @@ class Training:
                 if snapshot.step == jump:
                     break
                 if snapshot.step > begun or not begun:
-                    yield Moment(snapshots, None, spent + seconds, snapshot=True)
+                    yield Pause(snapshots, None, spent + seconds, snapshot=True)
             else:
                 return
             spent += seconds
@@ -253,7 +253,7 @@ class Training:
             ):
                 there = later.state.params
             state, begun = here._replace(params=jax.tree.map(jnp.copy, there)), jump
-            yield Moment([snapshot._replace(state=state)], [here], spent, self._on_grid(jump))
+            yield Pause([snapshot._replace(state=state)], [here], spent, self._on_grid(jump))
 
 
 def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], float]]:

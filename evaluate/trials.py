@@ -25,7 +25,7 @@ from evaluate.curve import Curve
 from evaluate.folder import with_nan, write_json
 from evaluate.metrics import measured
 from evaluate.protocol import PAPER
-from evaluate.training import Moment, Training
+from evaluate.training import Pause, Training
 from evaluate.weight_samples import Samples
 from nowcast import bundle
 from nowcast.forecasters import Forecaster
@@ -237,12 +237,12 @@ class Trials:
         records = [
             _Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
         ]
-        for moment in training.moments(arm, seeds, together=together):
+        for pause in training.pauses(arm, seeds, together=together):
             if self._stop.reason:
                 raise Stopped(self._stop.reason)
             for lane, record in enumerate(records):
-                record.add(moment, lane)
-            if moment.snapshot:
+                record.add(pause, lane)
+            if pause.snapshot:
                 advance(len(records))
         alone = others.undisturbed(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
@@ -295,15 +295,15 @@ class _Record:
         self._rows: list[dict[str, Any]] = []
         self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
 
-    def add(self, moment: Moment, lane: int) -> None:
+    def add(self, pause: Pause, lane: int) -> None:
         """A snapshot or a jump."""
-        snapshot = moment.snapshots[lane]
+        snapshot = pause.snapshots[lane]
         split = self._task.splits[-1 if self._paper else 0]
-        if moment.snapshot and self._last.maxlen != 1:
+        if pause.snapshot and self._last.maxlen != 1:
             self._last.append(jax.device_get(self._training.judged(snapshot.state)))
         now = self._measure(snapshot.state, split)
-        if moment.before:
-            before = self._measure(moment.before[lane], split)
+        if pause.before:
+            before = self._measure(pause.before[lane], split)
             damping, judged = 1.0, self._task.metrics[0].name
             if self._training.arm.forecaster != ORACLE:
                 damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
@@ -312,12 +312,12 @@ class _Record:
             ):
                 self._jumps[key].append(value)
             now = before if self._paper else now
-        if not moment.snapshot:
+        if not pause.snapshot:
             return
         if self.samples:
             self.samples.add(snapshot.state.params)
         row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss}
-        self._rows.append(row | {"seconds": moment.seconds / len(moment.snapshots)} | now)
+        self._rows.append(row | {"seconds": pause.seconds / len(pause.snapshots)} | now)
         self._state = snapshot.state  # the last one stays valid
 
     def finished(self, *, test: bool) -> dict[str, Any]:

@@ -315,8 +315,7 @@ def look(
     rule: Rule,
     stop_after: int | None,
 ) -> RateState:
-    """Look at the weights: the window moves on, and the multiplier follows a
-    rule.
+    """Look at the weights: the window moves on, and the multiplier follows a rule.
 
     Args:
         state: Before the look.

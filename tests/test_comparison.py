@@ -312,7 +312,7 @@ def test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer(task):
     }
     _, arm = resolve(arms, optimizer="adam", learning_rate=RATE)[0]
     training, rates = Training(task, arm, None, EACH, STEPS), np.full(STEPS, 1e-4, np.float32)
-    *_, last = training.moments(arm, [0], together=False)
+    *_, last = training.pauses(arm, [0], together=False)
     tx = nowcast.auto_rate(optimizers.make("adam"), every=2, stop_after=round(0.75 * STEPS))
     *_, plain = Loop(task, tx).run(0, rates)
     jax.tree.map(
@@ -336,7 +336,7 @@ def test_an_arm_whose_rate_follows_a_reader_is_the_wrapped_optimizer_and_knows_i
     auto = Auto(every=2, forecaster=str(tmp_path / "mine"))
     [arm], _ = resolve({"auto": Arm(auto=auto)}, optimizer="adam", learning_rate=RATE)
     training, rates = Training(task, arm, None, EACH, STEPS), np.full(STEPS, RATE, np.float32)
-    *_, last = training.moments(arm, [0], together=False)
+    *_, last = training.pauses(arm, [0], together=False)
     tx = nowcast.auto_rate(
         optimizers.make("adam"), every=2, stop_after=STEPS // 2, forecaster=rate, steps=STEPS
     )
@@ -356,10 +356,10 @@ def test_an_arm_whose_rate_follows_a_reader_is_the_wrapped_optimizer_and_knows_i
 def test_after_a_jump_slow_weights_begin_anew_where_it_landed(task):
     arm = ARMS["lookahead_linear"]
     training = Training(task, arm, FORECASTERS["linear"], EACH, STEPS)
-    for moment in training.moments(arm, [0], together=False):
-        state = moment.snapshots[0].state
-        if moment.before:
-            before = jax.device_get(training.judged(moment.before[0]))
+    for pause in training.pauses(arm, [0], together=False):
+        state = pause.snapshots[0].state
+        if pause.before:
+            before = jax.device_get(training.judged(pause.before[0]))
             params, judged = jax.device_get((state.params, training.judged(state)))
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, judged)
             assert any(
@@ -441,12 +441,12 @@ def test_times_of_jumps_are_in_snapshots(task, jump, guard, steps):
 def test_a_jump_is_as_the_arm_says(task, jump, bias, kernel):
     arm = dataclasses.replace(ARMS["linear"], jump=jump, forecaster="further")
     moved = {"bias": [], "kernel": []}
-    for moment in Training(task, arm, FORECASTERS["further"], EACH, STEPS).moments(
+    for pause in Training(task, arm, FORECASTERS["further"], EACH, STEPS).pauses(
         arm, [0], together=False
     ):
-        for name in moved if moment.before else ():
+        for name in moved if pause.before else ():
             after, before = (
-                one.params["head"][name] for one in (moment.snapshots[0].state, moment.before[0])
+                one.params["head"][name] for one in (pause.snapshots[0].state, pause.before[0])
             )
             moved[name].append(np.asarray(after - before))
     for name, expected in (("bias", bias), ("kernel", kernel)):
@@ -470,7 +470,7 @@ def test_nothing_is_compiled_while_seconds_are_counted(task, seeds, together):
     training.ready(seeds, together=together)
     program = (training.loop.together if together else training.loop.one_run).program
     assert program._cache_size() == 1
-    assert len(list(training.moments(training.arm, seeds, together=together))) == EPOCHS + 1
+    assert len(list(training.pauses(training.arm, seeds, together=together))) == EPOCHS + 1
     assert program._cache_size() == 1
 
 

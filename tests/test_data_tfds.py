@@ -99,7 +99,8 @@ def test_uint8_images_become_floats_in_the_batch_and_are_resized_for_the_network
 @needs_sets
 def test_a_set_of_texts_is_refused():
     with pytest.raises(
-        nowcast.UserError, match=r"'tiny_shakespeare': no image classification set.* it has text"
+        nowcast.UserError,
+        match="'tiny_shakespeare': no image classification set.* texts are for task=gpt",
     ):
         data.load("tiny_shakespeare")
 

@@ -190,9 +190,8 @@ def _cause(error: BaseException) -> str:
         there = ", ".join(
             sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
         )
-        also = (
-            f"; any image classification set of TensorFlow Datasets goes by data.name={named}"
-            * (group == "data")
+        also = f"; any other set of TensorFlow Datasets goes by data.name={named}" * (
+            group == "data"
         )
         return f"{group}={named}: there is no such one, but {there}{also}"
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]

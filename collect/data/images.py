@@ -185,10 +185,13 @@ def _declared(features: Any, name: str, size: int | None) -> tuple[tuple[Any, ..
         label, tfds.features.ClassLabel
     ):
         kinds = [f"{key} ({type(value).__name__})" for key, value in sorted(held.items())]
+        of_texts = any(isinstance(value, tfds.features.Text) for value in held.values())
         raise UserError(
             f"data.name={name!r}: no image classification set; that takes image (Image) and label"
             " (ClassLabel, the number of one of some classes), and it has"
             f" {', '.join(kinds) or type(features).__name__}"
+            + "; texts are for task=gpt"
+            * of_texts
         )
     if image.np_dtype != np.uint8:
         raise UserError(

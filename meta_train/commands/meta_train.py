@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from collect.commands import naming
 from collect.commands.cli import command, command_line
 from collect.commands.typed import argument
 from meta_train.config import MetaTrainConfig
@@ -62,11 +63,23 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     forecaster = argument(
         "forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle
     )
-    of_texts = card["corpus"].get("tasks") == ["gpt-tiny_shakespeare"]
-    task = "task=gpt data=tiny_shakespeare" if of_texts else "model=resnet20 data=digits"
-    print(
-        f"next: {text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20"
-        " report=reports/mine"
+    print(f"next: {_next(config, forecaster)}")
+
+
+def _next(config: MetaTrainConfig, forecaster: str) -> str:
+    """What to do with a bundle: compare it on a task like the corpus's, or wrap one's loop."""
+    from collect import corpus
+
+    runs = [run for path in config.corpus for run in corpus.open(path)]
+    tasks = [words for run in runs if (words := naming.named(run.config))]
+    if not tasks:
+        every = runs[0].config["record_every"] or "STEPS"
+        return (
+            f"in your loop: nowcast.periodic(optimizer, nowcast.load({config.bundle!r}),"
+            f" every={every})"
+        )
+    return (
+        f"{text.command('evaluate')} {forecaster} {tasks[0]} seeds=5 epochs=20 report=reports/mine"
     )
 
 
