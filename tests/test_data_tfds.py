@@ -100,7 +100,7 @@ def test_uint8_images_become_floats_in_the_batch_and_are_resized_for_the_network
 def test_a_set_of_texts_is_refused():
     with pytest.raises(
         nowcast.UserError,
-        match="'tiny_shakespeare': no image classification set.* texts are for task=gpt",
+        match=r"'tiny_shakespeare': no image classification set.* texts are for task=gpt",
     ):
         data.load("tiny_shakespeare")
 
