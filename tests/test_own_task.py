@@ -392,3 +392,17 @@ def test_a_model_of_a_task_without_models_ends_a_command_with_one_line(command, 
     done = script(name, *more, "task=gpt", "model=lenet", cwd=tmp_path)
     said = "error: model=lenet: collect.tasks.Language takes no model; leave it out\n"
     assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_an_error_of_a_tasks_own_code_while_it_trains_is_one_line_and_ours_is_not_hidden(here):
+    (here / "late.py").write_text(
+        "class Late:\n    def fail(self):\n        raise ValueError('boom\\nand more')\n"
+    )
+    config = configuration("late.Late")
+    said = r"^task\._target_=late\.Late: failed while it trained \(ValueError: boom, late.py line 3"
+    with pytest.raises(UserError, match=said), build.told(config):
+        build.resolve("late.Late")().fail()
+    with pytest.raises(UserError, match="^as it was$"), build.told(config):
+        raise UserError("as it was")
+    with pytest.raises(ZeroDivisionError), build.told(configuration("collect.tasks.Language")):
+        raise ZeroDivisionError

@@ -38,7 +38,8 @@ def main(config: CollectConfig) -> "Estimate | Collected":
         would = estimate(config)
         print(f"{what}: {would}", flush=True)
         return would
-    counts = collect_population(config, command_line("collect"))
+    with build.told(config):
+        counts = collect_population(config, command_line("collect"))
     said = ", ".join(
         f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key]
     )

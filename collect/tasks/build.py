@@ -9,13 +9,14 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from collect.tasks import check
 from collect.tasks.classification import Classification
-from collect.tasks.failure import failure
+from collect.tasks.failure import failure, is_theirs
 from collect.tasks.protocol import Task
 from nowcast.types import UserError
 
@@ -35,7 +36,7 @@ def make(config: Any, batch_size: int | None = None) -> Task:
     if batch_size is not None:
         given["batch_size"] = batch_size
     task = _call(_maker(kind), _target(config), _own(config), given)
-    if not kind.__module__.startswith("collect.tasks."):  # the tests check ours
+    if not is_ours(kind):
         check.check(task, _target(config))
     return task
 
@@ -56,6 +57,27 @@ def described(config: Any) -> dict[str, Any]:
     return own | {
         name: part() for name, part in parts.items() if name in takes and name not in _own(config)
     }
+
+
+@contextmanager
+def told(config: Any) -> Iterator[None]:
+    """Errors in the code of a task of one's own, while it trains, as one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_ours(resolve(_target(config))) or not is_theirs(error):
+            raise
+        raise UserError(
+            f"task._target_={_target(config)}: failed while it trained ({failure(error)}); runs"
+            " that are finished stay, and the same command goes on"
+        ) from None
+
+
+def is_ours(kind: type) -> bool:
+    """Whether a task comes with this project; the tests check those."""
+    return kind.__module__.startswith("collect.tasks.")
 
 
 def check_typed(config: Any, typed: Iterable[str]) -> None:

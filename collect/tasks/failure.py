@@ -16,6 +16,11 @@ def failure(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}{where}"
 
 
+def is_theirs(error: BaseException) -> bool:
+    """Whether an error passed through a user's code."""
+    return any(_theirs(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+
+
 def _theirs(file: str) -> bool:
     """Whether a file is neither ours nor a library's."""
     ours = str(Path(__file__).parents[1])

@@ -52,6 +52,7 @@ def with_arms(typed: list[str]) -> list[str]:
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
     """One job: one comparison, and its report."""
+    from collect.tasks import build
     from collect.training.stop import Stop
     from evaluate import joining as joint_report  # here: --help needs none of what these import
     from evaluate import report
@@ -64,7 +65,8 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         folder /= name(config)
     with Stop(config.max_minutes) as stop:
         try:
-            results = evaluate(config, folder, stop)
+            with build.told(config):
+                results = evaluate(config, folder, stop)
         except Stopped as stopped:
             print(
                 f"stopped: {stopped}\nreport: not finished\nnext: the same command goes on where"
