@@ -110,7 +110,7 @@ def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
     return [*parts, *over(results, results["budget"]["base"])]
 
 
-def _own_table(results: Mapping[str, Any]) -> tuple[str, Table] | None:
+def own_table(results: Mapping[str, Any]) -> tuple[str, Table] | None:
     """Of a protocol with a table of its own: how to read that, and the table."""
     own = {ROBUST: (robust.words, robust.regrets), BUDGET: (budget.words, budget.speed_ups)}.get(
         words.protocol(results)
@@ -187,7 +187,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
     lines = [f"### {results['about']['task']}", "", f"**{answer.sentence(results)}**", ""]
     lines += [words.setting(results), ""]
-    if own := _own_table(results):
+    if own := own_table(results):
         lines += [own[0], "", tables.markdown(own[1]), ""]
     for base in [] if own else tables.panels(results):
         lines += [
@@ -205,7 +205,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 def text(results: Mapping[str, Any]) -> str:
     """The tables for a terminal, with targets and verdicts."""
     lines = ["", answer.sentence(results)]
-    if own := _own_table(results):
+    if own := own_table(results):
         lines += ["", own[0], *align(own[1])]
     panels = {} if own else tables.panels(results)
     for base in panels:

@@ -75,7 +75,10 @@ def block(place: Path) -> list[str]:
     else:
         results = read(place)
         drawn, text = pictures.drawn(results), report.markdown(results)
-        shown = [words.setting(results), "", tables.markdown(tables.digest(results))]
+        own = report.own_table(results)
+        table = own[1] if own else tables.digest(results)
+        shown = [words.setting(results), "", tables.markdown(table)]
+        shown[1:1] = ["", own[0]] if own else []
         warnings = [line.text for line in said.lines(results) if line.caution]
         made_by = words.made_by(results["commands"][-1:])
     for kind, figure in drawn.items():
