@@ -93,9 +93,6 @@ class Step:
     def _judge_if_due(self, clock: Clock, out: PyTree, changes: Changes) -> tuple[PyTree, Changes]:
         """Judge the last jump once its wait is over, with a guard that waits.
 
-        No update leads back from weights that are not finite: such a run is judged before its
-        updates are applied.
-
         No update leads back from weights that are not finite: such a run is judged before they are
         applied.
         """

@@ -169,6 +169,33 @@ def test_other_precisions_become_float32_and_that_is_said(tmp_path, dtype):
         np.testing.assert_array_equal(got.weights[2, leaf.scalars].reshape(leaf.shape), given)
 
 
+def test_a_precision_in_the_middle_of_a_series_is_said_with_its_number(tmp_path):
+    kinds = {3: np.float16, 4: np.float64, 5: np.float64}
+    folder = write(
+        tmp_path / "in", range(7), make=lambda step: arrays(step, kinds.get(step, np.float32))
+    )
+    done = import_checkpoints(str(folder), str(tmp_path / "c"), run="a")
+    assert done.notes == [
+        "converted to float32: float16 in 1 of 7 checkpoints, float64 in 2 of 7 checkpoints"
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"kind": "gram", "band": 2}], ids=["weights", "gram"])
+@pytest.mark.parametrize("last", [np.nan, np.inf, 1.0])
+def test_a_series_that_diverged_is_said_to_have_done_so(tmp_path, options, last):
+    folder = write(
+        tmp_path / "in",
+        range(4),
+        make=lambda step: {"w": np.full((2, 3), [1, np.nan, 1, last][step], np.float32)},
+    )
+    done = import_checkpoints(str(folder), str(tmp_path / "c"), run="a", **options)
+    [got] = corpus.open(tmp_path / "c").runs
+    assert got.status == ("complete" if last == 1 else "diverged")
+    assert done.notes == [
+        "diverged: the last checkpoint holds weights that are not finite; the run is marked so"
+    ] * (last != 1)
+
+
 @pytest.mark.parametrize(
     ("form", "prefix"),
     [
@@ -383,3 +410,33 @@ def test_the_command_imports_and_says_what_is_next(script, tmp_path):
     missing = script("import_checkpoints", "run=a", f"corpus={tmp_path / 'd'}")
     assert (missing.returncode, "checkpoints is missing" in missing.stderr) == (2, True)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "task"),
+    [("task=foo", "foo"), ("task=gpt", "gpt"), ("task=2024_01", "2024_01"), ("task=null", "mine")],
+)
+def test_the_command_takes_a_task_as_a_text(script, tmp_path, typed, task):
+    folder = write(tmp_path / "in", range(3))
+    given = f"checkpoints={folder}", f"corpus={tmp_path / 'c'}", "run=mine-7", typed
+    done = script("import_checkpoints", *given)
+    assert done.returncode == 0, done.stderr
+    [got] = corpus.open(tmp_path / "c").runs
+    assert got.config["task"] == task
+    assert " task=" in got.info["command"].replace("'", " ")
+
+
+def test_the_command_takes_several_tasks_as_jobs(script, tmp_path):
+    folder = write(tmp_path / "in", range(3))
+    done = script(
+        "import_checkpoints",
+        "-m",
+        f"checkpoints={folder}",
+        f"corpus={tmp_path}/${{task}}",
+        "run=mine-7",
+        "task=one,two",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for task in ("one", "two"):
+        assert corpus.open(tmp_path / task).runs[0].config["task"] == task

@@ -53,6 +53,13 @@ def test_the_smallest_task_passes():
     assert isinstance(Line(), Task)
 
 
+def test_parameters_and_losses_in_half_precision_are_a_task():
+    task = Line()
+    task.init = lambda seed: ({"slope": jnp.ones((1, 1), jnp.bfloat16)}, {})
+    task.loss = lambda p, e, b, k: (jnp.mean(p["slope"][0] * b.astype(jnp.bfloat16)), e)
+    check.check(task, "Line")
+
+
 def test_a_classification_is_a_task():
     check.check(
         Classification.configured(ModelConfig("mlp", width=0.1), DataConfig(), AugmentConfig(), 64),
@@ -91,6 +98,11 @@ def test_a_classification_is_a_task():
             "order",
             lambda seed, epoch: [[1]],
             "Line.order: must give a NumPy array of steps_per_epoch=2 rows",
+        ),
+        (
+            "order",
+            lambda seed, epoch: jnp.ones((2, 4)),
+            "steps_per_epoch=2 rows, and gives an array of (2, 4) of JAX",
         ),
         (
             "order",
@@ -160,6 +172,13 @@ def test_what_is_of_the_wrong_kind_is_named_in_one_line(member, value, said):
         check.check(task, "Line")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_order_of_other_rows_is_told_by_its_shape_once():
+    task = Line()
+    task.order = lambda seed, epoch: np.ones((3, 16))
+    with pytest.raises(UserError, match=r"2 rows, and gives an array of \(3, 16\)$"):
+        check.check(task, "Line")
 
 
 @pytest.mark.parametrize(

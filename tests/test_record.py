@@ -519,3 +519,69 @@ def test_a_run_that_is_being_recorded_is_refused_to_another(tmp_path):
             collect.record(tmp_path / "c", run="a-0", params=params(0)),
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"sample": 7}, {"record": "gram", "band": 2}], ids=["weights", "sample", "gram"]
+)
+@pytest.mark.parametrize("snapshots", [1, 5])
+@pytest.mark.parametrize("where", ["{}", "file://{}"], ids=["folder", "store"])
+def test_a_run_that_was_killed_behind_its_last_snapshot_keeps_all(
+    tmp_path, options, snapshots, where
+):
+    whole = record(tmp_path / "whole", range(snapshots), **options)
+    path = where.format(tmp_path / "c")
+    with pytest.raises(KeyboardInterrupt):
+        record(path, range(snapshots), stop=KeyboardInterrupt(), **options)
+    got = record(path, [], **options)
+    assert (got.status, got.snapshots) == ("complete", snapshots)
+    assert corpus.open(path).hash == corpus.open(tmp_path / "whole").hash
+    inspection.verify(got)
+    if where == "{}":
+        assert files(got.path) == files(whole.path)
+        assert got.info == whole.info
+
+
+@pytest.mark.parametrize("options", [{}, {"record": "gram", "band": 2}], ids=["weights", "gram"])
+def test_a_run_that_diverged_and_was_killed_is_one_that_diverged(tmp_path, options):
+    bad = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), params(0))
+    run = collect.record(tmp_path / "c", run="walk-0", params=bad, **options)
+    run.__enter__()
+    run.snapshot(params(0), step=0)
+    run.snapshot(bad, step=1)
+    run.__exit__(KeyboardInterrupt)
+    got = record(tmp_path / "c", [], **options)
+    assert (got.status, got.snapshots) == ("diverged", 2)
+
+
+@pytest.mark.parametrize("damage", ["lost", "changed"])
+def test_a_damaged_last_snapshot_is_not_finished(tmp_path, damage):
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path / "c", range(5), stop=KeyboardInterrupt())
+    [chunk] = (tmp_path / "c" / "runs" / "walk-0" / "weights" / "c" / "4").glob("*")
+    if damage == "lost":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    with pytest.raises(nowcast.UserError, match="is damaged") as caught:
+        record(tmp_path / "c", [])
+    assert "\n" not in str(caught.value)
+    assert len(corpus.open(tmp_path / "c")) == 0
+
+
+def test_a_run_is_recorded_within_with_alone(tmp_path):
+    run = collect.record(tmp_path / "c", run="walk-0", params=params(0))
+    for use in (
+        lambda: run.snapshot(params(0), step=0),
+        lambda: run.finished,
+        lambda: run.discard(),
+    ):
+        with pytest.raises(nowcast.UserError, match=r"'walk-0' is not open.*'with collect") as said:
+            use()
+        assert "\n" not in str(said.value)
+    assert not (tmp_path / "c").exists()
+    with run:
+        run.snapshot(params(0), step=0)
+    assert run.finished
+    with pytest.raises(nowcast.UserError, match="is not open"):
+        run.snapshot(params(1), step=1)

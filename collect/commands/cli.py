@@ -24,7 +24,7 @@ from yaml import YAMLError
 
 from collect.commands import output
 from collect.commands.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
-from collect.commands.typed import argument, as_text, unreadable
+from collect.commands.typed import argument, as_text, takes_text, unreadable
 from collect.commands.utf8 import in_utf8
 from nowcast import text
 from nowcast.types import UserError
@@ -66,6 +66,10 @@ def command(
     sys.argv[1:] = [as_text(typed, schema) for typed in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    configs: str | None = CONFIGS
+    if _shares_a_name(schema):
+        configs = None
+        _store_alone(name)
     # The help of the configurations uses it.
     OmegaConf.register_new_resolver("command", text.command, replace=True)
 
@@ -95,7 +99,7 @@ def command(
 
     job.conclude = conclude  # type: ignore[attr-defined]
     try:
-        hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(job)()
+        hydra.main(version_base="1.3", config_path=configs, config_name=name)(job)()
     except (*WRONG, HydraException) as error:  # raised before or after the jobs
         _fail(error)
     except (AssertionError, AttributeError) as error:
@@ -106,6 +110,24 @@ def command(
     except KeyboardInterrupt:
         print("stopped; give the same command again", file=sys.stderr)
         sys.exit(130)
+
+
+def _shares_a_name(schema: type) -> bool:
+    """Whether a key that takes a text is called like a group of configurations.
+
+    Hydra would take ``task=mine`` for the file ``configs/task/mine.yaml``.
+    """
+    return any(
+        takes_text([one.name], schema) and Path(CONFIGS, one.name).is_dir()
+        for one in fields(schema)
+    )
+
+
+def _store_alone(name: str) -> None:
+    """Give Hydra a command's configuration without the folder that has the groups."""
+    for file, package in ((name, None), ("hydra", "hydra")):
+        node = OmegaConf.load(Path(CONFIGS, f"{file}.yaml"))
+        ConfigStore.instance().store(name=file, node=node, package=package)
 
 
 def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:

@@ -67,20 +67,20 @@ def as_text(typed: str, schema: type) -> str:
     Examples are ``corpus=2024_01`` and ``bundle=1.10``.
     """
     key, _, value = typed.partition("=")
-    if _takes_text(key.lstrip("+").split("."), schema) and isinstance(
+    if takes_text(key.lstrip("+").split("."), schema) and isinstance(
         _read(typed), bool | int | float
     ):
         return f"{key}={QuotedString(value.strip(), Quote.double).with_quotes()}"
     return typed
 
 
-def _takes_text(path: list[str], schema: Any) -> bool:
+def takes_text(path: list[str], schema: Any) -> bool:
     """Whether the key at ``path`` below a configuration's dataclass is a text."""
     if not is_dataclass(schema):
         return False
     kind = get_type_hints(schema).get(path[0])
     if len(path) > 1:
-        return _takes_text(path[1:], kind)
+        return takes_text(path[1:], kind)
     return kind in (str, str | None) or path[0] in LISTED
 
 

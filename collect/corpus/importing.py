@@ -1,6 +1,7 @@
 """Import a series of checkpoints as a run of a corpus."""
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,7 +31,7 @@ class Imported(NamedTuple):
     operations: dict[str, int]
     """How many leaves each operation has."""
     notes: list[str]
-    """What was converted or left out, in words."""
+    """What was converted or left out, and whether the run diverged, in words."""
 
 
 class Choice:
@@ -148,6 +149,7 @@ def import_checkpoints(
     _refuse_known(place, run)
     first = files.read(series.paths[0], prefix)
     choice = Choice(first, patterns)
+    kinds: Counter[str] = Counter()
     with tqdm(total=len(series.paths), unit="checkpoint", desc=run) as bar:
         recording = record(
             place,
@@ -168,7 +170,9 @@ def import_checkpoints(
                 try:
                     for number, path in enumerate(series.paths):
                         arrays = files.read(path, prefix) if number else first
-                        recording.snapshot(choice.of(path, arrays), step=series.steps[number])
+                        weights = choice.of(path, arrays)
+                        kinds.update({str(array.dtype) for array in weights.values()})
+                        recording.snapshot(weights, step=series.steps[number])
                         bar.update()
                 except BaseException:
                     recording.discard()
@@ -182,7 +186,7 @@ def import_checkpoints(
         len(series.paths),
         series.every,
         {name: count for name, count in counts.items() if count},
-        _notes(first, choice),
+        _notes(kinds, len(series.paths), choice, sound=recording.sound),
     )
 
 
@@ -196,10 +200,25 @@ def _refuse_known(place: places.Place, run: str) -> None:
         )
 
 
-def _notes(first: Mapping[str, np.ndarray], choice: Choice) -> list[str]:
-    """Notes for the user."""
-    others = sorted({str(first[name].dtype) for name in choice.labels} - {"float32"})
+def _notes(kinds: Mapping[str, int], total: int, choice: Choice, *, sound: bool) -> list[str]:
+    """Notes for the user.
+
+    Args:
+        kinds: How many of the checkpoints hold weights of each precision.
+        total: How many checkpoints there are.
+        choice: What was recorded of them.
+        sound: Whether the last one's weights are finite.
+    """
+    others = [
+        kind if count == total else f"{kind} in {count} of {total} checkpoints"
+        for kind, count in sorted(kinds.items())
+        if kind != "float32"
+    ]
     notes = [f"converted to float32: {', '.join(others)}"] if others else []
+    if not sound:
+        notes.append(
+            "diverged: the last checkpoint holds weights that are not finite; the run is marked so"
+        )
     if choice.left_out:
         some = ", ".join(choice.left_out[:3]) + (", …" if len(choice.left_out) > 3 else "")
         notes.append(

@@ -14,7 +14,7 @@ import nowcast
 from collect import corpus as store
 from collect.corpus import destination, places
 from collect.corpus.leaf import sampled
-from collect.corpus.recorder import describe_leaves, holds
+from collect.corpus.recorder import Recorder, describe_leaves, holds
 from nowcast.ops import flat_labels, is_module, path_name
 from nowcast.types import PyTree, UserError, whole
 
@@ -64,7 +64,8 @@ def record(
 
     A clean exit declares the run finished. After an exception the run stays unfinished, readers do
     not see it, and the same call goes on after ``last_step``. A snapshot at a step that is already
-    recorded is recorded again, and all later ones are removed.
+    recorded is recorded again, and all later ones are removed. A clean exit that adds no
+    snapshot finishes the run with those that there are.
 
     Examples:
         >>> from collect import record
@@ -129,6 +130,8 @@ class Recording:
         )
         self._steps: list[int] = []
         self._fresh = True
+        self._opened: Recorder | None = None
+        self._open = False
 
     def __enter__(self) -> "Recording":
         self._into = destination.make(self._place)
@@ -136,14 +139,15 @@ class Recording:
         self._into.__enter__()
         try:
             self._check_known()
-            self._recorder = self._into.recorder(
+            recorder = self._into.recorder(
                 self._run, config=self._config, leaves=self._leaves, snapshots=None, **self._about
             )
-            self._recorder.__enter__()
+            recorder.__enter__()
         except BaseException:
             self._into.__exit__()
             raise
-        self._steps = [row["step"] for row in store.read_metrics(self._recorder.path)]
+        self._opened, self._open, self._fresh = recorder, True, True
+        self._steps = [row["step"] for row in store.read_metrics(recorder.path)]
         return self
 
     def __exit__(self, kind: Any, *_: object) -> None:
@@ -151,8 +155,15 @@ class Recording:
             if kind is None and not self.finished and self._steps:
                 self._finish()
         finally:
+            self._open = False
             self._recorder.__exit__()
             self._into.__exit__()
+
+    @property
+    def _recorder(self) -> Recorder:
+        if self._opened is None:
+            raise _closed(self._run)
+        return self._opened
 
     @property
     def finished(self) -> bool:
@@ -164,6 +175,11 @@ class Recording:
         """The step of the last recorded snapshot, or None."""
         return self._steps[-1] if self._steps else None
 
+    @property
+    def sound(self) -> bool:
+        """Whether all weights of the last snapshot are finite; otherwise the run diverged."""
+        return self._recorder.sound
+
     def snapshot(
         self, params: PyTree, *, step: int, metrics: Mapping[str, Any] | None = None
     ) -> None:
@@ -171,8 +187,10 @@ class Recording:
 
         Raises:
             UserError: Other leaves than at the beginning, a step that is not behind the last one,
-                or a metric that is no number.
+                a metric that is no number, or a call outside ``with``.
         """
+        if not self._open:
+            raise _closed(self._run)
         try:
             step = operator.index(step)
         except TypeError:
@@ -204,8 +222,11 @@ class Recording:
         """Remove what was recorded of the run, unless it is finished."""
         if not self.finished:
             self._recorder.discard()
+            self._steps = []
 
     def _finish(self) -> None:
+        if self._fresh:  # reopened, and nothing was left to record
+            self._recorder.keep(len(self._steps))
         if not self._config["record_every"]:
             apart = Counter(np.diff(self._steps).tolist()).most_common(1)
             self._recorder.describe(record_every=apart[0][0] if apart else 1)
@@ -262,6 +283,12 @@ class Recording:
                     f"leaf {name!r} has shape {tuple(now[name])}, and had {tuple(then[name])} at"
                     " the beginning; record a run whose shapes change as two runs"
                 )
+
+
+def _closed(run: str) -> UserError:
+    return UserError(
+        f"run={run!r} is not open: use it within 'with collect.record(…) as run:' alone"
+    )
 
 
 def _pure(params: PyTree) -> PyTree:

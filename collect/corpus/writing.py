@@ -83,7 +83,13 @@ class Rows:
 
     def read(self, first: int, end: int) -> Float[np.ndarray, "some N"]:
         """Rows that were written, ``first`` to ``end``."""
-        return self._array[first:end].read().result()
+        try:
+            return self._array[first:end].read().result()
+        except ValueError as error:
+            raise UserError(
+                f"corpus: {self.path} is damaged ({first_line(error)}); remove that run's folder"
+                " and record it again"
+            ) from None
 
     def cut(self, rows: int) -> None:
         """End an array that grows after ``rows`` rows."""

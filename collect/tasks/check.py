@@ -66,7 +66,7 @@ def check(task: Any, target: str) -> None:
     parts = ("loss", "gradients", "new extra") if own_gradients else ("loss", "new extra")
     if not isinstance(given, tuple) or len(given) != len(parts):
         raise say(call, f"must give ({', '.join(parts)}), and gives {_kind(given)}")
-    if getattr(given[0], "shape", None) != () or not np.issubdtype(given[0].dtype, np.floating):
+    if getattr(given[0], "shape", None) != () or not _is_float(given[0]):
         raise say(call, f"must give a loss that is one number, and gives {_kind(given[0])}")
     if own_gradients and _shapes(given[1]) != _shapes(params):
         raise say(call, "must give gradients of the structure and shapes of params")
@@ -167,9 +167,7 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
         raise say("init", f"must give (params, extra), and gives {_kind(begun)}")
     params, extra = begun
     leaves = jax.tree.leaves(params)
-    if not leaves or not all(
-        np.issubdtype(getattr(leaf, "dtype", object), np.floating) for leaf in leaves
-    ):
+    if not leaves or not all(map(_is_float, leaves)):
         raise say("init", "must give params whose leaves are arrays of floats, at least one")
     structure: Any = jax.tree.structure(params)
     if jax.tree.structure(task.labels) != structure:
@@ -201,14 +199,10 @@ def _check_steps(task: Any, say: _Teller) -> Any:
     It is the first row of an epoch's order, or what a stream gives for the first step.
     """
     order = say.calling("order", lambda: task.order(0, 0))
-    shape = getattr(order, "shape", None)
     if not isinstance(order, np.ndarray) or len(order) != task.steps_per_epoch:
         expected = f"a NumPy array of steps_per_epoch={task.steps_per_epoch} rows"
-        raise say(
-            "order",
-            f"must give {expected}, and gives"
-            f" {_kind(order)}{'' if shape is None else f' of {shape}'}",
-        )
+        other = " of JAX" if isinstance(order, jax.Array) else ""
+        raise say("order", f"must give {expected}, and gives {_kind(order)}{other}")
     if not np.array_equal(order, say.calling("order", lambda: task.order(0, 0))):
         raise say("order", "must give the same twice: it follows from seed and epoch alone")
     return _check_stream(task, say) if hasattr(task, "stream") else order[0]
@@ -266,6 +260,11 @@ def _shapes(tree: Any) -> Any:
         (np.shape(leaf), np.result_type(leaf) if np.isscalar(leaf) else leaf.dtype)
         for leaf in leaves
     ]
+
+
+def _is_float(value: Any) -> bool:
+    """Whether it is an array of floats, in any precision that JAX has."""
+    return bool(jax.dtypes.issubdtype(getattr(value, "dtype", object), np.floating))
 
 
 def _kind(value: Any) -> str:
