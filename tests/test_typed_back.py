@@ -123,9 +123,9 @@ def test_the_next_command_reads_the_corpus_that_this_one_read(script, corpus_pat
     ],
 )
 def test_a_bundle_in_a_folder_of_a_forecasters_name_is_the_one_that_is_compared(
-    capsys, bundle, typed
+    capsys, corpus_path, bundle, typed
 ):
-    config = MetaTrainConfig("corpora/mine", bundle, keep_out=[])
+    config = MetaTrainConfig(str(corpus_path), bundle, keep_out=[])
     card = {
         "corpus": {"validation_runs": []},
         "validation": {},
