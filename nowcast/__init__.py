@@ -5,7 +5,7 @@
 """
 
 from nowcast.advice import Advice, advise
-from nowcast.auto_rate import RATE_POPULATION, RateState, auto_rate
+from nowcast.auto_rate import auto_rate
 from nowcast.batch_norm import reestimate
 from nowcast.bundle import load, save
 from nowcast.explanation import explain
@@ -15,6 +15,7 @@ from nowcast.horizons import decaying_horizon
 from nowcast.jumps import Jumps
 from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
+from nowcast.rate_state import RATE_POPULATION, RateState
 from nowcast.state import POPULATION, NowcastState
 from nowcast.transform import periodic
 from nowcast.types import OPERATIONS, UserError

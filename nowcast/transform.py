@@ -13,7 +13,6 @@ import jax
 import optax
 
 from nowcast.arrays import own_buffers
-from nowcast.auto_rate import forgets
 from nowcast.checks import (
     check_gradients,
     check_known,
@@ -24,6 +23,7 @@ from nowcast.checks import (
 from nowcast.forecasters.base import Forecaster
 from nowcast.jumps import JumpOptions, Jumps
 from nowcast.moments import MOMENTS, check_resettable, renewed
+from nowcast.rate_state import forgets
 from nowcast.state import NowcastState
 from nowcast.types import PyTree, UserError
 

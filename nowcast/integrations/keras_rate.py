@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nowcast.auto_rate import RateState, Rule, by_drift, check_rule, look, start
 from nowcast.integrations.keras_ops import keras, leaves
 from nowcast.memory import USUAL, steps
+from nowcast.rate_look import look
+from nowcast.rate_rules import Rule, by_drift, check_rule
+from nowcast.rate_state import RateState, start
 from nowcast.types import PyTree, UserError, whole
 
 
