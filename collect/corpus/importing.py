@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from collect.corpus import checkpoints as files
 from collect.corpus import destination, places
-from collect.corpus.recording import operation_of, record
+from collect.corpus.given import operation_of
+from collect.corpus.recording import record
 from collect.corpus.series import find
 from nowcast.paths import expanded
 from nowcast.types import OPERATIONS, UserError, first_line

@@ -1,6 +1,5 @@
 """Record any loop: :func:`record`."""
 
-import json
 import operator
 import re
 from collections import Counter
@@ -10,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-import nowcast
 from collect import corpus as store
 from collect.corpus import destination, places
+from collect.corpus.given import arrays_of, free_name, labels_of, number, plain, pure
 from collect.corpus.leaf import sampled
 from collect.corpus.recorder import Recorder, describe_leaves, holds
-from nowcast.ops import flat_labels, is_module, path_name
+from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError, whole
 
 KINDS = ("weights", "gram")
@@ -88,16 +87,16 @@ def record(
     if not (task is None or (isinstance(task, str) and task)):
         raise UserError(f"task={task!r}: must be a text, such as task='ppo-pendulum'")
     every = 0 if record_every is None else whole("record_every", record_every, "steps")
-    tree = _pure(params)
-    arrays = _arrays(tree)
+    tree = pure(params)
+    arrays = arrays_of(tree)
     described: dict[str, Any] = {
-        **_plain(config or {}),
+        **plain(config or {}),
         "task": task or re.sub(r"[-_.]?\d+$", "", run) or run,
         "run": run,
         "record_every": every,
         **holds(sample, record, band),
     }
-    leaves = sampled(describe_leaves(arrays, _labels(tree, arrays, labels)), sample)
+    leaves = sampled(describe_leaves(arrays, labels_of(tree, arrays, labels)), sample)
     return Recording(
         places.at(corpus),
         run,
@@ -197,11 +196,11 @@ class Recording:
             raise UserError(f"step={step!r}: must be a whole number of steps, 0 or more") from None
         if step < 0:
             raise UserError(f"step={step}: must be a whole number of steps, 0 or more")
-        arrays = _arrays(_pure(params))
+        arrays = arrays_of(pure(params))
         self._check_leaves(arrays)
         row = {
             "step": step,
-            **{_free(name): _number(name, value) for name, value in (metrics or {}).items()},
+            **{free_name(name): number(name, value) for name, value in (metrics or {}).items()},
         }
         if self.finished:
             return
@@ -289,98 +288,3 @@ def _closed(run: str) -> UserError:
     return UserError(
         f"run={run!r} is not open: use it within 'with collect.record(…) as run:' alone"
     )
-
-
-def _pure(params: PyTree) -> PyTree:
-    """The parameters of a Flax NNX module as a dict; everything else unchanged."""
-    if not is_module(params):
-        return params
-    from flax import nnx
-
-    return nnx.to_pure_dict(nnx.state(params, nnx.Param))
-
-
-def _arrays(params: PyTree) -> PyTree:
-    """The same tree with arrays of JAX or NumPy; PyTorch's are moved to host memory."""
-    leaves, structure = jax.tree.flatten_with_path(params)
-    if not leaves:
-        raise UserError("params: there is no array in them; give the parameters that are trained")
-    return jax.tree.unflatten(structure, [_array(path_name(path), leaf) for path, leaf in leaves])
-
-
-def _array(name: str, leaf: Any) -> Any:
-    """An array of floats with ``shape`` and ``dtype``."""
-    if hasattr(leaf, "detach"):  # PyTorch's
-        leaf = leaf.detach().cpu()
-        try:
-            leaf = leaf.numpy()
-        except TypeError:  # bfloat16, which NumPy lacks
-            leaf = leaf.float().numpy()
-    elif not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-        if not isinstance(leaf, float):
-            kind = type(leaf).__name__
-            raise UserError(
-                f"leaf {name!r} is no array but {kind}; give the arrays that are trained, in dicts"
-                " or lists"
-            )
-        leaf = np.float32(leaf)
-    if not jax.dtypes.issubdtype(leaf.dtype, np.floating):
-        raise UserError(
-            f"leaf {name!r} holds {leaf.dtype}, and floats alone are recorded; leave it out, as"
-            " dict(model.named_parameters()) does"
-        )
-    return leaf
-
-
-def _labels(params: PyTree, arrays: PyTree, labels: PyTree | None) -> list[str]:
-    """The operation of every leaf."""
-    if labels is not None:
-        return flat_labels(arrays, labels)
-    return [
-        operation_of(name, array) if "." in (name := path_name(path)) else operation
-        for (path, array), operation in zip(
-            jax.tree.flatten_with_path(arrays)[0],
-            jax.tree.leaves(nowcast.label_ops(params)),
-            strict=True,
-        )
-    ]
-
-
-def operation_of(name: str, array: Any) -> str:
-    """The operation of an array with a name such as ``layer1.0.bn1.weight``."""
-    tree = array
-    for part in reversed(re.split(r"[./]", name)):
-        tree = {part: tree}
-    [operation] = jax.tree.leaves(nowcast.label_ops(tree))
-    return operation
-
-
-def _free(name: str) -> str:
-    """A metric's name, refused if each snapshot has it already."""
-    if name in ("snapshot", "step", *store.DIGESTS.values()):
-        raise UserError(f"metrics: {name!r} is what a snapshot says of itself; choose another name")
-    return name
-
-
-def _number(name: str, value: Any) -> float | int:
-    """A metric as a number that JSON takes."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        pass
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UserError(
-            f"metrics: {name}={value!r} is no number; give a number for each name"
-        ) from None
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as JSON gives it back."""
-    try:
-        return json.loads(json.dumps(dict(config), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"config={config!r}: {error}; give numbers, texts, lists and dicts of them"
-        ) from None
