@@ -23,7 +23,7 @@ from omegaconf import OmegaConf, open_dict
 
 import nowcast
 from collect.config import AdviseConfig, CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
-from evaluate import resolve
+from evaluate import resolve, starts
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
@@ -309,10 +309,14 @@ def test_the_command_of_a_result_is_that_of_its_arms(register, found):
         [config] = jobs(name, overrides)
     about, shown = results["about"], {arm["name"]: arm for arm in results["arms"]}
     rate = config.optimizer.learning_rate
-    resolved = {
-        arm.name: arm
-        for arm in resolve(config.arm, optimizer=config.optimizer.name, learning_rate=rate)[0]
-    }
+    if config.protocol == "robust":
+        arms, _ = starts.prepared(config.arm, optimizer=config.optimizer.name)
+        best = shown.pop("swept")["learning_rate"]
+        spread = starts.spread(arms, best, config.robust.starts)
+        resolved = starts.rows(arms[1:], {}, spread)
+    else:
+        arms, _ = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=rate)
+        resolved = {arm.name: arm for arm in arms}
     assert shown.keys() <= resolved.keys()
     assert len(results["protocol"]["seeds"]) == config.seeds
     recorded = config.record_every or about["steps_per_epoch"]

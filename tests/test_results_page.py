@@ -136,7 +136,7 @@ def test_a_folder_of_results_has_one_place_on_one_page(fill, page, places):
 
 
 def test_the_projects_pages_are_up_to_date_and_nothing_lies_beside_them_that_is_not_of_them(
-    fill, tmp_path
+    fill, tmp_path, unchecked
 ):
     for file in [*KEPT.glob("*.md"), *KEPT.glob("**/results.json")]:
         (tmp_path / file.relative_to(KEPT)).parent.mkdir(parents=True, exist_ok=True)
