@@ -57,10 +57,9 @@ def over_tasks(joint: Mapping[str, Any]) -> str:
         return f"{_none(base, 'the strongest base', list(shown.values()))} over {tasks} tasks."
     best = max(better, key=lambda row: float(row["speed_up"]["all"][1]))
     size = metrics.shown(LOSS, best["speed_up"]["all"])
-    among = f"; the best of {len(over)} arms, not corrected for their number" if over[1:] else ""
     return (
         f"Use `{best['name']}` on tasks like these {tasks}: it reaches the target of `{base}`, the"
-        f" strongest base, {size} as fast in steps{among}."
+        f" strongest base, {size} as fast in steps{_among(over)}."
     )
 
 
@@ -125,10 +124,7 @@ def _compared(results: Mapping[str, Any]) -> str:
     best = chosen(metric, found)
     if best is None:
         return _none(base["name"], kind, [one.shown.overall for one in found])
-    among = (
-        f"; the best of {len(found)} arms, not corrected for their number" if len(found) > 1 else ""
-    )
-    return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{among}"
+    return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{_among(found)}"
 
 
 def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> str:
@@ -149,6 +145,12 @@ def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> 
     return f"it reaches the target of `{base}`, {kind}, {speed_up} as fast in steps{ends}{end}"
 
 
+def _among(arms: Sequence[Any]) -> str:
+    """Of how many arms the one that is named is the best."""
+    many = len(arms)
+    return f"; the best of {many} arms, not corrected for their number" if many > 1 else ""
+
+
 def _none(base: str, kind: str, shown: Sequence[Verdict]) -> str:
     """What to use where no arm is shown to be better."""
     if not shown:
@@ -167,11 +169,8 @@ def _budget(results: Mapping[str, Any]) -> str:
     if not better:
         return _none(base, "the tuned base", [budget.shown(one) for one in arms])
     best = max(better, key=lambda one: float(one["speed_up"][1]))
-    among = (
-        f"; the best of {len(arms)} arms, not corrected for their number" if len(arms) > 1 else ""
-    )
     needs = f"`{base}`, the tuned base, needs {budget.size(best)} as many steps"
-    return f"Use `{best['name']}`: {needs} for an equal final {metric.name}{among}"
+    return f"Use `{best['name']}`: {needs} for an equal final {metric.name}{_among(arms)}"
 
 
 def _usable(results: Mapping[str, Any], name: str) -> bool:

@@ -20,6 +20,7 @@ from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates, metrics
 from evaluate.decision import Bound, Line, Verdict, bounded, decide
 from evaluate.ends import last
+from evaluate.folder import with_nan
 from evaluate.lengths import BaseRuns
 from evaluate.starts import SWEPT
 from evaluate.statistics import geometric_interval
@@ -231,7 +232,7 @@ def base(results: Mapping[str, Any]) -> Table:
     metric, block = metrics.of(results)[0], results["budget"]
     table: Table = [("length", "epochs", "steps", f"final {metric.name}, mean", "least", "most")]
     for one in block["lengths"]:
-        values = [math.nan if value is None else value for value in one["each"]]
+        values = with_nan(one["each"])
         cells = (float(of(values)) for of in (np.mean, np.min, np.max))
         length, epochs = one["length"], one["length"] * results["about"]["epochs"]
         table.append((f"{length:g}", f"{epochs:.3g}", str(one["steps"]), *map(number, cells)))

@@ -66,21 +66,22 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite
     becomes null.
     """
-    text = json.dumps(_without_nan(content), indent=1, allow_nan=False)
+    text = json.dumps(without_nan(content), indent=1, allow_nan=False)
     replace(path, LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
+    """The same with None, JSON's null, for what is not finite."""
     if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def with_nan(content: Any) -> Any:
-    """The same with NaN where :func:`write_json` wrote null."""
-    if isinstance(content, dict):
+    """The same with NaN for the null that :func:`write_json` wrote."""
+    if isinstance(content, Mapping):
         return {key: with_nan(value) for key, value in content.items()}
     if isinstance(content, list):
         return [math.nan if value is None else value for value in content]

@@ -1,12 +1,12 @@
 """What each comparison with a base shows, as typed verdicts of the intervals that are printed."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from collect.tasks.protocol import LOSS, Metric
 from evaluate.decision import Bound, Ratio, Verdict, bounded
 from evaluate.ends import last
+from evaluate.folder import with_nan
 from evaluate.metrics import compared, of, verdict
 
 
@@ -72,15 +72,10 @@ def ending(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Rat
     if row["over"] == base:
         return final(metric, row)[metric.compare]
     ends = (
-        [last(metric, {metric.name: _numbers(run[metric.name])}) for run in runs]
+        [last(metric, {metric.name: with_nan(run[metric.name])}) for run in runs]
         for runs in (results["curves"][base], results["curves"][row["name"]])
     )
     return compared(metric, *ends)[metric.compare]
-
-
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    """Of a file, in which what is not finite is null."""
-    return [math.nan if one is None else one for one in values]
 
 
 def final(metric: Metric, row: Mapping[str, Any]) -> Mapping[str, Any]:

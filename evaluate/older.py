@@ -3,12 +3,12 @@
 The files stay as they are, and so does every number that is no end of an interval.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluate import budget, metrics, robust, said
 from evaluate.curve import Curve
+from evaluate.folder import with_nan, without_nan
 from evaluate.protocol import HONEST, Plan
 from evaluate.statistics import geometric_interval
 from evaluate.summary import INTERVALS, measured
@@ -19,13 +19,13 @@ def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
     if results.get("intervals") == INTERVALS:
         return dict(results)
     plan = _planned(results)
-    curves = {name: [_curve(run) for run in runs] for name, runs in results["curves"].items()}
+    curves = {name: [with_nan(run) for run in runs] for name, runs in results["curves"].items()}
     rows = [_row(plan, row, curves, results["targets"]) for row in results["arms"]]
     found = {**results, "arms": rows, "intervals": INTERVALS}
     for key, again in (("robust", robust.recounted), ("budget", budget.recounted)):
         if key in found:
             found[key] = again(found)
-    found = _plain(found)
+    found = without_nan(found)
     return {**found, "verdicts": said.texts(found)}
 
 
@@ -45,19 +45,6 @@ def _planned(results: Mapping[str, Any]) -> Plan:
         splits=tuple(metrics.splits(results)),
         **target,
     )
-
-
-def _curve(run: Mapping[str, Any]) -> Curve:
-    """A run from a file, in which what is not finite is null."""
-    return {key: _finite(value) for key, value in run.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [math.nan if one is None else one for one in value]
-    return value
 
 
 def _row(
@@ -83,12 +70,3 @@ def _merged(old: Any, new: Any, key: str = "") -> Any:
         return new
     is_interval = key in ("speed_up", "ratio", "difference") or key.endswith(("_ratio", "_gain"))
     return [old[0], *new[1:]] if is_interval else old
-
-
-def _plain(value: Any) -> Any:
-    """As files have it: None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -115,8 +115,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     )
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
-        "command": command,
-        "configuration": {k: v for k, v in asdict(config).items() if k != "served_by"},
+        **made_by(config, command),
         "corpus": data.about,
         "limits": limits(forecaster.name, never_jump, configs, longest, scores),
         "validation": validation,
@@ -124,13 +123,20 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         "steps": progress.step,
         "seconds": round(seconds, 1),
         "curves": progress.curves,
-        "versions": {
-            name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")
-        },
     }
     card = processes.together(lambda: _saved(forecaster, config.bundle, card))
     checkpoint.remove()
     return Outcome(card)
+
+
+def made_by(config: MetaTrainConfig, command: str | None) -> dict[str, Any]:
+    """What a card says of the fit itself: the command, its configuration, the versions."""
+    names = ("weight-nowcaster", "jax", "optax", "numpy")
+    return {
+        "command": command,
+        "configuration": {k: v for k, v in asdict(config).items() if k != "served_by"},
+        "versions": {name: metadata.version(name) for name in names},
+    }
 
 
 def read(config: MetaTrainConfig) -> Data:

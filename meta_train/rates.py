@@ -11,8 +11,6 @@ the network: :func:`nowcast.auto_rate` divides by it what the network sees.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +27,7 @@ from collect.figures import png
 from collect.files import replace
 from meta_train import sweeps, validate
 from meta_train.config import MetaTrainConfig
-from meta_train.fitting import described, distinct
+from meta_train.fitting import described, distinct, made_by
 from meta_train.rates_picture import picture
 from meta_train.sweeps import Examples, Group
 from nowcast import bundle, rate_forecaster, text
@@ -103,16 +101,15 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
     }
     held_out = {}
     if any(group.best for group in out):
-        apart = sweeps.examples(out)
-        held_out = {task: scores(own, line(some), apart.of([task])) for task in apart.tasks}
+        apart, control = sweeps.examples(out), line(some)
+        held_out = {task: scores(own, control, apart.of([task])) for task in apart.tasks}
     used = [run for group in kept if group.best for run in group.runs]
     unused = sorted(group.name for group in found if group.best is None)
     about = described(
         config, corpora, validate.Parts(used, [], [run for group in out for run in group.runs])
     )
     card = {
-        "command": command,
-        "configuration": asdict(config),
+        **made_by(config, command),
         "corpus": about,
         "groups": len(found) - len(unused),
         "groups_not_used": unused,
@@ -123,9 +120,6 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
         "held_out": held_out,
         "steps": config.steps,
         "curves": {"step": [TOGETHER * (i + 1) for i in range(len(losses))], "loss": losses},
-        "versions": {
-            name: metadata.version(name) for name in ("weight-nowcaster", "jax", "optax", "numpy")
-        },
     }
     card = nowcast.save(own, config.bundle, card)
     replace(Path(config.bundle) / "loss.png", png(picture(card)))

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from collect.corpus import Run
-from meta_train.leaves import inner_products
+from collect.corpus import Run, gram
 from meta_train.source import FIRST
 from nowcast.movement import BAND, windows
 from nowcast.types import UserError
@@ -118,47 +117,55 @@ def examples(found: Sequence[Group]) -> Examples:
         UserError: No run has a label and a window; the corpus has no learning rates.
     """
     each = [
-        (
-            run.config["task"],
-            *_windows(run, _length(group)),
-            run.metrics["step"][1] / _length(group),
-            np.log(group.best / _rate(run)),
-        )
+        one
         for group in found
         if group.best is not None
         for run in group.runs
+        if len((one := _seen(run, group.best, _length(group))).share)
     ]
-    each = [one for one in each if len(one[2])]
     if not each:
         raise UserError(
             "corpus: no group of runs that differ in their learning rate alone has its lowest final"
             " validation loss between others; collect sweeps over more rates"
         )
-    tasks = sorted({task for task, *_ in each})
-    near = [float(np.exp(-0.5 * (label / NEAR) ** 2)) for *_, label in each]
-    whole = {
-        task: sum(part for part, one in zip(near, each, strict=True) if one[0] == task)
-        for task in tasks
-    }
-    counts = [len(share) for _, _, share, *_ in each]
+    tasks = sorted({one.task for one in each})
+    whole = {task: sum(one.near for one in each if one.task == task) for task in tasks}
+    weights = [one.near / (len(tasks) * whole[one.task] * len(one.share)) for one in each]
+    counts = [len(one.share) for one in each]
 
     def spread(values: Sequence[float]) -> np.ndarray:
         return np.repeat(np.asarray(values), counts)
 
     return Examples(
-        np.concatenate([gram for _, gram, *_ in each]).astype(np.float32),
-        np.concatenate([share for _, _, share, *_ in each]).astype(np.float32),
-        spread([apart for *_, apart, _ in each]).astype(np.float32),
-        spread([label for *_, label in each]).astype(np.float32),
-        spread(
-            [
-                part / (len(tasks) * whole[one[0]] * len(one[2]))
-                for part, one in zip(near, each, strict=True)
-            ]
-        ),
-        spread([tasks.index(one[0]) for one in each]),
+        np.concatenate([one.gram for one in each]).astype(np.float32),
+        np.concatenate([one.share for one in each]).astype(np.float32),
+        spread([one.apart for one in each]).astype(np.float32),
+        spread([one.label for one in each]).astype(np.float32),
+        spread(weights),
+        spread([tasks.index(one.task) for one in each]),
         tasks,
     )
+
+
+class Seen(NamedTuple):
+    """The windows of one run, with its label."""
+
+    task: str
+    gram: Float[np.ndarray, "T 4 4"]
+    share: Float[np.ndarray, "T"]
+    apart: float
+    """The share of the run between two snapshots."""
+    label: float
+
+    @property
+    def near(self) -> float:
+        """What the run weighs beside others of its task."""
+        return float(np.exp(-0.5 * (self.label / NEAR) ** 2))
+
+
+def _seen(run: Run, best: float, length: int) -> Seen:
+    apart = run.metrics["step"][1] / length
+    return Seen(run.config["task"], *_windows(run, length), apart, np.log(best / _rate(run)))
 
 
 def _windows(run: Run, length: int) -> tuple[Float[np.ndarray, "T 4 4"], Float[np.ndarray, "T"]]:
@@ -185,22 +192,12 @@ def _increments(run: Run) -> Float[np.ndarray, "D 4"]:
             f"corpus: run {run.id} holds a sample of each leaf, and rates are read from whole"
             " leaves; collect with record=gram in the place of sample"
         )
-    if run.band is None:
-        at = sum(
-            leaf.size * found for leaf, found in zip(run.leaves, inner_products(run), strict=True)
-        )
-        moved = np.diff(np.diff(at, axis=0), axis=1)
-        rows = np.full((len(moved) + FIRST, BAND), np.nan)
-        for back in range(BAND):
-            rows[FIRST + back :, back] = np.diagonal(moved, -back)
-        return rows
-    if run.band < BAND:
+    if run.band is not None and run.band < BAND:
         raise UserError(
             f"corpus: run {run.path} was recorded with band={run.band}, and rates are read from"
             f" band={BAND}; collect it with band={BAND} or more"
         )
-    rows = run.gram[:]
-    return rows.reshape(len(rows), len(run.leaves), run.band)[1:, :, :BAND].sum(axis=1)
+    return gram.increments(run, BAND).sum(axis=1)
 
 
 def _alike(run: Run) -> dict:

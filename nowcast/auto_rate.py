@@ -77,9 +77,8 @@ def auto_rate(
 
     A forecaster's mean says how far the rate is from its best, and the multiplier goes this way, by
     a factor of 4 at most; half of it where the deviation is a factor of 2, and less where it is
-    larger. The increments of a
-    window are divided by the multipliers that they were made with, so that they are like those of a
-    run at a constant multiplier, which the forecaster was fitted to.
+    larger. The increments of a window are divided by the multipliers that they were made with, so
+    that they are like those of a run at a constant multiplier, which the forecaster was fitted to.
 
     Raises:
         UserError: An option is out of range; a forecaster of weights, or one without ``steps``;

@@ -63,7 +63,7 @@ def look(
     losses = _losses(state.loss, value)
     lost = full & (_leaps(products) if value is None else _runs_away(losses, state.loss[3]))
     alive = gradient[0] >= ALIVE * gradient[1]
-    change = jnp.where(full, rule(products, state._replace(past=past)), 0)
+    change = jnp.where(full, rule(products, state._replace(past=past, drift=drift)), 0)
     change = jnp.where(change > 0, change * jnp.where(alive, _left(losses), 0), change)
     change = jnp.where(jnp.isfinite(change), change, 0)
     if stop_after is not None:
@@ -72,9 +72,8 @@ def look(
         lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling
     )
     log_multiplier = jnp.where(lost, state.log_multiplier - 2 * MOST, state.log_multiplier + change)
-    losses = jnp.where(
-        lost, losses.at[2].set(losses[1]), losses
-    )  # from here on it is judged by where it is
+    # From here on a run that ran away is judged by where it is.
+    losses = jnp.where(lost, losses.at[2].set(losses[1]), losses)
     return state._replace(
         step=jnp.zeros_like(state.step),
         filled=filled,
@@ -151,9 +150,7 @@ def _left(losses: Float[Array, "4"]) -> Float[Array, ""]:
 
 
 def _runs_away(losses: Float[Array, "4"], noise: Float[Array, ""]) -> Array:
-    """Whether a loss has lost a good part of its gain, and more than it differed from one
-    look to the next.
-    """
+    """Whether a loss has lost a good part of its gain, and more than it differs between looks."""
     first, mean, lowest, _ = losses
     return ~(mean - lowest <= LOST * (first - lowest) + 2 * noise)
 

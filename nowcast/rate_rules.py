@@ -6,7 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nowcast.drift import mean_cosine
 from nowcast.rate_forecaster import Rate
 from nowcast.rate_state import RateState
 from nowcast.types import UserError, real, whole
@@ -22,7 +21,7 @@ FARTHEST = 2 * MOST
 
 Rule = Callable[[Float[Array, "D D"], RateState], Float[Array, ""]]
 """By how much the multiplier's logarithm changes at a look, from the inner products of the window's
-increments and the state before the look; its ``past`` is the window's.
+increments and the state before the look; its ``past`` and ``drift`` are the window's.
 """
 
 
@@ -38,7 +37,7 @@ def check_rule(target: float, stop_after: int | None, scalars: int) -> None:
 
 def by_drift(target: float) -> Rule:
     """The rule of one line: the drift, beside a target, at most :data:`MOST`."""
-    return lambda products, state: jnp.clip(mean_cosine(products) - target, -MOST, MOST)
+    return lambda products, state: jnp.clip(state.drift - target, -MOST, MOST)
 
 
 def by_forecast(forecaster: Any, steps: int | None, every: int) -> Rule:

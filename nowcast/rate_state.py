@@ -1,6 +1,6 @@
 """What :func:`nowcast.auto_rate` remembers of a run: its clock, its window, its multiplier."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from nowcast import sample
 from nowcast.arrays import as_array
+from nowcast.population import axes
 from nowcast.rate_forecaster import MOVED, WINDOW
 from nowcast.types import PyTree
 
@@ -45,10 +46,7 @@ class RateState(NamedTuple):
         return jnp.exp(self.log_multiplier)
 
 
-_CLOCK = ("step", "total", "filled")
-RATE_POPULATION = RateState(
-    *(cast(Any, None if name in _CLOCK else 0) for name in RateState._fields)
-)
+RATE_POPULATION = axes(RateState, shared=("step", "total", "filled"))
 """``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no
 step but a look pays for one.
 """

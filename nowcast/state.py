@@ -1,11 +1,12 @@
 """The state that a run carries from step to step: the clock, the window, and the counts."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from nowcast.history import History
+from nowcast.population import axes
 from nowcast.types import PyTree
 
 
@@ -61,18 +62,7 @@ class NowcastState(NamedTuple):
     """None, except for a guard with ``after``."""
 
 
-_OWN: Any = 0
-_SHARED: Any = None
-POPULATION = NowcastState(
-    inner=_OWN,
-    clock=_SHARED,
-    history=_OWN,
-    accepted=_OWN,
-    refused=_OWN,
-    in_a_row=_OWN,
-    damping=_OWN,
-    kept=_OWN,
-)
+POPULATION = axes(NowcastState, shared=("clock",))
 """``in_axes`` and ``out_axes`` of the state under ``jax.vmap``: members share the clock, and so no
 step but a jump pays for one.
 """

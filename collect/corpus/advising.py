@@ -4,15 +4,14 @@ They come from a corpus or from checkpoints.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from collect import corpus as store
-from collect.corpus import Run, checkpoints, places
-from collect.corpus.gram import Products
+from collect.corpus import Run, checkpoints, gram, places
 from collect.corpus.importing import Choice
 from collect.corpus.leaf import Leaf, laid_out
 from collect.corpus.series import find
@@ -71,13 +70,10 @@ def of_run(corpus: str, run: str | None) -> Increments:
         )
     steps = [row["step"] for row in found.rows]
     check_many(f"run={found.id}", len(steps))
-    if found.band is None:
-        each = _multiplied((found.weights[i] for i in range(len(steps))), found.leaves)
-    else:
-        rows = found.gram[:]
-        each = rows.reshape(len(steps), len(found.leaves), found.band)[1:, :, :BAND]
     length = steps[-1] if found.status in store.FINISHED else None
-    return _even(Increments(found.id, each, steps, found.leaves, length, []))
+    return _even(
+        Increments(found.id, gram.increments(found, BAND), steps, found.leaves, length, [])
+    )
 
 
 def of_checkpoints(pattern: str, prefix: str | None) -> Increments:
@@ -94,7 +90,7 @@ def of_checkpoints(pattern: str, prefix: str | None) -> Increments:
     shapes = {name: array.shape for name, array in arrays.items()}
     leaves = laid_out({"path": n, "shape": shapes[n], "op": choice.labels[n]} for n in arrays)
     snapshots = (choice.of(path, checkpoints.read(path, prefix)) for path in series.paths)
-    each = _multiplied(map(_flat, snapshots), leaves)
+    each = gram.multiplied(map(_flat, snapshots), leaves, BAND)
     left_out = len(choice.left_out)
     notes = [f"arrays left out, as they are no weights: {left_out}"] if left_out else []
     return _even(Increments("checkpoints", each, series.steps, leaves, None, notes))
@@ -153,11 +149,6 @@ def _run(place: places.Place, name: str | None) -> Run:
 
 def _flat(arrays: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N"]:
     return np.concatenate([np.ravel(array).astype(np.float32) for array in arrays.values()])
-
-
-def _multiplied(rows: Iterable[np.ndarray], leaves: list[Leaf]) -> Float[np.ndarray, "D L 4"]:
-    products = Products(leaves, BAND)
-    return np.stack([products.add(row).reshape(len(leaves), BAND) for row in rows])[1:]
 
 
 def _even(found: Increments) -> Increments:

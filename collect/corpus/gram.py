@@ -11,11 +11,15 @@ apart. The last ``band`` increments stay in memory while the run is recorded, an
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from collect.corpus.leaf import Leaf
+
+if TYPE_CHECKING:
+    from collect.corpus import Run
 
 BLOCK = 1 << 13
 """Scalars that are multiplied in float32 at once; their sums are added in float64."""
@@ -62,6 +66,27 @@ class Products:
                 np.subtract(row, self._last, out=self._moved[self._count % self.band])
             self._count += 1
         self._last = row
+
+
+def increments(run: "Run", band: int) -> Float[np.ndarray, "D L band"]:
+    """The inner products of a run's increments, leaf by leaf, whatever it was recorded as.
+
+    Args:
+        run: With weights, or with inner products of ``band`` increments or more.
+        band: How many increments each is multiplied with, itself included.
+    """
+    if run.band is None:
+        return multiplied((run.weights[i] for i in range(run.weights.shape[0])), run.leaves, band)
+    rows = run.gram[:]
+    return rows.reshape(len(rows), len(run.leaves), run.band)[1:, :, :band]
+
+
+def multiplied(
+    rows: Iterable[Float[np.ndarray, "N"]], leaves: Sequence[Leaf], band: int
+) -> Float[np.ndarray, "D L band"]:
+    """The same from snapshots, oldest first."""
+    products = Products(leaves, band)
+    return np.stack([products.add(row).reshape(len(leaves), band) for row in rows])[1:]
 
 
 def _product(one: Float[np.ndarray, "n"], other: Float[np.ndarray, "n"]) -> float:

@@ -70,17 +70,15 @@ def _next(config: MetaTrainConfig, forecaster: str) -> str:
     """What to do with a bundle: compare it on a task like the corpus's, or wrap one's loop."""
     from collect import corpus
 
-    runs = [run for path in config.corpus for run in corpus.open(path)]
-    tasks = [words for run in runs if (words := naming.named(run.config))]
-    if not tasks:
-        every = runs[0].config["record_every"] or "STEPS"
+    configs = [run.config for path in config.corpus for run in corpus.open(path)]
+    task = next(filter(None, map(naming.named, configs)), None)
+    if task is None:
+        every = configs[0]["record_every"] or "STEPS"
         return (
             f"in your loop: nowcast.periodic(optimizer, nowcast.load({config.bundle!r}),"
             f" every={every})"
         )
-    return (
-        f"{text.command('evaluate')} {forecaster} {tasks[0]} seeds=5 epochs=20 report=reports/mine"
-    )
+    return f"{text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20 report=reports/mine"
 
 
 def show_rates(config: MetaTrainConfig, card: dict) -> None:
