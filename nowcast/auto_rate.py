@@ -4,7 +4,7 @@ The drift of a run, the mean cosine between what it moved at different times, te
 learning rate is from its best: far below, the run goes straight on for long; at its best it goes to
 and fro. Every ``every`` steps the wrapper looks at the last five looks:
 
-    log multiplier += clip(drift − target, log ½, log 2)
+    log multiplier += clip(drift − target, log ½, log 2)      log 4 where the drift is above 0.8
     update         ← multiplier × the optimizer's update
 
 With a forecaster (:class:`nowcast.rate_forecaster.Rate`) a small network takes the place of the
@@ -26,8 +26,8 @@ from nowcast.forecasters.base import Forecaster
 from nowcast.memory import USUAL, memory
 from nowcast.rate_forecaster import Rate
 from nowcast.rate_look import gradient_size, look
-from nowcast.rate_rules import by_drift, by_forecast, check_rule
-from nowcast.rate_state import RateState, start
+from nowcast.rate_rules import START, by_drift, by_forecast, check_rule
+from nowcast.rate_state import RateState, begin
 from nowcast.split import axis_names, split_over
 from nowcast.types import PyTree, UserError, whole
 
@@ -37,6 +37,7 @@ def auto_rate(
     *,
     every: int | None = None,
     target: float = 0.02,
+    start: float = START,
     stop_after: int | None = None,
     scalars: int = 16_384,
     forecaster: Rate | Forecaster | None = None,
@@ -53,6 +54,9 @@ def auto_rate(
             β₁)``, 20 for Adam. A look takes a sample of the weights and some products of it; other
             steps cost a multiplication.
         target: The drift at which the multiplier stays. A number between −1 and 1.
+        start: The multiplier that a run begins with, above 0 and at most 1. An eighth is a longer
+            warm-up for a rate that is right, and keeps one that is too high from doing harm before
+            the first look, which comes after ``5 · every`` steps.
         stop_after: Steps after which the multiplier stays as it is: half of the run is a good
             choice where a schedule decays. None: never.
         scalars: So many of the weights are looked at, spread over all leaves. The state holds five
@@ -69,9 +73,9 @@ def auto_rate(
         as ``value=``, or ``value_fn=`` as for :class:`nowcast.Guard`, which is then called at looks
         alone. Its state is a :class:`RateState`.
 
-    The multiplier steps back, to less than half, where the loss loses a good part of what it had
-    gained, or (where no loss is given) where a run suddenly moves many times as far; it never
-    passes half of that place again. It grows by less and less where the loss is below 0.15 of the
+    The multiplier steps back to a quarter where the loss loses a good part of what it had gained,
+    or (where no loss is given) where a run suddenly moves many times as far. After that it may rise
+    to half of that place, and by 7 % more at each look. It grows by less and less where the loss is below 0.15 of the
     first one, and not where gradients have gone to zero: a run that fits its examples drifts too,
     and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
 
@@ -89,11 +93,11 @@ def auto_rate(
         >>> tx = nowcast.auto_rate(optax.sgd(1e-3), every=1)
         >>> params = {"kernel": jnp.zeros((2, 2))}
         >>> state = tx.init(params)
-        >>> for _ in range(8):  # always the same way: from the fifth look on the rate doubles
+        >>> for _ in range(8):  # always the same way: from the fifth look on the rate is 4 times as high
         ...     updates, state = tx.update({"kernel": jnp.ones((2, 2))}, state, params)
         ...     params = optax.apply_updates(params, updates)
-        >>> round(state.multiplier.item())
-        16
+        >>> round(state.multiplier.item())  # an eighth at first
+        32
     """
     check_optimizer(inner)
     remembers = memory(inner)
@@ -104,7 +108,7 @@ def auto_rate(
             f" then looks like drift; give every={remembers} or more, or leave it out",
             stacklevel=2,
         )
-    check_rule(target, stop_after, scalars)
+    check_rule(target, start, stop_after, scalars)
     rule = by_drift(target) if forecaster is None else by_forecast(forecaster, steps, every)
     if forecaster is None and steps is not None:
         raise UserError(
@@ -114,7 +118,7 @@ def auto_rate(
 
     def init(params: PyTree) -> RateState:
         check_weights(params)
-        return start(params, own_buffers(inner.init(params), params), scalars)
+        return begin(params, own_buffers(inner.init(params), params), scalars, start)
 
     def update(
         grads: PyTree, state: RateState, params: PyTree | None = None, **extra: Any

@@ -23,6 +23,12 @@ LEFT = 0.15
 """Below this share of the first loss, the multiplier grows by as much less as the loss is lower."""
 LOST = 0.3
 """A loss that has lost this share of all that it had gained runs away."""
+TOO_LOW = 0.5
+"""Above this drift a rate is so low that a loss which rises between looks is noise, unless it is
+well above the first one.
+"""
+RELAXES = MOST / 10
+"""A ceiling rises by as much at a look, so that one set by mistake is not there for long."""
 LONGER = 8.0
 """So does an increment that is so many times as long as those before it."""
 SMOOTH = 0.5
@@ -61,7 +67,8 @@ def look(
     mean = jnp.where(state.gradient[1] > 0, SMOOTH * size + (1 - SMOOTH) * state.gradient[0], size)
     gradient = jnp.array([mean, jnp.fmax(mean, state.gradient[1])])
     losses = _losses(state.loss, value)
-    lost = full & (_leaps(products) if value is None else _runs_away(losses, state.loss[3]))
+    runs_away = _leaps(products) if value is None else _runs_away(losses, state.loss[3], drift)
+    lost = full & runs_away
     alive = gradient[0] >= ALIVE * gradient[1]
     change = jnp.where(full, rule(products, state._replace(past=past, drift=drift)), 0)
     change = jnp.where(change > 0, change * jnp.where(alive, _left(losses), 0), change)
@@ -69,7 +76,7 @@ def look(
     if stop_after is not None:
         change = jnp.where(state.total <= stop_after, change, 0)
     ceiling = jnp.where(
-        lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling
+        lost, jnp.minimum(state.ceiling, state.log_multiplier - MOST), state.ceiling + RELAXES
     )
     log_multiplier = jnp.where(lost, state.log_multiplier - 2 * MOST, state.log_multiplier + change)
     # From here on a run that ran away is judged by where it is.
@@ -149,10 +156,17 @@ def _left(losses: Float[Array, "4"]) -> Float[Array, ""]:
     return jnp.where(usual, jnp.clip(mean / jnp.where(usual, LEFT * first, 1.0), 0, 1), 1.0)
 
 
-def _runs_away(losses: Float[Array, "4"], noise: Float[Array, ""]) -> Array:
-    """Whether a loss has lost a good part of its gain, and more than it differs between looks."""
+def _runs_away(
+    losses: Float[Array, "4"], noise: Float[Array, ""], drift: Float[Array, ""]
+) -> Array:
+    """Whether a loss has lost a good part of its gain, and more than it differs between looks.
+
+    A run at a rate that is far too low has gained little: all that it loses is noise.
+    """
     first, mean, lowest, _ = losses
-    return ~(mean - lowest <= LOST * (first - lowest) + 2 * noise)
+    gained = jnp.maximum(first - lowest, 0)
+    lost = ~(mean - lowest <= LOST * gained + 2 * noise)
+    return lost & ~((drift > TOO_LOW) & (mean - first <= 4 * noise))
 
 
 def _leaps(products: Float[Array, "D D"]) -> Array:

@@ -12,6 +12,12 @@ from nowcast.types import UserError, real, whole
 
 MOST = 0.6931472
 """The logarithm of 2: a look changes the multiplier by this factor at most."""
+STRAIGHT = 0.8
+"""Above this drift a rate is so far below its best that a look raises it by a factor of 4."""
+START = 0.125
+"""The multiplier that a run begins with. A rate that is up to some eight times too high then does
+no harm before the first look, and one that is right gets a longer warm-up.
+"""
 GAIN = 1.0
 """The share of a forecast's distance that the multiplier goes at a look where the forecast is sure.
 Where its deviation is a factor of 2 the multiplier goes half of that.
@@ -25,19 +31,29 @@ increments and the state before the look; its ``past`` and ``drift`` are the win
 """
 
 
-def check_rule(target: float, stop_after: int | None, scalars: int) -> None:
+def check_rule(target: float, start: float, stop_after: int | None, scalars: int) -> None:
     """Refuse options that are out of range."""
     rule = "must be a drift, above -1 and below 1, such as 0.02"
     if not -1 < real("target", target, rule) < 1:
         raise UserError(f"target={target} {rule}")
+    rule = "must be a multiplier of the rate, above 0 and at most 1, such as 0.125"
+    if not 0 < real("start", start, rule) <= 1:
+        raise UserError(f"start={start} {rule}")
     if stop_after is not None:
         whole("stop_after", stop_after, "optimizer steps")
     whole("scalars", scalars, "weights")
 
 
 def by_drift(target: float) -> Rule:
-    """The rule of one line: the drift, beside a target, at most :data:`MOST`."""
-    return lambda products, state: jnp.clip(state.drift - target, -MOST, MOST)
+    """The rule of one line: the drift, beside a target, at most :data:`MOST`; twice this where a
+    run goes :data:`STRAIGHT`.
+    """
+
+    def change(products: Float[Array, "D D"], state: RateState) -> Float[Array, ""]:
+        usual = jnp.clip(state.drift - target, -MOST, MOST)
+        return jnp.where(state.drift > STRAIGHT, 2 * MOST, usual)
+
+    return change
 
 
 def by_forecast(forecaster: Any, steps: int | None, every: int) -> Rule:

@@ -30,7 +30,9 @@ class RateState(NamedTuple):
     past: Float[Array, "4"]
     """The multiplier's logarithm in each of the window's increments, the oldest first."""
     ceiling: Float[Array, ""]
-    """What the multiplier's logarithm may not pass: half of where a run ran away."""
+    """What the multiplier's logarithm may not pass: half of where a run ran away, and from there on
+    more at each look.
+    """
     drift: Float[Array, ""]
     """At the last look; NaN before the first full window."""
     gradient: Float[Array, "2"]
@@ -52,9 +54,16 @@ step but a look pays for one.
 """
 
 
-def start(params: PyTree, inner: optax.OptState, scalars: int) -> RateState:
-    """The state of a run that nobody has looked at, with so many of its weights in the sample."""
-    params = jax.tree.map(as_array, params)
+def begin(params: PyTree, inner: optax.OptState, scalars: int, multiplier: float) -> RateState:
+    """The state of a run before its first look.
+
+    Args:
+        params: The parameters.
+        inner: The state of the optimizer inside.
+        scalars: How many weights the sample holds.
+        multiplier: What updates are multiplied with until the window is full.
+    """
+    params, first = jax.tree.map(as_array, params), jnp.log(jnp.float32(multiplier))
     rows = [jnp.zeros((WINDOW, count), jnp.float32) for count in sample.sizes(params, scalars)]
     return RateState(
         inner=inner,
@@ -62,8 +71,8 @@ def start(params: PyTree, inner: optax.OptState, scalars: int) -> RateState:
         total=jnp.zeros([], jnp.int32),
         filled=jnp.zeros([], jnp.int32),
         window=jax.tree.unflatten(jax.tree.structure(params), rows),
-        log_multiplier=jnp.zeros([], jnp.float32),
-        past=jnp.zeros(MOVED, jnp.float32),
+        log_multiplier=first,
+        past=jnp.full(MOVED, first),
         ceiling=jnp.full([], jnp.inf, jnp.float32),
         drift=jnp.full([], jnp.nan, jnp.float32),
         gradient=jnp.zeros(2, jnp.float32),

@@ -52,7 +52,7 @@ def fit(model, data, *callbacks, epochs=10):
 
 def by_hand(snapshots, losses, target=0.02):
     """The multiplier after each look, by NumPy; no loss of these runs runs away."""
-    logarithm, found, mean = 0.0, [], None
+    logarithm, found, mean = np.log(1 / 8), [], None
     for look in range(len(snapshots)):
         mean = losses[look] if mean is None else 0.5 * losses[look] + 0.5 * mean
         if look >= 4:
@@ -60,6 +60,7 @@ def by_hand(snapshots, losses, target=0.02):
             unit = moved / np.linalg.norm(moved, axis=1, keepdims=True)
             apart = [unit[i] @ unit[j] for i in range(4) for j in range(4) if j - i >= 2]
             change = np.clip(np.mean(apart) - target, -np.log(2), np.log(2))
+            change = np.log(4) if np.mean(apart) > 0.8 else change
             logarithm += change * min(1, mean / losses[0] / 0.15) if change > 0 else change
         found.append(np.exp(logarithm))
     return found
@@ -68,7 +69,7 @@ def by_hand(snapshots, losses, target=0.02):
 def test_the_rate_is_that_of_the_rule(data):
     model, recorder, callback = network(), Recorder(5), AutoRate(every=5)
     fit(model, data, recorder, callback)
-    multipliers = [1.0, *by_hand(recorder.snapshots, recorder.losses)]
+    multipliers = [1 / 8, *by_hand(recorder.snapshots, recorder.losses)]
     assert multipliers[-1] > 8  # 1e-4 is far too low
     expected = [1e-4 * multipliers[batch // 5] for batch in range(80)]
     np.testing.assert_allclose(recorder.rates, expected, rtol=2e-3)
@@ -90,7 +91,7 @@ def test_a_second_fit_goes_on_and_another_model_begins_anew(data):
         keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     fit(other, data, begun := Recorder(5), callback, epochs=1)
-    assert begun.rates[0] == 0.5
+    assert begun.rates[0] == pytest.approx(0.5 / 8)
 
 
 def test_a_schedule_is_set_at_each_look_and_the_memory_of_the_optimizer_says_when(data):
@@ -99,10 +100,10 @@ def test_a_schedule_is_set_at_each_look_and_the_memory_of_the_optimizer_says_whe
     callback = AutoRate(schedule=schedule, stop_after=1)
     fit(network(0.1), data, recorder, callback, epochs=5)
     np.testing.assert_allclose(
-        recorder.rates[::20], [float(schedule(step)) for step in (0, 20)], rtol=1e-5
+        recorder.rates[::20], [float(schedule(step)) / 8 for step in (0, 20)], rtol=1e-5
     )
     assert recorder.rates[19] == recorder.rates[0]  # β₁ = 0.9
-    assert callback.multiplier == 1
+    assert callback.multiplier == pytest.approx(1 / 8)
 
 
 def test_wrong_options_are_refused_in_a_line(data):

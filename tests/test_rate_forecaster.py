@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_auto_rate import flat, gradients, run, same, start
+from test_auto_rate import flat, gradients, make, run, same, start
 
 import nowcast
 from nowcast.bundle import read_card
@@ -72,7 +72,7 @@ def test_what_it_sees_are_lengths_cosines_drift_and_share_whatever_the_scale(sha
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_multiplier_goes_the_way_that_is_read_from_steps_freed_of_it(seed):
     rate = random_rate(seed)
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=EVERY, forecaster=rate, steps=2 * STEPS)
+    tx = make(every=EVERY, forecaster=rate, steps=2 * STEPS)
     looks, past, log = [], [], 0.0
     for number, (params, state) in enumerate(run(tx, start(), steps=range(STEPS)), start=1):
         if number % EVERY == 0:
@@ -91,7 +91,7 @@ def test_the_multiplier_goes_the_way_that_is_read_from_steps_freed_of_it(seed):
 def test_it_goes_less_far_where_it_is_less_sure_and_by_a_factor_of_4_at_most():
     def multiplier(mean, deviation):
         rate = constant_rate(mean, deviation)
-        tx = nowcast.auto_rate(optax.sgd(0.01), every=1, forecaster=rate, steps=100)
+        tx = make(every=1, forecaster=rate, steps=100)
         return run(tx, start(), steps=range(5))[-1][1].multiplier
 
     np.testing.assert_allclose(multiplier(1.0, np.log(2)), np.exp(1 / 2), rtol=1e-4)
@@ -101,7 +101,7 @@ def test_it_goes_less_far_where_it_is_less_sure_and_by_a_factor_of_4_at_most():
 
 
 def test_what_it_has_gone_since_the_window_counts_as_gone():
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=1, forecaster=constant_rate(0.0, 0.1), steps=1000)
+    tx = make(every=1, forecaster=constant_rate(0.0, 0.1), steps=1000)
     params = start()
     state = tx.init(params)._replace(log_multiplier=jnp.float32(1.0))
     logs = [s.log_multiplier for _, s in run(tx, params, state, steps=range(60))]
@@ -111,24 +111,24 @@ def test_what_it_has_gone_since_the_window_counts_as_gone():
 
 def test_after_the_last_look_that_counts_it_stays_and_gradients_that_are_gone_do_not_raise_it():
     rate = constant_rate(5.0, 0.1)
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=1, forecaster=rate, steps=100, stop_after=8)
+    tx = make(every=1, forecaster=rate, steps=100, stop_after=8)
     logs = [state.log_multiplier.item() for _, state in run(tx, start(), steps=range(12))]
     assert logs[3] == 0 < logs[4] < logs[7] == logs[-1]
     small = lambda n: jax.tree.map(lambda p: p + (1.0 if n < 4 else 1e-3), start())  # noqa: E731
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=1, forecaster=rate, steps=100)
+    tx = make(every=1, forecaster=rate, steps=100)
     rates = [state.multiplier.item() for _, state in run(tx, start(), steps=range(30), grads=small)]
     assert rates[-1] == rates[12]
 
 
 def test_where_the_loss_runs_away_it_steps_back_too():
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=1, forecaster=constant_rate(2.0, 0.1), steps=99)
+    tx = make(every=1, forecaster=constant_rate(2.0, 0.1), steps=99)
     value = lambda n: jnp.float32(2.0 - 0.1 * n if n < 10 else 50.0)  # noqa: E731
     seen = [s.log_multiplier.item() for _, s in run(tx, start(), steps=range(14), value=value)]
     assert seen[10] < seen[9] - 1
 
 
 def test_in_a_scan_it_is_the_same_and_its_state_is_final():
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=EVERY, forecaster=random_rate(), steps=STEPS)
+    tx = make(every=EVERY, forecaster=random_rate(), steps=STEPS)
     grads = jax.tree.map(lambda *g: jnp.stack(g), *map(gradients, range(STEPS)))
 
     def step(carry, grads):
@@ -143,7 +143,7 @@ def test_in_a_scan_it_is_the_same_and_its_state_is_final():
 
 
 def test_members_of_a_population_follow_each_its_own():
-    tx = nowcast.auto_rate(optax.sgd(0.01), every=EVERY, forecaster=random_rate(), steps=STEPS)
+    tx = make(every=EVERY, forecaster=random_rate(), steps=STEPS)
     axes = nowcast.RATE_POPULATION
     both = jax.tree.map(lambda p: jnp.stack([p, p + 1]), start())
     states = jax.vmap(tx.init, out_axes=axes)(both)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from nowcast.integrations.keras_ops import keras, leaves
 from nowcast.memory import USUAL, steps
 from nowcast.rate_look import look
-from nowcast.rate_rules import Rule, by_drift, check_rule
-from nowcast.rate_state import RateState, start
+from nowcast.rate_rules import START, Rule, by_drift, check_rule
+from nowcast.rate_state import RateState, begin
 from nowcast.types import PyTree, UserError, whole
 
 
@@ -24,6 +24,7 @@ class AutoRate(keras.callbacks.Callback):
     Args:
         every: Batches between two looks. Left out: the optimizer's memory, ``2 / (1 − β₁)``, or 20.
         target: The drift at which the multiplier stays. A number between −1 and 1.
+        start: The multiplier that a fit begins with, above 0 and at most 1.
         stop_after: Batches after which the multiplier stays as it is; None: never.
         scalars: So many of the weights are looked at, spread over all variables.
         schedule: A function from the number of a batch to a learning rate, such as one of
@@ -37,8 +38,8 @@ class AutoRate(keras.callbacks.Callback):
         >>> from nowcast.integrations.keras import AutoRate
         >>> callback = AutoRate(every=20)
         >>> model.fit(x, y, epochs=20, callbacks=[callback])  # doctest: +SKIP
-        >>> callback.multiplier
-        1.0
+        >>> callback.multiplier  # before the first fit
+        0.125
     """
 
     def __init__(
@@ -46,14 +47,16 @@ class AutoRate(keras.callbacks.Callback):
         *,
         every: int | None = None,
         target: float = 0.02,
+        start: float = START,
         stop_after: int | None = None,
         scalars: int = 16_384,
         schedule: Callable[[int], Any] | None = None,
     ):
         super().__init__()
-        check_rule(target, stop_after, scalars)
+        check_rule(target, start, stop_after, scalars)
         self._every = None if every is None else whole("every", every, "batches")
-        self._scalars, self._schedule, self._base = scalars, schedule, 0.0
+        self._scalars, self._start = scalars, start
+        self._schedule, self._base = schedule, 0.0
         self._look = jax.jit(partial(_look, rule=by_drift(target), stop_after=stop_after))
         self._batch, self._since, self._total = -1, 0, 0
         self.state: RateState | None = None
@@ -62,7 +65,7 @@ class AutoRate(keras.callbacks.Callback):
     @property
     def multiplier(self) -> float:
         """The factor on the learning rate."""
-        return 1.0 if self.state is None else float(self.state.multiplier)
+        return self._start if self.state is None else float(self.state.multiplier)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin the first fit of a model; go on in a later one."""
@@ -74,7 +77,8 @@ class AutoRate(keras.callbacks.Callback):
         if self.state is None or self._shapes != {
             name: leaf.shape for name, leaf in weights.items()
         }:
-            self.state, self._since, self._total = start(weights, (), self._scalars), 0, 0
+            self.state = begin(weights, (), self._scalars, self._start)
+            self._since, self._total = 0, 0
             self._shapes = {name: leaf.shape for name, leaf in weights.items()}
             self._base = _rate(optimizer) if self._schedule is None else 0.0
         self._set()
