@@ -11,13 +11,14 @@ protocol (first crossing of an accuracy, on the last split, before a jump) is th
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluate.arms import Arm, resolve
+    from evaluate.arms import Arm
+    from evaluate.inheritance import resolve
     from evaluate.protocol import Plan
     from evaluate.summary import summarise
 
 __all__ = ["Arm", "Plan", "resolve", "summarise"]
 
-HOME = {"Arm": "arms", "resolve": "arms", "Plan": "protocol", "summarise": "summary"}
+HOME = {"Arm": "arms", "resolve": "inheritance", "Plan": "protocol", "summarise": "summary"}
 """The module that each name is defined in."""
 
 

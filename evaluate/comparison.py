@@ -1,4 +1,4 @@
-"""A comparison from its configuration to its results: calibrate, fix the targets, train every arm,
+"""A comparison from its arms to its results: calibrate, fix the targets, train every arm, and
 summarise.
 """
 
@@ -17,17 +17,16 @@ import numpy as np
 
 from collect.figures import png
 from collect.files import replace
-from collect.tasks import build
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
 from evaluate import budget, cost, lengths, metrics, pictures, report, robust, said
-from evaluate.arms import ORACLE, Arm, resolve
+from evaluate.arms import ORACLE, Arm
 from evaluate.calibration import calibrate
-from evaluate.config import EvaluateConfig
 from evaluate.folder import claim, locked, write_json
-from evaluate.forecasters import load, made_by, of, seen
-from evaluate.protocol import BUDGET, HONEST, PAPER, ROBUST, WARMUPS, Plan, warmed
+from evaluate.forecasters import made_by, of, seen
+from evaluate.inheritance import resolve
+from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmed
 from evaluate.starts import SWEPT, WARMUP, prepared, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
@@ -36,53 +35,6 @@ from nowcast.paths import check_writable, expanded
 from nowcast.types import UserError, whole
 
 PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
-
-
-def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
-    """:func:`compare`, as a configuration says."""
-    _check_forecasters(config)
-    task = build.make(config)
-    return compare(
-        task,
-        config.arm,
-        folder,
-        epochs=config.epochs,
-        optimizer=config.optimizer.name,
-        learning_rate=config.optimizer.learning_rate,
-        learning_rates=config.tuned.learning_rates,
-        warmups=config.tuned.warmups,
-        seeds=range(config.seed, config.seed + config.seeds),
-        calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
-        record_every=config.record_every,
-        target_share=config.target_share,
-        target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
-        starts=config.robust.starts if config.protocol == ROBUST else None,
-        start_warmup=config.robust.warmup,
-        base_lengths=config.budget.lengths if config.protocol == BUDGET else None,
-        workers=config.workers,
-        together=config.together,
-        about=about(config),
-        stop=stop,
-    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}
-
-
-def _check_forecasters(config: EvaluateConfig) -> None:
-    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused
-    before the data are read.
-    """
-    arms, _ = resolve(
-        config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
-    )
-    used = {given for arm in arms for given in (arm.forecaster, arm.of)}
-    for key in ("forecaster", "introspection", "published"):
-        given = getattr(config, key)
-        if given and given not in used and given != getattr(EvaluateConfig, key):
-            raise UserError(
-                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one"
-                " that does to arm=[…]"
-            )
-        if given in used - {ORACLE}:
-            load(given)
 
 
 def compare(
@@ -321,10 +273,3 @@ def write(
     replace(folder / "report.md", report.markdown(full))
     replace(folder / "report.html", report.page(full))
     return full
-
-
-def about(config: EvaluateConfig) -> dict[str, Any]:
-    """What a configuration says of its task: a folder is of one, while arms and seeds may be added
-    later.
-    """
-    return build.described(config) | {"batch_size": config.batch_size}

@@ -270,6 +270,6 @@ def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], floa
 
 
 def _of(setting: Any) -> Any:
-    """A setting of an arm that :func:`evaluate.arms.resolve` has filled in."""
+    """A setting of an arm that :func:`evaluate.resolve` has filled in."""
     assert setting is not None
     return setting

@@ -196,7 +196,7 @@ def target(results: Mapping[str, Any], base: str) -> str:
         )
     metric, split = metrics.of(results)[0], metrics.splits(results)[0]
     return (
-        f"Target: {split} {metric.name} {tables.number(value)}, where {base} is after"
+        f"Target: {split} {metric.name} {metrics.number(value)}, where {base} is after"
         f" {float(headline):.0%} of its length."
     )
 

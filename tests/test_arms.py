@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, bases, resolve
+from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, bases
 from evaluate.config import EvaluateConfig
+from evaluate.inheritance import resolve
 from nowcast.types import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

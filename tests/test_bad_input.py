@@ -25,10 +25,9 @@ from collect.config import AdviseConfig, CollectConfig, InspectCorpusConfig
 from collect.corpus import places as store
 from collect.population import collect_population
 from collect.training.stop import Stop
-from evaluate import Arm
-from evaluate import joining as joint_report
-from evaluate.comparison import evaluate
+from evaluate import Arm, joining
 from evaluate.config import EvaluateConfig, ReportConfig
+from evaluate.configured import evaluate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
@@ -527,7 +526,7 @@ BODIES = {
     "evaluate": (EvaluateConfig, lambda config: evaluate(config, Path(config.report), Stop())),
     "report": (
         ReportConfig,
-        lambda config: joint_report.write(Path(config.report), list(map(Path, config.reports))),
+        lambda config: joining.write(Path(config.report), list(map(Path, config.reports))),
     ),
     "inspect_corpus": (InspectCorpusConfig, inspect_corpus),
     "advise": (AdviseConfig, advise),

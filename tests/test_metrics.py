@@ -17,7 +17,7 @@ import nowcast
 from collect.tasks import Metric
 from collect.training import optimizers
 from collect.training.loop import Loop
-from evaluate import Arm, joint, metrics, pictures, tables, words
+from evaluate import Arm, joint, joint_report, metrics, run_pictures, tables, words
 from evaluate.comparison import compare, write
 from nowcast.types import UserError
 
@@ -193,7 +193,7 @@ def test_the_report_says_it_in_words_tables_and_pictures(compared, rows):
     assert "validation reward" in text
     assert "final reward, arm − base" in text
     assert "final effort, base / arm" in text
-    figure = pictures.curves(results)
+    figure = run_pictures.curves(results)
     for axes in figure.axes:
         assert axes.get_yscale() == "linear"
         assert axes.get_ylabel() == "validation reward"
@@ -214,9 +214,9 @@ def test_the_report_of_several_tasks_takes_differences_too(compared):
     ]
     assert found["all"] == pytest.approx([np.mean(each)] + [np.nan] * 2, nan_ok=True)
     assert found["all"][0] == pytest.approx(np.mean(each))
-    assert joint.kinds(joined)["final_reward_difference"] == "Final reward, arm − base"
+    assert joint_report.kinds(joined)["final_reward_difference"] == "Final reward, arm − base"
     validate("joint", json.loads(json.dumps(joined)))
-    Page(joint.page(joined, others)).check()
+    Page(joint_report.page(joined, others)).check()
 
 
 def test_of_tasks_judged_by_metrics_that_differ_only_steps_and_seconds_are_joined(compared):
@@ -229,7 +229,7 @@ def test_of_tasks_judged_by_metrics_that_differ_only_steps_and_seconds_are_joine
     }
     joined = joint.join([kept, other])
     assert joined["metric"] is None
-    assert list(joint.kinds(joined)) == ["speed_up", "seconds_speed_up"]
+    assert list(joint_report.kinds(joined)) == ["speed_up", "seconds_speed_up"]
     assert not [key for key in joined["arms"][0] if key.startswith("final_")]
 
 

@@ -14,7 +14,7 @@ import warm
 from curves import validate
 from pages import Page
 
-from evaluate import joint, report, words
+from evaluate import joint, joint_report, report, words
 from evaluate.statistics import speed_up
 
 ARMS = [
@@ -467,7 +467,7 @@ def test_several_tasks_of_one_command_make_a_report_of_all(again):
     page.check()
     assert f"report of all 2: {folder / 'report.html'}" in out
     assert out.splitlines()[-1] == f"next: open {folder / 'report.html'} in a browser"
-    assert joint.verdicts(found)[0] in " ".join(page.words)
+    assert joint_report.verdicts(found)[0] in " ".join(page.words)
 
 
 @pytest.mark.slow
