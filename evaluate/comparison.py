@@ -23,6 +23,7 @@ from collect.training.stop import Stop
 from evaluate import budget, cost, lengths, metrics, pictures, report, robust, said
 from evaluate.arms import ORACLE, Arm
 from evaluate.calibration import calibrate
+from evaluate.ends import best
 from evaluate.folder import claim, locked, write_json
 from evaluate.forecasters import made_by, of, seen
 from evaluate.inheritance import resolve
@@ -51,7 +52,8 @@ def compare(
     calibration_seeds: Sequence[int] = range(1000, 1003),
     record_every: int | None = None,
     target_share: float = 0.75,
-    target_accuracy: float | None = None,
+    target_metric: str | None = None,
+    target_value: float | None = None,
     starts: Sequence[float] | None = None,
     start_warmup: float = WARMUP,
     base_lengths: Sequence[float] | None = None,
@@ -77,8 +79,9 @@ def compare(
         calibration_seeds: What rates and targets come from.
         record_every: Steps between two snapshots and evaluations; what the task says when None.
         target_share: The headline's target: what a base has reached after this share of its length.
-        target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task
-            that has one.
+        target_metric: The name of the metric that ``target_value`` is one of; None: the first.
+        target_value: Instead, the paper's protocol: this value on the last split, first reached
+            before a jump.
         starts: Instead, the robust protocol: every arm from these multiples of the rate that is
             best for a swept base.
         start_warmup: There, of arms that say none.
@@ -124,7 +127,8 @@ def compare(
         metrics=tuple(task.metrics),
         splits=tuple(task.splits),
         target_share=target_share,
-        target_accuracy=target_accuracy,
+        target_metric=target_metric,
+        target_value=target_value,
     )
     _check_splits(task, plan)
     make = functools.partial(
@@ -232,21 +236,22 @@ def fingerprint(task: Task) -> str:
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
-    """An accuracy that nobody reaches is a mistake; an honest target has been reached by the
+    """A value that nobody reaches is a mistake; an honest target has been reached by the
     calibration runs.
     """
-    if plan.target_accuracy is None:
+    if plan.target_value is None:
         return
     if any(
         own[plan.headline]["reached"] for row in results["arms"] for own in row["against"].values()
     ):
         return
-    best = max(
-        max(run[plan.target_metric.name]) for runs in results["curves"].values() for run in runs
-    )
+    metric = plan.metric_of_target
+    bests = [best(metric, run) for runs in results["curves"].values() for run in runs]
+    nearest = metrics.number(float(metrics.oriented(metric, min(metrics.oriented(metric, bests)))))
+    easier = "higher" if metric.better == "lower" else "lower"
     raise UserError(
-        f"target_accuracy={plan.target_accuracy:g}: no run of any arm reaches it, the best comes to"
-        f" {best:.4f}; give a lower one, or more epochs: what is trained is kept"
+        f"target_value={plan.target_value:g}: no run of any arm reaches this {metric.name}, the"
+        f" best comes to {nearest}; give a {easier} one, or more epochs: what is trained is kept"
     )
 
 

@@ -11,6 +11,7 @@ from collect.tasks.protocol import Metric
 from evaluate import answer, metrics, said, words
 from evaluate.arms import TUNED
 from evaluate.decision import decide
+from evaluate.protocol import HONEST, target_metric
 from evaluate.statistics import geometric_interval, t_interval
 from nowcast.types import UserError
 
@@ -35,9 +36,9 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         UserError: Protocols differ, arms of one name are not the same, or the same runs are there
             twice.
     """
-    protocols = {(one["protocol"]["name"], one["protocol"]["headline"]) for one in all_results}
+    protocols = {_judged(one) for one in all_results}
     if len(protocols) > 1:
-        found = ", ".join(f"{name} at {headline}" for name, headline in sorted(protocols))
+        found = ", ".join(f"{name} at {target}" for name, _, target in sorted(protocols))
         raise UserError(f"reports: they are of different protocols ({found}); join those of one")
     _check_apart(all_results)
     pairs = dict.fromkeys(
@@ -48,7 +49,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     metric = firsts.pop() if len(firsts) == 1 else None
     return {
         "schema": JOINT,
-        "protocol": dict(zip(("name", "headline"), next(iter(protocols)), strict=True)),
+        "protocol": dict(zip(("name", "headline"), next(iter(protocols))[:2], strict=True)),
         "tasks": [
             {"name": name, "setting": words.setting(one), "command": (one["commands"] or [""])[-1]}
             for name, one in by_task.items()
@@ -117,6 +118,14 @@ def _over_tasks(means: Sequence[float], *, by_ratio: bool) -> list[float]:
         return [math.nan] * 3
     value, low, high = geometric_interval(means) if by_ratio else t_interval(means)
     return [value, low, high] if len(means) >= ENOUGH else [value, math.nan, math.nan]
+
+
+def _judged(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    """How runs of a task were judged: the protocol, the headline, and the target that is the same
+    on all tasks, in words.
+    """
+    name, headline = (one["protocol"][key] for key in ("name", "headline"))
+    return name, headline, headline if name == HONEST else f"{target_metric(one).name} {headline}"
 
 
 def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:

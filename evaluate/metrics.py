@@ -16,6 +16,8 @@ from nowcast.types import UserError
 
 OLDER = (LOSS, Metric("accuracy", "higher", "difference"))
 """The metrics of results that do not say theirs, each where a run has it."""
+OLDER_TARGET = OLDER[1].name
+"""The metric of the paper's target, of results that do not say theirs."""
 OLDER_SPLITS = ("validation", "test")
 DIGITS = 15
 """The most decimals of an interval's end."""

@@ -46,7 +46,7 @@ def _panel(
     axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
     protocol = results["protocol"]
-    metric = target_metric(metrics.of(results), protocol["name"])
+    metric = target_metric(results)
     target = results["targets"][base][protocol["headline"]]
     like_a_loss = metric.better == "lower" and metric.compare == "ratio"
     for row, (dashes, colour) in zip(rows, cycle(product(DASHES, COLOURS)), strict=False):

@@ -88,11 +88,12 @@ def method(results: Mapping[str, Any]) -> list[str]:
             ),
         ]
     else:
+        crossed = target_metric(results).name
         lines.append(
-            f"By the WNN paper's protocol: the first crossing of an accuracy on the {last} split,"
-            " at every snapshot, measured before a jump where there is one. What should be read"
-            " once decides, and the dip after a jump does not count: compare these numbers with"
-            " the paper's, and no others."
+            f"By the WNN paper's protocol: the first crossing of a given {crossed} on the {last}"
+            " split, at every snapshot, measured before a jump where there is one. What should be"
+            " read once decides, and the dip after a jump does not count: compare these numbers"
+            " with the paper's, and no others."
         )
     return [
         *lines,
@@ -191,8 +192,8 @@ def target(results: Mapping[str, Any], base: str) -> str:
     value = results["targets"][base][headline]
     if results["protocol"]["name"] != HONEST:
         return (
-            f"Target: {100 * value:g} % on the {metrics.splits(results)[-1]} set, first crossing,"
-            " before a jump."
+            f"Target: {metrics.splits(results)[-1]} {target_metric(results).name} {value:g}, first"
+            " crossing, before a jump."
         )
     metric, split = metrics.of(results)[0], metrics.splits(results)[0]
     return (
@@ -204,10 +205,7 @@ def target(results: Mapping[str, Any], base: str) -> str:
 def curves(results: Mapping[str, Any]) -> str:
     """How to read the picture of the runs."""
     protocol = results["protocol"]["name"]
-    when, metric = (
-        "after" if protocol == HONEST else "before",
-        target_metric(metrics.of(results), protocol),
-    )
+    when, metric = "after" if protocol == HONEST else "before", target_metric(results)
     loss = metric.better == "lower" and metric.compare == "ratio"
     beyond = (
         " What lies above twice the initial value, or diverged, leaves the panel; the table of"

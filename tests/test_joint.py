@@ -274,7 +274,7 @@ def test_different_protocols_are_not_joined(tasks):
     paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
     with pytest.raises(
         UserError,
-        match=r"different protocols \(honest at 0\.75, paper at 0\.6\); join those of one",
+        match=r"different protocols \(honest at 0\.75, paper at accuracy 0\.6\); join those of one",
     ):
         joint.join([*tasks, paper])
     half = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}

@@ -54,10 +54,10 @@ AGAIN = {  # what is added to the command of ``evaluated``
     "more": [f"arm=[{','.join(ARMS + MORE)}]", "seeds=4"],
     "other": ["epochs=12"],
     "damaged": [],
-    "nobody": [*PAPER, "target_accuracy=0.99"],
+    "nobody": [*PAPER, "target_value=0.99"],
     "paper": [
         *PAPER,
-        "target_accuracy=0.15",
+        "target_value=0.15",
         "beside_title=theirs",
         "+beside.constant_linear=1.33x",
     ],
@@ -416,11 +416,13 @@ def test_other_configurations_do_not_mix_with_results_that_are_there(again, eval
     )
 
 
-def test_an_accuracy_that_nobody_reaches_is_refused_in_one_line_and_what_is_trained_is_kept(again):
+def test_a_value_that_nobody_reaches_is_refused_in_one_line_and_what_is_trained_is_kept(again):
     folder, code, out, err, _ = again("nobody")
     assert (code, out) == (2, "")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert "target_accuracy=0.99: no run of any arm reaches it, the best comes to 0." in line
+    assert (
+        "target_value=0.99: no run of any arm reaches this accuracy, the best comes to 0." in line
+    )
     assert "Traceback" not in err
     _, code, out, err, _ = again("paper")
     assert code == 0, err
@@ -440,7 +442,7 @@ def test_the_papers_protocol_has_one_target_for_all_and_no_calibration(again):
     page.check()
     assert page.table("theirs")["constant_linear"]["theirs"] == "1.33x"
     words = " ".join(page.words)
-    assert "Target: 15 % on the test set, first crossing, before a jump." in words
+    assert "Target: test accuracy 0.15, first crossing, before a jump." in words
     assert "By the WNN paper's protocol" in words
     assert "validation" not in out
 

@@ -89,6 +89,8 @@ def name(config: EvaluateConfig) -> str:
 
     grows = (*GROWS, "task") if build.is_classification(config) else GROWS
     described = {key: value for key, value in asdict(config).items() if key not in grows}
+    target = described.pop("target_metric")  # its name and its value in one, as names had them
+    described[f"target_{target}"] = described.pop("target_value")
     if config.tuned.warmups == list(WARMUPS):  # older names know nothing of them
         del described["tuned"]["warmups"]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
