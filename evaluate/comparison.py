@@ -17,6 +17,7 @@ import numpy as np
 
 from collect.figures import png
 from collect.files import replace
+from collect.tasks import build, check
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
@@ -96,8 +97,8 @@ def compare(
         Results as ``results.schema.json`` has them, for :func:`write`.
 
     Raises:
-        UserError: Anything wrong with the arms, the bundles or the folder; a target that no run can
-            reach.
+        UserError: Anything wrong with the task, the arms, the bundles or the folder; a target that
+            no run can reach.
         Stopped: In good order, before the end.
     """
     for name, count, unit in (
@@ -108,7 +109,8 @@ def compare(
             whole(name, count, unit)
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
-    metrics.check(task)
+    if not build.is_ours(type(task)):
+        check.check(task, type(task).__name__)
     if starts is not None:
         chosen, left_out = prepared(arms, optimizer=optimizer, warmup=start_warmup)
     else:

@@ -10,7 +10,6 @@ from collect.tasks.protocol import Task
 from collect.training.loop import State
 from evaluate.arm_options import LAWA
 from evaluate.arms import ORACLE, Arm
-from evaluate.metrics import measured
 from evaluate.training import Pause, Training
 from evaluate.weight_samples import Samples
 from nowcast.types import PyTree
@@ -74,7 +73,8 @@ class Record:
             params = jax.tree.map(
                 lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last
             )
-        return measured(self._task, self._task.evaluate(params, state.extra, split), split)
+        found = self._task.evaluate(params, state.extra, split)
+        return {metric.name: float(found[metric.name]) for metric in self._task.metrics}
 
     def _at_end(self) -> dict[str, Any]:
         own = self._training.nowcast(self._state.optimizer)

@@ -52,12 +52,10 @@ def _more(more: Mapping[str, Any]) -> str:
     for key, value in more.items():
         if key == "task_config":
             key, value = "task", {k: v for k, v in value.items() if k != "_target_"}
-        inside = (
-            ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
-            if isinstance(value, Mapping)
-            else value
-        )
-        words.append(f"{key} {inside}".replace("_", " ").replace(" name ", " "))
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+        if value != "":
+            words.append(f"{key} {value}".replace("_", " ").replace(" name ", " "))
     return f" ({'; '.join(words)})" if words else ""
 
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from curves import CHOSEN, plan, reaching, results, run
+from curves import CHOSEN, plan, reaching, results, run, told
 from scipy import stats
 
-from evaluate import cautions, cost, judged, report, summarise, verdicts
+from evaluate import cautions, cost, judged, report, summarise, tables, verdicts, words
 from evaluate.arms import Arm, Average
 from evaluate.decision import Verdict
 
@@ -434,6 +434,41 @@ def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compa
     assert colours(base, slow) == []
     slow = [reaching(when, seconds=6.0, alone=False) for when in quick]
     assert "SLOWER" not in said_of(of(base, slow)[2])
+
+
+def test_a_ratio_of_seconds_is_bounded_as_that_of_steps_is():
+    base = [reaching(when) for when in (20, 22, 24, 26, 28)]
+    slow = [reaching(when, seconds=9.0) for when in (10, 11, 12, 13, None)]
+    found = results(plan(**TWO), {"constant": base, "constant_linear": slow})
+    assert "and in seconds it is SLOWER: ≤ 0.36× [" in said_of(found["verdicts"])
+    titles, _, own = tables.main(told(found), "constant")
+    cells = dict(zip(titles, own, strict=True))
+    assert cells["speed-up, steps [95 %]"].startswith("≤ 1.6")
+    assert cells["speed-up, seconds [95 %]"].startswith("≤ 0.36× [")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"task_config": {"_target_": "bt.Bt"}, "batch_size": 8}, "bt (batch size 8), 40"),
+        ({"task_config": {"_target_": "bt.Bt", "width": None}}, "bt, 40"),
+        ({"task_config": {"_target_": "bt.Bt", "width": 3}}, "bt (task width 3), 40"),
+        ({"points": 64, "model": {}, "note": ""}, "bt (points 64), 40"),
+    ],
+)
+def test_a_task_is_described_by_the_keys_that_it_has(found, more, said):
+    assert words.setting(told(found, "bt", more=more)).startswith(f"{said} epochs of 10 steps")
+
+
+def test_what_goes_without_a_forecast_is_bounded_too():
+    own = plan(
+        constant=Arm(), mean=Arm(over="constant", average=Average()),
+        linear=Arm(over="constant", forecaster="linear"),
+    )  # fmt: skip
+    whens = {"constant": (20, 22, 24, 26, None), "mean": (10, 11, 12, 13, 14)}
+    runs = {name: [reaching(when) for when in each] for name, each in whens.items()}
+    text = " ".join(results(own, runs | {"linear": runs["constant"]})["verdicts"])
+    assert "Without any forecast mean reaches the target of constant ≥ 2." in text
 
 
 def test_a_target_reached_before_any_jump_says_nothing_of_jumps():
