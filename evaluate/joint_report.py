@@ -84,9 +84,10 @@ def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The tables and the words, for a README."""
-    notes = [
-        f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [words.SHARED])]
-    ]
+    sentences = verdicts(joint)
+    shared = [] if joint["alone"] else [words.SHARED]
+    bound = [words.BOUND] if any(sign in line for line in sentences for sign in "≥≤") else []
+    notes = [f"- {line}" for line in [*sentences, *shared, *bound]]
     return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
 
 

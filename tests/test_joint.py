@@ -270,6 +270,15 @@ def test_a_page_of_diverged_runs_is_made_too(tmp_path):
     Page(joint_report.page(joint.join(read), read)).check()
 
 
+def test_papers_targets_of_different_metrics_are_not_joined(tasks):
+    one, other = (
+        {**task, "protocol": {"name": "paper", "headline": "0.6", "target_metric": metric}}
+        for task, metric in zip(tasks, ("loss", "accuracy"), strict=False)
+    )
+    with pytest.raises(UserError, match=r"paper at accuracy 0\.6, paper at loss 0\.6"):
+        joint.join([one, other])
+
+
 def test_different_protocols_are_not_joined(tasks):
     paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
     with pytest.raises(
