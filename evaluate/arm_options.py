@@ -84,6 +84,8 @@ class Auto:
     every: int = 20
     """Steps."""
     target: float = 0.02
+    start: float = 0.125
+    """The multiplier that a run begins with."""
     until: float = 0.5
     """The share of the run after which the multiplier stays."""
     forecaster: str | None = None
@@ -92,6 +94,12 @@ class Auto:
     def __post_init__(self) -> None:
         require(self.every >= 1, "auto.every", self.every, "must be 1 step or more")
         require(-1 < self.target < 1, "auto.target", self.target, "must be a drift, such as 0.02")
+        require(
+            0 < self.start <= 1,
+            "auto.start",
+            self.start,
+            "must be a multiplier of the rate, above 0 and at most 1",
+        )
         require(
             0 < self.until <= 1,
             "auto.until",

@@ -2,19 +2,15 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from collect.config import require
-from evaluate.arm_options import EMA, LAWA, Auto, Average, GuardOptions, Jump, Outer
-from nowcast.types import UserError
+from evaluate.arm_options import EMA, Auto, Average, GuardOptions, Jump, Outer
 
 NAME = re.compile(r"[\w-]+")
 GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
-INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
-"""What an arm has from the one it is over, where it says nothing itself."""
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of", "sweeps_warmup")
 YOUNGER = ("auto",)
 """Settings that older runs know nothing of: unused, they leave no trace, and those runs still
@@ -90,6 +86,7 @@ class Arm:
         if self.auto:
             learned = self.auto.forecaster
             target = "" if learned else f" target {self.auto.target:g},"
+            target += "" if self.auto.start == 1 else f" from {self.auto.start:g} of the rate,"
             of = f"every {self.auto.every} steps,{target} until {self.auto.until:g} of the run"
             parts.append(
                 f"its rate follows {f'what {learned} reads' if learned else 'the drift'} ({of})"
@@ -105,11 +102,11 @@ class Arm:
         elif self.forecaster:
             parts.append(f"jumps to the forecast of {self.forecast_by}")
         if self.forecaster:
-            parts += [f"{key} {_word(value)}" for key, value in _changed(self.jump).items()]
+            parts += [f"{key} {_word(value)}" for key, value in changed(self.jump).items()]
         if self.guard:
             said = ", ".join(
                 "the longest that passes" if key == "longest" else f"{key} {_word(value)}"
-                for key, value in _changed(self.guard).items()
+                for key, value in changed(self.guard).items()
             )
             parts.append(f"guard{': ' + said if said else ''}")
         if self.average:
@@ -122,34 +119,6 @@ class Arm:
         return "; ".join(parts)
 
 
-def resolve(
-    arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float
-) -> tuple[list[Arm], list[str]]:
-    """The arms with all that they take from others, in the given order, and the names of optional
-    ones left out.
-
-    Raises:
-        UserError: An arm is over one that is not there, or over itself; it lacks its forecaster, or
-            has options that don't go together.
-
-    Examples:
-        >>> from evaluate import Arm, resolve
-        >>> arms = {"cosine": Arm(schedule="cosine")}
-        >>> arms["linear"] = Arm(over="cosine", forecaster="linear")
-        >>> [arm.words for arm in resolve(arms, optimizer="adam", learning_rate=1e-3)[0]]
-        ['adam, cosine', 'adam, cosine; jumps to the forecast of linear']
-    """
-    left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
-    chosen = {name: replace(arm, name=name) for name, arm in arms.items() if name not in left}
-    for name in chosen:
-        require(NAME.fullmatch(name), "arm", name, "an arm's name is of letters, digits, - and _")
-    require(bool(chosen), "arm", "[]", "give at least one, such as arm=[constant,constant_linear]")
-    settled = [_warmed(_settled(name, chosen, optimizer, learning_rate)) for name in chosen]
-    for arm in settled:
-        _check(arm)
-    return settled, left
-
-
 def bases(arms: Sequence[Arm]) -> list[Arm]:
     """Those that others are compared with, and those that are over nothing: each sets targets of
     its own.
@@ -158,153 +127,7 @@ def bases(arms: Sequence[Arm]) -> list[Arm]:
     return [arm for arm in arms if arm.over is None or arm.name in named]
 
 
-def _settled(
-    name: str, arms: Mapping[str, Arm], optimizer: str, learning_rate: float, *below: str
-) -> Arm:
-    arm = arms[name]
-    if arm.over is None:
-        base = Arm(optimizer=optimizer, schedule="constant", learning_rate=GIVEN)
-    else:
-        there = ", ".join(arms)
-        require(
-            arm.over in arms,
-            f"arm.{name}.over",
-            arm.over,
-            f"is not among the arms; add it to arm=[{there}]",
-        )
-        require(
-            arm.over not in (name, *below), f"arm.{name}.over", arm.over, "goes round in a circle"
-        )
-        base = _settled(arm.over, arms, optimizer, learning_rate, name, *below)
-    require(
-        arm.warmup != TUNED or arm.learning_rate == TUNED,
-        f"arm.{name}.warmup",
-        TUNED,
-        f"is chosen together with the rate; set arm.{name}.learning_rate={TUNED} too, or give a"
-        " share of the run",
-    )
-    own = {key: getattr(arm, key) for key in INHERITED if getattr(arm, key) is not None}
-    full = replace(arm, **{key: getattr(base, key) for key in INHERITED} | own)
-    if full.learning_rate == GIVEN:
-        full = full.at(learning_rate)
-    tuned = name if own.get("learning_rate") == TUNED else base.rate_of
-    return replace(full, rate_of=tuned if full.learning_rate == TUNED else "")
-
-
-def _warmed(arm: Arm) -> Arm:
-    """The arm with its warm-up: where no arm below says one, calibration chooses it together with a
-    tuned rate.
-    """
-    if arm.warmup is None or (arm.warmup == TUNED and arm.learning_rate != TUNED):
-        arm = replace(arm, warmup=TUNED if arm.learning_rate == TUNED else 0.0)
-    return replace(arm, sweeps_warmup=arm.warmup == TUNED)
-
-
-def _check(arm: Arm) -> None:
-    key = f"arm.{arm.name}"
-    rate = arm.learning_rate
-    fine = rate == TUNED or (
-        isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < 100
-    )
-    require(
-        fine,
-        f"{key}.learning_rate",
-        rate,
-        "must be given, tuned, or a number above 0 and below 100",
-    )
-    warm = arm.warmup
-    fine = warm == TUNED or (
-        isinstance(warm, int | float) and not isinstance(warm, bool) and 0 <= warm < 1
-    )
-    require(
-        fine, f"{key}.warmup", warm, f"must be a share of the run, 0 or more, below 1, or {TUNED}"
-    )
-    require(
-        not (arm.outer and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
-        "keeps an average of its own, which an outer step would not see; leave outer out",
-    )  # fmt: skip
-    require(
-        not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
-        "has no rate that a factor could change: it averages weights; leave auto out",
-    )  # fmt: skip
-    null = arm.forecaster in NULLS
-    require(
-        arm.of is None or null,
-        f"{key}.of",
-        arm.of,
-        f"is for arms whose forecaster is {' or '.join(NULLS)}; leave it out",
-    )
-    if "" in (arm.forecaster, arm.of):
-        raise UserError(
-            f"{key} has no forecaster: give forecaster=… (a bundle or a name), or leave it out of"
-            " arm=[…]"
-        )
-    if arm.forecaster is None:
-        for name, there in (("jump", arm.jump != Jump()), ("guard", arm.guard)):
-            require(
-                not there,
-                f"{key}.{name}",
-                "…",
-                "is for arms with a forecaster; leave it out, or give one",
-            )
-        return
-    require(
-        arm.over is not None,
-        f"{key}.over",
-        "null",
-        "an arm with a forecaster needs one to be compared with",
-    )
-    inside = (
-        "outer"
-        if arm.outer
-        else "optimizer=schedule_free"
-        if arm.optimizer == "schedule_free"
-        else ""
-    )
-    require(
-        not inside or arm.forecaster != ORACLE, f"{key}.forecaster", ORACLE,
-        f"does not go with {inside}, which keeps weights of its own; leave one of them out",
-    )  # fmt: skip
-    require(
-        not inside or arm.jump.moments == "reset", f"{key}.jump.moments", arm.jump.moments,
-        f"{inside} keeps weights of its own, which would pull a jump back; must be reset",
-    )  # fmt: skip
-    require(
-        not (arm.average and arm.average.kind == LAWA), f"{key}.average.kind", LAWA,
-        "does not go with a forecaster; must be ema",
-    )  # fmt: skip
-    jump = arm.jump
-    require(jump.every >= 1, f"{key}.jump.every", jump.every, "must be 1 snapshot or more")
-    ahead = jump.horizon is None or jump.horizon >= 1
-    require(ahead, f"{key}.jump.horizon", jump.horizon, "must be 1 snapshot or more")
-    require(
-        jump.start_after >= 0,
-        f"{key}.jump.start_after",
-        jump.start_after,
-        "must be 0 snapshots or more",
-    )
-    if jump.horizon_to is not None:
-        ok = jump.horizon is not None and 1 <= jump.horizon_to <= jump.horizon
-        require(
-            ok,
-            f"{key}.jump.horizon_to",
-            jump.horizon_to,
-            f"must be 1 to jump.horizon={jump.horizon}",
-        )
-    if arm.forecaster == ORACLE:
-        allowed = {"horizon", "every"}
-        other = [f"jump.{name}" for name in _changed(jump) if name not in allowed] + [
-            "guard"
-        ] * bool(arm.guard)
-        require(
-            not other,
-            f"{key}.{(other or [''])[0]}",
-            "…",
-            f"the oracle takes {', '.join(sorted(allowed))} only",
-        )
-
-
-def _changed(options: Any) -> dict[str, Any]:
+def changed(options: Any) -> dict[str, Any]:
     """The options that are not as they would be if nothing were said."""
     unsaid = asdict(type(options)())
     return {key: value for key, value in asdict(options).items() if value != unsaid[key]}

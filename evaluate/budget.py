@@ -22,9 +22,10 @@ from evaluate.decision import Bound, Line, Verdict, bounded, decide
 from evaluate.ends import last
 from evaluate.folder import with_nan
 from evaluate.lengths import BaseRuns
+from evaluate.metrics import number
 from evaluate.starts import SWEPT
 from evaluate.statistics import geometric_interval
-from evaluate.tables import Table, number
+from evaluate.tables import Table
 
 
 class Equal(NamedTuple):

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from collect.tasks.protocol import Metric
-from evaluate import chosen_rates, metrics
+from evaluate import chosen_rates
 from evaluate.decision import Line, Verdict
 from evaluate.metrics import oriented
 from evaluate.protocol import target_metric
@@ -26,7 +26,7 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
         for row in rows
         if not row["over"] and row["diverged"]
     ]
-    crossed = target_metric(metrics.of(results), results["protocol"]["name"])
+    crossed = target_metric(results)
     edges, flat = _edges(rows, results["rates"]), _flat(crossed, results["targets"])
     return [
         *(Line(text, caution=True) for text in _few_seeds(seeds)),

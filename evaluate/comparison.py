@@ -1,4 +1,4 @@
-"""A comparison from its configuration to its results: calibrate, fix the targets, train every arm,
+"""A comparison from its arms to its results: calibrate, fix the targets, train every arm, and
 summarise.
 """
 
@@ -17,17 +17,18 @@ import numpy as np
 
 from collect.figures import png
 from collect.files import replace
-from collect.tasks import build
+from collect.tasks import build, check
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
 from evaluate import budget, cost, lengths, metrics, pictures, report, robust, said
-from evaluate.arms import ORACLE, Arm, resolve
+from evaluate.arms import ORACLE, Arm
 from evaluate.calibration import calibrate
-from evaluate.config import EvaluateConfig
+from evaluate.ends import best
 from evaluate.folder import claim, locked, write_json
-from evaluate.forecasters import load, made_by, of, seen
-from evaluate.protocol import BUDGET, HONEST, PAPER, ROBUST, WARMUPS, Plan, warmed
+from evaluate.forecasters import made_by, of, seen
+from evaluate.inheritance import resolve
+from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmed
 from evaluate.starts import SWEPT, WARMUP, prepared, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
@@ -36,53 +37,6 @@ from nowcast.paths import check_writable, expanded
 from nowcast.types import UserError, whole
 
 PACKAGES = ("weight-nowcaster", "jax", "flax", "optax", "numpy")
-
-
-def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
-    """:func:`compare`, as a configuration says."""
-    _check_forecasters(config)
-    task = build.make(config)
-    return compare(
-        task,
-        config.arm,
-        folder,
-        epochs=config.epochs,
-        optimizer=config.optimizer.name,
-        learning_rate=config.optimizer.learning_rate,
-        learning_rates=config.tuned.learning_rates,
-        warmups=config.tuned.warmups,
-        seeds=range(config.seed, config.seed + config.seeds),
-        calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
-        record_every=config.record_every,
-        target_share=config.target_share,
-        target_accuracy=config.target_accuracy if config.protocol == PAPER else None,
-        starts=config.robust.starts if config.protocol == ROBUST else None,
-        start_warmup=config.robust.warmup,
-        base_lengths=config.budget.lengths if config.protocol == BUDGET else None,
-        workers=config.workers,
-        together=config.together,
-        about=about(config),
-        stop=stop,
-    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}
-
-
-def _check_forecasters(config: EvaluateConfig) -> None:
-    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused
-    before the data are read.
-    """
-    arms, _ = resolve(
-        config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
-    )
-    used = {given for arm in arms for given in (arm.forecaster, arm.of)}
-    for key in ("forecaster", "introspection", "published"):
-        given = getattr(config, key)
-        if given and given not in used and given != getattr(EvaluateConfig, key):
-            raise UserError(
-                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one"
-                " that does to arm=[…]"
-            )
-        if given in used - {ORACLE}:
-            load(given)
 
 
 def compare(
@@ -99,7 +53,8 @@ def compare(
     calibration_seeds: Sequence[int] = range(1000, 1003),
     record_every: int | None = None,
     target_share: float = 0.75,
-    target_accuracy: float | None = None,
+    target_metric: str | None = None,
+    target_value: float | None = None,
     starts: Sequence[float] | None = None,
     start_warmup: float = WARMUP,
     base_lengths: Sequence[float] | None = None,
@@ -125,8 +80,9 @@ def compare(
         calibration_seeds: What rates and targets come from.
         record_every: Steps between two snapshots and evaluations; what the task says when None.
         target_share: The headline's target: what a base has reached after this share of its length.
-        target_accuracy: Instead, the paper's protocol: this accuracy on the last split, of a task
-            that has one.
+        target_metric: The name of the metric that ``target_value`` is one of; None: the first.
+        target_value: Instead, the paper's protocol: this value on the last split, first reached
+            before a jump.
         starts: Instead, the robust protocol: every arm from these multiples of the rate that is
             best for a swept base.
         start_warmup: There, of arms that say none.
@@ -141,8 +97,8 @@ def compare(
         Results as ``results.schema.json`` has them, for :func:`write`.
 
     Raises:
-        UserError: Anything wrong with the arms, the bundles or the folder; a target that no run can
-            reach.
+        UserError: Anything wrong with the task, the arms, the bundles or the folder; a target that
+            no run can reach.
         Stopped: In good order, before the end.
     """
     for name, count, unit in (
@@ -153,7 +109,8 @@ def compare(
             whole(name, count, unit)
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
-    metrics.check(task)
+    if not build.is_ours(type(task)):
+        check.check(task, type(task).__name__)
     if starts is not None:
         chosen, left_out = prepared(arms, optimizer=optimizer, warmup=start_warmup)
     else:
@@ -172,7 +129,8 @@ def compare(
         metrics=tuple(task.metrics),
         splits=tuple(task.splits),
         target_share=target_share,
-        target_accuracy=target_accuracy,
+        target_metric=target_metric,
+        target_value=target_value,
     )
     _check_splits(task, plan)
     make = functools.partial(
@@ -280,21 +238,22 @@ def fingerprint(task: Task) -> str:
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
-    """An accuracy that nobody reaches is a mistake; an honest target has been reached by the
+    """A value that nobody reaches is a mistake; an honest target has been reached by the
     calibration runs.
     """
-    if plan.target_accuracy is None:
+    if plan.target_value is None:
         return
     if any(
         own[plan.headline]["reached"] for row in results["arms"] for own in row["against"].values()
     ):
         return
-    best = max(
-        max(run[plan.target_metric.name]) for runs in results["curves"].values() for run in runs
-    )
+    metric = plan.metric_of_target
+    bests = [best(metric, run) for runs in results["curves"].values() for run in runs]
+    nearest = metrics.number(float(metrics.oriented(metric, min(metrics.oriented(metric, bests)))))
+    easier = "higher" if metric.better == "lower" else "lower"
     raise UserError(
-        f"target_accuracy={plan.target_accuracy:g}: no run of any arm reaches it, the best comes to"
-        f" {best:.4f}; give a lower one, or more epochs: what is trained is kept"
+        f"target_value={plan.target_value:g}: no run of any arm reaches this {metric.name}, the"
+        f" best comes to {nearest}; give a {easier} one, or more epochs: what is trained is kept"
     )
 
 
@@ -321,10 +280,3 @@ def write(
     replace(folder / "report.md", report.markdown(full))
     replace(folder / "report.html", report.page(full))
     return full
-
-
-def about(config: EvaluateConfig) -> dict[str, Any]:
-    """What a configuration says of its task: a folder is of one, while arms and seeds may be added
-    later.
-    """
-    return build.described(config) | {"batch_size": config.batch_size}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collect.files import replace
-from evaluate import joint, older
+from evaluate import joint, joint_report, older
 from evaluate.folder import write_json
 from evaluate.summary import SCHEMA
 from nowcast import text
@@ -87,5 +87,5 @@ def write(folder: Path, reports: Sequence[Path], command: str | None = None) -> 
     check(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", joined)
-    replace(folder / "report.md", joint.markdown(joined))
-    replace(folder / "report.html", joint.page(joined, results, command))
+    replace(folder / "report.md", joint_report.markdown(joined))
+    replace(folder / "report.html", joint_report.page(joined, results, command))

@@ -1,6 +1,5 @@
 """Reports of several tasks as one: geometric means over tasks, with intervals over tasks."""
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -8,17 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from collect.figures import Figure
-from collect.tasks.protocol import LOSS, Metric
-from evaluate import answer, metrics, pictures, report, said, tables, words
+from collect.tasks.protocol import Metric
+from evaluate import answer, metrics, said, words
 from evaluate.arms import TUNED
-from evaluate.decision import Line, Verdict, decide
+from evaluate.decision import decide
+from evaluate.protocol import HONEST, target_metric
 from evaluate.statistics import geometric_interval, t_interval
-from evaluate.tables import Table
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
-SPEED_UPS = {"speed_up": "Steps to the target", "seconds_speed_up": "Seconds to the target"}
 ENOUGH = 3
 """Tasks below which there is no interval, and nothing is said of tasks in general."""
 
@@ -39,9 +36,9 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         UserError: Protocols differ, arms of one name are not the same, or the same runs are there
             twice.
     """
-    protocols = {(one["protocol"]["name"], one["protocol"]["headline"]) for one in all_results}
+    protocols = {_judged(one) for one in all_results}
     if len(protocols) > 1:
-        found = ", ".join(f"{name} at {headline}" for name, headline in sorted(protocols))
+        found = ", ".join(f"{name} at {target}" for name, _, target in sorted(protocols))
         raise UserError(f"reports: they are of different protocols ({found}); join those of one")
     _check_apart(all_results)
     pairs = dict.fromkeys(
@@ -52,7 +49,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     metric = firsts.pop() if len(firsts) == 1 else None
     return {
         "schema": JOINT,
-        "protocol": dict(zip(("name", "headline"), next(iter(protocols)), strict=True)),
+        "protocol": dict(zip(("name", "headline"), next(iter(protocols))[:2], strict=True)),
         "tasks": [
             {"name": name, "setting": words.setting(one), "command": (one["commands"] or [""])[-1]}
             for name, one in by_task.items()
@@ -65,150 +62,6 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def page(
-    joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], command: str | None = None
-) -> str:
-    """The joint report as one self-contained HTML page; ``command`` joined it."""
-    esc = html.escape
-    title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
-    parts = [
-        f"<h1>{esc(title)}</h1>",
-        report.answered(answer.over_tasks(joint)),
-        "<h2>What came out</h2>",
-        report.coloured(lines(joint)),
-        report.figure(picture(joint), "all"),
-        (
-            '<p class="quiet">Geometric mean over tasks of that over seeds, with Student\'s 95 %'
-            f" t-interval of the tasks' log-ratios, from {ENOUGH} tasks on: it decides words and"
-            " colours.</p>"
-        ),
-        *(
-            part
-            for kind, title in kinds(joint).items()
-            for part in (
-                f"<h2>{title}</h2>",
-                *_shared(joint, kind),
-                report.table(speed_ups(joint, kind)),
-            )
-        ),
-    ]
-    for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
-        parts += [
-            f"<h2>{esc(task['name'])}</h2>",
-            f'<p class="quiet">{esc(task["setting"])}</p>',
-            report.answered(answer.sentence(one)),
-            report.coloured(said.lines(one)),
-            *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
-            report.figure(pictures.curves(one), f"task{place}"),
-        ]
-        if len(tables.forecasts(one)) > 1:
-            parts += [
-                f'<p class="quiet">{esc(words.FORECASTS)}</p>',
-                report.table(tables.forecasts(one)),
-            ]
-    commands = dict.fromkeys(
-        [
-            *(line for one in all_results for line in one["commands"]),
-            *([command] if command else []),
-        ]
-    )
-    return report.document(title, [*parts, *report.closing(all_results, list(commands))])
-
-
-def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
-    return (
-        []
-        if joint["alone"] or kind != "seconds_speed_up"
-        else [f"<p>{html.escape(words.SHARED)}</p>"]
-    )
-
-
-def markdown(joint: Mapping[str, Any]) -> str:
-    """The tables and the words, for a README."""
-    notes = [
-        f"- {line}" for line in [*verdicts(joint), *([] if joint["alone"] else [words.SHARED])]
-    ]
-    return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
-
-
-def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
-    """What arms are compared in over all tasks, by its key, and its title."""
-    if not (metric := _metric(joint)):
-        return SPEED_UPS
-    return SPEED_UPS | {_final(metric): f"Final {metric.name}, {metrics.pair(metric)}"}
-
-
-def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
-    """The tables of all kinds but ``without`` in Markdown, each under its title."""
-    shown = {kind: title for kind, title in kinds(joint).items() if kind not in without}
-    return [
-        line
-        for kind, title in shown.items()
-        for line in ("", f"**{title}**", "", tables.markdown(speed_ups(joint, kind)))
-    ]
-
-
-def picture(joint: Mapping[str, Any]) -> Figure:
-    """Every arm's ratio of steps over all tasks."""
-    entries = [
-        (
-            f"{row['name']}  over  {row['over']}",
-            row["speed_up"]["all"],
-            _note(row),
-            _shown(row),
-        )
-        for row in joint["arms"]
-    ]
-    return pictures.forest(
-        entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"
-    )
-
-
-def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
-    """A row per arm, a column per task, and one for all."""
-    names = [task["name"] for task in joint["tasks"]]
-    mark = tables.SHARED if what == "seconds_speed_up" and not joint["alone"] else ""
-    metric = LOSS if what in SPEED_UPS else _metric(joint) or LOSS
-    table: Table = [("arm", "over", "all tasks [95 %]", *names)]
-    for row in joint["arms"]:
-        each = row[what]["each"]
-        table.append(
-            (row["name"], row["over"], mark + metrics.shown(metric, row[what]["all"]),
-             *(mark + metrics.shown(metric, each[n]) if n in each else "–" for n in names))
-        )  # fmt: skip
-    return table
-
-
-def lines(joint: Mapping[str, Any]) -> list[Line]:
-    """The result in words, and what the tasks' reports warn of."""
-    warned = [Line(text, caution=True) for text in joint["warnings"]]
-    return [*(_line(row) for row in joint["arms"]), *warned]
-
-
-def verdicts(joint: Mapping[str, Any]) -> list[str]:
-    """:func:`lines` without what they are."""
-    return [line.text for line in lines(joint)]
-
-
-def _shown(row: Mapping[str, Any]) -> Verdict:
-    """Whether an arm is faster over tasks."""
-    return decide(row["speed_up"]["all"])
-
-
-def _line(row: Mapping[str, Any]) -> Line:
-    size, shown = tables.ratio(row["speed_up"]["all"]), _shown(row)
-    tasks = len(row["speed_up"]["each"])
-    many = f"{tasks} task{'s' * (tasks > 1)}"
-    words = {
-        Verdict.BETTER: f"needs fewer steps over {many}: {size}",
-        Verdict.WORSE: f"HURTS over {many}: {size}",
-        Verdict.NO_DIFFERENCE: f"makes no difference that these {many} can show: {size}",
-    }.get(shown, f"comes over {many} to {size}")
-    if tasks < ENOUGH:
-        words = f"is on {many}, too few to speak of tasks in general: {size}"
-    return Line(f"{row['name']} over {row['over']} {words}.", shown)
-
-
 def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the tasks' reports warn of, each once, with the tasks that it holds for."""
     found: dict[str, list[str]] = {}
@@ -219,12 +72,8 @@ def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
-def _metric(joint: Mapping[str, Any]) -> Metric | None:
-    """What all tasks are judged by; None: by metrics that differ."""
-    return Metric(**joint["metric"]) if joint["metric"] else None
-
-
-def _final(metric: Metric) -> str:
+def final_key(metric: Metric) -> str:
+    """The key, in an arm of joint results, of how it ends beside its base."""
     return f"final_{metric.name}_{metric.compare}"
 
 
@@ -242,13 +91,13 @@ def _arm(
             against = [rows[each]["against"][over][headline][unit]["each"] for each in (over, name)]
             found["each"][task] = rows[name]["against"][over][headline][unit]["speed_up"]
             found["seeds"][task] = [base / arm for base, arm in zip(*against, strict=True)]
-        if metric and rows[name][_final(metric)]["each"]:
-            end["each"][task] = rows[name][_final(metric)][metric.compare]
-            end["seeds"][task] = rows[name][_final(metric)]["each"]
+        if metric and rows[name][final_key(metric)]["each"]:
+            end["each"][task] = rows[name][final_key(metric)][metric.compare]
+            end["seeds"][task] = rows[name][final_key(metric)]["each"]
     for found in (steps, seconds, end):
         _summed_up(found, by_ratio=found is not end or metric is None or metric.compare == "ratio")
     row = {"name": name, "over": over, "speed_up": steps, "seconds_speed_up": seconds}
-    return row | ({_final(metric): end} if metric else {})
+    return row | ({final_key(metric): end} if metric else {})
 
 
 def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
@@ -269,6 +118,14 @@ def _over_tasks(means: Sequence[float], *, by_ratio: bool) -> list[float]:
         return [math.nan] * 3
     value, low, high = geometric_interval(means) if by_ratio else t_interval(means)
     return [value, low, high] if len(means) >= ENOUGH else [value, math.nan, math.nan]
+
+
+def _judged(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    """How runs of a task were judged: the protocol, the headline, and the target that is the same
+    on all tasks, in words.
+    """
+    name, headline = (one["protocol"][key] for key in ("name", "headline"))
+    return name, headline, headline if name == HONEST else f"{target_metric(one).name} {headline}"
 
 
 def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
@@ -318,7 +175,3 @@ def _names(all_results: Sequence[Mapping[str, Any]]) -> list[str]:
         name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
         for place, name in enumerate(names)
     ]
-
-
-def _note(row: Mapping[str, Any]) -> str:
-    return f"{tables.ratio(row['speed_up']['all'])}  {len(row['speed_up']['each'])} tasks"

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from evaluate.arms import Arm, resolve
+from evaluate.arms import Arm
 from evaluate.curve import Curve
+from evaluate.inheritance import resolve
 from evaluate.starts import SWEPT, check_names, swept
 from evaluate.statistics import SMOOTHING
 from nowcast.types import UserError

@@ -9,59 +9,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from collect.tasks.protocol import LOSS, Metric, Task, names_a_metric
+from collect.tasks.protocol import LOSS, Metric
 from evaluate.decision import Bound, Ratio, Verdict, decide
 from evaluate.statistics import speed_up, t_interval
-from nowcast.types import UserError
 
 OLDER = (LOSS, Metric("accuracy", "higher", "difference"))
 """The metrics of results that do not say theirs, each where a run has it."""
+OLDER_TARGET = OLDER[1].name
+"""The metric of the paper's target, of results that do not say theirs."""
 OLDER_SPLITS = ("validation", "test")
 DIGITS = 15
 """The most decimals of an interval's end."""
-
-
-def check(task: Task) -> None:
-    """Refuse metrics and splits that nothing can be compared by.
-
-    Raises:
-        UserError: There are none, one is there twice, or one has a name or a scale that is not
-            known.
-    """
-    for key, given in (("metrics", task.metrics), ("splits", task.splits)):
-        if isinstance(given, str) or not given or len(set(given)) < len(given):
-            raise UserError(
-                f"{task.name}: {key}={given!r} must be a sequence of one or more, none of them"
-                " twice"
-            )
-    for metric in task.metrics:
-        name = str(metric.name)
-        if not names_a_metric(name):
-            raise UserError(
-                f"{task.name}: a metric cannot be called {name!r}; give it a name of letters,"
-                " digits and _"
-            )
-        if metric.better not in ("lower", "higher") or metric.compare not in (
-            "ratio",
-            "difference",
-        ):
-            raise UserError(
-                f"{task.name}: the metric {name} is {metric.better!r} and compared by"
-                f" {metric.compare!r}; must be lower or higher, and ratio or difference"
-            )
-
-
-def measured(task: Task, found: Mapping[str, Any], split: str) -> dict[str, float]:
-    """The declared metrics among what :meth:`collect.tasks.Task.evaluate` gave.
-
-    Raises:
-        UserError: One is missing.
-    """
-    if lacks := [metric.name for metric in task.metrics if metric.name not in found]:
-        raise UserError(
-            f"{task.name}: evaluate gave no {lacks[0]} for {split}; its metrics say that it does"
-        )
-    return {metric.name: float(found[metric.name]) for metric in task.metrics}
 
 
 def of(results: Mapping[str, Any]) -> list[Metric]:

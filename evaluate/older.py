@@ -9,7 +9,7 @@ from typing import Any
 from evaluate import budget, metrics, robust, said
 from evaluate.curve import Curve
 from evaluate.folder import with_nan, without_nan
-from evaluate.protocol import HONEST, Plan
+from evaluate.protocol import HONEST, Plan, target_metric
 from evaluate.statistics import geometric_interval
 from evaluate.summary import INTERVALS, measured
 
@@ -34,7 +34,9 @@ def _planned(results: Mapping[str, Any]) -> Plan:
     protocol = results["protocol"]
     headline = float(protocol["headline"])
     target: dict[str, Any] = (
-        {"target_share": headline} if protocol["name"] == HONEST else {"target_accuracy": headline}
+        {"target_share": headline}
+        if protocol["name"] == HONEST
+        else {"target_value": headline, "target_metric": target_metric(results).name}
     )
     return Plan(
         arms=(),

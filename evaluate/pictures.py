@@ -1,51 +1,17 @@
-"""The report's pictures, as matplotlib figures."""
+"""The report's pictures but that of the runs, as matplotlib figures."""
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from collect.figures import PLAIN, Axes, Axis, Figure, Line2D, LogLocator, matplotlib
-from collect.tasks.protocol import Metric
+from collect.figures import Axes, Figure, Line2D, matplotlib
 from evaluate import metrics
 from evaluate.decision import Ratio, Verdict
-from evaluate.protocol import HONEST, target_metric
-from evaluate.tables import panels, sweeps
-
-INK = "#010203"
-"""Stands for the page's own text colour; :func:`svg` replaces it."""
-COLOURS = (
-    "#7f7f7f",
-    "#e07b1f",
-    "#1f77d0",
-    "#2ca05a",
-    "#a05ac8",
-    "#c83c50",
-    "#17a2b0",
-    "#b08a1a",
-    "#d667ad",
-    "#6b8e23",
-)
-DASHES = ("-", "--", ":")
-"""Lines, one after another, when the colours begin again."""
-MANY = 8
-"""Arms in a panel above which it has the whole width, and its legend beside it."""
-BETTER, NEITHER, WORSE = COLOURS[2], COLOURS[0], COLOURS[5]
-STYLE: Any = PLAIN | {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 11,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.fontsize": 9,
-    "svg.hashsalt": "weight-nowcaster",
-}
+from evaluate.drawing import BETTER, COLOURS, DASHES, INK, NEITHER, STYLE, WORSE, round_numbers
+from evaluate.run_pictures import curves
+from evaluate.sweeps import sweeps
 
 
 def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
@@ -58,107 +24,6 @@ def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
         return {"budget": budget(results)}
     found = {"sweep": sweep(results), "curves": curves(results)}
     return {name: figure for name, figure in found.items() if figure is not None}
-
-
-def curves(results: Mapping[str, Any]) -> Figure:
-    """How runs went, a panel per base: median and quartiles over seeds, the headline's target,
-    crossings, jumps.
-
-    What targets are values of: the first metric, or by the paper's protocol another. Of what is
-    compared by ratio and better when lower, like a loss, the axis is logarithmic, and what lies
-    above twice the initial value, or is not finite, leaves the panel.
-    """
-    shown = panels(results)
-    crowded = any(len(rows) > MANY for rows in shown.values())
-    columns = 1 if crowded else min(len(shown), 2)
-    rows = -(-len(shown) // columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(
-            figsize=(11 if len(shown) > 1 or crowded else 7, 4.3 * rows), layout="constrained"
-        )
-        axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
-        for place, (name, own) in zip(axes, shown.items(), strict=False):
-            _panel(place, results, name, own)
-        for empty in axes[len(shown) :]:
-            empty.set_axis_off()
-    return figure
-
-
-def _panel(
-    axes: Axes, results: Mapping[str, Any], base: str, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    protocol = results["protocol"]
-    metric = target_metric(metrics.of(results), protocol["name"])
-    target = results["targets"][base][protocol["headline"]]
-    like_a_loss = metric.better == "lower" and metric.compare == "ratio"
-    for row, (dashes, colour) in zip(rows, cycle(product(DASHES, COLOURS)), strict=False):
-        runs = results["curves"][row["name"]]
-        epochs, steps = np.array(runs[0]["epoch"]), np.array(runs[0]["step"])
-        low, middle, high = np.quantile(_values(runs, metric), [0.25, 0.5, 0.75], axis=0)
-        axes.plot(epochs, middle, dashes, color=colour, label=row["name"], lw=1.9, zorder=3)
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, lw=0)
-        jumps = np.isin(steps, runs[0]["jumps"]["step"])
-        axes.plot(epochs[jumps], middle[jumps], "v", color=colour, ms=4.5, mec="none", zorder=4)
-        against = row["against"][base][protocol["headline"]]
-        if against["reached"] > len(runs) / 2:
-            axes.plot(
-                [against["epochs"]["median"]],
-                [target],
-                "o",
-                color=colour,
-                ms=7,
-                mec="white",
-                zorder=5,
-                clip_on=False,
-            )
-    axes.axhline(target, color=INK, lw=1, ls="--", alpha=0.6)
-    axes.annotate(
-        "target",
-        (0.995, target),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize=9,
-    )
-    split = metrics.splits(results)[0 if protocol["name"] == HONEST else -1]
-    axes.set(
-        xlabel="epoch", ylabel=f"{split} {metric.name}", title=f"over {base}", xlim=(0, epochs[-1])
-    )
-    if like_a_loss:
-        start = np.median(_values(results["curves"][base], metric)[:, 0])
-        axes.set(yscale="log")
-        highest = max(np.max(_values(results["curves"][row["name"]], metric)) for row in rows)
-        axes.set_ylim(
-            top=min(2 * start, 1.1 * highest)
-        )  # what a jump throws beyond that is told by the table of dips
-        _round_numbers(axes.yaxis, (1, 2, 5))
-    if len(rows) > MANY:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    else:
-        axes.legend(loc="upper right" if metric.better == "lower" else "lower right")
-
-
-def _round_numbers(axis: Axis, firsts: Sequence[float]) -> None:
-    """Numbers on a logarithmic axis at these multiples of powers of ten alone."""
-    axis.set_major_locator(LogLocator(subs=firsts))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter("")
-
-
-def _values(
-    runs: Sequence[Mapping[str, Any]], metric: Metric
-) -> Float[np.ndarray, "runs evaluations"]:
-    """What runs measured; what is not finite is as bad as the worst of the others, and like a loss
-    far above all of them.
-    """
-    values = np.array([run[metric.name] for run in runs], float)
-    finite = np.isfinite(values)
-    if metric.better == "lower" and metric.compare == "ratio":
-        return np.where(finite, values, 100 * np.max(values, where=finite, initial=1.0))
-    worst = metrics.oriented(
-        metric, np.max(metrics.oriented(metric, values), where=finite, initial=-np.inf)
-    )
-    return np.where(finite, values, np.where(np.isfinite(worst), worst, 0.0))
 
 
 def forest(entries: Sequence[tuple[str, Ratio, str, Verdict]], label: str) -> Figure:
@@ -229,7 +94,7 @@ def sweep(results: Mapping[str, Any]) -> Figure | None:
                 place.set_xticks([], minor=True)
                 if by_ratio:
                     place.set(yscale="log")
-                    _round_numbers(place.yaxis, (1, 1.5, 2, 3, 5, 7))
+                    round_numbers(place.yaxis, (1, 1.5, 2, 3, 5, 7))
         axes[0, 0].set_ylabel("steps to the target, base / arm")
         axes[1, 0].set_ylabel(f"final {metric.name}, {metrics.pair(metric)}")
         handles = [
@@ -326,15 +191,4 @@ def _final_by(axes: Axes, results: Mapping[str, Any], places: Sequence[float], l
     axes.set_xticks([], minor=True)
     if metric.better == "lower" and metric.compare == "ratio":
         axes.set(yscale="log")
-        _round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
-
-
-def svg(figure: Figure, name: str) -> str:
-    """A figure as inline SVG in the page's text colour; its ids begin with ``name``."""
-    with matplotlib.rc_context(STYLE):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    for reference in ('id="', 'href="#', "url(#"):
-        text = text.replace(reference, f"{reference}{name}-")
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+        round_numbers(axes.yaxis, (1, 1.5, 2, 3, 5, 7))

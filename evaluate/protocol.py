@@ -2,6 +2,7 @@
 targets from the bases alone.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,11 @@ from jaxtyping import Float
 from collect.tasks.protocol import Metric
 from evaluate.arms import TUNED, Arm, bases
 from evaluate.curve import Curve
-from evaluate.metrics import OLDER_SPLITS, oriented, worst
+from evaluate.metrics import OLDER_SPLITS, OLDER_TARGET, of, oriented, worst
 from evaluate.statistics import SMOOTHING, Crossing, crossing, smooth
 from nowcast.types import UserError
 
 HONEST, PAPER, ROBUST, BUDGET = "honest", "paper", "robust", "budget"
-ACCURACY = "accuracy"
-"""The metric that the paper's protocol and its ``target_accuracy`` are about."""
 LADDER = (0.5, 0.75, 0.95)
 """Shares of a base's length after which what it has reached is a target, so that none is picked
 afterwards.
@@ -46,10 +45,12 @@ class Plan:
     """The target that verdicts are about: what a base has reached after this share of its own
     length.
     """
-    target_accuracy: float | None = None
-    """Instead, the paper's protocol: this accuracy on the last split, first crossed before a jump,
-    for all arms alike.
+    target_value: float | None = None
+    """Instead, the paper's protocol: this value of ``target_metric`` on the last split, first
+    reached before a jump, for all arms alike.
     """
+    target_metric: str | None = None
+    """The name of that metric; None: the first one."""
 
     def __post_init__(self) -> None:
         seeds = [*self.seeds, *self.calibration_seeds]
@@ -60,13 +61,7 @@ class Plan:
             )
         if not 0 < self.target_share <= 1:
             raise UserError(f"target_share={self.target_share}: must be above 0 and at most 1")
-        if self.target_accuracy is not None and ACCURACY not in [
-            metric.name for metric in self.metrics
-        ]:
-            raise UserError(
-                f"target_accuracy={self.target_accuracy:g}: the task has no {ACCURACY}; leave"
-                " it out"
-            )
+        self._check_target()
         for rates in self.grids.values():
             if (
                 not rates
@@ -81,6 +76,19 @@ class Plan:
             raise UserError(
                 f"warmups={warm}: give shares of the run, each once, 0 or more and below 1"
             )
+
+    def _check_target(self) -> None:
+        """Refuse a target of the paper's protocol that no run of the task could have."""
+        name, names = self.target_metric, [metric.name for metric in self.metrics]
+        if name is not None and self.target_value is None:
+            raise UserError(f"target_metric={name}: has no target_value; give both, or neither")
+        if name is not None and name not in names:
+            raise UserError(
+                f"target_metric={name}: the task measures {', '.join(names)}; give one of these,"
+                " and a target_value of it"
+            )
+        if self.target_value is not None and not math.isfinite(self.target_value):
+            raise UserError(f"target_value={self.target_value}: must be a finite number")
 
     @property
     def shares(self) -> list[float]:
@@ -104,7 +112,7 @@ class Plan:
     @property
     def protocol(self) -> str:
         """``honest`` or ``paper``."""
-        return HONEST if self.target_accuracy is None else PAPER
+        return HONEST if self.target_value is None else PAPER
 
     @property
     def metric(self) -> Metric:
@@ -112,9 +120,10 @@ class Plan:
         return self.metrics[0]
 
     @property
-    def target_metric(self) -> Metric:
+    def metric_of_target(self) -> Metric:
         """What targets are values of."""
-        return target_metric(self.metrics, self.protocol)
+        named = self.target_metric or self.metric.name
+        return next(metric for metric in self.metrics if metric.name == named)
 
     @property
     def split(self) -> str:
@@ -124,15 +133,15 @@ class Plan:
     @property
     def headline(self) -> str:
         """The name of the target that verdicts are about."""
-        return f"{self.target_share if self.target_accuracy is None else self.target_accuracy:g}"
+        return f"{self.target_share if self.target_value is None else self.target_value:g}"
 
     def cross(self, places: Sequence[float], run: Curve, target: float) -> Crossing:
         """When a run reaches a target, in the places' own unit.
 
         Honest: the mean of three values of its first metric is at the target or better. The
-        paper's: its accuracy is, for the first time.
+        paper's: one value of the target's metric is, for the first time.
         """
-        metric, width = self.target_metric, SMOOTHING if self.protocol == HONEST else 1
+        metric, width = self.metric_of_target, SMOOTHING if self.protocol == HONEST else 1
         return crossing(
             places,
             oriented(metric, run[metric.name]).tolist(),
@@ -141,11 +150,12 @@ class Plan:
         )
 
 
-def target_metric(metrics: Sequence[Metric], protocol: str) -> Metric:
-    """What targets are values of: the first metric, or by the paper's protocol the accuracy."""
-    return (
-        metrics[0] if protocol == HONEST else next(one for one in metrics if one.name == ACCURACY)
-    )
+def target_metric(results: Mapping[str, Any]) -> Metric:
+    """What the targets of results are values of."""
+    protocol, metrics = results["protocol"], of(results)
+    older = metrics[0].name if protocol["name"] == HONEST else OLDER_TARGET
+    named = protocol.get("target_metric", older)
+    return next(metric for metric in metrics if metric.name == named)
 
 
 def calibration_arms(plan: Plan, arms: Sequence[Arm]) -> list[Arm]:
@@ -236,10 +246,10 @@ def choose_targets(
     """By base the targets, by their names.
 
     Honest: the median over calibration seeds of the first metric, smoothed, after each share of
-    :data:`LADDER`. The paper's: the accuracy, for every base.
+    :data:`LADDER`. The paper's: the given value, for every base.
     """
-    if plan.target_accuracy is not None:
-        return {base.name: {plan.headline: plan.target_accuracy} for base in bases(plan.arms)}
+    if plan.target_value is not None:
+        return {base.name: {plan.headline: plan.target_value} for base in bases(plan.arms)}
     return {
         base.name: {
             f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in plan.shares

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.figures import Figure
-from evaluate import answer, budget, pictures, robust, said, tables, words
+from evaluate import answer, arm_tables, budget, pictures, robust, said, tables, words
 from evaluate.decision import Line, Verdict
+from evaluate.drawing import svg
 from evaluate.protocol import BUDGET, ROBUST
 from evaluate.tables import Table
 from nowcast.text import align
@@ -67,9 +68,9 @@ def page(results: Mapping[str, Any]) -> str:
     parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(
         words.protocol(results), _compared
     )(results)
-    if len(rows := tables.jumps(results)) > 1:
+    if len(rows := arm_tables.jumps(results)) > 1:
         parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
-    if len(rows := tables.forecasts(results)) > 1:
+    if len(rows := arm_tables.forecasts(results)) > 1:
         parts += [
             "<h2>How good the forecasts are</h2>",
             f"<p>{_esc(words.FORECASTS)}</p>",
@@ -78,9 +79,13 @@ def page(results: Mapping[str, Any]) -> str:
     parts += [
         "<h2>What it cost</h2>",
         f"<p>{_esc(words.costs(results))}</p>",
-        table(tables.costs(results)),
+        table(arm_tables.costs(results)),
     ]
-    parts += ["<h2>The arms</h2>", table(tables.described(results), "words"), listed(about["seen"])]
+    parts += [
+        "<h2>The arms</h2>",
+        table(arm_tables.described(results), "words"),
+        listed(about["seen"]),
+    ]
     parts += closing([results], results["commands"])
     return document(f"Compared on {about['task']}: {words.protocol(results)} protocol", parts)
 
@@ -152,7 +157,7 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
             f"<h3>To the target of {_esc(b)}</h3>" + table(tables.everything(results, b))
             for b in panels
         ]
-    if len(rows := tables.metrics(results)) > 1:
+    if len(rows := arm_tables.metrics(results)) > 1:
         parts += [
             "<h2>After as many steps, and after as many seconds</h2>",
             f"<p>{_esc(words.metrics_table(results))}</p>",
@@ -254,7 +259,7 @@ def coloured(lines: Sequence[Line]) -> str:
 
 def figure(drawn: Figure, name: str) -> str:
     """A picture that scrolls on a narrow screen; its ids begin with ``name``."""
-    return f'<div class="scroll">{pictures.svg(drawn, name)}</div>'
+    return f'<div class="scroll">{svg(drawn, name)}</div>'
 
 
 def table(rows: Table, kind: str = "") -> str:

@@ -17,9 +17,10 @@ from evaluate import chosen_rates, metrics
 from evaluate.arms import Arm
 from evaluate.decision import Ratio
 from evaluate.judged import bound
+from evaluate.metrics import number
 from evaluate.starts import SWEPT, finds_its_rate, label, row
 from evaluate.statistics import t_interval
-from evaluate.tables import Table, number
+from evaluate.tables import Table
 
 LOST = "∞"
 """The regret of a method some of whose runs end in what is not finite."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from collect.config import require
 from collect.training.optimizers import FIND_THEIR_RATE
-from evaluate.arms import GIVEN, TUNED, Arm, resolve
+from evaluate.arms import GIVEN, TUNED, Arm
+from evaluate.inheritance import resolve
 from evaluate.protocol import settled
 
 SWEPT = "swept"

@@ -61,6 +61,7 @@ def summarise(
         "protocol": {
             "name": plan.protocol,
             "headline": plan.headline,
+            "target_metric": plan.metric_of_target.name,
             "smoothing": SMOOTHING if plan.protocol == HONEST else 1,
             "seeds": list(plan.seeds),
             "calibration_seeds": list(plan.calibration_seeds),

@@ -2,7 +2,6 @@
 terminal.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,6 @@ from evaluate.metrics import none, number, of, pair, shown, splits, verdict
 Table = list[tuple[str, ...]]
 SHARED = "≈"
 """Before seconds that were measured while something else ran."""
-SWEEP = 3
-"""Learning rates below which bases are no sweep."""
 
 
 def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -34,7 +31,7 @@ def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
 def main(results: Mapping[str, Any], base: str) -> Table:
     """How the arms over a base fare against it, at the headline's target."""
     beside, title = results["beside"], results["beside_title"]
-    metric, others = of(results)[0], _others(results)
+    metric, others = of(results)[0], beside_first(results)
     table: Table = [
         (
             "arm",
@@ -65,7 +62,7 @@ def main(results: Mapping[str, Any], base: str) -> Table:
                 (
                     "1"
                     if alone
-                    else _mark(row) + bound(against) + ratio(against["seconds"]["speed_up"])
+                    else mark(row) + bound(against) + ratio(against["seconds"]["speed_up"])
                 ),
                 number(row[f"best_{metric.name}"]),
                 number(row[f"final_{metric.name}"]),
@@ -147,128 +144,6 @@ def ladder(results: Mapping[str, Any], base: str) -> Table:
     return table
 
 
-def jumps(results: Mapping[str, Any]) -> Table:
-    """What became of the jumps."""
-    metric = of(results)[0]
-    dips = f"{metric.name} after {'/' if metric.compare == 'ratio' else '−'} before"
-    table: Table = [
-        ("arm", "jumps a run", "refused", dips, "at worst", "steps to recover", "never recovered")
-    ]
-    for row in results["arms"]:
-        if found := row["jumps"]:
-            dip, worst = (
-                _dip(metric, found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip")
-            )
-            never = f"{found['never_recovered']} of {found['taken']}"
-            table.append(
-                (
-                    row["name"],
-                    f"{found['accepted']:g}",
-                    f"{found['refused']:g}",
-                    dip,
-                    worst,
-                    f"{found['steps_to_recover']:g}",
-                    never,
-                )
-            )
-    return table
-
-
-def forecasts(results: Mapping[str, Any]) -> Table:
-    """How well each forecaster foretells the runs of its base."""
-    rows = [row for row in results["arms"] if row["forecast_error"]]
-    operations = list(dict.fromkeys(name for row in rows for name in row["forecast_error"]))
-    table: Table = [("arm", "runs of", *operations)]
-    for row in rows:
-        cells = (row["forecast_error"].get(name) for name in operations)
-        table.append(
-            (
-                row["name"],
-                row["over"],
-                *(ratio(cell["ratio"]).replace("×", "") if cell else "–" for cell in cells),
-            )
-        )
-    return table
-
-
-def metrics(results: Mapping[str, Any]) -> Table:
-    """Every metric beside the base's, after as many steps and after as many seconds."""
-    metric, *_ = of(results)
-    others = {title: one for title, one in _others(results).items() if one[1] is not metric}
-    change = f"{metric.name}_{metric.compare}"
-    table: Table = [
-        (
-            "arm",
-            "over",
-            f"best {metric.name}, {pair(metric)}",
-            f"final {metric.name}, {pair(metric)}",
-            "best, equal seconds",
-            "final, equal seconds",
-            *(f"{title}, {pair(one)}" for title, (_, one) in others.items()),
-        )
-    ]
-    for row in results["arms"]:
-        if row["over"]:
-            steps = (row[f"{key}_{change}"] for key in ("best", "final"))
-            seconds = (row[f"{key}_{change}"] for key in ("equal_seconds_best", "equal_seconds"))
-            gains = (
-                (one, row.get(f"{key}_{'ratio' if one.compare == 'ratio' else 'gain'}"))
-                for key, one in others.values()
-            )
-            table.append(
-                (row["name"], row["over"], *(shown(metric, one[metric.compare]) for one in steps),
-                 *(_mark(row) + shown(metric, one[metric.compare]) for one in seconds),
-                 *(shown(one, gain) if gain else "–" for one, gain in gains))
-            )  # fmt: skip
-    return table
-
-
-def costs(results: Mapping[str, Any]) -> Table:
-    """Seconds, memory, and what making the forecaster cost."""
-    table: Table = [
-        ("arm", "seconds a run", "× its base", "compiling, s", "history, bytes a parameter",
-         "fit, s", "its corpus, s", "saved a run, s", "pays after")
-    ]  # fmt: skip
-    for row in results["arms"]:
-        cost = results["cost"].get(row["name"], {})
-        learned = row["name"] in results["cost"]
-        pays = cost.get("pays_after")
-        table.append(
-            (
-                row["name"],
-                f"{_mark(row)}{row['seconds']:.3g}",
-                "1" if row["over"] is None else f"{_mark(row)}{row['seconds_ratio'][0]:.2f}",
-                f"{row['compile_seconds']:.2g}",
-                f"{row['history_bytes_per_parameter']:.3g}",
-                _seconds(cost.get("fit_seconds"), learned),
-                _seconds(cost.get("corpus_seconds"), learned),
-                f"{_mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
-                (
-                    f"{pays:,} runs"
-                    if pays
-                    else ""
-                    if not learned
-                    else "not known"
-                    if cost["shown"]
-                    else "not shown"
-                ),
-            )
-        )
-    return table
-
-
-def described(results: Mapping[str, Any]) -> Table:
-    """What each arm is."""
-    table: Table = [("arm", "over", "what it is", "learning rate")]
-    for row in results["arms"]:
-        chosen = results["rates"].get(row["name"])
-        how = f" of {chosen_rates.tried(of(results)[0], chosen)}" if chosen else ""
-        table.append(
-            (row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}")
-        )
-    return table
-
-
 def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, Verdict]]:
     """Every arm's speed-up over its own base, for the picture."""
     entries = []
@@ -281,36 +156,6 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, Verdict]]:
     return entries
 
 
-def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]]:
-    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what
-    an arm of the same settings over each adds to the base's name, the base's rate, the arm's ratio
-    of steps, and how it ends beside it, from the lowest rate up.
-    """
-    metric = of(results)[0]
-    alone = {row["name"]: row for row in results["arms"] if not row["over"]}
-    found: dict[str, dict[tuple[str, str], dict[float, tuple[Ratio, Ratio]]]] = {}
-    for row in results["arms"]:
-        base, name = alone.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
-        if base and name != row["name"]:
-            against = row["against"][row["over"]][results["protocol"]["headline"]]
-            speed_up = against["steps"]["speed_up"]
-            same = (name, str(sorted(row["settings"].items())))
-            arms = found.setdefault(base["words"], {})
-            arms.setdefault(same, {})[base["learning_rate"]] = (
-                speed_up,
-                final(metric, row)[metric.compare],
-            )
-    kept = {
-        words: {
-            name: [(rate, *arms[name, settings][rate]) for rate in sorted(arms[name, settings])]
-            for name, settings in arms
-            if len(arms[name, settings]) >= SWEEP
-        }
-        for words, arms in found.items()
-    }
-    return {words: arms for words, arms in kept.items() if arms}
-
-
 def ratio(found: Ratio) -> str:
     """``1.23× [1.20, 1.26]``; without an interval where there is none."""
     return shown(LOSS, found)
@@ -320,7 +165,7 @@ def _bold(text: str, said: Verdict) -> str:
     return f"**{text}**" if said.decided else text
 
 
-def _others(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
+def beside_first(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
     """What is shown beside the metric that runs are judged by: by title the key of an arm, and its
     metric.
 
@@ -351,17 +196,6 @@ def _reached(results: Mapping[str, Any], against: Mapping[str, Any]) -> str:
     return f"{against['reached']}/{len(results['protocol']['seeds'])}"
 
 
-def _dip(metric: Metric, value: float | None) -> str:
-    return (
-        "not finite"
-        if value is None or not math.isfinite(value)
-        else shown(metric, [value, None, None])
-    )
-
-
-def _mark(row: Mapping[str, Any]) -> str:
+def mark(row: Mapping[str, Any]) -> str:
+    """The sign before seconds of an arm that did not have the machine to itself."""
     return "" if row["alone"] else SHARED
-
-
-def _seconds(value: float | None, learned: bool) -> str:
-    return f"{value:,.0f}" if value is not None else "not known" if learned else ""

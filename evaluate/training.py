@@ -67,6 +67,7 @@ class Training:
                 inner,
                 every=arm.auto.every,
                 target=arm.auto.target,
+                start=arm.auto.start,
                 stop_after=stop,
                 forecaster=nowcast.load(learned) if learned else None,
                 steps=steps if learned else None,
@@ -270,6 +271,6 @@ def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], floa
 
 
 def _of(setting: Any) -> Any:
-    """A setting of an arm that :func:`evaluate.arms.resolve` has filled in."""
+    """A setting of an arm that :func:`evaluate.resolve` has filled in."""
     assert setting is not None
     return setting

@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from collect.tasks.protocol import Task, spacing
 from collect.training import machine, optimizers
-from collect.training.loop import State
 from collect.training.machine import OtherPrograms
 from collect.training.stop import Stop
 from collect.training.workers import side_by_side
@@ -23,13 +20,12 @@ from evaluate.arm_options import LAWA
 from evaluate.arms import ORACLE, TUNED, Arm
 from evaluate.curve import Curve
 from evaluate.folder import with_nan, write_json
-from evaluate.metrics import measured
 from evaluate.protocol import PAPER
-from evaluate.training import Pause, Training
-from evaluate.weight_samples import Samples
+from evaluate.record import Record
+from evaluate.training import Training
 from nowcast import bundle
 from nowcast.forecasters import Forecaster
-from nowcast.types import PyTree, UserError
+from nowcast.types import UserError
 
 LATER = ("min_drift",)
 """Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs
@@ -235,7 +231,7 @@ class Trials:
         others = OtherPrograms()
         sampled = arm.forecaster is None and not calibrate
         records = [
-            _Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
+            Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
         ]
         for pause in training.pauses(arm, seeds, together=together):
             if self._stop.reason:
@@ -282,75 +278,3 @@ class Trials:
     def _file(self, arm: Arm, seed: int) -> Path:
         warm = f"-warmup{float(arm.warmup)!r}" if arm.sweeps_warmup else ""
         return self._folder / arm.name / f"{float(arm.learning_rate)!r}{warm}" / f"seed{seed}.json"
-
-
-class _Record:
-    """What one run measures."""
-
-    def __init__(self, task: Task, training: Training, arm: Arm, paper: bool, sampled: bool):
-        self._task, self._training, self._paper = task, training, paper
-        self.samples = Samples(task.labels) if sampled else None
-        last = arm.average.last if arm.average and arm.average.kind == LAWA else 1
-        self._last: deque[PyTree] = deque(maxlen=last)
-        self._rows: list[dict[str, Any]] = []
-        self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
-
-    def add(self, pause: Pause, lane: int) -> None:
-        """A snapshot or a jump."""
-        snapshot = pause.snapshots[lane]
-        split = self._task.splits[-1 if self._paper else 0]
-        if pause.snapshot and self._last.maxlen != 1:
-            self._last.append(jax.device_get(self._training.judged(snapshot.state)))
-        now = self._measure(snapshot.state, split)
-        if pause.before:
-            before = self._measure(pause.before[lane], split)
-            damping, judged = 1.0, self._task.metrics[0].name
-            if self._training.arm.forecaster != ORACLE:
-                damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
-            for key, value in zip(
-                self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True
-            ):
-                self._jumps[key].append(value)
-            now = before if self._paper else now
-        if not pause.snapshot:
-            return
-        if self.samples:
-            self.samples.add(snapshot.state.params)
-        row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss}
-        self._rows.append(row | {"seconds": pause.seconds / len(pause.snapshots)} | now)
-        self._state = snapshot.state  # the last one stays valid
-
-    def finished(self, *, test: bool) -> dict[str, Any]:
-        """Everything, after the last snapshot; with ``test`` what the last split says of it.
-
-        That split is read here, once; by the paper's protocol it was read all along. A task with
-        one split alone has nothing more to say.
-        """
-        read = test and (self._paper or len(self._task.splits) > 1)
-        at_end = self._measure(self._state, self._task.splits[-1]) if read else {}
-        curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
-        return (
-            curve
-            | {f"test_{key}": [value] for key, value in at_end.items()}
-            | {"jumps": self._jumps}
-            | self._at_end()
-        )
-
-    def _measure(self, state: State, split: str) -> dict[str, float]:
-        params = self._training.judged(state)
-        if self._last.maxlen != 1:
-            params = jax.tree.map(
-                lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last
-            )
-        return measured(self._task, self._task.evaluate(params, state.extra, split), split)
-
-    def _at_end(self) -> dict[str, Any]:
-        own = self._training.nowcast(self._state.optimizer)
-        forecaster = self._training.arm.forecaster
-        history = () if forecaster in (None, ORACLE) else (own.history, own.kept)
-        return {
-            "accepted": len(self._jumps["step"]) if forecaster == ORACLE else int(own.accepted),
-            "refused": int(own.refused),
-            "history_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(history)),
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self._state.params)),
-        }

@@ -31,14 +31,15 @@ def _without_forecasts(results: Mapping[str, Any]) -> list[Line]:
         if not jumping or not others:
             continue
         better = [
-            (row["against"][base][headline]["steps"]["speed_up"], row["name"])
+            (row["against"][base][headline], row["name"])
             for row in others
             if steps(row["against"][base][headline]) is Verdict.BETTER
         ]
         if better:
-            speed_up, name = max(better, key=lambda pair: pair[0][0])
+            against, name = max(better, key=lambda pair: pair[0]["steps"]["speed_up"][0])
+            size = bound(against) + ratio(against["steps"]["speed_up"])
             text = (
-                f"Without any forecast {name} reaches the target of {base} {ratio(speed_up)} as"
+                f"Without any forecast {name} reaches the target of {base} {size} as"
                 f" fast: a gain over {base} is not a gain over what you could have anyway."
             )
             found.append(Line(text, caution=True))
@@ -56,7 +57,8 @@ def _over(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Line
     found, seeds = outcome(results, row, base), len(results["protocol"]["seeds"])
     said = _effect(against, found.steps)
     if found.seconds is Verdict.WORSE and found.steps is not Verdict.WORSE:
-        said += f", and in seconds it is SLOWER: {ratio(against['seconds']['speed_up'])}"
+        size = bound(against) + ratio(against["seconds"]["speed_up"])
+        said += f", and in seconds it is SLOWER: {size}"
     said += _final(results, row, base)
     if row["diverged"]:
         said += f". {row['diverged']} of its {seeds} runs DIVERGED"

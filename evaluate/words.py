@@ -52,12 +52,10 @@ def _more(more: Mapping[str, Any]) -> str:
     for key, value in more.items():
         if key == "task_config":
             key, value = "task", {k: v for k, v in value.items() if k != "_target_"}
-        inside = (
-            ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
-            if isinstance(value, Mapping)
-            else value
-        )
-        words.append(f"{key} {inside}".replace("_", " ").replace(" name ", " "))
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
+        if value != "":
+            words.append(f"{key} {value}".replace("_", " ").replace(" name ", " "))
     return f" ({'; '.join(words)})" if words else ""
 
 
@@ -88,11 +86,12 @@ def method(results: Mapping[str, Any]) -> list[str]:
             ),
         ]
     else:
+        crossed = target_metric(results).name
         lines.append(
-            f"By the WNN paper's protocol: the first crossing of an accuracy on the {last} split,"
-            " at every snapshot, measured before a jump where there is one. What should be read"
-            " once decides, and the dip after a jump does not count: compare these numbers with"
-            " the paper's, and no others."
+            f"By the WNN paper's protocol: the first crossing of a given {crossed} on the {last}"
+            " split, at every snapshot, measured before a jump where there is one. What should be"
+            " read once decides, and the dip after a jump does not count: compare these numbers"
+            " with the paper's, and no others."
         )
     return [
         *lines,
@@ -191,12 +190,12 @@ def target(results: Mapping[str, Any], base: str) -> str:
     value = results["targets"][base][headline]
     if results["protocol"]["name"] != HONEST:
         return (
-            f"Target: {100 * value:g} % on the {metrics.splits(results)[-1]} set, first crossing,"
-            " before a jump."
+            f"Target: {metrics.splits(results)[-1]} {target_metric(results).name} {value:g}, first"
+            " crossing, before a jump."
         )
     metric, split = metrics.of(results)[0], metrics.splits(results)[0]
     return (
-        f"Target: {split} {metric.name} {tables.number(value)}, where {base} is after"
+        f"Target: {split} {metric.name} {metrics.number(value)}, where {base} is after"
         f" {float(headline):.0%} of its length."
     )
 
@@ -204,10 +203,7 @@ def target(results: Mapping[str, Any], base: str) -> str:
 def curves(results: Mapping[str, Any]) -> str:
     """How to read the picture of the runs."""
     protocol = results["protocol"]["name"]
-    when, metric = (
-        "after" if protocol == HONEST else "before",
-        target_metric(metrics.of(results), protocol),
-    )
+    when, metric = "after" if protocol == HONEST else "before", target_metric(results)
     loss = metric.better == "lower" and metric.compare == "ratio"
     beyond = (
         " What lies above twice the initial value, or diverged, leaves the panel; the table of"

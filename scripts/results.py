@@ -14,7 +14,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from collect.commands.output import print_anything
 from collect.figures import png
 from collect.files import replace
-from evaluate import joint, pictures, report, said, tables, words
+from evaluate import joint, joint_report, pictures, report, said, tables, words
 from evaluate.joining import is_joint, read
 from nowcast.types import UserError
 
@@ -67,9 +67,9 @@ def block(place: Path) -> list[str]:
         )
     if tasks:
         joined = joint.join([read(task) for task in tasks])
-        drawn, text = {"forest": joint.picture(joined)}, joint.markdown(joined)
+        drawn, text = {"forest": joint_report.picture(joined)}, joint_report.markdown(joined)
         settings = [f"- {task['setting']}" for task in joined["tasks"]]
-        shown = [*settings, *joint.ratios(joined, without=["seconds_speed_up"])]
+        shown = [*settings, *joint_report.ratios(joined, without=["seconds_speed_up"])]
         warnings = joined["warnings"]
         made_by = words.made_by([task["command"] for task in joined["tasks"]])
     else:

@@ -86,7 +86,7 @@ def plan(*, seeds=5, **given):
 def results(plan, runs, targets=None, errors=None):
     """Of a plan and its runs, by arm and seed; every base has the one target."""
     rates = {arm.name: CHOSEN for arm in plan.arms if arm.rate_of == arm.name}
-    value = TARGET if plan.target_accuracy is None else plan.target_accuracy
+    value = TARGET if plan.target_value is None else plan.target_value
     targets = targets or {arm.name: {plan.headline: value} for arm in plan.arms}
     return summarise(
         plan, rates, targets, lambda arm, seed: runs[arm.name][plan.seeds.index(seed)], errors

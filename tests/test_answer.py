@@ -6,7 +6,7 @@ import pytest
 from curves import CHOSEN, plan, reaching, results, run, told
 from pages import Page
 
-from evaluate import answer, joint, report
+from evaluate import answer, joint, joint_report, report
 from evaluate.arms import Arm, Average
 from evaluate.decision import Verdict
 
@@ -220,8 +220,8 @@ def tasks_of(each, crossings=BASE):
 def test_over_tasks_the_answer_is_that_of_the_interval_over_tasks(each, start):
     joined = tasks_of(each)
     assert answer.over_tasks(joined).startswith(start)
-    assert joint.markdown(joined).splitlines()[0] == f"**{answer.over_tasks(joined)}**"
-    [line, *_] = joint.lines(joined)
+    assert joint_report.markdown(joined).splitlines()[0] == f"**{answer.over_tasks(joined)}**"
+    [line, *_] = joint_report.lines(joined)
     decided = start.startswith("Use `linear`")
     assert (line.verdict is Verdict.BETTER) == decided
 

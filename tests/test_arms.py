@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, bases, resolve
+from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, bases
 from evaluate.config import EvaluateConfig
+from evaluate.inheritance import resolve
 from nowcast.types import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -167,9 +168,9 @@ def test_settings_are_all_that_runs_depend_on_but_the_rate():
 def test_a_reader_of_rates_is_in_the_settings_and_the_words_only_where_there_is_one():
     plain = resolved(base=replace(BASE, auto=Auto()))["base"]
     learned = resolved(base=replace(BASE, auto=Auto(forecaster="bundles/rate")))["base"]
-    assert plain.settings["auto"] == {"every": 20, "target": 0.02, "until": 0.5}
+    assert plain.settings["auto"] == {"every": 20, "target": 0.02, "start": 0.125, "until": 0.5}
     assert learned.settings["auto"] == plain.settings["auto"] | {"forecaster": "bundles/rate"}
-    said = "its rate follows what bundles/rate reads (every 20 steps, until 0.5 of the run)"
+    said = "its rate follows what bundles/rate reads (every 20 steps, from 0.125 of the rate, until 0.5 of the run)"
     assert said in learned.words
     with pytest.raises(
         UserError, match=r"auto\.forecaster='': must be a bundle of forecaster=rate"

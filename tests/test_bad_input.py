@@ -25,10 +25,9 @@ from collect.config import AdviseConfig, CollectConfig, InspectCorpusConfig
 from collect.corpus import places as store
 from collect.population import collect_population
 from collect.training.stop import Stop
-from evaluate import Arm
-from evaluate import joining as joint_report
-from evaluate.comparison import evaluate
+from evaluate import Arm, joining
 from evaluate.config import EvaluateConfig, ReportConfig
+from evaluate.configured import evaluate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
@@ -337,7 +336,11 @@ EVALUATE = [
     ),
     ("protocol=robust arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"),
     ("protocol=robust arm=[prodigy] forecaster=", "add it to arm=[prodigy]"),
-    ("target_accuracy=0", "target_accuracy=0"),
+    ("target_value=nan", "target_value=nan: must be a finite number"),
+    (
+        "protocol=paper data.validation=false arm=[constant] forecaster= target_metric=reward",
+        "target_metric=reward: the task measures loss, accuracy; give one of these",
+    ),
     ("protocol=budget budget.lengths=[]", "budget.lengths=[]"),
     ("budget.lengths=[0,1]", "above 0"),
     ("budget.lengths=[-1,1]", "above 0"),
@@ -355,7 +358,7 @@ EVALUATE = [
     ),
     ("protocol=budget arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"),
     ("protocol=budget arm=[cosine_linear] forecaster=", "add it to arm=[cosine_linear]"),
-    ("target_accuracy=1", "target_accuracy=1"),
+    ("target_value=-inf", "target_value=-inf"),
     ("data.validation=false", "data.validation=false"),
     ("protocol=paper data.validation=false", "tuned"),
     ("beside=theirs", "beside"),
@@ -527,7 +530,7 @@ BODIES = {
     "evaluate": (EvaluateConfig, lambda config: evaluate(config, Path(config.report), Stop())),
     "report": (
         ReportConfig,
-        lambda config: joint_report.write(Path(config.report), list(map(Path, config.reports))),
+        lambda config: joining.write(Path(config.report), list(map(Path, config.reports))),
     ),
     "inspect_corpus": (InspectCorpusConfig, inspect_corpus),
     "advise": (AdviseConfig, advise),
@@ -568,7 +571,11 @@ def places(tmp_path_factory, corpus_path, bundle_path):
         chunk.write_bytes(chunk.read_bytes()[:-9] + b"\0" * 9)
     copies["damaged_bundle"] = shutil.copytree(bundle_path, root / "damaged_bundle")
     (copies["damaged_bundle"] / "params.npz").write_bytes(b"PK")
-    for name, target in (("one", {}), ("two", {}), ("paper_report", {"target_accuracy": 0.6})):
+    for name, target in (
+        ("one", {}),
+        ("two", {}),
+        ("paper_report", {"target_metric": "accuracy", "target_value": 0.6}),
+    ):
         own = plan(
             seeds=1, constant=Arm(), linear=Arm(over="constant", forecaster="linear"), **target
         )

@@ -22,8 +22,9 @@ from collect.training import optimizers, wrappers
 from collect.training.loop import Loop
 from collect.training.stop import Stop
 from evaluate import weight_samples
-from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, resolve
+from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer
 from evaluate.folder import claim, write_json
+from evaluate.inheritance import resolve
 from evaluate.training import Training
 from evaluate.trials import Stopped, Trials
 from nowcast.forecasters import Forecaster

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from curves import plan, results, run, told
 
-from evaluate import budget, judged, pictures, tables, verdicts, words
+from evaluate import budget, drawing, judged, pictures, tables, verdicts, words
 from evaluate.arms import Arm
 from evaluate.decision import Bound, Verdict, bounded, decide, excludes
 from evaluate.metrics import LOSS, Metric, shown
@@ -135,7 +135,7 @@ def test_a_forest_has_the_colours_of_the_verdicts():
     entries = [(one.value, [1.5, 1.2, 1.9], "", one) for one in said]
     [axes] = pictures.forest(entries, "steps").axes
     colours = [line.get_color() for line in axes.lines if line.get_marker() == "o"][::-1]
-    assert colours == [pictures.BETTER, pictures.WORSE, pictures.NEITHER, pictures.NEITHER]
+    assert colours == [drawing.BETTER, drawing.WORSE, drawing.NEITHER, drawing.NEITHER]
 
 
 @pytest.mark.parametrize(

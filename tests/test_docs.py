@@ -189,7 +189,7 @@ def test_table_4_is_2500_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(r
         [table4] = jobs("evaluate", ["experiment=table4", "report=mine"])
         held_out = jobs("evaluate", ["experiment=held_out", "report=mine"])
     assert len(table4.arm) * table4.seeds * table4.epochs == 2500
-    assert (table4.protocol, table4.target_accuracy, table4.data.validation) == (
+    assert (table4.protocol, table4.target_value, table4.data.validation) == (
         "paper",
         0.59,
         False,

@@ -23,8 +23,7 @@ from collect.commands.utf8 import in_utf8
 from collect.config import CollectConfig, InspectCorpusConfig
 from collect.corpus import destination, places
 from collect.data.images import Images
-from evaluate import Arm
-from evaluate import joining as joint_report
+from evaluate import Arm, joining
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
@@ -233,7 +232,7 @@ def test_a_corpus_and_reports_are_found_at_home(home, corpus_path, reports):
     assert len(corpus.open("~/corpus")) == len(corpus.open(Path("~/corpus"))) == 3
     for name in ("one", "two"):
         (home / name).symlink_to(reports / name)
-    joint_report.write(Path("~/both"), [Path("~/one"), Path("~/two")])
+    joining.write(Path("~/both"), [Path("~/one"), Path("~/two")])
     assert (home / "both" / "report.md").exists()
 
 
@@ -259,7 +258,7 @@ def test_a_link_to_nothing_is_named_with_where_it_leads(tmp_path):
         with pytest.raises(UserError) as caught:
             paths.check_writable("corpus='mine'", place)
         assert str(caught.value) == f"corpus='mine': {said}make that folder, or choose another path"
-    for read in (nowcast.load, corpus.open, lambda path: joint_report.read(Path(path))):
+    for read in (nowcast.load, corpus.open, lambda path: joining.read(Path(path))):
         with pytest.raises(UserError) as caught:
             read(str(link))
         assert said in str(caught.value)

@@ -1,6 +1,7 @@
 """A comparison of a task of one's own, from Python; and what is said of forecasters."""
 
 import json
+import math
 import shutil
 
 import jax
@@ -163,10 +164,47 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_target_accuracy_needs_an_accuracy_before_anything_is_trained(tmp_path):
-    with pytest.raises(nowcast.UserError, match=r"target_accuracy=0\.9: the task has no accuracy"):
-        compare(Line(), ARMS, tmp_path / "report", **SETTINGS, target_accuracy=0.9)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"target_metric": "accuracy", "target_value": 0.9},
+            "target_metric=accuracy: the task measures loss, root; give one of these, and a"
+            " target_value of it",
+        ),
+        ({"target_value": math.nan}, "target_value=nan: must be a finite number"),
+        (
+            {"target_metric": "loss"},
+            "target_metric=loss: has no target_value; give both, or neither",
+        ),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused_before_anything_is_trained(tmp_path, given, said):
+    with pytest.raises(nowcast.UserError) as caught:
+        compare(Line(), ARMS, tmp_path / "report", **SETTINGS, **given)
+    assert str(caught.value) == said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_papers_protocol_is_of_any_metric_in_its_own_direction(compared, tmp_path):
+    _, honest = compared
+    arms = {name: ARMS[name] for name in ("constant", "linear")}
+    target = {"target_metric": "root", "target_value": honest["curves"]["constant"][0]["root"][3]}
+    found = write(tmp_path, compare(Line(), arms, tmp_path, **SETTINGS, **target))
+    validate("results", found)
+    assert found["protocol"]["target_metric"] == "root"
+    steps = found["arms"][0]["against"]["constant"][found["protocol"]["headline"]]["steps"]
+    assert steps["each"][0] == honest["curves"]["constant"][0]["step"][3]
+    page = (tmp_path / "report.html").read_text()
+    assert f"Target: test root {target['target_value']:g}, first crossing" in page
+    assert "the first crossing of a given root on the test split" in page
+    best = min(min(run["root"]) for runs in found["curves"].values() for run in runs)
+    with pytest.raises(nowcast.UserError) as caught:
+        compare(Line(), arms, tmp_path, **SETTINGS, target_metric="root", target_value=0)
+    assert str(caught.value) == (
+        "target_value=0: no run of any arm reaches this root, the best comes to"
+        f" {best:.4f}; give a higher one, or more epochs: what is trained is kept"
+    )
 
 
 def test_a_forecaster_is_told_by_its_name_or_by_its_parameters(bundle_path):

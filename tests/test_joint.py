@@ -9,7 +9,7 @@ from curves import plan, reaching, read_back, results, run, told
 from pages import Page
 from scipy import stats
 
-from evaluate import joint
+from evaluate import joint, joint_report
 from evaluate.arms import Arm, Average
 from evaluate.joining import read
 from evaluate.statistics import geometric_interval
@@ -88,7 +88,7 @@ def test_seconds_are_joined_as_steps_are(joined, tasks):
     assert joined["alone"]
     shared = tasks[0] | {"alone": False}
     assert not joint.join([shared, tasks[1]])["alone"]
-    assert "| wnn | constant | ≈4.00× |" in joint.markdown(joint.join([shared, tasks[1]]))
+    assert "| wnn | constant | ≈4.00× |" in joint_report.markdown(joint.join([shared, tasks[1]]))
 
 
 def test_each_tasks_own_interval_is_kept(joined, tasks):
@@ -157,7 +157,7 @@ def test_each_task_says_what_it_is_and_how_to_make_it(joined):
 
 
 def test_what_came_out_is_said_in_words(joined):
-    lines = joint.verdicts(joined)
+    lines = joint_report.verdicts(joined)
     assert lines[0].startswith(
         "linear over constant makes no difference that these 3 tasks can show: 0.88× ["
     )
@@ -176,7 +176,7 @@ def test_tasks_that_agree_show_a_difference():
     ]
     joined = joint.join(better)
     assert (
-        joint.verdicts(joined)[0]
+        joint_report.verdicts(joined)[0]
         == "linear over constant needs fewer steps over 3 tasks: 2.01× [1.56, 2.57]."
     )
     ratios = np.log([20 / 9, 20 / 10, 20 / 11])
@@ -187,7 +187,7 @@ def test_tasks_that_agree_show_a_difference():
         task("a", {"constant": [10, 10], "linear": [when, when]}, linear=LINEAR)
         for when in (20, 22, 21)
     ]
-    assert joint.verdicts(joint.join(slow))[0].startswith(
+    assert joint_report.verdicts(joint.join(slow))[0].startswith(
         "linear over constant HURTS over 3 tasks: 0.48×"
     )
 
@@ -232,27 +232,27 @@ def test_two_tasks_that_happen_to_agree_show_none():
         task("a", {"constant": [20, 20], "linear": [when, when]}, linear=LINEAR)
         for when in (10, 19)
     ]
-    line, *_ = joint.verdicts(joint.join(lucky))
+    line, *_ = joint_report.verdicts(joint.join(lucky))
     assert (
         line == "linear over constant is on 2 tasks, too few to speak of tasks in general: 1.45×."
     )
 
 
 def test_the_page_is_well_formed_and_has_every_task(joined, tasks):
-    page = Page(joint.page(joined, tasks))
+    page = Page(joint_report.page(joined, tasks))
     page.check()
     words = " ".join(page.words)
-    for line in (*joint.verdicts(joined), *(one["setting"] for one in joined["tasks"])):
+    for line in (*joint_report.verdicts(joined), *(one["setting"] for one in joined["tasks"])):
         assert line in words
     assert sum(tag == "svg" for tag, _ in page.tags) == 1 + len(tasks)
     assert all(one["commands"][-1] in words for one in tasks)
-    assert "python scripts/report.py" in joint.page(
+    assert "python scripts/report.py" in joint_report.page(
         joined, tasks, "python scripts/report.py reports=[a,b]"
     )
 
 
 def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
-    rows = Page(joint.page(joined, tasks)).table("over", "all tasks [95 %]")
+    rows = Page(joint_report.page(joined, tasks)).table("over", "all tasks [95 %]")
     assert rows["wnn"] == {
         "arm": "wnn", "over": "constant", "all tasks [95 %]": "4.00×",
         "a": "2.00× [1.50, 2.67]", "b": "8.00× [4.16, 15.38]", "c": "–",
@@ -260,21 +260,30 @@ def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
     assert rows["mean"]["all tasks [95 %]"] == "2.45×"
     assert (
         "| wnn | constant | 4.00× | 2.00× [1.50, 2.67] | 8.00× [4.16, 15.38] | – |"
-        in joint.markdown(joined)
+        in joint_report.markdown(joined)
     )
 
 
 def test_a_page_of_diverged_runs_is_made_too(tmp_path):
     lost = task("a", {"constant": [3, 3], "linear": [LOST, LOST]}, linear=LINEAR)
     read = [read_back(lost, tmp_path), read_back(other(lost), tmp_path / "again")]
-    Page(joint.page(joint.join(read), read)).check()
+    Page(joint_report.page(joint.join(read), read)).check()
+
+
+def test_papers_targets_of_different_metrics_are_not_joined(tasks):
+    one, other = (
+        {**task, "protocol": {"name": "paper", "headline": "0.6", "target_metric": metric}}
+        for task, metric in zip(tasks, ("loss", "accuracy"), strict=False)
+    )
+    with pytest.raises(UserError, match=r"paper at accuracy 0\.6, paper at loss 0\.6"):
+        joint.join([one, other])
 
 
 def test_different_protocols_are_not_joined(tasks):
     paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
     with pytest.raises(
         UserError,
-        match=r"different protocols \(honest at 0\.75, paper at 0\.6\); join those of one",
+        match=r"different protocols \(honest at 0\.75, paper at accuracy 0\.6\); join those of one",
     ):
         joint.join([*tasks, paper])
     half = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}

@@ -80,7 +80,11 @@ def test_older_results_come_to_what_todays_say(tmp_path):
 
 def test_by_the_papers_protocol_too(tmp_path):
     own = plan(
-        seeds=2, constant=Arm(), mine=Arm(over="constant", forecaster="linear"), target_accuracy=0.6
+        seeds=2,
+        constant=Arm(),
+        mine=Arm(over="constant", forecaster="linear"),
+        target_metric="accuracy",
+        target_value=0.6,
     )
     runs = {
         name: [reaching(when, accuracy=[0.1] * when + [0.7] * (41 - when)) for when in each]
@@ -88,6 +92,10 @@ def test_by_the_papers_protocol_too(tmp_path):
     }
     now = read_back(told(results(own, runs)), tmp_path)
     assert older.recounted(aged(now)) == now
+    then = {key: value for key, value in now["protocol"].items() if key != "target_metric"}
+    before = older.recounted(aged(now) | {"protocol": then})
+    assert before == now | {"protocol": then}
+    assert report.page(before) == report.page(now)
 
 
 def test_regrets_and_speed_ups_at_an_equal_loss_are_of_each_seed():

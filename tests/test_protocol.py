@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from curves import GRIDS, arms, plan, run
 
+from collect.tasks import LOSS, Metric
 from evaluate.arms import Arm, Average, Jump, bases
 from evaluate.protocol import calibration_arms, choose_rates, choose_targets, followers, settled
 from evaluate.statistics import Crossing
@@ -23,7 +24,7 @@ ARMS = {
 MUON = Arm(over="cosine", optimizer="muon", learning_rate="tuned")
 MEAN = Arm(over="cosine", average=Average())
 MEAN_JUMPS = Arm(over="mean", forecaster="linear")
-PAPER = {"target_accuracy": 0.6}
+PAPER = {"target_metric": "accuracy", "target_value": 0.6}
 
 
 def trained(arms):
@@ -301,7 +302,7 @@ def test_grids_that_cannot_be_are_refused(rates):
         plan(**ARMS, grids={"adam": rates})
 
 
-def test_the_papers_target_is_one_accuracy_for_every_base():
+def test_the_papers_target_is_one_value_for_every_base():
     own = plan(**ARMS, **PAPER)
     targets = choose_targets(own, {}, lambda arm, seed: pytest.fail("no run is needed"))
     assert targets == {"constant": {"0.6": 0.6}, "cosine": {"0.6": 0.6}}
@@ -323,6 +324,22 @@ def test_the_papers_crossing_is_the_first_accuracy_at_or_above_the_target():
     assert own.cross(made["epoch"], made, 0.95) == Crossing(4.0, False)
     never = run([0.0] * 3, accuracy=[NAN, 0.5, NAN])
     assert own.cross(never["epoch"], never, 0.6) == Crossing(2.0, False)
+
+
+def test_the_papers_crossing_of_a_metric_that_is_better_lower_is_from_above():
+    perplexity = {"metrics": (LOSS, Metric("perplexity")), "target_metric": "perplexity"}
+    own = plan(constant=Arm(), **perplexity, target_value=20)
+    made = run([0.0] * 5, perplexity=[60.0, NAN, 20.0, 30.0, 9.0])
+    assert (own.protocol, own.headline, own.metric_of_target.name) == ("paper", "20", "perplexity")
+    assert own.cross(made["epoch"], made, 20) == Crossing(2.0, True)
+    assert own.cross(made["epoch"], made, 19) == Crossing(4.0, True)
+    assert own.cross(made["epoch"], made, 8) == Crossing(4.0, False)
+
+
+def test_the_papers_target_is_of_the_first_metric_where_none_is_named():
+    own, made = plan(constant=Arm(), target_value=0.3), run([1.0, 0.5, 0.3, 0.4])
+    assert (own.protocol, own.metric_of_target) == ("paper", LOSS)
+    assert own.cross(made["epoch"], made, 0.3) == Crossing(2.0, True)
 
 
 def test_a_settled_arm_has_the_rate_that_was_chosen_and_is_otherwise_the_same():

@@ -42,7 +42,7 @@ def made_up(tmp_path_factory):
         alone=None,
     )
     good = reaching(3, length=4, accuracy=[0.1, 0.5, 0.7, 0.8])
-    own = plan(seeds=1, **ARMS, target_accuracy=0.6)
+    own = plan(seeds=1, **ARMS, target_metric="accuracy", target_value=0.6)
     errors = {"linear": [{"fc": 0.5}], "wnn": [{}], "snoo": None}
     found = results(
         own, {"constant": [good], "linear": [good], "wnn": [lost], "snoo": [good]}, errors=errors
@@ -97,6 +97,7 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
             missing = one["properties"].keys() - set(one["required"])
             assert missing <= {
                 "metrics",
+                "target_metric",
                 "splits",
                 "intervals",
                 "robust",

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from curves import CHOSEN, plan, reaching, results, run
+from curves import CHOSEN, plan, reaching, results, run, told
 from scipy import stats
 
-from evaluate import cautions, cost, judged, report, summarise, verdicts
+from evaluate import cautions, cost, judged, report, summarise, tables, verdicts, words
 from evaluate.arms import Arm, Average
 from evaluate.decision import Verdict
 
@@ -107,7 +107,9 @@ def test_slower_steps_cost_a_speed_up_in_seconds():
 
 def test_a_run_that_begins_below_the_target_crosses_it_at_its_first_evaluation():
     # All have an accuracy of 0.1.
-    _, row, _ = of([run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_accuracy=0.05)
+    _, row, _ = of(
+        [run([1.0] * 5)] * 2, [run([0.1] * 5)] * 2, target_metric="accuracy", target_value=0.05
+    )
     assert at(row, target="0.05")["steps"]["each"] == [10, 10]
     assert at(row, target="0.05")["steps"]["speed_up"] == pytest.approx([1, 1, 1])
 
@@ -279,7 +281,7 @@ def test_a_loss_at_the_jump_itself_is_no_recovery():
     """
     losses = [8.0, 7.0, 6.0, 5.0, 9.0, 5.5, 4.0]
     own = run(losses, jumps=[(30, 5.0, 9.5, 1.0)], accuracy=[0.1] * 7)
-    _, row, _ = of([run(losses)] * 2, [own] * 2, target_accuracy=0.5)
+    _, row, _ = of([run(losses)] * 2, [own] * 2, target_metric="accuracy", target_value=0.5)
     assert row["jumps"]["steps_to_recover"] == 30
 
 
@@ -434,6 +436,41 @@ def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compa
     assert "SLOWER" not in said_of(of(base, slow)[2])
 
 
+def test_a_ratio_of_seconds_is_bounded_as_that_of_steps_is():
+    base = [reaching(when) for when in (20, 22, 24, 26, 28)]
+    slow = [reaching(when, seconds=9.0) for when in (10, 11, 12, 13, None)]
+    found = results(plan(**TWO), {"constant": base, "constant_linear": slow})
+    assert "and in seconds it is SLOWER: ≤ 0.36× [" in said_of(found["verdicts"])
+    titles, _, own = tables.main(told(found), "constant")
+    cells = dict(zip(titles, own, strict=True))
+    assert cells["speed-up, steps [95 %]"].startswith("≤ 1.6")
+    assert cells["speed-up, seconds [95 %]"].startswith("≤ 0.36× [")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"task_config": {"_target_": "bt.Bt"}, "batch_size": 8}, "bt (batch size 8), 40"),
+        ({"task_config": {"_target_": "bt.Bt", "width": None}}, "bt, 40"),
+        ({"task_config": {"_target_": "bt.Bt", "width": 3}}, "bt (task width 3), 40"),
+        ({"points": 64, "model": {}, "note": ""}, "bt (points 64), 40"),
+    ],
+)
+def test_a_task_is_described_by_the_keys_that_it_has(found, more, said):
+    assert words.setting(told(found, "bt", more=more)).startswith(f"{said} epochs of 10 steps")
+
+
+def test_what_goes_without_a_forecast_is_bounded_too():
+    own = plan(
+        constant=Arm(), mean=Arm(over="constant", average=Average()),
+        linear=Arm(over="constant", forecaster="linear"),
+    )  # fmt: skip
+    whens = {"constant": (20, 22, 24, 26, None), "mean": (10, 11, 12, 13, 14)}
+    runs = {name: [reaching(when) for when in each] for name, each in whens.items()}
+    text = " ".join(results(own, runs | {"linear": runs["constant"]})["verdicts"])
+    assert "Without any forecast mean reaches the target of constant ≥ 2." in text
+
+
 def test_a_target_reached_before_any_jump_says_nothing_of_jumps():
     crossings = [20, 21, 22, 23, 24]
     late = {"jumps": [(300, 0.3, 0.3, 1.0)]}
@@ -454,7 +491,10 @@ def test_a_target_reached_before_any_jump_says_nothing_of_jumps():
 def test_at_the_step_of_a_jump_the_papers_protocol_measures_before_it():
     own = run([5.0] * 5, accuracy=[0.1, 0.2, 0.7, 0.7, 0.7], jumps=[(20, 5.0, 5.0, 1.0)])
     assert (
-        at(of([own] * 2, [own] * 2, target_accuracy=0.6)[1], target="0.6")["before_any_jump"] == 2
+        at(of([own] * 2, [own] * 2, target_metric="accuracy", target_value=0.6)[1], target="0.6")[
+            "before_any_jump"
+        ]
+        == 2
     )
     own = run([5.0, 4.0, 0.1, 0.1, 0.1], jumps=[(20, 4.0, 0.1, 1.0)])
     target = {"constant": {"0.75": 3.5}}
@@ -552,8 +592,8 @@ def test_one_seed_has_no_interval_and_shows_nothing():
 
 def test_results_say_how_they_were_judged(found):
     assert found["protocol"] == {
-        "name": "honest", "headline": "0.75", "smoothing": 3, "seeds": [0, 1, 2, 3, 4],
-        "calibration_seeds": [10, 11, 12],
+        "name": "honest", "headline": "0.75", "target_metric": "loss", "smoothing": 3,
+        "seeds": [0, 1, 2, 3, 4], "calibration_seeds": [10, 11, 12],
     }  # fmt: skip
     assert found["rates"]["cosine"]["learning_rate"] == 0.2
     assert found["targets"]["constant"] == {"0.75": 0.5}
@@ -584,7 +624,7 @@ def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
     slow = run([5.0] * 9, accuracy=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7])
     fast = run([5.0] * 9, accuracy=[0.1, 0.5, 0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
     found = results(
-        plan(seeds=5, **TWO, target_accuracy=0.6),
+        plan(seeds=5, **TWO, target_metric="accuracy", target_value=0.6),
         {"constant": [slow] * 5, "constant_linear": [fast] * 5},
     )
     assert (

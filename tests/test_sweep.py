@@ -8,7 +8,7 @@ import json
 import pytest
 from pages import Page
 
-from evaluate import pictures, report, tables
+from evaluate import pictures, report, sweeps
 from evaluate.comparison import write
 
 RATES = (0.03, 0.001, 0.01)
@@ -48,7 +48,7 @@ def sweep(evaluated):
 
 def test_points_stand_by_base_and_arm_from_the_lowest_rate_up(sweep):
     words = next(row["words"] for row in sweep["arms"] if not row["over"])
-    assert tables.sweeps(sweep) == {
+    assert sweeps.sweeps(sweep) == {
         words: {
             "linear": [
                 (0.001, [2.0, 1.0, 4.0], [2.25, None, None]),
@@ -108,7 +108,7 @@ def test_arms_that_are_not_the_same_are_no_line(sweep, kind):
         row["settings"]["jump"]["horizon"] = 40
     else:
         row["name"] = "linear"
-    assert tables.sweeps(sweep) == {}
+    assert sweeps.sweeps(sweep) == {}
 
 
 def test_the_page_has_it_and_stays_whole(sweep):
@@ -130,5 +130,5 @@ def test_fewer_rates_or_other_bases_are_no_sweep(sweep, change):
         sweep["arms"] = [row for row in sweep["arms"] if "0.03" not in row["name"]]
     else:
         sweep["arms"][0]["words"] = "another"
-    assert (tables.sweeps(sweep), list(pictures.drawn(sweep))) == ({}, ["curves"])
+    assert (sweeps.sweeps(sweep), list(pictures.drawn(sweep))) == ({}, ["curves"])
     assert "From rate to rate" not in report.page(sweep)

@@ -54,14 +54,14 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
     """One job: one comparison, and its report."""
     from collect.tasks import build
     from collect.training.stop import Stop
-    from evaluate import joining as joint_report  # here: --help needs none of what these import
-    from evaluate import report
-    from evaluate.comparison import evaluate, write
+    from evaluate import joining, report  # here: --help needs none of what these import
+    from evaluate.comparison import write
+    from evaluate.configured import evaluate
     from evaluate.trials import Stopped
 
     folder = Path(config.report)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        joint_report.check(folder)
+        joining.check(folder)
         folder /= name(config)
     with Stop(config.max_minutes) as stop:
         try:
@@ -89,6 +89,8 @@ def name(config: EvaluateConfig) -> str:
 
     grows = (*GROWS, "task") if build.is_classification(config) else GROWS
     described = {key: value for key, value in asdict(config).items() if key not in grows}
+    target = described.pop("target_metric")  # its name and its value in one, as names had them
+    described[f"target_{target}"] = described.pop("target_value")
     if config.tuned.warmups == list(WARMUPS):  # older names know nothing of them
         del described["tuned"]["warmups"]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
@@ -98,7 +100,7 @@ def name(config: EvaluateConfig) -> str:
 
 def conclude(jobs: list[dict[str, Any]]) -> None:
     """Once, after all jobs: several reports become one."""
-    from evaluate import joining as joint_report
+    from evaluate import joining
 
     last = Path(jobs[-1]["folder"])
     if len(jobs) > 1:
@@ -108,7 +110,7 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
                 " report alone; give each its own report="
             )
         last = Path(jobs[0]["report"])
-        joint_report.write(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])
+        joining.write(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])
         print(f"report of all {len(jobs)}: {last / 'report.html'}")
     print(f"numbers: {last / 'results.json'}   tables: {last / 'report.md'}")
     print(f"next: open {last / 'report.html'} in a browser")

@@ -1,0 +1,146 @@
+"""The report's tables of what each arm is, and what became of it: its jumps, its forecasts, all
+metrics, its cost.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from collect.tasks.protocol import Metric
+from evaluate import chosen_rates
+from evaluate.metrics import of, pair, shown
+from evaluate.tables import Table, beside_first, mark, ratio
+
+
+def jumps(results: Mapping[str, Any]) -> Table:
+    """What became of the jumps."""
+    metric = of(results)[0]
+    dips = f"{metric.name} after {'/' if metric.compare == 'ratio' else '−'} before"
+    table: Table = [
+        ("arm", "jumps a run", "refused", dips, "at worst", "steps to recover", "never recovered")
+    ]
+    for row in results["arms"]:
+        if found := row["jumps"]:
+            dip, worst = (
+                _dip(metric, found[key]) if found["taken"] else "–" for key in ("dip", "worst_dip")
+            )
+            never = f"{found['never_recovered']} of {found['taken']}"
+            table.append(
+                (
+                    row["name"],
+                    f"{found['accepted']:g}",
+                    f"{found['refused']:g}",
+                    dip,
+                    worst,
+                    f"{found['steps_to_recover']:g}",
+                    never,
+                )
+            )
+    return table
+
+
+def forecasts(results: Mapping[str, Any]) -> Table:
+    """How well each forecaster foretells the runs of its base."""
+    rows = [row for row in results["arms"] if row["forecast_error"]]
+    operations = list(dict.fromkeys(name for row in rows for name in row["forecast_error"]))
+    table: Table = [("arm", "runs of", *operations)]
+    for row in rows:
+        cells = (row["forecast_error"].get(name) for name in operations)
+        table.append(
+            (
+                row["name"],
+                row["over"],
+                *(ratio(cell["ratio"]).replace("×", "") if cell else "–" for cell in cells),
+            )
+        )
+    return table
+
+
+def metrics(results: Mapping[str, Any]) -> Table:
+    """Every metric beside the base's, after as many steps and after as many seconds."""
+    metric, *_ = of(results)
+    beside = {title: one for title, one in beside_first(results).items() if one[1] is not metric}
+    change = f"{metric.name}_{metric.compare}"
+    table: Table = [
+        (
+            "arm",
+            "over",
+            f"best {metric.name}, {pair(metric)}",
+            f"final {metric.name}, {pair(metric)}",
+            "best, equal seconds",
+            "final, equal seconds",
+            *(f"{title}, {pair(one)}" for title, (_, one) in beside.items()),
+        )
+    ]
+    for row in results["arms"]:
+        if row["over"]:
+            steps = (row[f"{key}_{change}"] for key in ("best", "final"))
+            seconds = (row[f"{key}_{change}"] for key in ("equal_seconds_best", "equal_seconds"))
+            gains = (
+                (one, row.get(f"{key}_{'ratio' if one.compare == 'ratio' else 'gain'}"))
+                for key, one in beside.values()
+            )
+            table.append(
+                (row["name"], row["over"], *(shown(metric, one[metric.compare]) for one in steps),
+                 *(mark(row) + shown(metric, one[metric.compare]) for one in seconds),
+                 *(shown(one, gain) if gain else "–" for one, gain in gains))
+            )  # fmt: skip
+    return table
+
+
+def costs(results: Mapping[str, Any]) -> Table:
+    """Seconds, memory, and what making the forecaster cost."""
+    table: Table = [
+        ("arm", "seconds a run", "× its base", "compiling, s", "history, bytes a parameter",
+         "fit, s", "its corpus, s", "saved a run, s", "pays after")
+    ]  # fmt: skip
+    for row in results["arms"]:
+        cost = results["cost"].get(row["name"], {})
+        learned = row["name"] in results["cost"]
+        pays = cost.get("pays_after")
+        table.append(
+            (
+                row["name"],
+                f"{mark(row)}{row['seconds']:.3g}",
+                "1" if row["over"] is None else f"{mark(row)}{row['seconds_ratio'][0]:.2f}",
+                f"{row['compile_seconds']:.2g}",
+                f"{row['history_bytes_per_parameter']:.3g}",
+                _seconds(cost.get("fit_seconds"), learned),
+                _seconds(cost.get("corpus_seconds"), learned),
+                f"{mark(row)}{cost['saved_seconds']:.3g}" if learned else "",
+                (
+                    f"{pays:,} runs"
+                    if pays
+                    else ""
+                    if not learned
+                    else "not known"
+                    if cost["shown"]
+                    else "not shown"
+                ),
+            )
+        )
+    return table
+
+
+def described(results: Mapping[str, Any]) -> Table:
+    """What each arm is."""
+    table: Table = [("arm", "over", "what it is", "learning rate")]
+    for row in results["arms"]:
+        chosen = results["rates"].get(row["name"])
+        how = f" of {chosen_rates.tried(of(results)[0], chosen)}" if chosen else ""
+        table.append(
+            (row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}")
+        )
+    return table
+
+
+def _dip(metric: Metric, value: float | None) -> str:
+    return (
+        "not finite"
+        if value is None or not math.isfinite(value)
+        else shown(metric, [value, None, None])
+    )
+
+
+def _seconds(value: float | None, learned: bool) -> str:
+    return f"{value:,.0f}" if value is not None else "not known" if learned else ""

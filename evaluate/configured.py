@@ -1,0 +1,69 @@
+"""A comparison as a configuration describes it."""
+
+from pathlib import Path
+from typing import Any
+
+from collect.tasks import build
+from collect.training.stop import Stop
+from evaluate.arms import ORACLE
+from evaluate.comparison import compare
+from evaluate.config import EvaluateConfig
+from evaluate.forecasters import load
+from evaluate.inheritance import resolve
+from evaluate.protocol import BUDGET, PAPER, ROBUST
+from nowcast.types import UserError
+
+
+def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
+    """:func:`compare`, as a configuration says."""
+    _check_forecasters(config)
+    task = build.make(config)
+    return compare(
+        task,
+        config.arm,
+        folder,
+        epochs=config.epochs,
+        optimizer=config.optimizer.name,
+        learning_rate=config.optimizer.learning_rate,
+        learning_rates=config.tuned.learning_rates,
+        warmups=config.tuned.warmups,
+        seeds=range(config.seed, config.seed + config.seeds),
+        calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
+        record_every=config.record_every,
+        target_share=config.target_share,
+        target_metric=config.target_metric if config.protocol == PAPER else None,
+        target_value=config.target_value if config.protocol == PAPER else None,
+        starts=config.robust.starts if config.protocol == ROBUST else None,
+        start_warmup=config.robust.warmup,
+        base_lengths=config.budget.lengths if config.protocol == BUDGET else None,
+        workers=config.workers,
+        together=config.together,
+        about=about(config),
+        stop=stop,
+    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}
+
+
+def _check_forecasters(config: EvaluateConfig) -> None:
+    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused
+    before the data are read.
+    """
+    arms, _ = resolve(
+        config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
+    )
+    used = {given for arm in arms for given in (arm.forecaster, arm.of)}
+    for key in ("forecaster", "introspection", "published"):
+        given = getattr(config, key)
+        if given and given not in used and given != getattr(EvaluateConfig, key):
+            raise UserError(
+                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one"
+                " that does to arm=[…]"
+            )
+        if given in used - {ORACLE}:
+            load(given)
+
+
+def about(config: EvaluateConfig) -> dict[str, Any]:
+    """What a configuration says of its task: a folder is of one, while arms and seeds may be added
+    later.
+    """
+    return build.described(config) | {"batch_size": config.batch_size}

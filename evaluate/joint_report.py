@@ -1,0 +1,178 @@
+"""The report of several tasks: one HTML page, and the same tables and words as Markdown."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from collect.figures import Figure
+from collect.tasks.protocol import LOSS, Metric
+from evaluate import (
+    answer,
+    arm_tables,
+    metrics,
+    pictures,
+    report,
+    run_pictures,
+    said,
+    tables,
+    words,
+)
+from evaluate.decision import Line, Verdict, decide
+from evaluate.joint import ENOUGH, final_key
+from evaluate.tables import Table
+
+SPEED_UPS = {"speed_up": "Steps to the target", "seconds_speed_up": "Seconds to the target"}
+
+
+def page(
+    joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], command: str | None = None
+) -> str:
+    """The joint report as one self-contained HTML page; ``command`` joined it."""
+    esc = html.escape
+    title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
+    parts = [
+        f"<h1>{esc(title)}</h1>",
+        report.answered(answer.over_tasks(joint)),
+        "<h2>What came out</h2>",
+        report.coloured(lines(joint)),
+        report.figure(picture(joint), "all"),
+        (
+            '<p class="quiet">Geometric mean over tasks of that over seeds, with Student\'s 95 %'
+            f" t-interval of the tasks' log-ratios, from {ENOUGH} tasks on: it decides words and"
+            " colours.</p>"
+        ),
+        *(
+            part
+            for kind, title in kinds(joint).items()
+            for part in (
+                f"<h2>{title}</h2>",
+                *_shared(joint, kind),
+                report.table(speed_ups(joint, kind)),
+            )
+        ),
+    ]
+    for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
+        parts += [
+            f"<h2>{esc(task['name'])}</h2>",
+            f'<p class="quiet">{esc(task["setting"])}</p>',
+            report.answered(answer.sentence(one)),
+            report.coloured(said.lines(one)),
+            *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
+            report.figure(run_pictures.curves(one), f"task{place}"),
+        ]
+        if len(arm_tables.forecasts(one)) > 1:
+            parts += [
+                f'<p class="quiet">{esc(words.FORECASTS)}</p>',
+                report.table(arm_tables.forecasts(one)),
+            ]
+    commands = dict.fromkeys(
+        [
+            *(line for one in all_results for line in one["commands"]),
+            *([command] if command else []),
+        ]
+    )
+    return report.document(title, [*parts, *report.closing(all_results, list(commands))])
+
+
+def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
+    return (
+        []
+        if joint["alone"] or kind != "seconds_speed_up"
+        else [f"<p>{html.escape(words.SHARED)}</p>"]
+    )
+
+
+def markdown(joint: Mapping[str, Any]) -> str:
+    """The tables and the words, for a README."""
+    sentences = verdicts(joint)
+    shared = [] if joint["alone"] else [words.SHARED]
+    bound = [words.BOUND] if any(sign in line for line in sentences for sign in "≥≤") else []
+    notes = [f"- {line}" for line in [*sentences, *shared, *bound]]
+    return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
+
+
+def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
+    """What arms are compared in over all tasks, by its key, and its title."""
+    if not (metric := _metric(joint)):
+        return SPEED_UPS
+    return SPEED_UPS | {final_key(metric): f"Final {metric.name}, {metrics.pair(metric)}"}
+
+
+def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
+    """The tables of all kinds but ``without`` in Markdown, each under its title."""
+    shown = {kind: title for kind, title in kinds(joint).items() if kind not in without}
+    return [
+        line
+        for kind, title in shown.items()
+        for line in ("", f"**{title}**", "", tables.markdown(speed_ups(joint, kind)))
+    ]
+
+
+def picture(joint: Mapping[str, Any]) -> Figure:
+    """Every arm's ratio of steps over all tasks."""
+    entries = [
+        (
+            f"{row['name']}  over  {row['over']}",
+            row["speed_up"]["all"],
+            _note(row),
+            _shown(row),
+        )
+        for row in joint["arms"]
+    ]
+    return pictures.forest(
+        entries, "steps of the base / steps of the arm, over tasks (above 1: faster)"
+    )
+
+
+def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
+    """A row per arm, a column per task, and one for all."""
+    names = [task["name"] for task in joint["tasks"]]
+    mark = tables.SHARED if what == "seconds_speed_up" and not joint["alone"] else ""
+    metric = LOSS if what in SPEED_UPS else _metric(joint) or LOSS
+    table: Table = [("arm", "over", "all tasks [95 %]", *names)]
+    for row in joint["arms"]:
+        each = row[what]["each"]
+        table.append(
+            (row["name"], row["over"], mark + metrics.shown(metric, row[what]["all"]),
+             *(mark + metrics.shown(metric, each[n]) if n in each else "–" for n in names))
+        )  # fmt: skip
+    return table
+
+
+def lines(joint: Mapping[str, Any]) -> list[Line]:
+    """The result in words, and what the tasks' reports warn of."""
+    warned = [Line(text, caution=True) for text in joint["warnings"]]
+    return [*(_line(row) for row in joint["arms"]), *warned]
+
+
+def verdicts(joint: Mapping[str, Any]) -> list[str]:
+    """:func:`lines` without what they are."""
+    return [line.text for line in lines(joint)]
+
+
+def _shown(row: Mapping[str, Any]) -> Verdict:
+    """Whether an arm is faster over tasks."""
+    return decide(row["speed_up"]["all"])
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    size, shown = tables.ratio(row["speed_up"]["all"]), _shown(row)
+    tasks = len(row["speed_up"]["each"])
+    many = f"{tasks} task{'s' * (tasks > 1)}"
+    words = {
+        Verdict.BETTER: f"needs fewer steps over {many}: {size}",
+        Verdict.WORSE: f"HURTS over {many}: {size}",
+        Verdict.NO_DIFFERENCE: f"makes no difference that these {many} can show: {size}",
+    }.get(shown, f"comes over {many} to {size}")
+    if tasks < ENOUGH:
+        words = f"is on {many}, too few to speak of tasks in general: {size}"
+    return Line(f"{row['name']} over {row['over']} {words}.", shown)
+
+
+def _metric(joint: Mapping[str, Any]) -> Metric | None:
+    """What all tasks are judged by; None: by metrics that differ."""
+    return Metric(**joint["metric"]) if joint["metric"] else None
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    return f"{tables.ratio(row['speed_up']['all'])}  {len(row['speed_up']['each'])} tasks"

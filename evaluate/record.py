@@ -1,0 +1,88 @@
+"""What one run of a comparison measures, from snapshot to snapshot and at its jumps."""
+
+from collections import deque
+from typing import Any
+
+import jax
+import numpy as np
+
+from collect.tasks.protocol import Task
+from collect.training.loop import State
+from evaluate.arm_options import LAWA
+from evaluate.arms import ORACLE, Arm
+from evaluate.training import Pause, Training
+from evaluate.weight_samples import Samples
+from nowcast.types import PyTree
+
+
+class Record:
+    """What one run measures."""
+
+    def __init__(self, task: Task, training: Training, arm: Arm, paper: bool, sampled: bool):
+        self._task, self._training, self._paper = task, training, paper
+        self.samples = Samples(task.labels) if sampled else None
+        last = arm.average.last if arm.average and arm.average.kind == LAWA else 1
+        self._last: deque[PyTree] = deque(maxlen=last)
+        self._rows: list[dict[str, Any]] = []
+        self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
+
+    def add(self, pause: Pause, lane: int) -> None:
+        """A snapshot or a jump."""
+        snapshot = pause.snapshots[lane]
+        split = self._task.splits[-1 if self._paper else 0]
+        if pause.snapshot and self._last.maxlen != 1:
+            self._last.append(jax.device_get(self._training.judged(snapshot.state)))
+        now = self._measure(snapshot.state, split)
+        if pause.before:
+            before = self._measure(pause.before[lane], split)
+            damping, judged = 1.0, self._task.metrics[0].name
+            if self._training.arm.forecaster != ORACLE:
+                damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
+            for key, value in zip(
+                self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True
+            ):
+                self._jumps[key].append(value)
+            now = before if self._paper else now
+        if not pause.snapshot:
+            return
+        if self.samples:
+            self.samples.add(snapshot.state.params)
+        row = {"step": snapshot.step, "epoch": snapshot.epoch, "train_loss": snapshot.train_loss}
+        self._rows.append(row | {"seconds": pause.seconds / len(pause.snapshots)} | now)
+        self._state = snapshot.state  # the last one stays valid
+
+    def finished(self, *, test: bool) -> dict[str, Any]:
+        """Everything, after the last snapshot; with ``test`` what the last split says of it.
+
+        That split is read here, once; by the paper's protocol it was read all along. A task with
+        one split alone has nothing more to say.
+        """
+        read = test and (self._paper or len(self._task.splits) > 1)
+        at_end = self._measure(self._state, self._task.splits[-1]) if read else {}
+        curve = {key: [row[key] for row in self._rows] for key in self._rows[0]}
+        return (
+            curve
+            | {f"test_{key}": [value] for key, value in at_end.items()}
+            | {"jumps": self._jumps}
+            | self._at_end()
+        )
+
+    def _measure(self, state: State, split: str) -> dict[str, float]:
+        params = self._training.judged(state)
+        if self._last.maxlen != 1:
+            params = jax.tree.map(
+                lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last
+            )
+        found = self._task.evaluate(params, state.extra, split)
+        return {metric.name: float(found[metric.name]) for metric in self._task.metrics}
+
+    def _at_end(self) -> dict[str, Any]:
+        own = self._training.nowcast(self._state.optimizer)
+        forecaster = self._training.arm.forecaster
+        history = () if forecaster in (None, ORACLE) else (own.history, own.kept)
+        return {
+            "accepted": len(self._jumps["step"]) if forecaster == ORACLE else int(own.accepted),
+            "refused": int(own.refused),
+            "history_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(history)),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(self._state.params)),
+        }
