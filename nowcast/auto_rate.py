@@ -75,9 +75,10 @@ def auto_rate(
 
     The multiplier steps back to a quarter where the loss loses a good part of what it had gained,
     or (where no loss is given) where a run suddenly moves many times as far. After that it may rise
-    to half of that place, and by 7 % more at each look. It grows by less and less where the loss is below 0.15 of the
-    first one, and not where gradients have gone to zero: a run that fits its examples drifts too,
-    and no rate makes it better. Inside :func:`nowcast.periodic` the window begins anew at a jump.
+    to half of that place, and by 7 % more at each look. It grows by less and less where the loss is
+    below 0.15 of the first one, and not where gradients have gone to zero: a run that fits its
+    examples drifts too, and no rate makes it better. Inside :func:`nowcast.periodic` the window
+    begins anew at a jump.
 
     A forecaster's mean says how far the rate is from its best, and the multiplier goes this way, by
     a factor of 4 at most; half of it where the deviation is a factor of 2, and less where it is
@@ -93,7 +94,7 @@ def auto_rate(
         >>> tx = nowcast.auto_rate(optax.sgd(1e-3), every=1)
         >>> params = {"kernel": jnp.zeros((2, 2))}
         >>> state = tx.init(params)
-        >>> for _ in range(8):  # always the same way: from the fifth look on the rate is 4 times as high
+        >>> for _ in range(8):  # always the same way: times 4 from the fifth look on
         ...     updates, state = tx.update({"kernel": jnp.ones((2, 2))}, state, params)
         ...     params = optax.apply_updates(params, updates)
         >>> round(state.multiplier.item())  # an eighth at first

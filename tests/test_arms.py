@@ -170,7 +170,10 @@ def test_a_reader_of_rates_is_in_the_settings_and_the_words_only_where_there_is_
     learned = resolved(base=replace(BASE, auto=Auto(forecaster="bundles/rate")))["base"]
     assert plain.settings["auto"] == {"every": 20, "target": 0.02, "start": 0.125, "until": 0.5}
     assert learned.settings["auto"] == plain.settings["auto"] | {"forecaster": "bundles/rate"}
-    said = "its rate follows what bundles/rate reads (every 20 steps, from 0.125 of the rate, until 0.5 of the run)"
+    said = (
+        "its rate follows what bundles/rate reads (every 20 steps, from 0.125 of the rate, until"
+        " 0.5 of the run)"
+    )
     assert said in learned.words
     with pytest.raises(
         UserError, match=r"auto\.forecaster='': must be a bundle of forecaster=rate"

@@ -4,6 +4,7 @@ optimizers are used.
 
 import pickle
 import warnings
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -175,9 +176,8 @@ def test_where_the_loss_runs_away_it_steps_back_and_comes_again_slowly(given):
 def test_a_loss_that_is_noise_is_no_reason_to_step_back_where_the_run_goes_straight():
     loss = lambda n: jnp.float32(2.3 + 0.1 * np.random.default_rng(n).normal())  # noqa: E731
     for way, steps_back in ((2.0, False), (0.2, True)):  # drifts of 0.8 and 0.04
-        path = run(
-            make(every=1), start(), steps=range(20), grads=lambda n: gradients(n, way), value=loss
-        )
+        grads = partial(gradients, straight=way)
+        path = run(make(every=1), start(), steps=range(20), grads=grads, value=loss)
         seen = [state.log_multiplier.item() for _, state in path]
         assert (min(np.diff(seen)) < -1) == steps_back
 

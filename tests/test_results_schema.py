@@ -98,6 +98,8 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
             assert missing <= {
                 "metrics",
                 "target_metric",
+                "start",
+                "forecaster",
                 "splits",
                 "intervals",
                 "robust",
