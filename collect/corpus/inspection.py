@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.corpus import DIGESTS, Corpus, Run, scalars, width
+from collect.corpus.layout import DIGESTS, width
+from collect.corpus.leaf import scalars
+from collect.corpus.opening import Corpus
+from collect.corpus.run import Run
 from collect.figures import PLAIN, Figure, matplotlib, png
 from collect.files import replace
 from nowcast.types import OPERATIONS, UserError

@@ -9,32 +9,28 @@ checkpoint; what it had recorded beyond is recorded again, with the same numbers
 import hashlib
 import json
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
-from collect import corpus as store
-from collect.corpus import DIGESTS
+from collect.corpus import training_state
 from collect.corpus.checkpoint_pace import CheckpointPace
 from collect.corpus.gram import Products
-from collect.corpus.leaf import laid_out, sampled
+from collect.corpus.json_files import read_metrics
+from collect.corpus.layout import DIGESTS, FINISHED, width
+from collect.corpus.leaf import laid_out, sampled, scalars
 from collect.corpus.manifest import index
+from collect.corpus.run import read_run
 from collect.corpus.writing import Rows, picks, row
 from collect.files import lock, replace
 from nowcast.ops import path_name
 from nowcast.paths import check_utf8
-from nowcast.types import PyTree, UserError, first_line
+from nowcast.types import PyTree, UserError
 
 CHECKPOINT_SHARE = 0.05
 """The share of the time that checkpoints may take."""
-
-
-ORBAX = threading.Lock()
-"""Orbax numbers its operations per process: two threads at a time would mix up their folders."""
 
 
 def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
@@ -135,15 +131,13 @@ class Recorder:
         """Read what is already recorded."""
         info = self.path / "run.json"
         if info.exists():
-            self._info = {**store.read_run(self.path).info, "leaves": self._info["leaves"]}
+            self._info = {**read_run(self.path).info, "leaves": self._info["leaves"]}
         else:
             self._write_info()
         if not self.finished:
-            self._arrays = {
-                name: self._open(name, store.width(self._info, name)) for name in self._names
-            }
+            self._arrays = {name: self._open(name, width(self._info, name)) for name in self._names}
             if self._products:
-                self._recent = self._open("recent", store.scalars(self._info["leaves"]))
+                self._recent = self._open("recent", scalars(self._info["leaves"]))
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
@@ -151,40 +145,23 @@ class Recorder:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self._info["status"] in store.FINISHED
+        return self._info["status"] in FINISHED
 
     def resume(self, like: PyTree) -> tuple[int, PyTree] | None:
         """``(snapshot, state)`` of the newest checkpoint, or None.
 
         ``like`` gives the state's structure.
         """
-        found = sorted(
-            (int(p.name) for p in (self.path / "checkpoint").glob("*") if p.name.isdigit()),
-            reverse=True,
-        )
+        found = training_state.snapshots(self.path)
         if not found:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
         self.rewind(found[0] + 1)
-        folder = self.path.resolve() / "checkpoint" / str(found[0])
-        try:
-            abstract = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-            )
-            with ORBAX:
-                state = ocp.load(folder, abstract)
-            if _digest(state) != folder.with_suffix(".sha256").read_text(encoding="utf-8"):
-                raise ValueError("its content is not what was saved")
-        except Exception as error:  # whatever a damaged checkpoint makes Orbax say
-            reason = first_line(error)
-            raise UserError(
-                f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}"
-            ) from None
-        return found[0], state
+        return found[0], training_state.load(self.path, found[0], like)
 
     def rewind(self, snapshots: int) -> None:
         """Go on after this many of the recorded snapshots; later ones are recorded again."""
-        rows = store.read_metrics(self.path)[:snapshots]
+        rows = read_metrics(self.path)[:snapshots]
         if len(rows) < snapshots or any(
             DIGESTS[name] not in row for row in rows for name in self._names
         ):
@@ -243,7 +220,9 @@ class Recorder:
             file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
         if state is not None and (checkpoint or self._pace.due()):
             with self._pace.timed():
-                self._checkpoint(snapshot, state)
+                training_state.save(self.path, snapshot, state)
+                if self._products:
+                    self.forget(snapshot + 1 - self._products.band)
 
     def _values(self, name: str, snapshot: int, tree: PyTree) -> np.ndarray:
         """The row of an array for this snapshot."""
@@ -297,24 +276,6 @@ class Recorder:
         for folder in ("checkpoint", "recent"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
-    def _checkpoint(self, snapshot: int, state: PyTree) -> None:
-        folder = self.path.resolve() / "checkpoint"
-        try:
-            folder.mkdir(exist_ok=True)
-            replace(folder / f"{snapshot}.sha256", _digest(state))
-            with ORBAX:
-                ocp.save(folder / str(snapshot), state)
-        except Exception as error:  # whatever a full disk makes Orbax say
-            reason = first_line(error)
-            raise UserError(
-                f"corpus: cannot write {folder} ({reason}); make room and give the command again"
-            ) from None
-        for old in folder.glob("*"):
-            if old.stem != str(snapshot):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        if self._products:
-            self.forget(snapshot + 1 - self._products.band)
-
     def _write_info(self) -> None:
         replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
         index(self.corpus, wait=True)
@@ -323,11 +284,3 @@ class Recorder:
         return Rows(
             self.path / name, width, self._planned, "float64" if name == "gram" else "float32"
         )
-
-
-def _digest(state: PyTree) -> str:
-    """SHA-256 of all arrays of a state."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(state)):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
