@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from collect.commands.cli import command
 from collect.commands.typed import argument, fitting
-from collect.config import InspectCorpusConfig
+from collect.corpus_config import InspectCorpusConfig
 from nowcast import text
 from nowcast.paths import check_writable
 from nowcast.types import UserError
