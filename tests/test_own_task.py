@@ -17,7 +17,7 @@ from collect.members import members
 from collect.population import Group, _run_id
 from collect.tasks import LOSS, Classification, Metric, Task, build, check
 from collect.tasks.failure import failure
-from meta_train.validate import architectures, check_keep_out
+from meta_train.splitting import architectures, check_keep_out
 from nowcast.types import UserError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "own_task.md"
