@@ -29,6 +29,10 @@ PARTS = {
 """The same within ``collect``."""
 
 
+LONGEST = 320
+"""Lines of a file. A longer one has two subjects, and each deserves a file with a name."""
+
+
 def imported(file):
     """The dotted names that a module imports, wherever it does."""
     for node in ast.walk(ast.parse(file.read_text())):
@@ -78,3 +82,9 @@ def test_the_library_needs_what_users_have():
         }
         others = names - set(sys.stdlib_module_names) - CORE - {"nowcast"}
         assert others <= (OPTIONAL if "integrations" in file.parts else set()), file
+
+
+@pytest.mark.parametrize("room", MAY)
+def test_files_are_short_enough_to_read(room):
+    lengths = {file: len(file.read_text().splitlines()) for file in modules(room)}
+    assert not {file: lines for file, lines in lengths.items() if lines > LONGEST}
