@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from collect.corpus import Run
+from collect.corpus.run import trained
 from collect.models import MODELS, own_depth
+from collect.tasks import language
 from nowcast.types import UserError
 
 
@@ -35,7 +37,7 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
 
     held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
     others = [run for run in runs if not kept_out(run)]
-    by_task: dict[str, dict[str, list[Run]]] = {}
+    by_task: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in others:
         alike = json.dumps(
             [
@@ -44,9 +46,10 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
                 if key not in ("epochs", "record_every")
             ]
         )
-        by_task.setdefault(run.config["task"], {}).setdefault(alike, []).append(run)
+        name = run.config["task"], trained(run.config)
+        by_task.setdefault(name, {}).setdefault(alike, []).append(run)
     kept: list[Run] = []
-    for task, groups in sorted(by_task.items()):
+    for (task, _), groups in sorted(by_task.items()):
         whole = [
             group for group in groups.values() if all(run.status == "complete" for run in group)
         ]
@@ -68,13 +71,17 @@ def architectures(run: Run) -> set[str]:
     They are the name and depth under ``model`` in the run's configuration; without a depth, the
     architecture's own. The configuration of a user's own task or loop may lack them: then every
     beginning of the task's name up to a hyphen counts, and what the task's own keys say under
-    ``model``.
+    ``model``. A GPT goes by its names with and without its sizes.
     """
+    task: str = run.config["task"]
     model, own = _model(run.config), _model(run.config.get("task_config") or {})
     if model:
-        return _names(model) | {run.config["task"]}
-    parts = run.config["task"].split("-")
-    beginnings = {"-".join(parts[:end]) for end in range(1, len(parts) + 1)}
+        return _names(model) | {task}
+    beginnings = {
+        "-".join(parts[:end])
+        for parts in (task.split("-"), language.family(task).split("-"))
+        for end in range(1, len(parts) + 1)
+    }
     return beginnings | {family(name) for name in beginnings} | (_names(own) if own else set())
 
 

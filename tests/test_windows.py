@@ -224,6 +224,17 @@ def test_an_architecture_is_kept_out_by_what_the_configuration_says(unchecked, t
         assert (len(held_out), len(fitted)) == ((1, 0) if name in names else (0, 1)), name
 
 
+def test_networks_of_one_name_and_other_widths_are_tasks_of_their_own(unchecked):
+    runs = [Made(i, each=each) for i, each in enumerate([4] * 8 + [2] * 2)]
+    for run in runs[8:]:
+        run.config["model"] = {"name": "made", "width": 0.5, "depth": None}
+    for seed in range(5):
+        _, kept, _ = splitting.split(runs, 0.2, [], seed)
+        assert sum("model" in run.config for run in kept) == 1
+    run, _, _ = places(draw(runs)[:, 0])
+    assert 0.3 < np.mean(run >= 8) < 0.7  # of two runs, as much as of the eight
+
+
 def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
     runs = [Made(i) for i in range(12)]
     for i, run in enumerate(runs):  # three lengths of each of four seeds

@@ -1,6 +1,6 @@
 """One run of a corpus, and how its description is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,6 +139,23 @@ class Run:
             key for row in self.rows for key in row if not key.startswith("sha256")
         )
         return {key: np.array([row.get(key, np.nan) for row in self.rows]) for key in keys}
+
+
+def trained(config: Mapping[str, Any]) -> str:
+    """The name of what a run trained: its task's, with the width of its model where that is not 1.
+
+    The name that is recorded says no width, for earlier collections and reports go on by that name.
+
+    Examples:
+        >>> print(trained({"task": "mlp-digits", "model": {"name": "mlp", "width": 0.5}}))
+        mlp_w0.5-digits
+    """
+    name, model = config["task"], config.get("model")
+    width = model.get("width", 1) if isinstance(model, Mapping) else 1
+    if isinstance(width, bool) or not isinstance(width, int | float) or width == 1:
+        return name
+    network, hyphen, data = name.partition("-")
+    return f"{network}_w{width:g}{hyphen}{data}"
 
 
 def read_runs(corpus: Path) -> list[Run]:
