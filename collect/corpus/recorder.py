@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from collect.corpus import training_state
@@ -25,22 +24,11 @@ from collect.corpus.manifest import index
 from collect.corpus.run import read_run
 from collect.corpus.writing import Rows, picks, row
 from collect.files import lock, replace
-from nowcast.ops import path_name
 from nowcast.paths import check_utf8
 from nowcast.types import PyTree, UserError
 
 CHECKPOINT_SHARE = 0.05
 """The share of the time that checkpoints may take."""
-
-
-def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
-    """Path, shape and operation of every leaf, in flattening order."""
-    leaves = jax.tree.flatten_with_path(params)[0]
-    ops = jax.tree.leaves(labels)
-    return [
-        {"path": path_name(path), "shape": list(leaf.shape), "op": op}
-        for (path, leaf), op in zip(leaves, ops, strict=True)
-    ]
 
 
 def holds(sample: int | None, record: str, band: int) -> dict[str, Any]:
@@ -58,7 +46,7 @@ class Recorder:
         run_id: Name of the run in it.
         config: What determines the run, as JSON: ``task``, ``record_every`` (steps) and whatever
             else there is to say.
-        leaves: From :func:`describe_leaves`.
+        leaves: From :func:`collect.corpus.leaf.describe_leaves`.
         snapshots: How many the finished run will have; None: that is not known.
         statistics: What the run carries beside its weights, described like the leaves; None: it is
             not recorded.
@@ -109,6 +97,8 @@ class Recorder:
         self._pace = CheckpointPace(CHECKPOINT_SHARE, cost=0.1)
         self.sound = True
         """Whether all weights of the last snapshot are finite."""
+        self.unfinished = ""
+        """The state of an unfinished run that was there, in words; empty: there was none."""
 
     def __enter__(self) -> "Recorder":
         self._lock = lock(
@@ -128,16 +118,35 @@ class Recorder:
         return self
 
     def _begin(self) -> None:
-        """Read what is already recorded."""
-        info = self.path / "run.json"
-        if info.exists():
-            self._info = {**read_run(self.path).info, "leaves": self._info["leaves"]}
+        """Read what is already recorded; clear away an unfinished run of other leaves."""
+        known = read_run(self.path).info if (self.path / "run.json").exists() else None
+        if known and known["status"] not in FINISHED and _leaves(known) != _leaves(self._info):
+            self._clear()
+            self.unfinished = "its leaves were others; it begins anew"
+            known = None
+        if known:
+            self._info = {**known, "leaves": self._info["leaves"]}
+            if not self.finished:
+                found = training_state.snapshots(self.path)
+                self.unfinished = (
+                    f"it goes on from snapshot {found[0]}"
+                    if found
+                    else "there was no checkpoint; it begins anew"
+                )
         else:
             self._write_info()
         if not self.finished:
             self._arrays = {name: self._open(name, width(self._info, name)) for name in self._names}
             if self._products:
                 self._recent = self._open("recent", scalars(self._info["leaves"]))
+
+    def _clear(self) -> None:
+        """Remove all of the run but the lock that we hold."""
+        for item in self.path.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item.name != "lock":
+                item.unlink()
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
@@ -284,3 +293,8 @@ class Recorder:
         return Rows(
             self.path / name, width, self._planned, "float64" if name == "gram" else "float32"
         )
+
+
+def _leaves(info: dict[str, Any]) -> tuple[Any, Any]:
+    """The leaves of a described run, and those of its statistics."""
+    return info["leaves"], info.get("statistics", {}).get("leaves")

@@ -12,8 +12,8 @@ import numpy as np
 from collect.corpus import destination, places
 from collect.corpus.given import arrays_of, free_name, labels_of, number, plain, pure
 from collect.corpus.json_files import read_metrics
-from collect.corpus.leaf import sampled
-from collect.corpus.recorder import Recorder, describe_leaves, holds
+from collect.corpus.leaf import describe_leaves, sampled
+from collect.corpus.recorder import Recorder, holds
 from collect.corpus.run import read_run
 from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError, whole

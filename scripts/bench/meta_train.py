@@ -36,8 +36,8 @@ import numpy as np
 
 from collect import corpus
 from collect.commands.output import print_anything
-from collect.corpus.leaf import scalars
-from collect.corpus.recorder import Recorder, describe_leaves
+from collect.corpus.leaf import describe_leaves, scalars
+from collect.corpus.recorder import Recorder
 from meta_train import fitting, loader, objective, trainer
 from meta_train.config import MetaTrainConfig
 from meta_train.data import WATCHED
