@@ -143,7 +143,7 @@ class Group:
         with ExitStack() as stack:
             recorders = [stack.enter_context(self._recorder(member)) for member in members]
             for recorder in recorders:
-                if recorder.unfinished:
+                if recorder.unfinished and not recorder.finished:
                     self._bar.write(
                         f"{recorder.path.name} was unfinished: {recorder.unfinished}",
                         file=sys.stderr,

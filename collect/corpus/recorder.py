@@ -295,6 +295,7 @@ class Recorder:
         )
 
 
-def _leaves(info: dict[str, Any]) -> tuple[Any, Any]:
-    """The leaves of a described run, and those of its statistics."""
-    return info["leaves"], info.get("statistics", {}).get("leaves")
+def _leaves(info: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The leaves of a described run and of its statistics, but for their operations."""
+    every = [*info["leaves"], *info.get("statistics", {}).get("leaves", [])]
+    return [(leaf["path"], leaf["shape"], leaf.get("stored")) for leaf in every]
