@@ -24,6 +24,8 @@ class Estimate(NamedTuple):
     That weights compress by about a tenth is not counted on.
     """
 
+    task: str
+    """Its name."""
     runs: int
     epochs: int
     snapshots: int
@@ -48,6 +50,8 @@ class Estimate(NamedTuple):
 class Program(NamedTuple):
     """What all runs of one compiled program have in common."""
 
+    task: str
+    """Its name."""
     steps_per_epoch: int
     record_every: int
     """Steps between snapshots where the configuration does not say."""
@@ -58,7 +62,8 @@ class Program(NamedTuple):
 
 def total(estimates: Sequence[Estimate]) -> Estimate:
     """Add up estimates of collections that run one after another."""
-    return Estimate(*(sum(column) for column in zip(*estimates, strict=True)))
+    tasks, *numbers = zip(*estimates, strict=True)
+    return Estimate(", ".join(dict.fromkeys(tasks)), *map(sum, numbers))
 
 
 def estimate(config: CollectConfig) -> Estimate:
@@ -70,7 +75,14 @@ def estimate(config: CollectConfig) -> Estimate:
         snapshots = runs * (-(-steps // (config.record_every or program.record_every)) + 1)
         hours = runs * steps / program.pace / 3600
         each.append(
-            Estimate(runs, runs * config.epochs, snapshots, 4 * snapshots * program.scalars, hours)
+            Estimate(
+                program.task,
+                runs,
+                runs * config.epochs,
+                snapshots,
+                4 * snapshots * program.scalars,
+                hours,
+            )
         )
     return total(each)
 
@@ -102,8 +114,9 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
         )
     )
     if key not in _known:
-        with tqdm(total=2, desc=build.said(config), delay=2, leave=False) as bar:
+        with tqdm(total=2, desc="estimate", delay=2, leave=False) as bar:
             task = build.make(config, batch_size)
+            bar.set_description(task.name)
             params, extra = task.init(0)
             scalars = sum(_values(leaf.size, config) for leaf in jax.tree.leaves(params))
             scalars += sum(
@@ -113,6 +126,10 @@ def _program(config: CollectConfig, batch_size: int, lanes: int) -> Program:
             loop = Loop(task, optimizers.make(config.optimizer.name, task))
             time = pace.together if together else pace.apart
             _known[key] = Program(
-                task.steps_per_epoch, spacing(task), scalars, time(loop, range(lanes), STEPS)
+                task.name,
+                task.steps_per_epoch,
+                spacing(task),
+                scalars,
+                time(loop, range(lanes), STEPS),
             )
     return _known[key]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,8 @@ from tqdm import tqdm
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
 from collect.corpus import destination, places
 from collect.corpus.destination import Folder
-from collect.corpus.recorder import Recorder, describe_leaves, holds
+from collect.corpus.leaf import describe_leaves
+from collect.corpus.recorder import Recorder, holds
 from collect.members import Member, members
 from collect.tasks import Classification, build
 from collect.tasks.protocol import spacing
@@ -42,8 +44,8 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
     ``command`` is noted as the way to make them again.
 
     Returns:
-        Counts of runs by outcome: ``complete``, ``diverged``, ``already``, ``left``; ``stopped``,
-        the reason, and the ``exit_code`` that goes with it.
+        ``task``, its name; counts of runs by outcome: ``complete``, ``diverged``, ``already``,
+        ``left``; ``stopped``, the reason, and the ``exit_code`` that goes with it.
 
     Raises:
         UserError: Anything wrong with the configuration or the corpus.
@@ -61,7 +63,8 @@ def collect_population(config: CollectConfig, command: str | None = None) -> dic
         outcomes = Counter(outcome for group in groups for outcome in group.record(into, stop, bar))
         counts = {key: outcomes[key] for key in ("complete", "diverged", "already")}
         reason, code = (stop.reason, stop.exit_code) if outcomes[""] else ("", 0)
-    return counts | {"left": outcomes[""], "stopped": reason, "exit_code": code}
+    more = {"left": outcomes[""], "stopped": reason, "exit_code": code}
+    return {"task": name} | counts | more
 
 
 def _groups(config: CollectConfig, command: str | None = None) -> list["Group"]:
@@ -139,6 +142,12 @@ class Group:
             return [""] * len(members)
         with ExitStack() as stack:
             recorders = [stack.enter_context(self._recorder(member)) for member in members]
+            for recorder in recorders:
+                if recorder.unfinished and not recorder.finished:
+                    self._bar.write(
+                        f"{recorder.path.name} was unfinished: {recorder.unfinished}",
+                        file=sys.stderr,
+                    )
             # Another process may have finished a run since we asked.
             outcomes = {i: "already" for i, recorder in enumerate(recorders) if recorder.finished}
             self._bar.update(len(outcomes) * self.snapshots)

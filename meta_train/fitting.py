@@ -1,9 +1,7 @@
-"""From corpora to a bundle: draw examples, fit, validate, save."""
+"""From corpora to a bundle: read the data, fit, validate, save."""
 
-import hashlib
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import metadata
@@ -12,35 +10,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
 import nowcast
-from collect import corpus
-from collect.corpus import Corpus, Run
 from collect.figures import png
 from collect.files import replace
 from collect.training.stop import Stop
 from meta_train import log, objective, processes, trainer, validate
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
-from meta_train.leaves import Leaves
+from meta_train.data import Data, read
 from meta_train.limits import limits
 from meta_train.picture import picture
-from meta_train.source import Rule, Source
 from meta_train.trainer import Progress
-from meta_train.windows import Windows
-from nowcast import bundle, text
 from nowcast.forecasters import Learned
 from nowcast.types import OPERATIONS, UserError
 
-SCORED, WATCHED = 200_000, 16_384
-"""About how many windows an operation is scored on, and how many decide when to stop.
-
-Both are over all runs.
-"""
-SCORED_LEAVES = 20_000
-"""About how many leaves an operation is scored on."""
 NOT_OF_THE_FIT = (
     "bundle",
     "corpus",
@@ -63,21 +48,6 @@ class Outcome(NamedTuple):
     """
     stopped: str = ""
     exit_code: int = 0
-
-
-class Data(NamedTuple):
-    """The examples of a fit."""
-
-    networks: list[str]
-    train: Source
-    watched: dict[str, Any]
-    """Validation windows by network: they decide which parameters are kept, and when to stop."""
-    validation: validate.Drawn
-    held_out: validate.Drawn
-    training: Sequence[Run]
-    """The runs that are fitted to."""
-    about: dict[str, Any]
-    """What the card says about the data."""
 
 
 def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
@@ -139,60 +109,6 @@ def made_by(config: MetaTrainConfig, command: str | None) -> dict[str, Any]:
     }
 
 
-def read(config: MetaTrainConfig) -> Data:
-    """Open the corpora, split their runs, and draw the windows for the scores.
-
-    The bundle's place is checked first.
-    """
-    bundle.check_destination(config.bundle)
-    named = f"corpus={', '.join(config.corpus)}"
-    corpora = [corpus.open(path) for path in config.corpus]
-    runs = distinct(corpora)
-    if not runs:
-        raise UserError(f"{named} holds no finished run; let {text.command('collect')} finish one")
-    validate.check_keep_out(runs, config.keep_out)
-    parts = validate.split(runs, config.validation_share, config.keep_out, config.seed)
-    if not parts.training or not parts.validation:
-        raise UserError(
-            f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for"
-            f" validation, besides {len(parts.held_out)} of keep_out=[{','.join(config.keep_out)}];"
-            " collect 2 or more of one task, that differ in more than epochs and record_every"
-        )
-    train, checked = (_source(config, some, config.networks) for some in parts[:2])
-    longest = max(_ahead(run, config.rule) for run in parts.training)
-    if config.kind.many and config.rule.horizon > longest > 0:
-        raise UserError(
-            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest}"
-            f" snapshots after them; give horizon={longest}, or collect longer runs"
-        )
-    networks = _networks(config, train, checked)
-    watched = validate.draw(checked, networks, WATCHED, config.seed)
-    each = {
-        operation: operation
-        for operation, network in config.networks.items()
-        if network in networks
-    }
-    validation, held_out = (
-        validate.draw(
-            _source(config, some, each),
-            list(each),
-            SCORED if config.kind.elementwise else SCORED_LEAVES,
-            config.seed,
-        )
-        for some in parts[1:]
-    )
-    joined = {name: np.concatenate(windows) for name, windows in watched.items()}
-    return Data(
-        networks,
-        train,
-        joined,
-        validation,
-        held_out,
-        parts.training,
-        described(config, corpora, parts),
-    )
-
-
 def fit(
     config: MetaTrainConfig, data: Data, checkpoint: Checkpoint, stop: Stop
 ) -> tuple[Progress, int]:
@@ -238,15 +154,6 @@ def fit(
     return progress, begun.step
 
 
-def distinct(corpora: Sequence[Corpus]) -> list[Run]:
-    """All runs of the corpora, each once, in an order that does not depend on the corpora's.
-
-    A run that lies in two corpora could otherwise be both fitted to and validated on.
-    """
-    found = {json.dumps(run.config, sort_keys=True): run for opened in corpora for run in opened}
-    return [found[key] for key in sorted(found)]
-
-
 def assemble(config: MetaTrainConfig, networks: Sequence[str], progress: Progress) -> Learned:
     """Make the forecaster with the best parameters of each network."""
     best = jax.tree.map(jnp.asarray, jax.device_get(progress.best))
@@ -268,86 +175,3 @@ def _saved(forecaster: Learned, path: str, card: dict[str, Any]) -> dict[str, An
         card = nowcast.save(forecaster, path, card)
         replace(Path(path) / "loss.png", png(picture(card)))
     return card
-
-
-def _ahead(run: Run, rule: Rule) -> int:
-    """The most snapshots that follow a window of this run, as far as it was recorded."""
-    ahead = run.snapshots - rule.shortest + 1
-    return ahead if run.band is None else min(ahead, run.band - rule.window + 1)
-
-
-def _holds(run: Run) -> str:
-    """What a run holds, in words."""
-    if run.band is not None:
-        return f"inner products of {run.band} increments"
-    sampled = [leaf.columns for leaf in run.leaves if leaf.columns < leaf.size]
-    return f"a sample of {max(sampled)} weights a leaf" if sampled else "all weights"
-
-
-def _source(
-    config: MetaTrainConfig, runs: Sequence[Run], networks: Mapping[str, str | None]
-) -> Source:
-    """Where the forecaster's examples come from."""
-    if config.kind.elementwise:
-        return Windows(runs, networks, config.rule, config.sampling)
-    return Leaves(runs, networks, config.rule)
-
-
-def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[str]:
-    """Networks that have weights in the runs to fit and in those for validation."""
-    found = sorted(train.runs)
-    if found != sorted(checked.runs):
-        raise UserError(
-            f"corpus: training runs have weights for {found}, validation runs for"
-            f" {sorted(checked.runs)}; collect more runs"
-        )
-    if not found or not config.asked <= set(found):
-        missing = ", ".join(sorted(config.asked - set(found)) or ["any of these"])
-        raise UserError(
-            f"networks={config.networks}: no run has weights for {missing}; "
-            "collect other architectures, or leave these networks out"
-        )
-    return found
-
-
-def described(
-    config: MetaTrainConfig, corpora: Sequence[Corpus], parts: validate.Parts
-) -> dict[str, Any]:
-    """What the card says about the source of the windows."""
-    each = [
-        {"path": path, "hash": opened.hash, "runs": len(opened)}
-        for path, opened in zip(config.corpus, corpora, strict=True)
-    ]
-    runs, hashes = (
-        [run for some in parts for run in some],
-        sorted(opened.hash for opened in corpora),
-    )
-    lies = {
-        id(run): path for path, opened in zip(config.corpus, corpora, strict=True) for run in opened
-    }
-    return {
-        "path": ", ".join(config.corpus),
-        "hash": (
-            hashes[0]
-            if len(hashes) == 1
-            else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-        ),
-        "parts": each,
-        "runs": len(runs),
-        "seconds": _seconds(runs),
-        "tasks": sorted({run.config["task"] for run in parts.training}),
-        "commands": list(
-            dict.fromkeys(run.info.get("command") for run in runs if run.info.get("command"))
-        ),
-        "training_runs": len(parts.training),
-        "validation_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.validation],
-        "held_out_runs": [f"{lies[id(run)]}: {run.id}" for run in parts.held_out],
-        "holds": sorted({_holds(run) for run in runs}),
-        "snapshot_steps": sorted({run.config["record_every"] for run in runs}),
-    }
-
-
-def _seconds(runs: Sequence[Run]) -> float | None:
-    """The sum of the runs' training seconds; None where one was recorded without them."""
-    each = [run.info.get("seconds") for run in runs]
-    return None if None in each else round(sum(one for one in each if one is not None), 1)

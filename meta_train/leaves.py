@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from collect.corpus import CHUNK, Run
+from collect.corpus import Run
 from collect.corpus.gram import displacements
+from collect.corpus.layout import CHUNK
 from collect.corpus.places import Place
 from meta_train.source import FIRST, Rule, Source
 from nowcast.types import UserError

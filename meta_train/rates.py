@@ -25,9 +25,10 @@ import nowcast
 from collect import corpus
 from collect.figures import png
 from collect.files import replace
-from meta_train import sweeps, validate
+from meta_train import splitting, sweeps
 from meta_train.config import MetaTrainConfig
-from meta_train.fitting import described, distinct, made_by
+from meta_train.data import described, distinct
+from meta_train.fitting import made_by
 from meta_train.rates_picture import picture
 from meta_train.sweeps import Examples, Group
 from nowcast import bundle, rate_forecaster, text
@@ -76,7 +77,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
     runs = distinct(corpora)
     if not runs:
         raise UserError(f"corpus={', '.join(config.corpus)} holds no finished run")
-    validate.check_keep_out(runs, config.keep_out)
+    splitting.check_keep_out(runs, config.keep_out)
     found = sweeps.groups(runs)
     kept = [group for group in found if not _kept_out(group, config.keep_out)]
     out = [group for group in found if _kept_out(group, config.keep_out)]
@@ -106,7 +107,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
     used = [run for group in kept if group.best for run in group.runs]
     unused = sorted(group.name for group in found if group.best is None)
     about = described(
-        config, corpora, validate.Parts(used, [], [run for group in out for run in group.runs])
+        config, corpora, splitting.Parts(used, [], [run for group in out for run in group.runs])
     )
     card = {
         **made_by(config, command),
@@ -276,7 +277,7 @@ def _shown(some: Examples) -> tuple[Array, Array, Array]:
 
 
 def _kept_out(group: Group, names: Sequence[str]) -> bool:
-    return not validate.architectures(group.runs[0]).isdisjoint(names)
+    return not splitting.architectures(group.runs[0]).isdisjoint(names)
 
 
 def _drift(some: Examples) -> Float[np.ndarray, "N"]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from collect.corpus import Run
+from collect.corpus.run import trained
 from nowcast.types import UserError
 
 FIRST = 1
@@ -83,14 +84,14 @@ class Source:
     def __init__(self, runs: Sequence[Run], networks: Mapping[str, str | None], rule: Rule):
         self.rule = rule
         self.runs: dict[str, dict[str, list[Run]]] = {}
-        """By network and task."""
+        """By network, and by what was trained."""
         for run in runs:
             rule.check(run)
             self._check(run)
             for network in dict.fromkeys(
                 filter(None, (networks.get(leaf.op) for leaf in run.leaves))
             ):
-                self.runs.setdefault(network, {}).setdefault(run.config["task"], []).append(run)
+                self.runs.setdefault(network, {}).setdefault(trained(run.config), []).append(run)
 
     @property
     def columns(self) -> int:

@@ -1,28 +1,20 @@
-"""Score a forecaster on runs that it was not fitted to, beside forecasters that need no learning.
+"""Score a forecaster on runs that it was not fitted to, beside some without learning."""
 
-This also chooses those runs.
-"""
-
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from collect.corpus import Run
 from collect.intervals import mean_interval
-from collect.models import MODELS, own_depth
 from meta_train import leaves, objective
 from meta_train.source import Source
 from nowcast.forecasters import Forecaster, Gram, LastValue, Learned, Linear, Quadratic
 from nowcast.forecasters.gram import coefficients
 from nowcast.forecasters.wnn import normalise
-from nowcast.types import UserError
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
 """The horizons that are scored of a forecaster with many, besides its longest."""
@@ -34,108 +26,6 @@ AT_ONCE = 16_384
 Drawn = dict[str, list[Float[np.ndarray, "N columns"]]]
 """The windows of each run, by network or by operation."""
 Scores = dict[str, dict[str, Any]]
-
-
-class Parts(NamedTuple):
-    """The runs for fitting, for validation, and of the architectures kept out."""
-
-    training: list[Run]
-    validation: list[Run]
-    held_out: list[Run]
-
-
-def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int) -> Parts:
-    """Choose the runs of the architectures to keep out, and a share of the others for validation.
-
-    The share is taken of every other task. It is at least one run, of every task that has two
-    complete ones or more that do not begin alike; a name without its depth, ``vgg``, keeps all
-    depths out. Runs that diverged are neither for validation nor held out: those of an architecture
-    to keep out are not used at all. Runs that differ only in their length or in what was recorded
-    begin alike, and stay together.
-    """
-
-    def kept_out(run: Run) -> bool:
-        return not architectures(run).isdisjoint(keep_out)
-
-    held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
-    others = [run for run in runs if not kept_out(run)]
-    by_task: dict[str, dict[str, list[Run]]] = {}
-    for run in others:
-        alike = json.dumps(
-            [
-                value
-                for key, value in sorted(run.config.items())
-                if key not in ("epochs", "record_every")
-            ]
-        )
-        by_task.setdefault(run.config["task"], {}).setdefault(alike, []).append(run)
-    kept: list[Run] = []
-    for task, groups in sorted(by_task.items()):
-        whole = [
-            group for group in groups.values() if all(run.status == "complete" for run in group)
-        ]
-        most = max(1, round(share * sum(len(group) for group in groups.values())))
-        order = np.random.default_rng((seed, sum(task.encode()))).permutation(len(whole)).tolist()
-        chosen: list[int] = []
-        # One run stays for fitting.
-        for i in sorted(order, key=lambda i: len(whole[i]) > most)[: len(whole) - 1]:
-            if not chosen or sum(len(whole[j]) for j in [*chosen, i]) <= most:
-                chosen.append(i)
-        kept += [run for i in sorted(chosen) for run in whole[i]]
-    apart = {id(run) for run in kept}
-    return Parts([run for run in others if id(run) not in apart], kept, held_out)
-
-
-def architectures(run: Run) -> set[str]:
-    """The names that a run's architecture goes by: ``resnet32`` and ``resnet``; and its task's.
-
-    They are the name and depth under ``model`` in the run's configuration; without a depth, the
-    architecture's own. The configuration of a user's own task or loop may lack them: then every
-    beginning of the task's name up to a hyphen counts, and what the task's own keys say under
-    ``model``.
-    """
-    model, own = _model(run.config), _model(run.config.get("task_config") or {})
-    if model:
-        return _names(model) | {run.config["task"]}
-    parts = run.config["task"].split("-")
-    beginnings = {"-".join(parts[:end]) for end in range(1, len(parts) + 1)}
-    return beginnings | {family(name) for name in beginnings} | (_names(own) if own else set())
-
-
-def _model(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The ``model`` of a configuration, where that is an architecture."""
-    model = config.get("model")
-    if isinstance(model, str):
-        return {"name": model}
-    return model if isinstance(model, dict) and isinstance(model.get("name"), str) else None
-
-
-def _names(model: Mapping[str, Any]) -> set[str]:
-    name, depth = model["name"], model.get("depth")
-    if depth is None and name in MODELS:
-        depth = own_depth(name)
-    return {name, family(name), name if depth is None else f"{name}{depth}"}
-
-
-def check_keep_out(runs: Sequence[Run], keep_out: Sequence[str]) -> None:
-    """Refuse a name that keeps nothing out.
-
-    It is neither an architecture of ours nor a name that a run of the corpora goes by.
-    """
-    of_runs = set().union(*(architectures(run) for run in runs))
-    for name in keep_out:
-        deep = family(name) in MODELS and own_depth(family(name)) is not None
-        if name not in MODELS and not deep and name not in of_runs:
-            raise UserError(
-                f"keep_out={name}: no architecture, and no run of the corpus is of one; there are"
-                f" {', '.join(MODELS)}, resnet32 and the like, and in the corpus"
-                f" {', '.join(sorted(of_runs))}"
-            )
-
-
-def family(name: str) -> str:
-    """An architecture's name without its depth: ``resnet`` for ``resnet32``."""
-    return re.sub(r"\d+$", "", name)
 
 
 def draw(source: Source, networks: Sequence[str], most: int, seed: int) -> Drawn:

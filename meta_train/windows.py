@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from collect.corpus import CHUNK, Run
+from collect.corpus import Run
+from collect.corpus.layout import CHUNK
 from meta_train.source import Rule, Source
 from nowcast.types import UserError
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nowcast import text
-from nowcast.forecasters import LEARNED, SIMPLE, Forecaster
-from nowcast.paths import check_writable, dangling, expanded
+from nowcast.bundle_folder import folder_of, kinds, shipped
+from nowcast.forecasters import SIMPLE, Forecaster
+from nowcast.paths import check_writable, expanded
 from nowcast.rate_forecaster import Rate
 from nowcast.types import PyTree, UserError
 
 SCHEMA = "weight-nowcaster/bundle/1"
-PRETRAINED = Path(__file__).parent / "pretrained"
-"""A bundle for each forecaster that comes with the library."""
-
-
-def shipped() -> list[str]:
-    """The names of the forecasters that come with the library, meta-trained."""
-    return sorted(card.parent.name for card in PRETRAINED.glob("*/card.json"))
-
-
-def kinds() -> dict[str, Any]:
-    """What a bundle may hold: forecasters of weights, and the one of learning rates."""
-    return {**LEARNED, Rate.name: Rate}
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Any:
@@ -68,7 +56,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Any:
     name = str(name_or_path)
     if name in SIMPLE:
         return SIMPLE[name]()
-    folder = _folder(name_or_path, [*shipped(), *SIMPLE])
+    folder = folder_of(name_or_path, [*shipped(), *SIMPLE])
     card = read_card(name_or_path)
     content = _read(folder / "params.npz")
     if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
@@ -98,7 +86,7 @@ def load(name_or_path: str | os.PathLike[str]) -> Any:
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a bundle's card, by its folder or shipped name, and check its schema and keys."""
-    path = _folder(folder, shipped()) / "card.json"
+    path = folder_of(folder, shipped()) / "card.json"
     content = _read(path)
     try:
         card = json.loads(content)
@@ -230,46 +218,6 @@ def card_hash(card: Mapping[str, Any]) -> str:
         json.dumps({key: value for key, value in card.items() if key != "card_sha256"})
     )
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _folder(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Path:
-    """The folder of a bundle by its shipped name or its path.
-
-    A string is a name if a shipped forecaster has it; ``./NAME`` is the path of a folder. A message
-    lists ``names``.
-    """
-    if isinstance(name_or_path, str) and name_or_path in shipped():
-        return PRETRAINED / name_or_path
-    if not _is_folder(name_or_path):
-        if lost := _lost(name_or_path):
-            raise UserError(
-                f"forecaster {str(name_or_path)!r}: {lost}; give the folder of a bundle"
-            )
-        kind = f"forecaster={name_or_path} " if str(name_or_path) in kinds() else ""
-        raise UserError(
-            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a"
-            f" bundle's folder; {text.command('meta_train')} {kind}makes one"
-        )
-    return expanded(name_or_path)
-
-
-def _is_folder(path: Any) -> bool:
-    try:
-        return isinstance(path, (str, os.PathLike)) and path != "" and expanded(path).is_dir()
-    except UserError:
-        raise
-    except (OSError, ValueError):  # a name too long, or with a null byte
-        return False
-
-
-def _lost(path: Any) -> str:
-    """The target of a path that is a link to nothing, in words; otherwise an empty text."""
-    try:
-        return (
-            dangling(expanded(path)) if isinstance(path, (str, os.PathLike)) and path != "" else ""
-        )
-    except (OSError, ValueError):
-        return ""
 
 
 def _settings(forecaster: Any) -> list[str]:

@@ -26,9 +26,6 @@ from nowcast.arrays import as_array, copied
 from nowcast.branch import is_traced
 from nowcast.checks import (
     check_jumping,
-    check_made_for,
-    check_resumed,
-    check_unchanged,
     check_weights,
     dtype_of,
     first_horizon,
@@ -40,6 +37,7 @@ from nowcast.guard import Guard, ValueFn, needed
 from nowcast.ops import flat_labels, path_name
 from nowcast.split import axis_names, check_split, split_over
 from nowcast.state import Clock, Kept, NowcastState
+from nowcast.state_checks import check_made_for, check_resumed, check_unchanged
 from nowcast.types import PyTree, UserError, whole
 
 

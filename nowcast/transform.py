@@ -14,10 +14,8 @@ import optax
 
 from nowcast.arrays import own_buffers
 from nowcast.checks import (
-    check_gradients,
     check_known,
     check_optimizer,
-    check_unchanged,
     check_weights,
 )
 from nowcast.forecasters.base import Forecaster
@@ -25,6 +23,7 @@ from nowcast.jumps import JumpOptions, Jumps
 from nowcast.moments import MOMENTS, check_resettable, renewed
 from nowcast.rate_state import forgets
 from nowcast.state import NowcastState
+from nowcast.state_checks import check_gradients, check_unchanged
 from nowcast.types import PyTree, UserError
 
 

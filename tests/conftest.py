@@ -46,13 +46,13 @@ jaxtyping.install_import_hook(["nowcast", "collect", "meta_train", "evaluate"], 
 from collect.config import CollectConfig, ModelConfig, OptimizerConfig, VaryConfig
 from collect.corpus.recorder import Recorder
 from collect.population import collect_population
-from meta_train import fitting, loader
+from meta_train import data, fitting, loader
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 
 # Fits in this process draw fewer windows than those of the commands, are split over two of the
 # devices, and make no pictures: more devices and pictures have tests of their own.
-fitting.SCORED, fitting.WATCHED, loader.DEPTH = 4_000, 1_024, 2
+data.SCORED, data.WATCHED, loader.DEPTH = 4_000, 1_024, 2
 loader.devices = lambda: jax.devices()[:2]
 fitting.png = lambda figure: b"a picture"
 

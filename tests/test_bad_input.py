@@ -21,8 +21,9 @@ from collect import corpus
 from collect.commands import advise as advice_command
 from collect.commands import cli as shared
 from collect.commands import inspect_corpus as command
-from collect.config import AdviseConfig, CollectConfig, InspectCorpusConfig
+from collect.config import CollectConfig
 from collect.corpus import places as store
+from collect.corpus_config import AdviseConfig, InspectCorpusConfig
 from collect.population import collect_population
 from collect.training.stop import Stop
 from evaluate import Arm, joining

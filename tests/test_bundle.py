@@ -11,8 +11,8 @@ import pytest
 from networks import random_wnn
 
 import nowcast
-from nowcast import bundle
 from nowcast.bundle import SCHEMA, card_hash, read_card
+from nowcast.bundle_folder import PRETRAINED, shipped
 
 
 @pytest.fixture
@@ -254,10 +254,10 @@ SHIPPED = ("gram", "introspection", "wnn")
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_comes_with_the_library_is_small_and_says_how_it_was_made(name):
-    assert tuple(bundle.shipped()) == SHIPPED
+    assert tuple(shipped()) == SHIPPED
     forecaster, card = nowcast.load(name), read_card(name)
     assert forecaster.name == card["forecaster"] == name
-    assert sum(file.stat().st_size for file in (bundle.PRETRAINED / name).iterdir()) < 1e6
+    assert sum(file.stat().st_size for file in (PRETRAINED / name).iterdir()) < 1e6
     assert card["command"].startswith(
         f"python scripts/meta_train.py corpus=corpora/shipped forecaster={name} "
     )
@@ -269,7 +269,7 @@ def test_what_comes_with_the_library_is_small_and_says_how_it_was_made(name):
         errors = {name: row["normalised"] for name, row in rows.items() if name != "skill"}
         assert min(errors, key=errors.get) == name
     assert any("never jump: norm, embedding, other" in limit for limit in card["limits"])
-    assert "/root" not in (bundle.PRETRAINED / name / "card.json").read_text()
+    assert "/root" not in (PRETRAINED / name / "card.json").read_text()
 
 
 def test_a_folder_with_a_shipped_name_is_loaded_by_its_path(folder, tmp_path, monkeypatch):

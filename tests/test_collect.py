@@ -23,6 +23,7 @@ def test_the_same_command_again_finds_everything_done(corpus_path, corpus_config
     before = {file: file.stat().st_mtime_ns for file in files}
     counts = collect_population(corpus_config(corpus_path))
     assert counts == {
+        "task": "mlp-digits",
         "complete": 0,
         "diverged": 0,
         "already": 3,

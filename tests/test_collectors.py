@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from collect import corpus
-from collect.corpus import manifest
+from collect.corpus import manifest, run
+from collect.corpus.json_files import read_json
 from collect.corpus.manifest import index
 from collect.corpus.recorder import Recorder
 
@@ -77,8 +78,10 @@ def test_processes_with_different_seeds_fill_one_corpus(launch, script, tmp_path
 
 def test_the_manifest_is_not_rewritten_at_every_run(tmp_path, monkeypatch):
     opened = []
-    read = corpus.read_json
-    monkeypatch.setattr(corpus, "read_json", lambda path: opened.append(path.name) or read(path))
+    for reader in (manifest, run):
+        monkeypatch.setattr(
+            reader, "read_json", lambda path: opened.append(path.name) or read_json(path)
+        )
     monkeypatch.setattr(manifest, "INDEX_PACE", 1e9)  # as slow as with very many runs
     for seed in range(30):
         config = {"task": "t", "seed": seed, "record_every": 1}

@@ -9,6 +9,7 @@ import pytest
 
 import nowcast
 from collect import corpus
+from collect.corpus.layout import SCHEMA
 from collect.corpus.recorder import Recorder
 from collect.population import collect_population, make_task
 
@@ -113,7 +114,7 @@ def test_the_hash_changes_with_the_weights_and_with_the_configuration(copied):
 
 def test_the_manifest_lists_every_run(corpus_path):
     manifest = json.loads((corpus_path / "manifest.json").read_text())
-    assert manifest["schema"] == corpus.SCHEMA
+    assert manifest["schema"] == SCHEMA
     assert set(manifest["runs"]) == {run.id for run in corpus.open(corpus_path)}
     for entry in manifest["runs"].values():
         assert entry["status"] == "complete"

@@ -22,7 +22,8 @@ from networks import random_wnn, write_published
 from omegaconf import OmegaConf, open_dict
 
 import nowcast
-from collect.config import AdviseConfig, CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
+from collect.config import CollectConfig
+from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from evaluate import resolve, starts
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig

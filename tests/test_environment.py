@@ -20,8 +20,9 @@ from collect.commands.cli import command
 from collect.commands.inspect_corpus import main
 from collect.commands.output import print_anything
 from collect.commands.utf8 import in_utf8
-from collect.config import CollectConfig, InspectCorpusConfig
+from collect.config import CollectConfig
 from collect.corpus import destination, places
+from collect.corpus_config import InspectCorpusConfig
 from collect.data.images import Images
 from evaluate import Arm, joining
 from evaluate.config import EvaluateConfig, ReportConfig

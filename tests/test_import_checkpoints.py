@@ -426,6 +426,17 @@ def test_the_command_takes_a_task_as_a_text(script, tmp_path, typed, task):
     assert " task=" in got.info["command"].replace("'", " ")
 
 
+def test_the_command_has_the_launchers_of_the_others(script, tmp_path):
+    show = ["hydra/launcher=joblib", "corpus=mine", "--cfg", "hydra", "-p", "hydra.launcher"]
+    shown = [
+        script(*command.split(), *show, cwd=tmp_path)
+        for command in ("collect", "import_checkpoints checkpoints=in run=mine")
+    ]
+    assert [done.returncode for done in shown] == [0, 0], shown
+    assert shown[0].stdout == shown[1].stdout
+    assert "auto" not in shown[0].stdout  # which is the plugin's batch_size
+
+
 def test_the_command_takes_several_tasks_as_jobs(script, tmp_path):
     folder = write(tmp_path / "in", range(3))
     done = script(

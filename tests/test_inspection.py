@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus
+from collect import corpus, record
 from collect.corpus import inspection
 
 
@@ -16,7 +16,7 @@ def test_the_table_counts_what_the_corpus_holds(corpus_path):
     header, row, total = inspection.table(corpus.open(corpus_path))
     scalars = corpus.open(corpus_path).runs[0].weights.shape[1]
     assert dict(zip(header, row, strict=True)) | {"MiB": None} == {
-        "task": "mlp-digits",
+        "task": "mlp_w0.1-digits",
         "runs": "3",
         "diverged": "0",
         "snapshots": "45",
@@ -26,6 +26,18 @@ def test_the_table_counts_what_the_corpus_holds(corpus_path):
     }
     assert total[1:4] == row[1:4]
     assert 0 < float(row[-1]) < 10
+
+
+def test_networks_of_other_widths_have_rows_of_their_own(tmp_path):
+    params = {"w": np.zeros((2, 2), np.float32)}
+    for number, width in enumerate([1.0, 0.5, 1.0]):
+        config = {"model": {"name": "mlp", "width": width, "depth": None}}
+        with record(
+            tmp_path / "c", run=f"run{number}", params=params, task="mlp-made_up", config=config
+        ) as run:
+            run.snapshot(params, step=0)
+    _, *rows, _ = inspection.table(corpus.open(tmp_path / "c"))
+    assert [row[:2] for row in rows] == [("mlp-made_up", "2"), ("mlp_w0.5-made_up", "1")]
 
 
 def test_a_whole_corpus_is_verified(corpus_path):
@@ -87,7 +99,7 @@ def test_the_command_prints_the_table_and_draws(script, corpus_path, tmp_path):
         "verify=true",
     )
     assert done.returncode == 0, done.stderr
-    assert "mlp-digits" in done.stdout
+    assert "mlp_w0.1-digits" in done.stdout
     assert "verified: every snapshot of 3 runs" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("next: ")
     files = sorted((tmp_path / "pictures").iterdir())

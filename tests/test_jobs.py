@@ -46,7 +46,7 @@ def test_jobs_fill_one_corpus_at_once(process, tmp_path, one_after_another, laun
 
 def test_a_command_of_many_jobs_ends_once(one_after_another):
     _, done = one_after_another
-    assert done.stdout.count("mlp on digits: 2 complete") == 4
+    assert done.stdout.count("mlp-digits: 2 complete") == 4
     assert done.stdout.count("corpus: ") == done.stdout.count("next: ") == 1
     assert (
         done.stdout.splitlines()[-1]
@@ -206,7 +206,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
 
     def said():
         logs = [log.read_text() for log in tmp_path.glob("multirun/jobs/*/*.out")]
-        return [(log.count("Requeued job"), log.count("mlp on digits: 2 complete")) for log in logs]
+        return [(log.count("Requeued job"), log.count("mlp-digits: 2 complete")) for log in logs]
 
     deadline = time.monotonic() + 20
     while said() != [(1, 1)] * 2 and time.monotonic() < deadline:

@@ -21,6 +21,7 @@ from collect.config import CollectConfig, DataConfig
 from collect.data import text, tokens
 from collect.models.gpt import GPT, Attention, dropped
 from collect.tasks import Language, Task, build, check
+from collect.tasks.language import family
 from nowcast.types import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,17 @@ def net(**more):
 
 def drawn(length=6, vocabulary=11):
     return jnp.asarray(np.random.default_rng(0).integers(0, vocabulary, (2, length)))
+
+
+def test_sizes_that_are_not_the_usual_are_part_of_the_name(tmp_path):
+    assert made(layers=2, heads=4, width=64, context=64, poem=100 * POEM).name == "gpt-poem"
+    sized = made(layers=4, heads=2, width=16, context=8)
+    assert sized.name == "gpt_l4_h2_w16_c8-poem"
+    assert (family(sized.name), family("gpt-poem"), family("lenet_w2-x")) == (
+        "gpt-poem",
+        "gpt-poem",
+        "lenet_w2-x",
+    )
 
 
 def test_attention_is_that_of_numpy():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus
+from collect.corpus.leaf import Leaf
 from meta_train import objective, validate
 from meta_train.leaves import STRIDES, Leaves, split
 from meta_train.source import Rule
@@ -28,8 +28,7 @@ class Walk:
         self.config = {"task": task, "number": number}
         starts = np.cumsum([0, *SIZES.values()]).tolist()
         self.leaves = [
-            corpus.Leaf(op, (n,), op, at)
-            for (op, n), at in zip(SIZES.items(), starts, strict=False)
+            Leaf(op, (n,), op, at) for (op, n), at in zip(SIZES.items(), starts, strict=False)
         ]
         self.status = "complete"
         self.snapshots, self.band = snapshots, None

@@ -11,8 +11,9 @@ import pytest
 
 import collect
 import nowcast
-from collect.config import AdviseConfig, CollectConfig, ImportCheckpointsConfig, InspectCorpusConfig
+from collect.config import CollectConfig
 from collect.corpus.recording import Recording
+from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from collect.tasks import Language
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm

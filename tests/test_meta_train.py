@@ -18,7 +18,8 @@ from collect.figures import png
 from collect.population import collect_population
 from meta_train import objective, trainer, validate
 from meta_train.config import MetaTrainConfig
-from meta_train.fitting import assemble, distinct, meta_train
+from meta_train.data import distinct
+from meta_train.fitting import assemble, meta_train
 from meta_train.limits import limits
 from meta_train.picture import picture
 from meta_train.trainer import Settings

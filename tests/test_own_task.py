@@ -13,11 +13,12 @@ import pytest
 
 from collect import corpus
 from collect.config import AugmentConfig, DataConfig, ModelConfig
+from collect.corpus import inspection
 from collect.members import members
 from collect.population import Group, _run_id
 from collect.tasks import LOSS, Classification, Metric, Task, build, check
 from collect.tasks.failure import failure
-from meta_train.validate import architectures, check_keep_out
+from meta_train.splitting import architectures, check_keep_out
 from nowcast.types import UserError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "own_task.md"
@@ -300,6 +301,10 @@ def test_keep_out_knows_tasks_of_ones_own(unchecked):
         "gpt",
         "gpt-tiny_shakespeare",
     }
+    sized = run("gpt_l4_w128-tiny_shakespeare", task_config={"layers": 4, "width": 128})
+    assert {"gpt", "gpt-tiny_shakespeare", "gpt_l4_w128", sized.config["task"]} <= architectures(
+        sized
+    )
     mlp = {"name": "mlp", "depth": None}
     assert architectures(run("mlp-mnist", model=mlp)) == {"mlp", "mlp-mnist"}
     assert {"mine", "resnet32", "resnet"} <= architectures(
@@ -329,6 +334,8 @@ def test_the_task_of_the_documents_goes_through_all_commands(script, tmp_path):
         name, *given = re.fullmatch(r"python scripts/(\w+)\.py (.*)", line).groups()
         done = script(name, *given[0].replace("steps=200", "").split(), *short[name], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        if name == "collect":
+            assert "\nsine16-made_up: 3 complete\n" in f"\n{done.stdout}"
     one, *_ = corpus.open(tmp_path / "corpora/sine")
     assert one.config["task"] == "sine16-made_up"
     assert one.config["task_config"] == {"_target_": "my_tasks.Sine", "width": 16}
@@ -425,3 +432,67 @@ def test_an_error_of_a_tasks_own_code_while_it_trains_is_one_line_and_ours_is_no
         raise UserError("as it was")
     with pytest.raises(ZeroDivisionError), build.told(configuration("collect.tasks.Language")):
         raise ZeroDivisionError
+
+
+FAILING = """
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from collect.tasks import LOSS
+
+
+class Failing:
+    name, steps_per_epoch, splits, metrics = "failing-x", 2, ("validation",), (LOSS,)
+
+    def __init__(self):
+        self.arrays, self.labels, self.evaluated = jnp.arange(8.0), {"slope": "fc"}, 0
+
+    def init(self, seed):
+        return {"slope": jnp.full((SIZE, 1), float(seed))}, {}
+
+    def order(self, seed, epoch):
+        return jax.device_get(jnp.arange(8)).reshape(2, 4)
+
+    def batch(self, arrays, indices, key=None):
+        return arrays[indices]
+
+    def loss(self, params, extra, batch, key):
+        return jnp.mean((params["slope"][0] * batch - 1) ** 2), extra
+
+    def evaluate(self, params, extra, split):
+        self.evaluated += 1
+        if self.evaluated > MOST:
+            raise ValueError("boom")
+        return {"loss": 1.0}
+"""
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_task_that_failed_goes_on_when_its_code_is_mended(script, tmp_path, size):
+    """It begins anew where the mended code has other leaves."""
+
+    def collect(most, size):
+        text = f"SIZE, MOST = {size}, {most}\n{FAILING}"
+        (tmp_path / "failing.py").write_text(text)
+        given = ["task._target_=failing.Failing", "runs=1", "epochs=6", "corpus=corpus"]
+        return script("collect", *given, cwd=tmp_path)
+
+    done = collect(most=4, size=1)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "(ValueError: boom, failing.py line 32); finished runs stay, and" in done.stderr
+    assert not corpus.open(tmp_path / "corpus").runs
+    done = collect(most=99, size=size)
+    assert done.returncode == 0, done.stderr
+    assert "failing-x: 1 complete\n" in done.stdout
+    then = (
+        r"(it goes on from snapshot \d|there was no checkpoint; it begins anew)\n"
+        if size == 1
+        else "its leaves were others; it begins anew\n"
+    )
+    assert re.search(f"was unfinished: {then}", done.stderr)
+    [run] = corpus.open(tmp_path / "corpus")
+    assert run.weights.shape == (7, size)
+    inspection.verify(run)

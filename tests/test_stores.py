@@ -16,6 +16,7 @@ import pytest
 import nowcast
 from collect import corpus
 from collect.corpus import destination, inspection, places
+from collect.corpus.layout import SCHEMA
 from collect.corpus.places import Remote
 from collect.corpus.recorder import Recorder
 from collect.population import collect_population
@@ -113,7 +114,7 @@ def test_the_commands_read_over_http(serve, script, corpus_path, tmp_path):
         (lambda path: (path / "manifest.json").write_text('{"sch'), r"manifest\.json is damaged"),
         (lambda path: (path / "manifest.json").write_text('{"schema": "corpus/99"}'), "corpus/99"),
         (
-            lambda path: (path / "manifest.json").write_text(json.dumps({"schema": corpus.SCHEMA})),
+            lambda path: (path / "manifest.json").write_text(json.dumps({"schema": SCHEMA})),
             "lists no runs",
         ),
         (lambda path: next(path.glob("runs/*/run.json")).write_text("{}"), "lacks"),

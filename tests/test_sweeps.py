@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nowcast
-from collect import corpus
+from collect.corpus.leaf import Leaf
 from meta_train import rates, sweeps
 from meta_train.commands.meta_train import show_rates
 from meta_train.config import MetaTrainConfig
@@ -41,7 +41,7 @@ class Made:
         )
         starts = np.cumsum([0, *SIZES]).tolist()
         self.leaves = [
-            corpus.Leaf(f"leaf{i}", (size,), "fc", at)
+            Leaf(f"leaf{i}", (size,), "fc", at)
             for i, (size, at) in enumerate(zip(SIZES, starts, strict=False))
         ]
         loss = np.full(SNAPSHOTS, np.exp(0.1 * np.log(rate / best) ** 2))

@@ -9,7 +9,8 @@ import pytest
 
 import nowcast
 from collect import corpus
-from meta_train import loader, validate, windows
+from collect.corpus.leaf import Leaf
+from meta_train import loader, splitting, windows
 from meta_train.windows import Rule, Windows
 from nowcast.forecasters.learned import NETWORKS
 
@@ -22,7 +23,7 @@ class Made:
     def __init__(self, number, snapshots=12, ops=("fc", "bias", "norm"), task="made-up", each=4):
         self.id = self.path = f"run{number}"
         self.config = {"task": task, "number": number}
-        self.leaves = [corpus.Leaf(op, (each,), op, each * i) for i, op in enumerate(ops)]
+        self.leaves = [Leaf(op, (each,), op, each * i) for i, op in enumerate(ops)]
         self.status = "complete"
         place = 100.0 * np.arange(each * len(ops))[None] + np.arange(snapshots)[:, None]
         self.weights = (10000.0 * number + place).astype(np.float32)
@@ -170,13 +171,13 @@ def test_a_run_that_is_too_short_is_refused_by_name(unchecked, rule, needs):
 def test_the_split_keeps_whole_runs_apart_and_architectures_out(unchecked):
     tasks = [*["a-x"] * 10, *["b-x"] * 2, "c-x", *["b32-x"] * 2, "d-x"]
     runs = [Made(i, task=task) for i, task in enumerate(tasks)]
-    fitted, kept, held_out = validate.split(runs, 0.2, ["b32", "d", "absent"], 0)
+    fitted, kept, held_out = splitting.split(runs, 0.2, ["b32", "d", "absent"], 0)
     assert sorted([run.id for run in fitted + kept + held_out]) == sorted(run.id for run in runs)
     assert [run.config["task"] for run in held_out] == ["b32-x", "b32-x", "d-x"]
     by_task = Counter(run.config["task"] for run in kept)
     assert by_task == {"a-x": 2, "b-x": 1}  # the only run of c is fitted to
     again = [
-        {run.id for run in validate.split(runs, 0.2, [], seed).validation} for seed in range(5)
+        {run.id for run in splitting.split(runs, 0.2, [], seed).validation} for seed in range(5)
     ]
     assert any(other != again[0] for other in again)
 
@@ -219,8 +220,19 @@ def test_an_architecture_is_kept_out_by_what_the_configuration_says(unchecked, t
         "emnist",
         "my-net",
     ):
-        fitted, _, held_out = validate.split([run], 0.2, [name], 0)
+        fitted, _, held_out = splitting.split([run], 0.2, [name], 0)
         assert (len(held_out), len(fitted)) == ((1, 0) if name in names else (0, 1)), name
+
+
+def test_networks_of_one_name_and_other_widths_are_tasks_of_their_own(unchecked):
+    runs = [Made(i, each=each) for i, each in enumerate([4] * 8 + [2] * 2)]
+    for run in runs[8:]:
+        run.config["model"] = {"name": "made", "width": 0.5, "depth": None}
+    for seed in range(5):
+        _, kept, _ = splitting.split(runs, 0.2, [], seed)
+        assert sum("model" in run.config for run in kept) == 1
+    run, _, _ = places(draw(runs)[:, 0])
+    assert 0.3 < np.mean(run >= 8) < 0.7  # of two runs, as much as of the eight
 
 
 def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
@@ -233,7 +245,7 @@ def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
             "record_every": 1 + i % 3,
         }
     for seed in range(5):
-        fitted, kept, _ = validate.split(runs, 0.25, [], seed)
+        fitted, kept, _ = splitting.split(runs, 0.25, [], seed)
         assert len(kept) == 3
         assert {run.config["seed"] for run in kept}.isdisjoint(run.config["seed"] for run in fitted)
 
@@ -243,7 +255,7 @@ def test_many_runs_that_begin_alike_do_not_all_become_validation(unchecked):
     for i, run in enumerate(runs):
         run.config = {"task": "a-x", "seed": max(0, i - 9), "epochs": i, "record_every": 1}
     for seed in range(5):  # ten runs of one seed, and two of others
-        fitted, kept, _ = validate.split(runs, 0.2, [], seed)
+        fitted, kept, _ = splitting.split(runs, 0.2, [], seed)
         assert (len(fitted), len(kept)) == (10, 2)
 
 
@@ -251,7 +263,7 @@ def test_runs_that_diverged_are_fitted_to_alone(unchecked):
     runs = [Made(i, task=task) for i, task in enumerate(["a-x", "a-x", "b-x", "b-x", "c-x", "c-x"])]
     for i in (1, 2, 3, 4):
         runs[i].status = "diverged"
-    fitted, kept, held_out = validate.split(runs, 0.2, ["c"], 0)
+    fitted, kept, held_out = splitting.split(runs, 0.2, ["c"], 0)
     assert [[run.id for run in part] for part in (fitted, kept, held_out)] == [
         ["run0", "run1", "run2", "run3"], [], ["run5"],
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from collect.commands.cli import command
 from collect.commands.inspect_corpus import where
 from collect.commands.typed import argument
-from collect.config import AdviseConfig
+from collect.corpus_config import AdviseConfig
 from nowcast import text
 from nowcast.advice import LeafMovement
 from nowcast.advice_rules import rate_of

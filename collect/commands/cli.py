@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -124,10 +125,16 @@ def _shares_a_name(schema: type) -> bool:
 
 
 def _store_alone(name: str) -> None:
-    """Give Hydra a command's configuration without the folder that has the groups."""
+    """Give Hydra a command's configuration and our launchers, without the folder of all groups."""
+    store = ConfigStore.instance()
     for file, package in ((name, None), ("hydra", "hydra")):
-        node = OmegaConf.load(Path(CONFIGS, f"{file}.yaml"))
-        ConfigStore.instance().store(name=file, node=node, package=package)
+        store.store(name=file, node=OmegaConf.load(Path(CONFIGS, f"{file}.yaml")), package=package)
+    Plugins.instance()  # these store launchers of the same names, with all their keys
+    for path in Path(CONFIGS, "hydra", "launcher").glob("*.yaml"):
+        node = OmegaConf.load(path)
+        if path.name in store.list("hydra/launcher"):
+            node = OmegaConf.merge(store.load(f"hydra/launcher/{path.name}").node, node)
+        store.store(group="hydra/launcher", name=path.stem, node=node)
 
 
 def checked(config: Any, schema: type, body: Callable[[Any], Any]) -> Any:

@@ -33,10 +33,9 @@ def main(config: CollectConfig) -> "Estimate | Collected":
             f"corpus={config.corpus}: what lies in memory is gone with this command; give a folder"
             " or a store"
         )
-    what = build.said(config)
     if config.dry_run:
         would = estimate(config)
-        print(f"{what}: {would}", flush=True)
+        print(f"{would.task}: {would}", flush=True)
         return would
     with build.told(config):
         counts = collect_population(config, command_line("collect"))
@@ -44,7 +43,7 @@ def main(config: CollectConfig) -> "Estimate | Collected":
         f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key]
     )
     stopped = f"; stopped: {counts['stopped']}" if counts["stopped"] else ""
-    print(f"{what}: {said}{stopped}", flush=True)
+    print(f"{counts['task']}: {said}{stopped}", flush=True)
     band = config.band if config.record == "gram" else None
     if counts["exit_code"]:  # a signal is meant for all jobs; max_minutes is each job's own
         conclude([Collected(config.corpus, counts["left"], band)])

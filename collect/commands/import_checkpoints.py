@@ -2,7 +2,7 @@
 
 from collect.commands.cli import command, command_line
 from collect.commands.typed import argument
-from collect.config import ImportCheckpointsConfig
+from collect.corpus_config import ImportCheckpointsConfig
 from nowcast import text
 from nowcast.types import UserError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from collect.commands.cli import command
 from collect.commands.typed import argument, fitting
-from collect.config import InspectCorpusConfig
+from collect.corpus_config import InspectCorpusConfig
 from nowcast import text
 from nowcast.paths import check_writable
 from nowcast.types import UserError
@@ -21,6 +21,7 @@ def main(config: InspectCorpusConfig) -> None:
 
     from collect import corpus
     from collect.corpus import inspection, places
+    from collect.corpus.run import trained
 
     place = places.at(config.corpus)
     pictures = where(config.pictures, place)
@@ -37,7 +38,7 @@ def main(config: InspectCorpusConfig) -> None:
             inspection.verify(run)
         print(f"verified: every snapshot of {len(opened)} runs is what was recorded")
     drawable = [run for run in opened.runs if run.band is None]
-    first = {run.config["task"]: run for run in reversed(drawable)}.values()
+    first = {trained(run.config): run for run in reversed(drawable)}.values()
     chosen = drawable if config.every_run else list(first)
     if not drawable:
         print("pictures: none, for the runs hold inner products and no weights (record=gram)")

@@ -10,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from collect import corpus as store
-from collect.corpus import Run, checkpoints, gram, places
+from collect.corpus import checkpoints, gram, places
 from collect.corpus.importing import Choice
+from collect.corpus.json_files import read_manifest
+from collect.corpus.layout import FINISHED
 from collect.corpus.leaf import Leaf, laid_out
+from collect.corpus.opening import open as open_corpus
+from collect.corpus.run import Run, read_run, read_runs
 from collect.corpus.series import find
 from nowcast.advice import Advice, check_many, of_products
 from nowcast.advice_rules import readings
@@ -61,7 +64,7 @@ def of_run(corpus: str, run: str | None) -> Increments:
             steps are not evenly spaced.
     """
     found = _run(places.at(corpus), run)
-    if found.status not in store.FINISHED:
+    if found.status not in FINISHED:
         found = Run(found.path, {**found.info, "snapshots": len(found.rows)})
     if found.band is not None and found.band < BAND:
         raise UserError(
@@ -70,7 +73,7 @@ def of_run(corpus: str, run: str | None) -> Increments:
         )
     steps = [row["step"] for row in found.rows]
     check_many(f"run={found.id}", len(steps))
-    length = steps[-1] if found.status in store.FINISHED else None
+    length = steps[-1] if found.status in FINISHED else None
     return _even(
         Increments(found.id, gram.increments(found, BAND), steps, found.leaves, length, [])
     )
@@ -130,12 +133,12 @@ def _run(place: places.Place, name: str | None) -> Run:
     """The run of this name; without a name, the only one."""
     if isinstance(place, places.Path) and (place / "runs").is_dir():
         if (place / "manifest.json").exists():  # a corpus that is begun has none
-            store.read_manifest(place)
+            read_manifest(place)
         if name is not None and (place / "runs" / name / "run.json").is_file():
-            return store.read_run(place / "runs" / name)
-        runs = store.read_runs(place)
+            return read_run(place / "runs" / name)
+        runs = read_runs(place)
     else:
-        runs = store.open(place).runs
+        runs = open_corpus(place).runs
     there = [run.id for run in runs]
     if name is None and len(runs) == 1:
         return runs[0]

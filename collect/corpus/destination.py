@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from collect import corpus
+from collect.corpus.json_files import check_schema, parse, read_json, read_manifest
+from collect.corpus.layout import DIGESTS, FINISHED, hashes
 from collect.corpus.manifest import (
     INDEX_PACE,
     check_destination,
@@ -29,6 +30,7 @@ from collect.corpus.manifest import (
 )
 from collect.corpus.places import Place, Remote
 from collect.corpus.recorder import Recorder
+from collect.corpus.run import read_descriptions
 from collect.data.cache import cache_root, check_cache
 
 MOST_OFTEN = 1.0
@@ -94,14 +96,14 @@ class Store(Folder):
         if folder := self.corpus.folder:
             check_destination(folder)
         if (self.corpus / "manifest.json").is_file():
-            corpus.read_manifest(self.corpus)
+            read_manifest(self.corpus)
 
     def finished(self, runs: Sequence[str]) -> set[str]:
         """Those of the named runs that the store holds."""
         found = {
             name: info
-            for name, (_, info) in corpus.read_descriptions(self.corpus, runs).items()
-            if info.get("status") in corpus.FINISHED
+            for name, (_, info) in read_descriptions(self.corpus, runs).items()
+            if info.get("status") in FINISHED
         }
         with self._lock:
             self._entries |= {name: entry(info) for name, info in found.items()}
@@ -113,12 +115,10 @@ class Store(Folder):
 
     def publish(self, run: Path) -> None:
         """Copy a finished run, unless another machine was faster, and remove it here."""
-        info = corpus.read_json(run / "run.json")
-        folder = hashlib.sha256("".join(corpus.hashes(info)).encode()).hexdigest()[:16]
+        info = read_json(run / "run.json")
+        folder = hashlib.sha256("".join(hashes(info)).encode()).hexdigest()[:16]
         there = self.corpus / "runs" / run.name
-        files = [
-            file for name in corpus.DIGESTS for file in (run / name).rglob("*") if file.is_file()
-        ]
+        files = [file for name in DIGESTS for file in (run / name).rglob("*") if file.is_file()]
         files.append(run / "metrics.jsonl")
         (there / folder).write_all({str(file.relative_to(run)): file for file in files})
         ours = info | {"folder": folder, "bytes": sum(file.stat().st_size for file in files)}
@@ -133,8 +133,8 @@ class Store(Folder):
         place = run / "run.json"
         while True:
             content, generation = place.read()
-            there = {} if content is None else corpus.parse(place, content)
-            if there.get("status") in corpus.FINISHED:
+            there = {} if content is None else parse(place, content)
+            if there.get("status") in FINISHED:
                 with self._lock:
                     self._entries[run.name] = entry(there)
                 return there
@@ -152,7 +152,7 @@ class Store(Folder):
                 runs = (
                     {}
                     if content is None
-                    else corpus.check_schema(self.corpus, corpus.parse(place, content))["runs"]
+                    else check_schema(self.corpus, parse(place, content))["runs"]
                 )
                 text = manifest_text(runs | self._entries)
                 if content is not None and runs | self._entries == runs:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import nowcast
-from collect import corpus as store
+from collect.corpus.layout import DIGESTS
 from nowcast.ops import flat_labels, is_module, path_name
 from nowcast.types import PyTree, UserError
 
@@ -81,7 +81,7 @@ def operation_of(name: str, array: Any) -> str:
 
 def free_name(name: str) -> str:
     """A metric's name, refused if each snapshot has it already."""
-    if name in ("snapshot", "step", *store.DIGESTS.values()):
+    if name in ("snapshot", "step", *DIGESTS.values()):
         raise UserError(f"metrics: {name!r} is what a snapshot says of itself; choose another name")
     return name
 

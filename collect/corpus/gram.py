@@ -19,7 +19,7 @@ from jaxtyping import Float
 from collect.corpus.leaf import Leaf
 
 if TYPE_CHECKING:
-    from collect.corpus import Run
+    from collect.corpus.run import Run
 
 BLOCK = 1 << 13
 """Scalars that are multiplied in float32 at once; their sums are added in float64."""

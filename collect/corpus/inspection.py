@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from collect.corpus import DIGESTS, Corpus, Run, scalars, width
+from collect.corpus.layout import DIGESTS, width
+from collect.corpus.leaf import scalars
+from collect.corpus.opening import Corpus
+from collect.corpus.run import Run, trained
 from collect.figures import PLAIN, Figure, matplotlib, png
 from collect.files import replace
 from nowcast.types import OPERATIONS, UserError
@@ -21,7 +24,7 @@ BINS = 61
 
 
 def table(corpus: Corpus) -> list[tuple[str, ...]]:
-    """A row per task, and their sum, header first.
+    """A row for each network on its data, and their sum, header first.
 
     The columns are runs, diverged ones, snapshots, scalars a run, values, and size on disk.
     """
@@ -29,8 +32,8 @@ def table(corpus: Corpus) -> list[tuple[str, ...]]:
         ("task", "runs", "diverged", "snapshots", "scalars", "values", "MiB")
     ]
     total = np.zeros(5)
-    for task in dict.fromkeys(run.config["task"] for run in corpus):
-        runs = [run for run in corpus if run.config["task"] == task]
+    for task in dict.fromkeys(trained(run.config) for run in corpus):
+        runs = [run for run in corpus if trained(run.config) == task]
         snapshots = [run.info["snapshots"] for run in runs]
         widths = [scalars(run.info["leaves"]) for run in runs]
         different = sorted(set(widths))
@@ -142,7 +145,7 @@ def _panels(run: Run, count: int, label: str, what: str = "") -> Figure:
         figure.subplots(1, count)
         figure.axes[0].set_ylabel(label)
         who = f"seed {run.config['seed']}" if "seed" in run.config else run.id
-        figure.suptitle(f"{run.config['task']}, {who}{what}")
+        figure.suptitle(f"{trained(run.config)}, {who}{what}")
     return figure
 
 

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
-from nowcast.types import OPERATIONS
+from nowcast.ops import path_name
+from nowcast.types import OPERATIONS, PyTree
 
 SEED = 0
 """Seed of the choice of scalars in a run with ``sample=N``."""
@@ -142,3 +144,13 @@ def _is_leaf(leaf: Any) -> bool:
         and is_count(leaf.get("stored", 0))
         and leaf.get("stored", 0) <= math.prod(leaf["shape"])
     )
+
+
+def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
+    """Path, shape and operation of every leaf, in flattening order."""
+    leaves = jax.tree.flatten_with_path(params)[0]
+    ops = jax.tree.leaves(labels)
+    return [
+        {"path": path_name(path), "shape": list(leaf.shape), "op": op}
+        for (path, leaf), op in zip(leaves, ops, strict=True)
+    ]

@@ -7,7 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from collect import corpus as store
+from collect.corpus.json_files import read_json
+from collect.corpus.layout import FINISHED, SCHEMA
+from collect.corpus.leaf import scalars
+from collect.corpus.opening import open as open_corpus
+from collect.corpus.run import read_run, read_runs
 from collect.files import replace
 from nowcast.paths import check_writable
 from nowcast.types import UserError
@@ -22,7 +26,7 @@ That is some 50 times what writing it takes.
 def is_finished(corpus: Path, run_id: str) -> bool:
     """Whether a corpus holds this run whole."""
     info = corpus / "runs" / run_id / "run.json"
-    return info.exists() and store.read_run(info.parent).status in store.FINISHED
+    return info.exists() and read_run(info.parent).status in FINISHED
 
 
 def check_destination(corpus: Path) -> None:
@@ -32,7 +36,7 @@ def check_destination(corpus: Path) -> None:
     """
     check_writable(f"corpus={str(corpus)!r}", corpus)
     if (corpus / "manifest.json").exists():
-        store.open(corpus)
+        open_corpus(corpus)
     elif corpus.exists() and any(
         item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()
     ):
@@ -55,8 +59,8 @@ def index(corpus: Path, *, wait: bool = False) -> None:
             return
     with (corpus / "runs" / ".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = {run.id: entry(run.info) for run in store.read_runs(corpus)}
-        if not manifest.exists() or store.read_json(manifest).get("runs") != runs:
+        runs = {run.id: entry(run.info) for run in read_runs(corpus)}
+        if not manifest.exists() or read_json(manifest).get("runs") != runs:
             replace(manifest, manifest_text(runs))
 
 
@@ -68,7 +72,7 @@ def entry(info: dict[str, Any]) -> dict[str, Any]:
         "seed": config.get("seed"),
         "status": info["status"],
         "snapshots": info["snapshots"],
-        "scalars": store.scalars(info["leaves"]),
+        "scalars": scalars(info["leaves"]),
         "config": config,
     }
 
@@ -79,4 +83,4 @@ def manifest_text(runs: dict[str, Any]) -> str:
         name: metadata.version(name)
         for name in ("weight-nowcaster", "jax", "flax", "optax", "tensorstore")
     }
-    return json.dumps({"schema": store.SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"
+    return json.dumps({"schema": SCHEMA, "versions": versions, "runs": runs}, indent=1) + "\n"

@@ -9,42 +9,26 @@ checkpoint; what it had recorded beyond is recorded again, with the same numbers
 import hashlib
 import json
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
-from collect import corpus as store
-from collect.corpus import DIGESTS
+from collect.corpus import training_state
 from collect.corpus.checkpoint_pace import CheckpointPace
 from collect.corpus.gram import Products
-from collect.corpus.leaf import laid_out, sampled
+from collect.corpus.json_files import read_metrics
+from collect.corpus.layout import DIGESTS, FINISHED, width
+from collect.corpus.leaf import laid_out, sampled, scalars
 from collect.corpus.manifest import index
+from collect.corpus.run import read_run
 from collect.corpus.writing import Rows, picks, row
 from collect.files import lock, replace
-from nowcast.ops import path_name
 from nowcast.paths import check_utf8
-from nowcast.types import PyTree, UserError, first_line
+from nowcast.types import PyTree, UserError
 
 CHECKPOINT_SHARE = 0.05
 """The share of the time that checkpoints may take."""
-
-
-ORBAX = threading.Lock()
-"""Orbax numbers its operations per process: two threads at a time would mix up their folders."""
-
-
-def describe_leaves(params: PyTree, labels: PyTree) -> list[dict[str, Any]]:
-    """Path, shape and operation of every leaf, in flattening order."""
-    leaves = jax.tree.flatten_with_path(params)[0]
-    ops = jax.tree.leaves(labels)
-    return [
-        {"path": path_name(path), "shape": list(leaf.shape), "op": op}
-        for (path, leaf), op in zip(leaves, ops, strict=True)
-    ]
 
 
 def holds(sample: int | None, record: str, band: int) -> dict[str, Any]:
@@ -62,7 +46,7 @@ class Recorder:
         run_id: Name of the run in it.
         config: What determines the run, as JSON: ``task``, ``record_every`` (steps) and whatever
             else there is to say.
-        leaves: From :func:`describe_leaves`.
+        leaves: From :func:`collect.corpus.leaf.describe_leaves`.
         snapshots: How many the finished run will have; None: that is not known.
         statistics: What the run carries beside its weights, described like the leaves; None: it is
             not recorded.
@@ -113,6 +97,8 @@ class Recorder:
         self._pace = CheckpointPace(CHECKPOINT_SHARE, cost=0.1)
         self.sound = True
         """Whether all weights of the last snapshot are finite."""
+        self.unfinished = ""
+        """The state of an unfinished run that was there, in words; empty: there was none."""
 
     def __enter__(self) -> "Recorder":
         self._lock = lock(
@@ -132,18 +118,35 @@ class Recorder:
         return self
 
     def _begin(self) -> None:
-        """Read what is already recorded."""
-        info = self.path / "run.json"
-        if info.exists():
-            self._info = {**store.read_run(self.path).info, "leaves": self._info["leaves"]}
+        """Read what is already recorded; clear away an unfinished run of other leaves."""
+        known = read_run(self.path).info if (self.path / "run.json").exists() else None
+        if known and known["status"] not in FINISHED and _leaves(known) != _leaves(self._info):
+            self._clear()
+            self.unfinished = "its leaves were others; it begins anew"
+            known = None
+        if known:
+            self._info = {**known, "leaves": self._info["leaves"]}
+            if not self.finished:
+                found = training_state.snapshots(self.path)
+                self.unfinished = (
+                    f"it goes on from snapshot {found[0]}"
+                    if found
+                    else "there was no checkpoint; it begins anew"
+                )
         else:
             self._write_info()
         if not self.finished:
-            self._arrays = {
-                name: self._open(name, store.width(self._info, name)) for name in self._names
-            }
+            self._arrays = {name: self._open(name, width(self._info, name)) for name in self._names}
             if self._products:
-                self._recent = self._open("recent", store.scalars(self._info["leaves"]))
+                self._recent = self._open("recent", scalars(self._info["leaves"]))
+
+    def _clear(self) -> None:
+        """Remove all of the run but the lock that we hold."""
+        for item in self.path.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item)
+            elif item.name != "lock":
+                item.unlink()
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
@@ -151,40 +154,23 @@ class Recorder:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self._info["status"] in store.FINISHED
+        return self._info["status"] in FINISHED
 
     def resume(self, like: PyTree) -> tuple[int, PyTree] | None:
         """``(snapshot, state)`` of the newest checkpoint, or None.
 
         ``like`` gives the state's structure.
         """
-        found = sorted(
-            (int(p.name) for p in (self.path / "checkpoint").glob("*") if p.name.isdigit()),
-            reverse=True,
-        )
+        found = training_state.snapshots(self.path)
         if not found:
             (self.path / "metrics.jsonl").unlink(missing_ok=True)
             return None
         self.rewind(found[0] + 1)
-        folder = self.path.resolve() / "checkpoint" / str(found[0])
-        try:
-            abstract = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-            )
-            with ORBAX:
-                state = ocp.load(folder, abstract)
-            if _digest(state) != folder.with_suffix(".sha256").read_text(encoding="utf-8"):
-                raise ValueError("its content is not what was saved")
-        except Exception as error:  # whatever a damaged checkpoint makes Orbax say
-            reason = first_line(error)
-            raise UserError(
-                f"corpus: checkpoint {folder} is damaged ({reason}); remove {self.path}"
-            ) from None
-        return found[0], state
+        return found[0], training_state.load(self.path, found[0], like)
 
     def rewind(self, snapshots: int) -> None:
         """Go on after this many of the recorded snapshots; later ones are recorded again."""
-        rows = store.read_metrics(self.path)[:snapshots]
+        rows = read_metrics(self.path)[:snapshots]
         if len(rows) < snapshots or any(
             DIGESTS[name] not in row for row in rows for name in self._names
         ):
@@ -243,7 +229,9 @@ class Recorder:
             file.write(json.dumps({"snapshot": snapshot, **metrics, **digests}) + "\n")
         if state is not None and (checkpoint or self._pace.due()):
             with self._pace.timed():
-                self._checkpoint(snapshot, state)
+                training_state.save(self.path, snapshot, state)
+                if self._products:
+                    self.forget(snapshot + 1 - self._products.band)
 
     def _values(self, name: str, snapshot: int, tree: PyTree) -> np.ndarray:
         """The row of an array for this snapshot."""
@@ -297,24 +285,6 @@ class Recorder:
         for folder in ("checkpoint", "recent"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
-    def _checkpoint(self, snapshot: int, state: PyTree) -> None:
-        folder = self.path.resolve() / "checkpoint"
-        try:
-            folder.mkdir(exist_ok=True)
-            replace(folder / f"{snapshot}.sha256", _digest(state))
-            with ORBAX:
-                ocp.save(folder / str(snapshot), state)
-        except Exception as error:  # whatever a full disk makes Orbax say
-            reason = first_line(error)
-            raise UserError(
-                f"corpus: cannot write {folder} ({reason}); make room and give the command again"
-            ) from None
-        for old in folder.glob("*"):
-            if old.stem != str(snapshot):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        if self._products:
-            self.forget(snapshot + 1 - self._products.band)
-
     def _write_info(self) -> None:
         replace(self.path / "run.json", json.dumps(self._info, indent=1) + "\n")
         index(self.corpus, wait=True)
@@ -325,9 +295,7 @@ class Recorder:
         )
 
 
-def _digest(state: PyTree) -> str:
-    """SHA-256 of all arrays of a state."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(state)):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+def _leaves(info: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The leaves of a described run and of its statistics, but for their operations."""
+    every = [*info["leaves"], *info.get("statistics", {}).get("leaves", [])]
+    return [(leaf["path"], leaf["shape"], leaf.get("stored")) for leaf in every]

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from collect import corpus as store
 from collect.corpus import destination, places
 from collect.corpus.given import arrays_of, free_name, labels_of, number, plain, pure
-from collect.corpus.leaf import sampled
-from collect.corpus.recorder import Recorder, describe_leaves, holds
+from collect.corpus.json_files import read_metrics
+from collect.corpus.leaf import describe_leaves, sampled
+from collect.corpus.recorder import Recorder, holds
+from collect.corpus.run import read_run
 from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError, whole
 
@@ -146,7 +147,7 @@ class Recording:
             self._into.__exit__()
             raise
         self._opened, self._open, self._fresh = recorder, True, True
-        self._steps = [row["step"] for row in store.read_metrics(recorder.path)]
+        self._steps = [row["step"] for row in read_metrics(recorder.path)]
         return self
 
     def __exit__(self, kind: Any, *_: object) -> None:
@@ -236,7 +237,7 @@ class Recording:
         there = self._into.path / "runs" / self._run
         if not (there / "run.json").exists():
             return
-        info = store.read_run(there).info
+        info = read_run(there).info
         if info["leaves"] != self._leaves:
             raise UserError(
                 f"run={self._run!r} is in {self._place} with other parameters; choose another name"

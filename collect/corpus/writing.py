@@ -9,7 +9,7 @@ import numpy as np
 import tensorstore as ts
 from jaxtyping import Float
 
-from collect import corpus as store
+from collect.corpus.layout import CHUNK
 from collect.corpus.leaf import chosen
 from collect.corpus.places import CONTEXT
 from nowcast.types import PyTree, UserError, first_line
@@ -111,7 +111,7 @@ def _spec(path: Path, shape: tuple[int, int], dtype: str) -> dict[str, Any]:
             "data_type": dtype,
             "chunk_grid": {
                 "name": "regular",
-                "configuration": {"chunk_shape": [1, max(1, min(shape[1], store.CHUNK))]},
+                "configuration": {"chunk_shape": [1, max(1, min(shape[1], CHUNK))]},
             },
             "codecs": [
                 {"name": "bytes", "configuration": {"endian": "little"}},

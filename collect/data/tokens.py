@@ -62,6 +62,8 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
             b"".join(numbers.tobytes() for numbers in splits.values())
         ).hexdigest()[:8]
         name = f"{name}-{digest}"
+    elif tokens == BYTES:
+        name = f"{name}-bytes"
     return Tokens(name, vocabulary, splits, decode)
 
 

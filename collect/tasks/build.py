@@ -70,8 +70,8 @@ def told(config: Any) -> Iterator[None]:
         if is_ours(resolve(_target(config))) or not is_theirs(error):
             raise
         raise UserError(
-            f"task._target_={_target(config)}: failed while it trained ({failure(error)}); runs"
-            " that are finished stay, and the same command goes on"
+            f"task._target_={_target(config)}: failed while it trained ({failure(error)}); finished"
+            " runs stay, and the same command goes on with the others, or begins them anew"
         ) from None
 
 

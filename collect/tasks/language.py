@@ -1,6 +1,8 @@
 """Language: a GPT that predicts each next token of a text."""
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -22,6 +24,8 @@ RECORD_EVERY = 10
 """Steps between snapshots: one per pass over a text would be too few for a forecaster."""
 EVALUATED = 8192
 """Tokens that are evaluated at once, at most, but at least one context."""
+USUAL = {"layers": 2, "heads": 4, "width": 64, "context": 64}
+"""The sizes of a model where nothing is said."""
 CACHED = {"cpu": 1024}
 """Tokens in a part of a batch whose values fit a core's cache: steps are a fifth faster."""
 
@@ -53,10 +57,10 @@ class Language:
         *,
         batch_size: int,
         steps_per_epoch: int | None = None,
-        layers: int = 2,
-        heads: int = 4,
-        width: int = 64,
-        context: int = 64,
+        layers: int = USUAL["layers"],
+        heads: int = USUAL["heads"],
+        width: int = USUAL["width"],
+        context: int = USUAL["context"],
         dropout: float = 0.0,
     ):
         _check(layers, heads, width, dropout)
@@ -75,7 +79,8 @@ class Language:
                 f"batch_size={batch_size}: must be 1 to {windows}, the windows of {context} tokens"
                 " in the training text"
             )
-        self.name = f"gpt-{text.name}"
+        sizes = {"layers": layers, "heads": heads, "width": width, "context": context}
+        self.name = f"{named(sizes)}-{text.name}"
         self.batch_size = batch_size
         self._windows, self._steps_per_pass = windows, windows // batch_size
         self._part = _part(
@@ -110,10 +115,10 @@ class Language:
         *,
         tokens: str = tokens.CHARACTERS,
         steps_per_epoch: int | None = None,
-        layers: int = 2,
-        heads: int = 4,
-        width: int = 64,
-        context: int = 64,
+        layers: int = USUAL["layers"],
+        heads: int = USUAL["heads"],
+        width: int = USUAL["width"],
+        context: int = USUAL["context"],
         dropout: float = 0.0,
     ) -> "Language":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
@@ -224,6 +229,27 @@ class Language:
     ) -> Float[Array, "B _"]:
         logits = nnx.merge(self._definition, params)(batch[:, :-1], key)
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
+
+
+def named(sizes: Mapping[str, int]) -> str:
+    """The name of a GPT: ``gpt``, and its sizes that are not the usual, each with its initial.
+
+    Examples:
+        >>> print(named(USUAL), named(USUAL | {"layers": 4, "width": 128}))
+        gpt gpt_l4_w128
+    """
+    other = [f"{key[0]}{size}" for key, size in sizes.items() if size != USUAL[key]]
+    return "_".join(["gpt", *other])
+
+
+def family(name: str) -> str:
+    """A task's name without the sizes that :func:`named` adds; any other name as it is.
+
+    Examples:
+        >>> print(family("gpt_l4_w128-tiny_shakespeare"), family("lenet-mnist"))
+        gpt-tiny_shakespeare lenet-mnist
+    """
+    return re.sub(r"^gpt(_[lhwc]\d+)+(?=-|$)", "gpt", name)
 
 
 def _encoded(data: Any, kind: str) -> Tokens:

@@ -81,9 +81,11 @@ class Task(Protocol):
     """
 
     name: str
-    """Unique to what is trained: ``resnet20-digits``.
+    """Unique to what is trained: ``resnet20-digits``, ``gpt_l4_w128-tiny_shakespeare``.
 
-    Its beginning, up to a hyphen, names the architecture.
+    Its beginning, up to a hyphen, names the architecture and its sizes that are not the usual. Of
+    a classification it does not name the width, which is in the configuration
+    (:func:`collect.corpus.run.trained`).
     """
     steps_per_epoch: int
     labels: PyTree

@@ -43,7 +43,7 @@ def main(config: MetaTrainConfig) -> None:
 def show(config: MetaTrainConfig, card: dict) -> None:
     """Print a bundle's scores, where it lies, and the command to run next."""
     from meta_train import validate
-    from nowcast import bundle
+    from nowcast.bundle_folder import shipped
     from nowcast.forecasters import SIMPLE
 
     print(f"errors on {len(card['corpus']['validation_runs'])} runs kept out:")
@@ -59,7 +59,7 @@ def show(config: MetaTrainConfig, card: dict) -> None:
     if absent:
         print(f"no run has weights of {', '.join(absent)}: with this bundle they never jump")
     print(f"bundle: {config.bundle}   curves: {Path(config.bundle) / 'loss.png'}")
-    names = {*bundle.shipped(), *SIMPLE}  # a folder of such a name is told apart by its path
+    names = {*shipped(), *SIMPLE}  # a folder of such a name is told apart by its path
     forecaster = argument(
         "forecaster", f"./{config.bundle}" if config.bundle in names else config.bundle
     )

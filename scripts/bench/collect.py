@@ -11,10 +11,8 @@ import importlib.util
 import os
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
 
@@ -35,8 +33,9 @@ from collect.tasks import Classification
 from collect.training import optimizers
 from collect.training.loop import Loop
 from scripts.bench.language import language
-from scripts.bench.population import RATE, Population, eager_seconds, spread
+from scripts.bench.population import RATE, Population, spread
 from scripts.bench.recording import EPOCH, recording
+from scripts.bench.torch_peer import Peer
 
 MODELS = {  # channels of the images, steps a round, how many times as fast as PyTorch we want to be
     "lenet": (1, 200, 2.0),
@@ -69,49 +68,6 @@ def make_loop(model: str, batch: int) -> Loop:
     name, sizes = ("resnet", {"depth": 20}) if model == "resnet20" else (model, {})
     task = Classification(name, made_up(MODELS[model][0], EPOCH * batch), batch_size=batch, **sizes)
     return Loop(task, optimizers.make("adam"))
-
-
-class Peer:
-    """The same runs in PyTorch."""
-
-    def __init__(self, model: str, loop: Loop, runs: int):
-        import torch
-
-        from scripts.bench.torch_models import MODELS as PEERS
-
-        self.batch, self.runs, self.torch = loop.task.batch_size, runs, torch
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        images, labels = map(np.array, loop.task.arrays)
-        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device)
-        self.labels = torch.from_numpy(labels).long().to(self.device)
-        self.make = partial(PEERS[model], images.shape[-1], CLASSES)
-        count = sum(leaf.size for leaf in jax.tree.leaves(loop.task.init(0)[0]))
-        assert count == sum(p.numel() for p in self.make().parameters()), (
-            f"{model}: another number of parameters"
-        )
-        self.format = torch.contiguous_format
-        times = {}
-        for self.format in (torch.contiguous_format, torch.channels_last):
-            self._train(1)  # allocates, and chooses kernels
-            times[self.format] = self._train(2)
-        self.format = min(times, key=times.__getitem__)
-
-    def seconds(self, steps: int) -> float:
-        """Of training all runs by so many steps."""
-        return sum(self._train(steps) for _ in range(self.runs))
-
-    def _train(self, steps: int) -> float:
-        torch = self.torch
-        net = self.make().to(self.device, memory_format=self.format).train()
-        order = torch.randperm(len(self.images), device=self.device)
-
-        def loss(step: int) -> Any:
-            at = step * self.batch % len(order)
-            indices = order[at : at + self.batch]
-            images = self.images[indices].float().div_(255).contiguous(memory_format=self.format)
-            return torch.nn.functional.cross_entropy(net(images), self.labels[indices])
-
-        return eager_seconds(torch.optim.Adam(net.parameters(), lr=RATE), loss, steps)
 
 
 def device_share(population: Population, steps: int) -> float:
@@ -169,7 +125,7 @@ def speed(args: argparse.Namespace) -> None:
         steps, goal = args.steps or MODELS[model][1], MODELS[model][2]
         loop = make_loop(model, args.batch)
         ours = Population(loop, args.runs, args.way)
-        peer = None if args.without_pytorch else Peer(model, loop, args.runs)
+        peer = None if args.without_pytorch else Peer(model, loop, args.runs, CLASSES)
         ours.seconds(1)
         times = [
             (ours.seconds(steps), peer.seconds(steps) if peer else float("nan"))

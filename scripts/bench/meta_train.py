@@ -16,13 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from functools import partial
 from itertools import repeat
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
 from unittest.mock import patch
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # not this folder
@@ -37,12 +36,14 @@ import numpy as np
 
 from collect import corpus
 from collect.commands.output import print_anything
-from collect.corpus.recorder import Recorder, describe_leaves
+from collect.corpus.leaf import describe_leaves, scalars
+from collect.corpus.recorder import Recorder
 from meta_train import fitting, loader, objective, trainer
 from meta_train.config import MetaTrainConfig
+from meta_train.data import WATCHED
 from meta_train.windows import Windows
-from nowcast.forecasters.wnn import HIDDEN, NARROW, SLOPE, UNITS
-from scripts.bench.collect import spread
+from scripts.bench.keras_wnn import keras_fit, rate
+from scripts.bench.population import spread
 
 Row = tuple[str, str, str, str, str]  # what, ours, peer, ratio, goal
 NETWORKS = ("bias", "conv", "fc")
@@ -50,7 +51,6 @@ OURS = f"ours, {len(NETWORKS)} networks at once"
 PEERS = (("jax", 1), ("jax", 64), ("torch", 1), ("tensorflow", 1), ("tensorflow", 64))
 """Back ends of Keras, and steps an execution: one where nothing is said; PyTorch's takes no more.
 """
-PARAMETERS = 9_425
 PEERS_TOO = {  # the device is shared, and TensorFlow silent
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -68,14 +68,6 @@ SMALL_BATCH, SMALL_STEPS = (
 def row(what: str, ours: Sequence[float], peer: Sequence[float], goal: str) -> Row:
     ratio = spread([a / b for a, b in zip(ours, peer, strict=True)])
     return what, f"{median(ours):,.0f}", f"{median(peer):,.0f}", ratio, goal
-
-
-def rate(work: Callable[[], int], seconds: float) -> float:
-    """Windows/s of work that tells how many it has done, again and again for so long."""
-    begun, windows = time.perf_counter(), 0
-    while (passed := time.perf_counter() - begun) < seconds:
-        windows += work()
-    return windows / passed
 
 
 def our_fit(batch: int) -> tuple[Callable[[float], float], tuple[np.ndarray, ...]]:
@@ -103,74 +95,6 @@ def our_fit(batch: int) -> tuple[Callable[[float], float], tuple[np.ndarray, ...
     rate(work, 1)  # compiles
     examples = objective.examples(kind, walks[:, 0].reshape(-1, shape[-1]), rule.window)
     return partial(rate, work), tuple(map(np.asarray, examples))
-
-
-def keras_fit(
-    backend: str, steps: int, examples: tuple[np.ndarray, ...], batch: int
-) -> Callable[[float], float]:
-    """Windows/s of one network, which is that of three one after another, given seconds."""
-    context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    context.Process(
-        target=serve_keras, args=(theirs, backend, steps, *examples, batch), daemon=True
-    ).start()
-    theirs.close()
-    pipe.recv()
-
-    def ask(seconds: float) -> float:
-        pipe.send(seconds)
-        return pipe.recv()
-
-    return ask
-
-
-def serve_keras(
-    pipe: Connection, backend: str, steps: int, x: np.ndarray, y: np.ndarray, batch: int
-) -> None:
-    """Answer each number of seconds with a rate."""
-    os.environ["KERAS_BACKEND"] = backend
-    # As many steps as ours between two looks at the clock, about.
-    epochs = -(-1000 * batch // len(x))
-    model = keras_network(x.shape[1], steps)
-
-    def work() -> int:
-        model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0)
-        return epochs * len(x)
-
-    work()  # compiles
-    pipe.send("ready")
-    with suppress(EOFError):  # nobody asks any more
-        while True:
-            pipe.send(rate(work, pipe.recv()))
-
-
-def keras_network(window: int, steps_per_execution: int) -> Any:
-    import keras
-    from keras import layers
-
-    def main(units: int) -> Any:
-        small, l1 = (
-            keras.initializers.VarianceScaling(0.1, "fan_in", "uniform"),
-            keras.regularizers.L1,
-        )
-        return layers.Dense(
-            units, kernel_initializer=small, kernel_regularizer=l1(1e-6), bias_regularizer=l1(0.1)
-        )
-
-    def stream(x: Any) -> Any:
-        u = main(UNITS)(x)
-        h = layers.Dense(HIDDEN, activation="relu")(u)
-        a, b, c = (layers.Dense(UNITS)(h) for _ in range(3))
-        return layers.LeakyReLU(SLOPE)(main(NARROW)(a * keras.ops.exp(b * u) + c))
-
-    x = keras.Input((window,))
-    both = layers.Concatenate()([stream(x), stream(x[:, 1:] - x[:, :-1])])
-    model = keras.Model(x, layers.Dense(1, activation="tanh")(both))
-    assert model.count_params() == PARAMETERS, f"{model.count_params()} parameters"
-    model.compile(
-        "adam", "mean_absolute_error", jit_compile="auto", steps_per_execution=steps_per_execution
-    )
-    return model
 
 
 def speed(args: argparse.Namespace) -> list[Row]:
@@ -205,7 +129,7 @@ def streaming(args: argparse.Namespace) -> list[Row]:
         config = MetaTrainConfig(folder, "-", batch_size=args.batch)
         kind, rule, settings = config.kind, config.rule, config.settings._replace(patience=10**6)
         source = Windows(corpus.open(folder).runs, config.networks, rule, config.sampling)
-        held_out = {network: source.handful(network, fitting.WATCHED, (1,)) for network in NETWORKS}
+        held_out = {network: source.handful(network, WATCHED, (1,)) for network in NETWORKS}
         drawn = {"size": settings.handful, "seed": settings.seed}
         pool, real = next(loader.pools(source, NETWORKS, **drawn)), loader.pools
         steps = settings.pool_steps
@@ -290,7 +214,7 @@ def record(folder: Path, runs: int) -> tuple[int, int]:
                     lambda w: w + 0.01 * rng.standard_normal(w.shape, np.float32), params
                 )
             recorder.finish("complete")
-        decoded += 4 * SNAPSHOTS * corpus.scalars(leaves)
+        decoded += 4 * SNAPSHOTS * scalars(leaves)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), decoded
 
 

@@ -38,8 +38,8 @@ from collect.training import optimizers
 from collect.training.loop import Loop
 from nowcast.forecasters import WNN, wnn
 from nowcast.types import PyTree
-from scripts.bench.collect import spread
-from scripts.bench.meta_train import keras_network
+from scripts.bench.keras_wnn import keras_network
+from scripts.bench.population import spread
 
 WIDTHS = (784, 2048, 2048, 1024, 10)
 """Of the layers of a network of so many million parameters: 7.9; and one convolution of 2.4."""

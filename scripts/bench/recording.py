@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from collect.corpus.recorder import Recorder, describe_leaves, holds
+from collect.corpus.leaf import describe_leaves
+from collect.corpus.recorder import Recorder, holds
 from collect.corpus.recording import BAND
 from collect.training.loop import Loop, Snapshot
 from scripts.bench.population import Population, spread
