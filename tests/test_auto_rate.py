@@ -161,10 +161,15 @@ def test_where_the_loss_runs_away_it_steps_back_and_comes_again_slowly(given):
     loss = lambda n: jnp.where(n < 12, 5.0 - 0.3 * n, 9.0)  # noqa: E731
     tx, params = make(every=1), start()
     state, seen = tx.init(params), []
+
+    @jax.jit
+    def step(n, grads, state, params):
+        more = {given: loss(n) if given == "value" else lambda params: loss(n)}
+        updates, state = tx.update(grads, state, params, **more)
+        return optax.apply_updates(params, updates), state
+
     for n in range(80):
-        more = {given: loss(n) if given == "value" else (lambda p, n=n: loss(n))}
-        updates, state = tx.update(gradients(n, 0.8), state, params, **more)
-        params = optax.apply_updates(params, updates)
+        params, state = step(n, gradients(n, 0.8), state, params)
         seen.append(state.multiplier.item())
     peak = int(np.argmax(seen[:14]))
     assert seen[peak + 1] == pytest.approx(seen[peak] / 4, rel=1e-4)
