@@ -21,6 +21,7 @@ from collect.corpus.leaf import describe_leaves
 from collect.corpus.recorder import Recorder, holds
 from collect.members import Member, members
 from collect.tasks import Classification, build
+from collect.tasks.check import check_measured
 from collect.tasks.protocol import spacing
 from collect.training import optimizers, pace
 from collect.training.loop import Loop, Snapshot, State
@@ -204,6 +205,7 @@ class Group:
                 metrics = self.task.evaluate(
                     snapshot.state.params, snapshot.state.extra, self.task.splits[0]
                 )
+                check_measured(self.task, metrics)
                 row = {
                     "step": snapshot.step,
                     "epoch": snapshot.epoch,

@@ -179,6 +179,10 @@ class EvaluateConfig:
             self.target_value,
             "must be a finite number",
         )
+        for key in ("target_metric", "target_value"):
+            given = getattr(self, key)
+            fits = self.protocol == PAPER or given == getattr(EvaluateConfig, key)
+            require(fits, key, given, "belongs to protocol=paper; give that too, or leave this out")
         for name, arm in self.arm.items():
             require(
                 bool(NAME.fullmatch(name)),

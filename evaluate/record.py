@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from collect.tasks.check import check_measured
 from collect.tasks.protocol import Task
 from collect.training.loop import State
 from evaluate.arm_options import LAWA
@@ -74,6 +75,7 @@ class Record:
                 lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last
             )
         found = self._task.evaluate(params, state.extra, split)
+        check_measured(self._task, found)
         return {metric.name: float(found[metric.name]) for metric in self._task.metrics}
 
     def _at_end(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import nowcast
 from collect import corpus
 from collect.figures import png
 from collect.files import replace
+from collect.tasks.names import names as names_of
 from meta_train import splitting, sweeps
 from meta_train.config import MetaTrainConfig
 from meta_train.data import described, distinct
@@ -277,7 +278,7 @@ def _shown(some: Examples) -> tuple[Array, Array, Array]:
 
 
 def _kept_out(group: Group, names: Sequence[str]) -> bool:
-    return not splitting.architectures(group.runs[0]).isdisjoint(names)
+    return not names_of(group.runs[0].config).isdisjoint(names)
 
 
 def _drift(some: Examples) -> Float[np.ndarray, "N"]:

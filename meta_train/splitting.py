@@ -1,17 +1,21 @@
 """Split the runs of corpora: those for fitting, for validation, and of architectures kept out."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from collect.corpus import Run
 from collect.corpus.run import trained
-from collect.models import MODELS, own_depth
-from collect.tasks import language
+from collect.models import MODELS
+from collect.tasks.names import is_architecture, names
 from nowcast.types import UserError
+
+RECORDED = ("epochs", "record_every", "sample", "record", "band", "batch_stats")
+"""Keys of a run's configuration that say how long it is and what was recorded, and change nothing
+of how it trains.
+"""
 
 
 class Parts(NamedTuple):
@@ -33,21 +37,17 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     """
 
     def kept_out(run: Run) -> bool:
-        return not architectures(run).isdisjoint(keep_out)
+        return not names(run.config).isdisjoint(keep_out)
 
     held_out = [run for run in runs if kept_out(run) and run.status == "complete"]
     others = [run for run in runs if not kept_out(run)]
     by_task: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in others:
         alike = json.dumps(
-            [
-                value
-                for key, value in sorted(run.config.items())
-                if key not in ("epochs", "record_every")
-            ]
+            [value for key, value in sorted(run.config.items()) if key not in RECORDED]
         )
-        name = run.config["task"], trained(run.config)
-        by_task.setdefault(name, {}).setdefault(alike, []).append(run)
+        named = run.config["task"], trained(run.config)
+        by_task.setdefault(named, {}).setdefault(alike, []).append(run)
     kept: list[Run] = []
     for (task, _), groups in sorted(by_task.items()):
         whole = [
@@ -65,57 +65,16 @@ def split(runs: Sequence[Run], share: float, keep_out: Sequence[str], seed: int)
     return Parts([run for run in others if id(run) not in apart], kept, held_out)
 
 
-def architectures(run: Run) -> set[str]:
-    """The names that a run's architecture goes by: ``resnet32`` and ``resnet``; and its task's.
-
-    They are the name and depth under ``model`` in the run's configuration; without a depth, the
-    architecture's own. The configuration of a user's own task or loop may lack them: then every
-    beginning of the task's name up to a hyphen counts, and what the task's own keys say under
-    ``model``. A GPT goes by its names with and without its sizes.
-    """
-    task: str = run.config["task"]
-    model, own = _model(run.config), _model(run.config.get("task_config") or {})
-    if model:
-        return _names(model) | {task}
-    beginnings = {
-        "-".join(parts[:end])
-        for parts in (task.split("-"), language.family(task).split("-"))
-        for end in range(1, len(parts) + 1)
-    }
-    return beginnings | {family(name) for name in beginnings} | (_names(own) if own else set())
-
-
-def _model(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The ``model`` of a configuration, where that is an architecture."""
-    model = config.get("model")
-    if isinstance(model, str):
-        return {"name": model}
-    return model if isinstance(model, dict) and isinstance(model.get("name"), str) else None
-
-
-def _names(model: Mapping[str, Any]) -> set[str]:
-    name, depth = model["name"], model.get("depth")
-    if depth is None and name in MODELS:
-        depth = own_depth(name)
-    return {name, family(name), name if depth is None else f"{name}{depth}"}
-
-
 def check_keep_out(runs: Sequence[Run], keep_out: Sequence[str]) -> None:
     """Refuse a name that keeps nothing out.
 
     It is neither an architecture of ours nor a name that a run of the corpora goes by.
     """
-    of_runs = set().union(*(architectures(run) for run in runs))
+    of_runs = set().union(*(names(run.config) for run in runs))
     for name in keep_out:
-        deep = family(name) in MODELS and own_depth(family(name)) is not None
-        if name not in MODELS and not deep and name not in of_runs:
+        if not is_architecture(name) and name not in of_runs:
             raise UserError(
                 f"keep_out={name}: no architecture, and no run of the corpus is of one; there are"
                 f" {', '.join(MODELS)}, resnet32 and the like, and in the corpus"
                 f" {', '.join(sorted(of_runs))}"
             )
-
-
-def family(name: str) -> str:
-    """An architecture's name without its depth: ``resnet`` for ``resnet32``."""
-    return re.sub(r"\d+$", "", name)

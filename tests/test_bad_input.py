@@ -338,6 +338,8 @@ EVALUATE = [
     ("protocol=robust arm=[cosine] forecaster= +arm={{swept:{{over:cosine}}}}", "arm=swept"),
     ("protocol=robust arm=[prodigy] forecaster=", "add it to arm=[prodigy]"),
     ("target_value=nan", "target_value=nan: must be a finite number"),
+    ("target_value=0.7", "target_value=0.7: belongs to protocol=paper"),
+    ("target_metric=loss", "target_metric=loss: belongs to protocol=paper"),
     (
         "protocol=paper data.validation=false arm=[constant] forecaster= target_metric=reward",
         "target_metric=reward: the task measures loss, accuracy; give one of these",
@@ -384,7 +386,7 @@ REPORT = [
     ("reports=[{one},{file}]", "{file}"),
     ("reports=[{one},{damaged_report}]", "{damaged_report}"),
     ("reports=[{one},{old_report}]", "results/1"),
-    ("reports=[{one},{paper_report}]", "honest at 0.75, paper at 0.6"),
+    ("reports=[{one},{paper_report}]", "honest at 0.75, paper at accuracy 0.6"),
     ("reports=[{one},{two},null]", "reports"),
     ("report=", "report"),
     ("report=???", "report"),

@@ -192,8 +192,11 @@ def test_a_series_that_diverged_is_said_to_have_done_so(tmp_path, options, last)
     [got] = corpus.open(tmp_path / "c").runs
     assert got.status == ("complete" if last == 1 else "diverged")
     assert done.notes == [
-        "diverged: the last checkpoint holds weights that are not finite; the run is marked so"
-    ] * (last != 1)
+        "not finite: weights of 1 checkpoints (step_1.npz); no forecaster is fitted to windows with"
+        " them"
+        if last == 1
+        else "diverged: the last checkpoint holds weights that are not finite; the run is marked so"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,17 @@ def test_networks_of_other_widths_have_rows_of_their_own(tmp_path):
     assert [row[:2] for row in rows] == [("mlp-made_up", "2"), ("mlp_w0.5-made_up", "1")]
 
 
+def test_a_corpus_of_weights_and_inner_products_is_fitted_to_by_gram(tmp_path, script):
+    params = {"w": np.zeros((2, 2), np.float32)}
+    for kind in ("weights", "gram"):
+        more = {"band": 9} if kind == "gram" else {}
+        with record(tmp_path / "c", run=kind, params=params, task="a", record=kind, **more) as run:
+            for step in range(3):
+                run.snapshot(params, step=step)
+    done = script("inspect_corpus", f"corpus={tmp_path / 'c'}", cwd=tmp_path)
+    assert "forecaster=gram horizon=5" in done.stdout.splitlines()[-1]
+
+
 def test_a_whole_corpus_is_verified(corpus_path):
     for run in corpus.open(corpus_path):
         inspection.verify(run)

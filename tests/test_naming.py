@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from collect.commands.cli import CONFIGS
-from collect.commands.naming import CLASSIFICATION, named
+from collect.commands.naming import USUAL, named
 from collect.config import CollectConfig, DataConfig
 from collect.tasks import build
 
@@ -27,7 +27,7 @@ GPT = {
 
 def test_what_no_command_trains_has_no_arguments_and_images_have_a_network_of_their_own():
     assert named({"task": "mine", "run": "mine-7", "record_every": 100}) is None
-    assert named({"model": {"name": "mlp"}, "data": {"name": "mnist"}}) == CLASSIFICATION
+    assert named({"model": {"name": "mlp"}, "data": {"name": "mnist"}}) == USUAL
 
 
 @pytest.mark.parametrize(

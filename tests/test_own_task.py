@@ -3,6 +3,7 @@ they depend on.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 
 from collect import corpus
-from collect.config import AugmentConfig, DataConfig, ModelConfig
+from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
 from collect.corpus import inspection
 from collect.members import members
-from collect.population import Group, _run_id
+from collect.population import Group, _run_id, collect_population
 from collect.tasks import LOSS, Classification, Metric, Task, build, check
 from collect.tasks.failure import failure
-from meta_train.splitting import architectures, check_keep_out
+from collect.tasks.names import names
+from evaluate import Arm
+from evaluate.comparison import compare
+from meta_train.splitting import check_keep_out
 from nowcast.types import UserError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "own_task.md"
@@ -77,6 +81,7 @@ def test_a_classification_is_a_task():
         ("name", "a\tb", "Line.name: must be a text without spaces"),
         ("name", "a" * 200, "at most 100"),
         ("metrics", (Metric("step"),), "a metric cannot be called 'step'"),
+        ("metrics", (Metric("test_loss"),), "and no test_ before it"),
         ("metrics", (LOSS, LOSS), "Line.metrics: 'loss' is there twice"),
         ("splits", ("validation", "validation"), "Line.splits: 'validation' is there twice"),
         ("rates", {"slope": "half"}, "Line.rates: must hold a finite number for each leaf"),
@@ -99,6 +104,11 @@ def test_a_classification_is_a_task():
             "order",
             lambda seed, epoch: [[1]],
             "Line.order: must give a NumPy array of steps_per_epoch=2 rows",
+        ),
+        (
+            "order",
+            lambda seed, epoch: np.array(2),
+            "a NumPy array of steps_per_epoch=2 rows, and gives an array of ()",
         ),
         (
             "order",
@@ -173,6 +183,27 @@ def test_what_is_of_the_wrong_kind_is_named_in_one_line(member, value, said):
         check.check(task, "Line")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        ({"acc": 1.0}, "a dict with the metrics, loss, and gives acc"),
+        ({"loss": None}, "loss as a number, and gives NoneType"),
+        ({"loss": -1.0}, "loss is compared by ratio and is -1"),
+    ],
+)
+@pytest.mark.parametrize("trains", ["collect", "compare"])
+def test_what_is_measured_is_looked_at_every_time(tmp_path, monkeypatch, trains, later, said):
+    task, calls = Line(), iter(range(1000))
+    task.evaluate = lambda params, extra, split: {"loss": 1.0} if next(calls) < 3 else later
+    monkeypatch.setattr(build, "make", lambda config, batch_size: task)
+    collects = partial(collect_population, CollectConfig(corpus=str(tmp_path / "c"), epochs=6))
+    arms = {"constant": Arm(), "linear": Arm(over="constant", forecaster="linear")}
+    settings = {"epochs": 12, "learning_rate": 0.1, "seeds": range(2)}
+    compares = partial(compare, task, arms, tmp_path / "r", **settings)
+    with pytest.raises(UserError, match=said):
+        {"collect": collects, "compare": compares}[trains]()
 
 
 def test_an_order_of_other_rows_is_told_by_its_shape_once():
@@ -296,22 +327,24 @@ def run(task, **config):
     return SimpleNamespace(config={"task": task, **config})
 
 
+def made(task, **config):
+    return run(task, **config).config
+
+
 def test_keep_out_knows_tasks_of_ones_own(unchecked):
-    assert architectures(run("gpt-tiny_shakespeare", task_config={"layers": 2})) == {
+    assert names(made("gpt-tiny_shakespeare", task_config={"layers": 2})) == {
         "gpt",
         "gpt-tiny_shakespeare",
     }
-    sized = run("gpt_l4_w128-tiny_shakespeare", task_config={"layers": 4, "width": 128})
-    assert {"gpt", "gpt-tiny_shakespeare", "gpt_l4_w128", sized.config["task"]} <= architectures(
-        sized
-    )
+    sized = made("gpt_l4_w128-tiny_shakespeare", task_config={"layers": 4, "width": 128})
+    assert {"gpt", "gpt-tiny_shakespeare", "gpt_l4_w128", sized["task"]} <= names(sized)
     mlp = {"name": "mlp", "depth": None}
-    assert architectures(run("mlp-mnist", model=mlp)) == {"mlp", "mlp-mnist"}
-    assert {"mine", "resnet32", "resnet"} <= architectures(
-        run("mine-data", task_config={"model": "resnet32"})
+    assert names(made("mlp-mnist", model=mlp)) == {"mlp", "mlp-mnist"}
+    assert {"mine", "resnet32", "resnet"} <= names(
+        made("mine-data", task_config={"model": "resnet32"})
     )
-    assert "resnet20" in architectures(
-        run("mine-data", task_config={"model": {"name": "resnet", "depth": 20}})
+    assert "resnet20" in names(
+        made("mine-data", task_config={"model": {"name": "resnet", "depth": 20}})
     )
     check_keep_out([run("gpt-poem")], ["gpt", "shufflenet_v2", "resnet32"])
     with pytest.raises(

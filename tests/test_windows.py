@@ -243,6 +243,7 @@ def test_runs_that_begin_alike_are_not_taken_apart(unchecked):
             "seed": i // 3,
             "epochs": 10 * (i % 3),
             "record_every": 1 + i % 3,
+            **({}, {"sample": 5}, {"record": "gram", "band": 9})[i % 3],
         }
     for seed in range(5):
         fitted, kept, _ = splitting.split(runs, 0.25, [], seed)

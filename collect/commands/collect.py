@@ -18,8 +18,6 @@ class Collected(NamedTuple):
 
     corpus: str
     left: int
-    band: int | None
-    """How far the inner products of runs reach that hold them; None: they hold weights."""
 
 
 def main(config: CollectConfig) -> "Estimate | Collected":
@@ -44,15 +42,15 @@ def main(config: CollectConfig) -> "Estimate | Collected":
     )
     stopped = f"; stopped: {counts['stopped']}" if counts["stopped"] else ""
     print(f"{counts['task']}: {said}{stopped}", flush=True)
-    band = config.band if config.record == "gram" else None
     if counts["exit_code"]:  # a signal is meant for all jobs; max_minutes is each job's own
-        conclude([Collected(config.corpus, counts["left"], band)])
+        conclude([Collected(config.corpus, counts["left"])])
         sys.exit(counts["exit_code"])
-    return Collected(config.corpus, counts["left"], band)
+    return Collected(config.corpus, counts["left"])
 
 
 def conclude(jobs: "list[Estimate | Collected]") -> None:
     """Print the result of all jobs."""
+    from collect.corpus import open as open_corpus
     from collect.estimate import Estimate, total
 
     collected = [job for job in jobs if isinstance(job, Collected)]
@@ -70,10 +68,8 @@ def conclude(jobs: "list[Estimate | Collected]") -> None:
         print("next: the same command goes on where this one stopped")
     else:
         corpus = argument("corpus", collected[0].corpus)
-        print(
-            f"next: {text.command('meta_train')} {corpus} {fitting(collected[0].band)}"
-            " bundle=bundles/mine"
-        )
+        bands = [run.band for run in open_corpus(collected[0].corpus).runs]
+        print(f"next: {text.command('meta_train')} {corpus} {fitting(bands)} bundle=bundles/mine")
 
 
 def start() -> None:

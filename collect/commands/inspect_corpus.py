@@ -51,7 +51,7 @@ def main(config: InspectCorpusConfig) -> None:
         for run in tqdm(chosen, unit="run", desc="draw"):
             inspection.draw(run, pictures, per_operation=config.weights, seed=config.seed)
         print(f"pictures: {pictures} ({2 * len(chosen)} of them)")
-    forecaster = fitting(None if drawable else min(run.band or 0 for run in opened.runs))
+    forecaster = fitting(run.band for run in opened.runs)
     corpus_is = argument("corpus", config.corpus)
     print(f"next: {text.command('meta_train')} {corpus_is} {forecaster} bundle=bundles/mine")
 

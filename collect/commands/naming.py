@@ -11,8 +11,8 @@ import yaml
 from collect.commands.cli import CONFIGS
 from collect.commands.typed import argument, quoted
 
-CLASSIFICATION = "model=resnet20 data=digits"
-"""What a forecaster of images is compared on: few other corpora have a ResNet20 of the digits."""
+USUAL = "model=resnet20 data=digits"
+"""What a forecaster is compared on that was fitted to the default task: few corpora have it."""
 
 
 def named(config: Mapping[str, Any]) -> str | None:
@@ -22,7 +22,7 @@ def named(config: Mapping[str, Any]) -> str | None:
         config: The run's, as a corpus has it.
 
     Returns:
-        Of a classification :data:`CLASSIFICATION`; None of a run that a loop of one's own or
+        Of the default task :data:`USUAL`; None of a run that a loop of one's own or
         checkpoints gave, for no command trains it.
 
     Examples:
@@ -30,7 +30,7 @@ def named(config: Mapping[str, Any]) -> str | None:
         task._target_=mine.Sine task.width=16
     """
     if "task_config" not in config:
-        return CLASSIFICATION if "model" in config else None
+        return USUAL if "model" in config else None
     own = dict(config["task_config"])
     words = []
     preset = _preset("task", "gpt")

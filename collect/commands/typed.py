@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
@@ -28,18 +29,19 @@ def argument(key: str, value: str) -> str:
     return quoted(f"{key}={QuotedString(text, Quote.double).with_quotes()}")
 
 
-def fitting(band: int | None) -> str:
-    """The arguments that fit a forecaster to a corpus.
+def fitting(bands: Iterable[int | None]) -> str:
+    """The arguments that fit a forecaster to all runs of a corpus.
 
-    ``band`` is how far its inner products reach, None where it holds weights.
+    ``bands`` are how far the inner products of its runs reach, None for a run that holds weights.
 
     Examples:
-        >>> print(fitting(16))
+        >>> print(fitting([None, 16]))
         forecaster=gram horizon=12
     """
-    if band is None:
+    reach = [band for band in bands if band is not None]
+    if not reach:
         return "forecaster=wnn"
-    return f"forecaster=gram horizon={max(1, min(40, band - 4))}"  # of a window of 5
+    return f"forecaster=gram horizon={max(1, min(40, min(reach) - 4))}"  # of a window of 5
 
 
 def quoted(text: str) -> str:

@@ -147,7 +147,8 @@ def _run(place: places.Place, name: str | None) -> Run:
             return run
     some = ", ".join(there[:5]) + (", …" if len(there) > 5 else "")
     holds = f"{len(there)} runs: {some}; name one" if there else "no run; collect one"
-    raise UserError(f"run={name}: {place} holds {holds}")
+    said = f"corpus={place} holds" if name is None else f"run={name}: {place} holds"
+    raise UserError(f"{said} {holds}")
 
 
 def _flat(arrays: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N"]:

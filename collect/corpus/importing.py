@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,6 +151,7 @@ def import_checkpoints(
     first = files.read(series.paths[0], prefix)
     choice = Choice(first, patterns)
     kinds: Counter[str] = Counter()
+    broken: list[str] = []
     with tqdm(total=len(series.paths), unit="checkpoint", desc=run) as bar:
         recording = record(
             place,
@@ -173,6 +174,8 @@ def import_checkpoints(
                         arrays = files.read(path, prefix) if number else first
                         weights = choice.of(path, arrays)
                         kinds.update({str(array.dtype) for array in weights.values()})
+                        if not all(map(_is_finite, weights.values())):
+                            broken.append(path.name)
                         recording.snapshot(weights, step=series.steps[number])
                         bar.update()
                 except BaseException:
@@ -187,7 +190,7 @@ def import_checkpoints(
         len(series.paths),
         series.every,
         {name: count for name, count in counts.items() if count},
-        _notes(kinds, len(series.paths), choice, sound=recording.sound),
+        _notes(kinds, len(series.paths), choice, broken, sound=recording.sound),
     )
 
 
@@ -201,13 +204,16 @@ def _refuse_known(place: places.Place, run: str) -> None:
         )
 
 
-def _notes(kinds: Mapping[str, int], total: int, choice: Choice, *, sound: bool) -> list[str]:
+def _notes(
+    kinds: Mapping[str, int], total: int, choice: Choice, broken: Sequence[str], *, sound: bool
+) -> list[str]:
     """Notes for the user.
 
     Args:
         kinds: How many of the checkpoints hold weights of each precision.
         total: How many checkpoints there are.
         choice: What was recorded of them.
+        broken: The names of checkpoints with weights that are not finite.
         sound: Whether the last one's weights are finite.
     """
     others = [
@@ -219,6 +225,12 @@ def _notes(kinds: Mapping[str, int], total: int, choice: Choice, *, sound: bool)
     if not sound:
         notes.append(
             "diverged: the last checkpoint holds weights that are not finite; the run is marked so"
+        )
+    elif broken:
+        some = ", ".join(broken[:3]) + (", …" if len(broken) > 3 else "")
+        notes.append(
+            f"not finite: weights of {len(broken)} checkpoints ({some}); no forecaster is fitted to"
+            " windows with them"
         )
     if choice.left_out:
         some = ", ".join(choice.left_out[:3]) + (", …" if len(choice.left_out) > 3 else "")
@@ -257,6 +269,10 @@ def _patterns(file: str | None) -> dict[str, str | None]:
 def _is_no_weight(name: str, array: np.ndarray) -> bool:
     """Whether an array is left out by default."""
     return not _is_float(array) or name.replace("/", ".").rsplit(".", 1)[-1] in BUFFERS
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array.astype(np.float32)).all())
 
 
 def _is_float(array: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from collect.tasks.failure import failure
-from collect.tasks.protocol import Metric, Task, names_a_metric
+from collect.tasks.protocol import TAKEN, Metric, Task, names_a_metric
 from nowcast.types import OPERATIONS, UserError
 
 KEY = 0xC4EC
@@ -131,7 +131,7 @@ def _check_attributes(task: Any, say: _Teller) -> None:
             raise say(
                 "metrics",
                 f"a metric cannot be called {metric.name!r}; give it a name of letters, digits"
-                " and _",
+                f" and _, none of {', '.join(TAKEN)}, and no test_ before it",
             )
         if metric.better not in ("lower", "higher") or metric.compare not in (
             "ratio",
@@ -176,7 +176,8 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
         )
     for label in jax.tree.leaves(task.labels):
         if label not in OPERATIONS:
-            raise say("labels", f"{label!r} is no operation: use one of {', '.join(OPERATIONS)}")
+            are = ", ".join(OPERATIONS)
+            raise say("labels", f"{label!r:.60} is no operation: use one of {are}")
     rates = getattr(task, "rates", None)
     if rates is not None and jax.tree.structure(rates) != structure:
         raise say("rates", "must have the structure of params, with a number for each leaf")
@@ -199,7 +200,8 @@ def _check_steps(task: Any, say: _Teller) -> Any:
     It is the first row of an epoch's order, or what a stream gives for the first step.
     """
     order = say.calling("order", lambda: task.order(0, 0))
-    if not isinstance(order, np.ndarray) or len(order) != task.steps_per_epoch:
+    rows = len(order) if isinstance(order, np.ndarray) and order.ndim else None
+    if rows != task.steps_per_epoch:
         expected = f"a NumPy array of steps_per_epoch={task.steps_per_epoch} rows"
         other = " of JAX" if isinstance(order, jax.Array) else ""
         raise say("order", f"must give {expected}, and gives {_kind(order)}{other}")
@@ -233,7 +235,17 @@ def _ahead(task: Any, steps: range, say: _Teller) -> list[Any]:
 
 
 def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Teller) -> None:
-    measured = say.calling("evaluate", lambda: task.evaluate(params, extra, split))
+    check_measured(task, say.calling("evaluate", lambda: task.evaluate(params, extra, split)), say)
+
+
+def check_measured(task: Any, measured: Any, say: "_Teller | None" = None) -> None:
+    """Refuse what ``evaluate`` gave if it is not every metric of the task, as a number.
+
+    Raises:
+        UserError: A metric is missing, is unknown or is no number, or is below 0 and compared by
+            ratio.
+    """
+    say = say or _Teller(type(task).__name__)
     names = {metric.name for metric in task.metrics}
     if not isinstance(measured, Mapping) or set(measured) != names:
         expected = f"a dict with the metrics, {', '.join(sorted(names))}"

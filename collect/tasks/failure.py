@@ -1,10 +1,14 @@
 """Describe an error in a user's code, in one line."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
 
 from nowcast.types import first_line
+
+ROOMS = ("nowcast", "collect", "meta_train", "evaluate", "scripts")
+"""The folders of our own code, in a clone; installed, they lie in ``site-packages``."""
 
 
 def failure(error: BaseException) -> str:
@@ -23,8 +27,9 @@ def is_theirs(error: BaseException) -> bool:
 
 def _theirs(file: str) -> bool:
     """Whether a file is neither ours nor a library's."""
-    ours = str(Path(__file__).parents[1])
+    home = Path(__file__).parents[2]
+    ours = tuple(str(home / room) + os.sep for room in ROOMS)
     return (
-        not file.startswith((ours, "<", sys.base_prefix, sys.prefix))
+        not file.startswith((*ours, "<", sys.base_prefix, sys.prefix))
         and "site-packages" not in file
     )
