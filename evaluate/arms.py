@@ -24,10 +24,11 @@ class Arm:
 
     ``over`` names the arm that this one is compared with; it takes from there what it does not say
     itself: optimizer, schedule, learning rate and what changes it, outer step and average. An arm
-    without ``over`` is a base.
+    without ``over`` is a base. Where ``over`` is a list, the arm is a product: one arm over each,
+    see :func:`evaluate.products.expanded`.
     """
 
-    over: str | None = None
+    over: Any = None
     optimizer: str | None = None
     schedule: str | None = None
     warmup: Any = None

@@ -22,6 +22,7 @@ from collect.config import (
 )
 from evaluate.arms import NAME, TUNED, Arm
 from evaluate.lengths import LENGTHS
+from evaluate.products import expanded
 from evaluate.protocol import BUDGET, HONEST, PAPER, ROBUST, WARMUPS
 from evaluate.starts import STARTS, WARMUP, check_names, prepared
 from nowcast.paths import at_home
@@ -179,6 +180,7 @@ class EvaluateConfig:
             self.target_value,
             "must be a finite number",
         )
+        self.arm = expanded(self.arm)
         for name, arm in self.arm.items():
             require(
                 bool(NAME.fullmatch(name)),

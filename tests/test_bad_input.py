@@ -27,6 +27,7 @@ from collect.corpus_config import AdviseConfig, InspectCorpusConfig
 from collect.population import collect_population
 from collect.training.stop import Stop
 from evaluate import Arm, joining
+from evaluate.commands import products
 from evaluate.config import EvaluateConfig, ReportConfig
 from evaluate.configured import evaluate
 from meta_train.config import MetaTrainConfig
@@ -288,8 +289,9 @@ EVALUATE = [
     ("together=maybe", "maybe"),
     ("optimizer=schedule_free", "moments=keep"),
     ("arm=[]", "arm=[]"),
-    ("arm=[constant,constnt_linear]", "but constant, constant_auto"),
-    ("arm=constnt", "but constant, constant_auto"),
+    ("arm=[constant,constnt_linear]", "average, constant, constant_auto, constant_autoregressive"),
+    ("arm=constnt", "average, constant, constant_auto, constant_autoregressive"),
+    ("arm=[constant,linear]", "arm.linear.over=cosine: is not among the arms"),
     ("arm=[constant_linear]", "add it to arm=[constant_linear]"),
     (
         "arm=[constant,constant_linear,constant_nowcast] forecaster=",
@@ -658,6 +660,7 @@ def cli():
     """The module that all commands share, which knows their schemas."""
     for name, (schema, _) in BODIES.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    products.store()
     return shared
 
 

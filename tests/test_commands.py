@@ -1,5 +1,6 @@
 """The commands as a user types them: help explains every key; they lead from data to report."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from collect import corpus
 from collect.data.augment import AUGMENTS
 from collect.models import MODELS
 from collect.training.optimizers import OPTIMIZERS
+from evaluate.commands import products
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 CONTRACT = ("collect", "inspect_corpus", "meta_train", "evaluate")
@@ -54,8 +56,9 @@ def test_help_names_what_there_is_to_choose(helped, name):
 
 
 def test_help_names_experiments_launchers_and_arms(helped):
-    for option in (CONFIGS / "arm").glob("*.yaml"):
-        assert option.stem in helped["evaluate"].stdout
+    listed = re.search(r"^arm: (.*)$", helped["evaluate"].stdout, re.MULTILINE)[1].split(", ")
+    files = {option.stem for option in (CONFIGS / "arm").glob("*.yaml")}
+    assert set(listed) == files | products.store().keys()
     for group in ("experiment", "hydra/launcher"):
         for option in (CONFIGS / group).glob("*.yaml"):
             assert option.stem in helped["collect"].stdout

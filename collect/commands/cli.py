@@ -216,9 +216,8 @@ def _cause(error: BaseException) -> str:
     missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
     if missing and (folder := Path(CONFIGS) / missing[1]).is_dir():
         group, named = missing.groups()
-        there = ", ".join(
-            sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
-        )
+        files = {str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")}
+        there = ", ".join(sorted(files | _stored(group)))
         also = f"; any other set of TensorFlow Datasets goes by data.name={named}" * (
             group == "data"
         )
@@ -232,6 +231,16 @@ def _cause(error: BaseException) -> str:
         "See https",
     )
     return " ".join(line for line in lines if line and not line.startswith(noise))
+
+
+def _stored(group: str) -> set[str]:
+    """The names of a group that have no file, such as the parts of arms that are products."""
+    if group.startswith("hydra"):
+        return set()  # plugins store launchers there
+    try:
+        return {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+    except OSError:
+        return set()
 
 
 def line(error: BaseException) -> str:
