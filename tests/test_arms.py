@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, bases
+from evaluate.arm_options import Auto, Average, GuardOptions, Jump, Outer
+from evaluate.arms import Arm, bases
 from evaluate.commands import products
 from evaluate.config import EvaluateConfig
 from evaluate.inheritance import resolve

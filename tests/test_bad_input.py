@@ -321,7 +321,10 @@ EVALUATE = [
     ("+arm={{constant:{{average:{{kind:swa}}}}}}", "kind=swa"),
     ("+arm={{constant:{{outer:{{every:0}}}}}}", "outer.every=0"),
     ("arm.constant.average={{kind:swa}}", "arm.constant.average="),
-    ("arm.constant_linear.guard.after=0.5", "arm.constant_linear.guard.after="),
+    ("arm.constant_linear.guard.aftr=0.5", "guard.aftr=0.5: must be at_once"),
+    ("arm.constant_linear.guard=backtrack", "guard.kind=backtrack: must be at_once"),
+    ("arm.constant_linear.guard=waiting arm.constant_linear.guard.after=1", "guard is a word"),
+    ("arm.constant.guard.after=0.5", "arm.constant.guard"),
     ("+arm.mine={{over:constant}}", "+arm={{mine: "),
     ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"),
     ("+arm={{mine:{{ovr:constant}}}}", "ovr"),
@@ -484,7 +487,7 @@ TYPED = {
         "arm=[constant,constnt_linear]",
         "+arm={{mine:3}}",
         "arm.constant.average={{kind:swa}}",
-        "arm.constant_linear.guard.after=0.5",
+        "arm.constant_linear.guard=waiting arm.constant_linear.guard.after=1",
         "protocol=kind",
         "protocol=robust robust.starts=[]",
         "protocol=budget budget.lengths=[]",
@@ -503,7 +506,7 @@ ALONE = (
     "corpus=memory:",
     "corpus=a,b",
     "arm.constant.average=",
-    "arm.constant_linear.guard.",
+    "arm.constant_linear.guard=waiting",
 )
 """How a row begins that only the command line refuses."""
 ROWS = [(name, *row) for name, rows in TABLES.items() for row in rows]

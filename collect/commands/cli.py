@@ -203,6 +203,11 @@ def _cause(error: BaseException) -> str:
         if "is not a subclass of Arm" in str(error.__cause__):
             return f"{override}: cannot be given so; {_WHOLE}"
         return f"{error}: {_cause(error.__cause__)}"
+    if said := re.match(r"Could not override '(arm\.[^.]+\.guard)\.(\w+)'", str(error)):
+        return (
+            f"{said[1]}.{said[2]}: the arm's guard is a word; give {said[1]}={{kind: …,"
+            f" {said[2]}: …}}"
+        )
     if "To append to your config use +" in str(error):
         return (
             f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists"

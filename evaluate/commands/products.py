@@ -18,7 +18,7 @@ def store() -> dict[str, dict[str, Any]]:
     Returns:
         The parts by name, as a file of their own would have them.
     """
-    parts = {}
+    parts: dict[str, dict[str, Any]] = {}
     for file in sorted(Path(CONFIGS, "arm").glob("*.yaml")):
         try:
             arms = yaml.safe_load(file.read_text(encoding="utf-8"))
