@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from collect.config import require
+from collect.checks import require
 from nowcast.guard import Guard, WaitingGuard
 
 EMA, LAWA = "ema", "lawa"

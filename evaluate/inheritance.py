@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from collect.config import require
+from collect.checks import require
 from evaluate.arm_options import LAWA, Jump
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, TUNED, Arm, changed
 from evaluate.products import expanded

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from collect.config import require
+from collect.checks import require
 from evaluate.arms import Arm
 
 

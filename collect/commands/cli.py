@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from collect.commands import output
+from collect.commands.explained import help_text
 from collect.commands.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 from collect.commands.typed import argument, as_text, takes_text, unreadable
 from collect.commands.utf8 import in_utf8
@@ -71,8 +72,9 @@ def command(
     if _shares_a_name(schema):
         configs = None
         _store_alone(name)
-    # The help of the configurations uses it.
-    OmegaConf.register_new_resolver("command", text.command, replace=True)
+    OmegaConf.register_new_resolver(
+        "explained", lambda: help_text(schema, Path(CONFIGS, f"{name}.yaml")), replace=True
+    )
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
