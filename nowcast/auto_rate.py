@@ -25,7 +25,7 @@ from nowcast.checks import check_optimizer, check_weights
 from nowcast.forecasters.base import Forecaster
 from nowcast.memory import USUAL, memory
 from nowcast.rate_forecaster import Rate
-from nowcast.rate_look import gradient_size, look
+from nowcast.rate_look import gradient_size, look, sampled_gradients
 from nowcast.rate_rules import START, by_drift, by_forecast, check_rule
 from nowcast.rate_state import RateState, begin
 from nowcast.split import axis_names, split_over
@@ -94,7 +94,7 @@ def auto_rate(
         >>> tx = nowcast.auto_rate(optax.sgd(1e-3), every=1)
         >>> params = {"kernel": jnp.zeros((2, 2))}
         >>> state = tx.init(params)
-        >>> for _ in range(8):  # always the same way: times 4 from the fifth look on
+        >>> for _ in range(9):  # always the same way: times 4 from the fifth look on
         ...     updates, state = tx.update({"kernel": jnp.ones((2, 2))}, state, params)
         ...     params = optax.apply_updates(params, updates)
         >>> round(state.multiplier.item())  # an eighth at first
@@ -128,31 +128,29 @@ def auto_rate(
             raise UserError(
                 "nowcast.auto_rate needs the parameters: call update(grads, state, params)"
             )
-        updates, inside = inner.update(grads, state.inner, params, **extra)
+        inside, loss = state.inner, _loss_of(extra)
+
+        def due(state: RateState, params: PyTree, sampled: PyTree | None) -> RateState:
+            size, value = gradient_size(sampled, params), loss(params) if loss else None
+            return look(state, params, size, value, rule=rule, stop_after=stop_after)
+
+        # At the weights before the step, which are in memory. Of the gradients the branch gets a
+        # sample: whole, they would have to be in memory for it, and many never are.
+        with split_over(names):
+            state = branch(
+                state.step >= every,
+                due,
+                lambda state, *_: state,
+                state._replace(inner=()),
+                params,
+                sampled_gradients(state, grads, params),
+            )
+        updates, inside = inner.update(grads, inside, params, **extra)
         multiplier = state.multiplier
         updates = jax.tree.map(
             lambda u: (multiplier * u.astype(jnp.float32)).astype(u.dtype), updates
         )
-        state = state._replace(inner=(), step=state.step + 1, total=state.total + 1)
-        with split_over(names):
-            loss = _loss_of(extra)
-
-            def due(state: RateState, params: PyTree, updates: PyTree, grads: PyTree) -> RateState:
-                now = optax.apply_updates(params, updates)
-                value = loss(now) if loss else None
-                return look(
-                    state,
-                    now,
-                    gradient_size(state, grads, now),
-                    value,
-                    rule=rule,
-                    stop_after=stop_after,
-                )
-
-            state = branch(
-                state.step >= every, due, lambda state, *_: state, state, params, updates, grads
-            )
-        return updates, state._replace(inner=inside)
+        return updates, state._replace(inner=inside, step=state.step + 1, total=state.total + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -105,19 +105,21 @@ def _products(window: PyTree, params: PyTree) -> Float[Array, "D D"]:
     return sum(jax.tree.leaves(jax.tree.map(of, window, params)), start=jnp.zeros((count, count)))
 
 
-def gradient_size(state: RateState, grads: PyTree, params: PyTree) -> Float[Array, ""]:
-    """The gradients' size, or 1 (they count as alive) where they are not like the parameters."""
+def sampled_gradients(state: RateState, grads: PyTree, params: PyTree) -> PyTree | None:
+    """A sample of each gradient, or None where they are not like the parameters."""
     if not _alike(grads, params):
+        return None
+    return jax.tree.map(lambda rows, grad: sample.take(grad, rows.shape[1]), state.window, grads)
+
+
+def gradient_size(sampled: PyTree | None, params: PyTree) -> Float[Array, ""]:
+    """The gradients' size from their sample, or 1 (they count as alive) where there is none."""
+    if sampled is None:
         return jnp.ones([], jnp.float32)
-
-    def squares(rows: Float[Array, "W N"], grad: Array, leaf: Array) -> Float[Array, ""]:
-        return total(jnp.sum(sample.take(grad, rows.shape[1]) ** 2), leaf, "auto_rate")
-
-    return jnp.sqrt(
-        sum(
-            jax.tree.leaves(jax.tree.map(squares, state.window, grads, params)), start=jnp.zeros([])
-        )
+    squares = jax.tree.map(
+        lambda some, leaf: total(jnp.sum(some**2), leaf, "auto_rate"), sampled, params
     )
+    return jnp.sqrt(sum(jax.tree.leaves(squares), start=jnp.zeros([])))
 
 
 def _alike(grads: PyTree, params: PyTree) -> bool:

@@ -72,9 +72,9 @@ def test_the_multiplier_is_the_rules(target, stop_after, way):
         make(target=target, stop_after=stop_after), start(), grads=lambda n: gradients(n, way)
     )
     looks, expected, straight = [], 0.0, 0
-    for number, (params, state) in enumerate(path, start=1):
-        if number % EVERY == 0:
-            looks.append(flat(params))
+    for number, (_, state) in enumerate(path):  # so many steps are done before
+        if number and number % EVERY == 0:
+            looks.append(flat(path[number - 1][0]))
             if len(looks) >= 5 and number <= (stop_after or STEPS):
                 moved = np.diff(looks[-5:], axis=0)
                 unit = moved / np.linalg.norm(moved, axis=1, keepdims=True)
@@ -89,9 +89,10 @@ def test_the_multiplier_is_the_rules(target, stop_after, way):
 
 
 def test_updates_are_the_optimizers_and_from_the_first_full_window_times_the_multiplier():
-    inner, here, multiplier = optax.adam(0.01), start(), 1.0
+    inner, here = optax.adam(0.01), start()
     inner_state, seen = inner.init(here), []
     for number, (params, state) in enumerate(run(make(inner, every=20), start(), steps=range(120))):
+        multiplier = state.multiplier
         updates, inner_state = inner.update(gradients(number), inner_state, here)
         same(
             params,
@@ -99,9 +100,9 @@ def test_updates_are_the_optimizers_and_from_the_first_full_window_times_the_mul
             rtol=1e-5,
             atol=1e-7,
         )
-        here, multiplier = params, state.multiplier
+        here = params
         seen.append(multiplier.item())
-    assert seen[98] == 1 != seen[99]
+    assert seen[99] == 1 != seen[100]
 
 
 def test_a_straight_run_is_four_times_as_fast_at_every_look_and_one_to_and_fro_sinks():
@@ -109,7 +110,7 @@ def test_a_straight_run_is_four_times_as_fast_at_every_look_and_one_to_and_fro_s
         make(every=1), start(), steps=range(8), grads=lambda n: jax.tree.map(jnp.ones_like, start())
     )
     np.testing.assert_allclose(
-        [state.multiplier for _, state in straight], [1, 1, 1, 1, 4, 16, 64, 256], rtol=1e-5
+        [state.multiplier for _, state in straight], [1, 1, 1, 1, 1, 4, 16, 64], rtol=1e-5
     )
     pair = run(
         make(every=1),
@@ -148,7 +149,7 @@ def test_it_does_not_grow_where_gradients_have_gone_to_zero():
 )
 def test_it_grows_by_less_where_most_of_the_loss_is_gained(first, now, left):
     ones = lambda n: jax.tree.map(jnp.ones_like, start())  # noqa: E731
-    loss = lambda n: jnp.float32(first if n == 0 else now)  # noqa: E731
+    loss = lambda n: jnp.float32(first if n < 2 else now)  # noqa: E731
     _, state = run(make(every=1), start(), steps=range(20), grads=ones, value=loss)[-1]
     _, before = run(make(every=1), start(), steps=range(19), grads=ones, value=loss)[-1]
     assert float(state.log_multiplier - before.log_multiplier) == pytest.approx(
@@ -161,10 +162,15 @@ def test_where_the_loss_runs_away_it_steps_back_and_comes_again_slowly(given):
     loss = lambda n: jnp.where(n < 12, 5.0 - 0.3 * n, 9.0)  # noqa: E731
     tx, params = make(every=1), start()
     state, seen = tx.init(params), []
+
+    @jax.jit
+    def step(n, grads, state, params):
+        more = {given: loss(n) if given == "value" else lambda params: loss(n)}
+        updates, state = tx.update(grads, state, params, **more)
+        return optax.apply_updates(params, updates), state
+
     for n in range(80):
-        more = {given: loss(n) if given == "value" else (lambda p, n=n: loss(n))}
-        updates, state = tx.update(gradients(n, 0.8), state, params, **more)
-        params = optax.apply_updates(params, updates)
+        params, state = step(n, gradients(n, 0.8), state, params)
         seen.append(state.multiplier.item())
     peak = int(np.argmax(seen[:14]))
     assert seen[peak + 1] == pytest.approx(seen[peak] / 4, rel=1e-4)
@@ -188,7 +194,7 @@ def test_without_a_loss_a_leap_counts_as_running_away():
         state.multiplier.item()
         for _, state in run(make(every=1), start(), steps=range(12), grads=leaps)
     ]
-    assert seen[9] == pytest.approx(seen[8] / 4, rel=1e-4)
+    assert seen[10] == pytest.approx(seen[9] / 4, rel=1e-4)
 
 
 def test_what_is_not_finite_leaves_the_multiplier_finite():
@@ -314,7 +320,7 @@ def test_inside_shard_map_the_axis_is_named():
 def test_flax_nnx_with_its_optimizer():
     model = nnx.Linear(6, 7, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, make(every=1), wrt=nnx.Param)
-    for _ in range(8):
+    for _ in range(9):
         optimizer.update(model, nnx.state(jax.tree.map(jnp.ones_like, model), nnx.Param))
     assert optimizer.opt_state.log_multiplier[...] == pytest.approx(4 * np.log(4), rel=1e-4)
 
@@ -322,7 +328,7 @@ def test_flax_nnx_with_its_optimizer():
 def test_inside_of_jumps_the_window_begins_anew_at_each():
     tx = nowcast.periodic(make(every=1), nowcast.load("linear"), every=2)
     path = run(tx, start(), steps=range(12), grads=lambda n: jax.tree.map(jnp.ones_like, start()))
-    assert [state.inner.filled.item() for _, state in path] == [1, 2, 3, 4, 5, 5, 5, 5, 5, 0, 1, 2]
+    assert [state.inner.filled.item() for _, state in path] == [0, 1, 2, 3, 4, 5, 5, 5, 5, 0, 0, 1]
     assert path[-1][1].accepted == 1
 
 
@@ -362,7 +368,7 @@ def test_an_optimizers_memory_is_that_of_its_first_moment(optimizer, steps):
 
 def test_every_is_the_memory_unless_it_is_given_and_less_is_warned_of():
     path = run(make(optax.sgd(0.01, momentum=0.5), every=None), start(), steps=range(20))
-    assert [state.filled.item() for _, state in path][3:9:4] == [1, 2]
+    assert [state.filled.item() for _, state in path][4:9:4] == [1, 2]
     with pytest.warns(UserWarning, match="every=5 is below the optimizer's memory of 20 steps"):
         make(optax.adam(1e-3), every=5)
     with warnings.catch_warnings():

@@ -74,9 +74,10 @@ def test_the_multiplier_goes_the_way_that_is_read_from_steps_freed_of_it(seed):
     rate = random_rate(seed)
     tx = make(every=EVERY, forecaster=rate, steps=2 * STEPS)
     looks, past, log = [], [], 0.0
-    for number, (params, state) in enumerate(run(tx, start(), steps=range(STEPS)), start=1):
-        if number % EVERY == 0:
-            looks, past = [*looks, flat(params)], [*past, log]
+    path = run(tx, start(), steps=range(STEPS))
+    for number, (_, state) in enumerate(path):  # so many steps are done before
+        if number and number % EVERY == 0:
+            looks, past = [*looks, flat(path[number - 1][0])], [*past, log]
             if len(looks) >= 5:
                 own = np.diff(looks[-5:], axis=0) / np.exp(past[-4:])[:, None]
                 mean, deviation = answer(
@@ -85,14 +86,14 @@ def test_the_multiplier_goes_the_way_that_is_read_from_steps_freed_of_it(seed):
                 way = np.mean(past[-4:]) + mean - log
                 log += np.clip(way / (1 + (deviation / np.log(2)) ** 2), -np.log(4), np.log(4))
         np.testing.assert_allclose(state.log_multiplier, log, atol=0.02)
-    assert np.ptp([state.log_multiplier for _, state in run(tx, start(), steps=range(STEPS))]) > 0.1
+    assert np.ptp([state.log_multiplier for _, state in path]) > 0.1
 
 
 def test_it_goes_less_far_where_it_is_less_sure_and_by_a_factor_of_4_at_most():
     def multiplier(mean, deviation):
         rate = constant_rate(mean, deviation)
         tx = make(every=1, forecaster=rate, steps=100)
-        return run(tx, start(), steps=range(5))[-1][1].multiplier
+        return run(tx, start(), steps=range(6))[-1][1].multiplier
 
     np.testing.assert_allclose(multiplier(1.0, np.log(2)), np.exp(1 / 2), rtol=1e-4)
     np.testing.assert_allclose(multiplier(-1.0, 2 * np.log(2)), np.exp(-1 / 5), rtol=1e-4)
@@ -113,7 +114,7 @@ def test_after_the_last_look_that_counts_it_stays_and_gradients_that_are_gone_do
     rate = constant_rate(5.0, 0.1)
     tx = make(every=1, forecaster=rate, steps=100, stop_after=8)
     logs = [state.log_multiplier.item() for _, state in run(tx, start(), steps=range(12))]
-    assert logs[3] == 0 < logs[4] < logs[7] == logs[-1]
+    assert logs[4] == 0 < logs[5] < logs[8] == logs[-1]
     small = lambda n: jax.tree.map(lambda p: p + (1.0 if n < 4 else 1e-3), start())  # noqa: E731
     tx = make(every=1, forecaster=rate, steps=100)
     rates = [state.multiplier.item() for _, state in run(tx, start(), steps=range(30), grads=small)]
