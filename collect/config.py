@@ -1,6 +1,6 @@
 """The configuration of a collection, checked where it enters.
 
-``python scripts/collect.py --help`` explains every key.
+The text below a key is what ``python scripts/collect.py --help`` prints.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ import collect.data
 import collect.data.augment
 import collect.models
 import collect.training.optimizers
+from collect.checks import check_length, check_rate, check_record, check_seed, one_of, require
 from collect.data import prepared, text
-from nowcast.types import UserError
 
 
 def any_keys() -> Any:
@@ -35,24 +35,16 @@ def check_task(task: Any) -> dict[str, Any]:
     return plain
 
 
-def require(ok: object, key: str, value: object, rule: str) -> None:
-    """Raise a :class:`UserError` with the key, its value and the rule, unless ``ok``."""
-    if not ok:
-        raise UserError(f"{key}={value}: {rule}")
-
-
-def one_of(key: str, value: str, options: Any) -> None:
-    """Refuse a name that is not among the options."""
-    require(value in options, key, value, f"unknown; available: {', '.join(options)}")
-
-
 @dataclass
 class ModelConfig:
     """An architecture and its size."""
 
     name: str = "mlp"
     width: float = 1.0
+    """0.5 makes it narrower; 1: the published width"""
     depth: int | None = None
+    """14 makes it deeper or shallower, where an architecture comes in several depths; null: its
+    usual depth"""
 
     def __post_init__(self) -> None:
         one_of("model.name", self.name, collect.models.MODELS)
@@ -82,12 +74,23 @@ class DataConfig:
     """A data set."""
 
     name: str = "digits"
+    """any image classification set of TensorFlow Datasets; for gpt a set with a feature text, or
+    the path of a folder whose .txt files are read in the order of their paths (the path begins with
+    /, . or ~)"""
     train_size: int | None = None
+    """how many of the first training examples are taken, of a text how many tokens; null: all"""
     dir: str | None = None
+    """the folder of the prepared sets; null: TFDS_DATA_DIR, else ~/tensorflow_datasets"""
     validation: bool = True
+    """false: train on all training examples, and keep none for validation; recording needs true"""
     standardize: bool = False
+    """true: give each channel mean 0 and deviation 1 (of the training images)"""
     size: int | None = None
+    """224 resizes the shorter side of each image to so many pixels and cuts out the centre; null:
+    as they are"""
     in_memory: float = collect.data.IN_MEMORY
+    """a budget in GB: a prepared set whose images take more is read from its files as it is needed,
+    to the same numbers; 0: always (docs/data.md)"""
 
     def __post_init__(self) -> None:
         require(
@@ -135,8 +138,11 @@ class OptimizerConfig:
 
     name: str = "adam"
     learning_rate: float = 1e-3
+    """the rate before the schedule changes it"""
     schedule: str = "constant"
+    """constant, cosine, step or wsd; the arms of an evaluation have their own"""
     warmup: float = 0.0
+    """the share of the run in which the rate climbs; the arms of an evaluation have their own"""
 
     def __post_init__(self) -> None:
         require(
@@ -155,8 +161,11 @@ class VaryConfig:
     """What differs between the runs of a population, besides the seed."""
 
     learning_rate: list[float] | None = None
+    """[low,high]: learning rates of the runs spread over this range, evenly in the logarithm"""
     schedule: list[str] | None = None
+    """[constant,cosine]: the runs take these schedules in turn"""
     batch_size: list[int] | None = None
+    """[64,256]: the runs take these batch sizes in turn"""
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:
@@ -176,30 +185,75 @@ class VaryConfig:
             require(size >= 1, "vary.batch_size", size, "must be 1 or more")
 
 
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """What is trained, and how long: of every command that trains."""
+
+    task: dict[str, Any] = field(default_factory=any_keys)
+    """what is trained (names below): classification of images; gpt or gpt2_small, language models
+    (task.layers=2, task.width=64 and the other keys of its file in configs/task; an epoch is
+    task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or the
+    path of a tokenizer.json of Hugging Face's tokenizers); or a class of your own:
+    task._target_=file.Class task.key=value, of a file in the current folder or a package
+    (docs/own_task.md)"""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """of classification: the architecture (names below)"""
+    data: DataConfig = field(default_factory=DataConfig)
+    """the data set (names below); of gpt tiny_shakespeare; data.name takes others"""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """of classification: none, crop_flip or rotation_shift_zoom, of the training images"""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """adam, adamw, momentum, sgd, muon, schedule_free, prodigy, dadapt_adamw or mechanize; an arm
+    of an evaluation may have another"""
+    seed: int = 0
+    """the first seed; the others count up"""
+    epochs: int = 10
+    """length of each run"""
+    batch_size: int = 64
+    """examples a step; of gpt texts of task.context=64 tokens each"""
+    record_every: int | None = None
+    """steps between two snapshots, and between two evaluations; null: an epoch, of gpt 10 steps"""
+    max_minutes: float | None = None
+    """stop in good order after so long; the same command goes on"""
+
+
 @dataclass
-class CollectConfig:
-    """One collection: ``runs`` trainings of one architecture on one data set."""
+class CollectConfig(TrainingConfig):
+    """Train several networks and record every weight's trajectory: task -> corpus.
+
+    nowcast-collect model=lenet data=digits optimizer=adam runs=4 epochs=10 corpus=corpora/mine
+
+    -m tries several values, one job after another: model=mlp,lenet. --cfg job prints the
+    configuration. experiment=NAME is a set of such jobs (names above). hydra/launcher=joblib runs
+    jobs side by side on this machine, slurm in a Slurm queue, submitit_local as slurm does but on
+    this machine, ray on a Ray cluster.
+    """
 
     corpus: str
-    task: dict[str, Any] = field(default_factory=any_keys)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    vary: VaryConfig = field(default_factory=VaryConfig)
+    """the folder to write; runs that it holds already are not trained again, new ones are added; or
+    a URL, gs://bucket/mine, s3://bucket/mine, file:///…: each run is copied there when finished"""
     runs: int = 4
-    seed: int = 0
-    epochs: int = 10
-    batch_size: int = 64
-    record_every: int | None = None
+    """how many networks"""
     batch_stats: bool = False
-    max_minutes: float | None = None
+    """true: BatchNorm's running means and variances are recorded beside the weights, where a
+    network has them"""
     dry_run: bool = False
+    """true: say what the disk and the time would be, and write nothing"""
     together: bool | None = None
+    """true: as one vectorised program, over all local devices; false: one run after another, on a
+    CPU one per core; null: both are tried for a few steps, and the faster one is taken"""
     at_once: int = 16
+    """how many runs train together at most"""
     sample: int | None = None
+    """record so many scalars of each leaf at most, the same in every run: for large networks, and
+    forecasters of single weights; null: all"""
     record: str = "weights"
+    """gram: record inner products in place of the weights, kilobytes a leaf of any size: for
+    forecaster=gram"""
     band: int = 16
+    """with record=gram: how many increments each is multiplied with; so many snapshots are held in
+    memory"""
+    vary: VaryConfig = field(default_factory=VaryConfig)
 
     def __post_init__(self) -> None:
         require(1 <= self.at_once <= 10_000, "at_once", self.at_once, "must be 1 to 10000 runs")
@@ -215,56 +269,3 @@ class CollectConfig:
         check_seed("seed", self.seed)
         check_length(self.epochs, self.batch_size, self.record_every, self.max_minutes)
         check_record(self.sample, self.record, self.band)
-
-
-def check_rate(key: str, rate: float) -> None:
-    """Refuse a learning rate that cannot be meant."""
-    require(0 < rate < 100, key, rate, "must be above 0 and below 100, such as 0.001")
-
-
-def check_seed(key: str, seed: int) -> None:
-    """Refuse a seed that NumPy or JAX does not take."""
-    require(0 <= seed < 2**31, key, seed, "must be 0 or more, below 2^31")
-
-
-def check_length(
-    epochs: int, batch_size: int, record_every: int | None, max_minutes: float | None
-) -> None:
-    """Check the keys about a run's length, which all commands share."""
-    require(1 <= epochs <= 1_000_000, "epochs", epochs, "must be 1 to 1000000")
-    require(batch_size >= 1, "batch_size", batch_size, "must be 1 or more")
-    require(
-        record_every is None or record_every >= 1,
-        "record_every",
-        record_every,
-        "must be 1 step or more; null: an epoch",
-    )
-    check_minutes(max_minutes)
-
-
-def check_record(sample: int | None, record: str, band: int) -> None:
-    """Check the keys about what is recorded of a run."""
-    one_of("record", record, ("weights", "gram"))
-    require(
-        sample is None or sample >= 1,
-        "sample",
-        sample,
-        "must be 1 scalar of each leaf or more; null: all",
-    )
-    require(
-        sample is None or record == "weights",
-        "sample",
-        sample,
-        "record=gram takes leaves as a whole; leave one out",
-    )
-    require(1 <= band <= 10_000, "band", band, "must be 1 to 10000 snapshots")
-
-
-def check_minutes(max_minutes: float | None) -> None:
-    """Check the limit on a command's time."""
-    require(
-        max_minutes is None or max_minutes > 0,
-        "max_minutes",
-        max_minutes,
-        "must be above 0; null: no limit",
-    )

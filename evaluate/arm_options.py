@@ -2,14 +2,21 @@
 step, an average.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from collect.config import require
-from nowcast.guard import Guard
+from collect.checks import require
+from nowcast.guard import Guard, WaitingGuard
 
 EMA, LAWA = "ema", "lawa"
-BACKTRACKING = "backtracking"
+NONE = "none"
+AT_ONCE, BACKTRACKING, WAITING = "at_once", "backtracking", "waiting"
+USUAL = {AT_ONCE: Guard(), BACKTRACKING: Guard.backtracking(), WAITING: Guard()}
+"""The options of each kind of guard, but for the wait."""
+WAIT = 0.5
+"""Of a guard that waits, in snapshots, where nothing else is said."""
 
 
 @dataclass
@@ -40,41 +47,87 @@ class Jump:
 
 @dataclass
 class GuardOptions:
-    """Those of :class:`nowcast.Guard`; ``after`` in snapshots.
+    """A guard's kind, and what differs from the usual options of that kind.
 
-    What is left out is as :class:`nowcast.Guard` has it, or, with ``kind: backtracking``, as
-    :meth:`nowcast.Guard.backtracking` has it. Filled in, the options are the same however they were
-    said.
+    Filled in, the options are the same however they were said.
     """
 
     kind: str | None = None
+    """``at_once``: :class:`nowcast.Guard`; ``backtracking``: :meth:`nowcast.Guard.backtracking`;
+    ``waiting``: :class:`nowcast.WaitingGuard`. Unsaid: ``waiting`` with ``after``, else
+    ``at_once``.
+    """
     tolerance: float | None = None
     dampings: list[float] | None = None
     after: float | None = None
+    """Of ``waiting``: snapshots from a jump to its judgement."""
     give_up: int | None = None
     longest: bool | None = None
 
     def __post_init__(self) -> None:
-        require(
-            self.kind in (None, BACKTRACKING),
-            "guard.kind",
-            self.kind,
-            f"must be {BACKTRACKING}, or left out",
-        )
-        unsaid = Guard() if self.kind is None else Guard.backtracking()
-        for name, value in vars(unsaid).items():
-            if getattr(self, name) is None:
-                setattr(self, name, value)
-        self.kind, self.after, self.dampings = (
-            None,
-            float(self.after or 0),
-            [*map(float, self.dampings or ())],
-        )
+        kind = self.kind or (WAITING if self.after else AT_ONCE)
+        require(kind in USUAL, "guard.kind", kind, f"must be {', '.join(USUAL)}, or left out")
+        rule = "must be above 0 snapshots, such as 0.5"
+        after = WAIT if self.after is None and kind == WAITING else self.after or 0
+        fine = isinstance(after, int | float) and math.isfinite(after)
+        require(fine and (after > 0 or kind != WAITING), "guard.after", after, rule)
+        require(kind == WAITING or after == 0, "guard.after", after, f"{kind} does not wait")
+        usual = USUAL[kind]
+        said = {name: getattr(self, name) for name in vars(usual) if vars(self)[name] is not None}
+        if isinstance(self.dampings, list):
+            said["dampings"] = tuple(self.dampings)
+        for name, value in vars(replace(usual, **said)).items():  # refuses what cannot be
+            setattr(self, name, value)
+        self.kind, self.after, self.dampings = None, float(after), [*(self.dampings or ())]
 
     @property
     def options(self) -> dict[str, Any]:
-        """Those that :class:`nowcast.Guard` takes, as plain values."""
+        """All but the kind, as plain values."""
         return {name: value for name, value in vars(self).items() if name != "kind"}
+
+    def guard(self, every: int) -> Guard:
+        """The guard of a run whose snapshots are so many steps apart."""
+        options = self.options | {"dampings": tuple(self.dampings or ())}
+        after = options.pop("after")
+        if not after:
+            return Guard(**options)
+        return WaitingGuard(**options, after=max(1, round(after * every)))
+
+
+def no_guard() -> Any:
+    """The guard of an arm that says none, as a part of a configuration that takes any key.
+
+    So a command may give an option of a guard to any arm: ``arm.cosine_linear.guard.after=0.5``.
+    """
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create({"kind": NONE}, flags={"struct": False})
+
+
+def guard_options(given: Any) -> GuardOptions | None:
+    """The options of a guard as a configuration says them: None, a kind, or a mapping.
+
+    Raises:
+        UserError: There is no such kind, or no such option.
+
+    Examples:
+        >>> from evaluate.arm_options import guard_options
+        >>> guard_options("backtracking") == guard_options({"kind": "backtracking"})
+        True
+    """
+    if given is None or isinstance(given, GuardOptions):
+        return given
+    said = {"kind": given} if isinstance(given, str) else given
+    known = [field.name for field in fields(GuardOptions)]
+    rule = f"must be {', '.join(USUAL)}, or a guard's options: {', '.join(known)}"
+    require(isinstance(said, Mapping), "guard", given, rule)
+    for name, value in said.items():
+        require(name in known, f"guard.{name}", value, rule)
+    options = dict(said)
+    if options.get("kind") == NONE:
+        del options["kind"]
+        return GuardOptions(**options) if options else None
+    return GuardOptions(**options)
 
 
 @dataclass

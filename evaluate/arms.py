@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from evaluate.arm_options import EMA, Auto, Average, GuardOptions, Jump, Outer
+from evaluate.arm_options import (
+    EMA,
+    Auto,
+    Average,
+    Jump,
+    Outer,
+    guard_options,
+    no_guard,
+)
 
 NAME = re.compile(r"[\w-]+")
 GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
@@ -24,10 +32,11 @@ class Arm:
 
     ``over`` names the arm that this one is compared with; it takes from there what it does not say
     itself: optimizer, schedule, learning rate and what changes it, outer step and average. An arm
-    without ``over`` is a base.
+    without ``over`` is a base. Where ``over`` is a list, the arm is a product: one arm over each,
+    see :func:`evaluate.products.expanded`.
     """
 
-    over: str | None = None
+    over: Any = None
     optimizer: str | None = None
     schedule: str | None = None
     warmup: Any = None
@@ -51,13 +60,17 @@ class Arm:
     optional: bool = False
     """Whether the arm is left out where its forecaster is not given."""
     jump: Jump = field(default_factory=Jump)
-    guard: GuardOptions | None = None
+    guard: Any = field(default_factory=no_guard)
+    """None, a :class:`GuardOptions`, its kind alone as a word, or its options as a mapping."""
     name: str = ""
     """The key under which the configuration has it."""
     rate_of: str = ""
     """The arm whose calibration chooses the rate; empty where it is a number."""
     sweeps_warmup: bool = False
     """Whether that calibration chooses the warm-up too."""
+
+    def __post_init__(self) -> None:
+        self.guard = guard_options(self.guard)
 
     @property
     def forecast_by(self) -> str | None:

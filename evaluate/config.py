@@ -1,27 +1,17 @@
-"""What a comparison is made of, checked where it enters. Every key stands in ``python
-scripts/evaluate.py --help``.
+"""What a comparison is made of, checked where it enters.
+
+The text below a key is what ``python scripts/evaluate.py --help`` prints.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import collect.training.optimizers
-from collect.config import (
-    AugmentConfig,
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    any_keys,
-    check_length,
-    check_rate,
-    check_seed,
-    check_task,
-    one_of,
-    require,
-)
+from collect.checks import check_length, check_rate, check_seed, one_of, require
+from collect.config import TrainingConfig, check_task
 from evaluate.arms import NAME, TUNED, Arm
 from evaluate.lengths import LENGTHS
+from evaluate.products import expanded
 from evaluate.protocol import BUDGET, HONEST, PAPER, ROBUST, WARMUPS
 from evaluate.starts import STARTS, WARMUP, check_names, prepared
 from nowcast.paths import at_home
@@ -32,9 +22,15 @@ class TunedConfig:
     """How the tuned base is found."""
 
     learning_rates: list[float] | None = None
+    """the grid from which calibration picks a tuned arm's rate, such as [0.003,0.01,0.03]; null:
+    the optimizer's own grid (adam: 0.001 to 0.1 in half decades)"""
     warmups: list[float] = field(default_factory=lambda: list(WARMUPS))
+    """shares of the run in which the rate climbs, each tried with each of those rates: a tuned arm
+    takes the best pair, unless it says a warm-up of its own (arm.NAME.warmup=0.1)"""
     seeds: int = 3
+    """how many calibration seeds"""
     seed: int = 1000
+    """the first of them"""
 
     def __post_init__(self) -> None:
         require(
@@ -73,7 +69,10 @@ class RobustConfig:
     """From where the robust protocol trains its arms."""
 
     starts: list[float] = field(default_factory=lambda: list(STARTS))
+    """the rates that arms begin with, as multiples of the swept base's; arms are given or tuned
+    ones"""
     warmup: float = WARMUP
+    """the warm-up of arms that say none, a share of the run"""
 
     def __post_init__(self) -> None:
         rule = (
@@ -99,6 +98,7 @@ class BudgetConfig:
     """At which lengths the budget protocol trains its base."""
 
     lengths: list[float] = field(default_factory=lambda: list(LENGTHS))
+    """the lengths of the swept base, as multiples of epochs, two or more"""
 
     def __post_init__(self) -> None:
         rule = (
@@ -111,36 +111,61 @@ class BudgetConfig:
 
 
 @dataclass
-class EvaluateConfig:
-    """One comparison: some arms on one task."""
+class EvaluateConfig(TrainingConfig):
+    """Compare ways to train: paired seeds, calibrated bases, targets fixed beforehand -> report.
+
+    nowcast-evaluate model=resnet20 data=digits seeds=5 epochs=20 report=reports/mine
+
+    -m tries several values, one job after another: model=resnet20,resnet32. --cfg job prints the
+    configuration.
+    """
 
     report: str
+    """the folder to write: report.html, report.md, results.json, targets.json, and every finished
+    run. A folder that is there goes on: more arms or more seeds train what is missing"""
     arm: dict[str, Arm] = field(default_factory=dict)
+    """what is compared (names below; see configs/arm). arm.NAME.jump.damping=0.5 changes an option
+    of one; '+arm={mine: {over: cosine, forecaster: linear}}' adds one. A base is an arm without
+    over"""
     forecaster: str = "wnn"
+    """for the arms ..._nowcast: a name: wnn, gram, introspection (which come meta-trained), linear,
+    quadratic, damped_linear, autoregressive, exponential, average, noise, permuted, last_value; or
+    a bundle's folder"""
     introspection: str = "introspection"
+    """the same for the arms ..._introspection"""
     published: str = ""
-    task: dict[str, Any] = field(default_factory=any_keys)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """the folder of the WNN authors' own NWNN_*_13.h5, for the arms that ask for them"""
+    seeds: int = 5
+    """how many seeds are compared"""
+    epochs: int = field(default=20, kw_only=True)
+    protocol: str = HONEST
+    """honest; paper: target_value on the test set, its first crossing, measured before a jump;
+    robust: every arm from rates that are many times too low or too high, beside the swept base
+    (docs/learning_rate.md). Without arm= it compares cosine, cosine_auto, prodigy, dadapt_adamw,
+    mechanize, schedule_free, cosine_gram_guarded; or budget: how many steps of the swept base, its
+    cosine fitted to each length, end as well as each arm
+    (docs/evaluate.md#an-honest-speed-up)"""
+    target_share: float = 0.75
+    """honest: the target of the headline is the loss that a base has reached after this share of
+    its length, in the median of its calibration runs; 0.5, 0.75 and 0.95 are in the report too"""
+    target_metric: str = "accuracy"
+    """paper: the metric of the target, one of the task's (gpt: loss or perplexity)"""
+    target_value: float = 0.59
+    """paper: the value of that metric which is crossed, from above where the metric is better when
+    lower"""
+    beside: dict[str, str] = field(default_factory=dict)
+    """{ARM:TEXT}: what is known of arms from elsewhere, such as published numbers: the tables' last
+    column"""
+    beside_title: str = ""
+    """the title of that column"""
+    workers: int | None = None
+    """runs side by side; null: as many as cores. 1: seconds are measured with the machine to
+    itself"""
+    together: bool | None = None
+    """train the seeds of an arm as one program; null: on an accelerator"""
     tuned: TunedConfig = field(default_factory=TunedConfig)
     robust: RobustConfig = field(default_factory=RobustConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    seeds: int = 5
-    seed: int = 0
-    epochs: int = 20
-    batch_size: int = 64
-    record_every: int | None = None
-    protocol: str = HONEST
-    target_share: float = 0.75
-    target_metric: str = "accuracy"
-    target_value: float = 0.59
-    beside: dict[str, str] = field(default_factory=dict)
-    beside_title: str = ""
-    max_minutes: float | None = None
-    workers: int | None = None
-    together: bool | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.report), "report", repr(self.report), "must be a folder's path")
@@ -183,6 +208,7 @@ class EvaluateConfig:
             given = getattr(self, key)
             fits = self.protocol == PAPER or given == getattr(EvaluateConfig, key)
             require(fits, key, given, "belongs to protocol=paper; give that too, or leave this out")
+        self.arm = expanded(self.arm)
         for name, arm in self.arm.items():
             require(
                 bool(NAME.fullmatch(name)),
@@ -223,10 +249,17 @@ class EvaluateConfig:
 
 @dataclass
 class ReportConfig:
-    """Reports to be joined."""
+    """Join the reports of several tasks into one: geometric means over tasks, with intervals.
+
+    nowcast-report reports=[reports/mnist,reports/cifar10] report=reports/both
+
+    --cfg job prints the configuration.
+    """
 
     reports: list[str]
+    """folders that nowcast-evaluate wrote, two or more"""
     report: str
+    """the folder to write: report.html, report.md, results.json"""
 
     def __post_init__(self) -> None:
         require(

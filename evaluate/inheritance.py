@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from collect.config import require
+from collect.checks import require
 from evaluate.arm_options import LAWA, Jump
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, TUNED, Arm, changed
+from evaluate.products import expanded
 from nowcast.types import UserError
 
 INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
@@ -16,7 +17,7 @@ def resolve(
     arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float
 ) -> tuple[list[Arm], list[str]]:
     """The arms with all that they take from others, in the given order, and the names of optional
-    ones left out.
+    ones left out. Products are :func:`evaluate.products.expanded`.
 
     Raises:
         UserError: An arm is over one that is not there, or over itself; it lacks its forecaster, or
@@ -29,6 +30,7 @@ def resolve(
         >>> [arm.words for arm in resolve(arms, optimizer="adam", learning_rate=1e-3)[0]]
         ['adam, cosine', 'adam, cosine; jumps to the forecast of linear']
     """
+    arms = expanded(arms)
     left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
     chosen = {name: replace(arm, name=name) for name, arm in arms.items() if name not in left}
     for name in chosen:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from collect.config import require
+from collect.checks import require
 from collect.training.optimizers import FIND_THEIR_RATE
 from evaluate.arms import GIVEN, TUNED, Arm
 from evaluate.inheritance import resolve

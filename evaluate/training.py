@@ -117,11 +117,7 @@ class Training:
         times = {"every": jump.every * every, "start_after": start, "stop_after": stop}
         options |= times | {"forecaster": forecaster}
         if guard:
-            given = guard.options
-            after = max(1, round(given["after"] * every)) if given["after"] else 0
-            options["guard"] = nowcast.Guard(
-                **given | {"dampings": tuple(given["dampings"]), "after": after}
-            )
+            options["guard"] = guard.guard(every)
         if jump.horizon_to is not None:
             jumps = len(Jumps(**options).steps(self._steps))
             options["horizon"] = nowcast.decaying_horizon(

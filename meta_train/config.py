@@ -1,13 +1,13 @@
 """The configuration of a meta-training.
 
-``python scripts/meta_train.py --help`` explains every key.
+The text below a key is what ``python scripts/meta_train.py --help`` prints.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from collect.config import check_minutes, check_rate, check_seed, one_of, require
+from collect.checks import check_minutes, check_rate, check_seed, one_of, require
 from meta_train.loader import SLOTS
 from meta_train.log import LOGS
 from meta_train.source import Rule
@@ -38,32 +38,69 @@ COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_
 
 @dataclass
 class MetaTrainConfig:
-    """The configuration of one fit: corpora in, a bundle out.
+    """Fit a forecaster to corpora of weight trajectories: corpora -> bundle.
 
-    None stands for the forecaster's own value; see ``RECIPES``.
+    nowcast-meta-train corpus=corpora/mine forecaster=wnn bundle=bundles/mine
+
+    -m tries several values, one job after another: horizon=3,5. --cfg job prints the configuration.
     """
 
     corpus: Any
+    """the folder that nowcast-collect wrote, or its URL: gs://, s3://, https://, file://; several:
+    corpus=[corpora/mine,corpora/yours]"""
     bundle: str
+    """the folder to write: card.json, params.npz, loss.png; an older bundle there is replaced at
+    the end; a fit that was stopped or killed goes on from PATH.checkpoint; with -m, one for each
+    job: 'bundle=bundles/h${horizon}'"""
     forecaster: str = "wnn"
+    """what to fit: wnn, wnn_multi (all horizons up to 40), gram (whole leaves, all horizons up to
+    40), introspection, introspection_linear; or rate, which reads from sweeps of learning rates how
+    far a rate is from its best, for nowcast.auto_rate (docs/learning_rate.md): it takes corpus,
+    bundle, keep_out, steps, batch_size, learning_rate, seed"""
     window: int | None = None
+    """snapshots it reads; null: 5, for introspection 11"""
     horizon: int | None = None
+    """snapshots past the window that it forecasts; null: 5, for wnn_multi and gram all of 1 to 40,
+    for introspection 10"""
     networks: Any = None
-    sampling: str | None = None
-    keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
-    validation_share: float = 0.2
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    patience: int = 10
-    seed: int = 0
-    log: str | None = None
-    max_minutes: float | None = None
-    processes: Any = 1
-    process: int = 0
-    coordinator: str | None = None
+    """which network forecasts an operation, where not as usual:
+    networks={norm:norm,depthwise_conv:depthwise,bias:null} gives two operations networks of their
+    own, and biases none. Operations: conv, depthwise_conv, fc, bias, norm, embedding, other"""
     served_by: Any = None
-    """The older name of ``networks``, which is read where a configuration has it."""
+    """the older name of networks"""
+    sampling: str | None = None
+    """uniform over the weights; or movement: half of the windows from the half that moved most, a
+    quarter from the next quartile; null: movement for introspection, else uniform; gram takes
+    leaves as a whole"""
+    keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
+    """architectures (of other tasks the name's beginning: gpt), or tasks (mlp-mnist), that are kept
+    out and only scored at the end; these are those of the WNN paper"""
+    validation_share: float = 0.2
+    """share of each other task's runs, at least one, that decides when to stop and what to keep"""
+    steps: int | None = None
+    """optimizer steps; null: 20000, for introspection 30000, for gram 5000, for rate 1000"""
+    batch_size: int | None = None
+    """windows a step, for each network; a multiple of 64; null: 1024, for introspection 64; for
+    rate any number, null: 512"""
+    learning_rate: float | None = None
+    """of Adam at the first step, cosine decay to 0; null: 0.002, for introspection 0.0005, for gram
+    and rate 0.003"""
+    patience: int = 10
+    """evaluations without a better network after which the fit ends; there are 40, more in long
+    fits, fewer in those of fewer steps"""
+    seed: int = 0
+    """of the split, the windows, the initial parameters and the batches"""
+    log: str | None = None
+    """csv or tensorboard: the curves as the fit goes on, in PATH.log"""
+    max_minutes: float | None = None
+    """stop in good order after so long; the same command goes on"""
+    processes: Any = 1
+    """how many processes fit together, each with all devices that it sees; auto: as Slurm or a TPU
+    pod says"""
+    process: int = 0
+    """which of them this one is"""
+    coordinator: str | None = None
+    """address of the first, such as 10.0.0.1:12345"""
 
     def __post_init__(self) -> None:
         if self.served_by is not None:

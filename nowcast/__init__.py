@@ -10,7 +10,7 @@ from nowcast.batch_norm import reestimate
 from nowcast.bundle import load, save
 from nowcast.explanation import explain
 from nowcast.forecasters.base import Forecaster, forecast
-from nowcast.guard import Guard
+from nowcast.guard import Guard, WaitingGuard
 from nowcast.horizons import decaying_horizon
 from nowcast.jumps import Jumps
 from nowcast.ops import label_ops
@@ -31,6 +31,7 @@ __all__ = [
     "NowcastState",
     "RateState",
     "UserError",
+    "WaitingGuard",
     "advise",
     "auto_rate",
     "decaying_horizon",

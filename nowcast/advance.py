@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from nowcast import history as window_of
 from nowcast.branch import branch
 from nowcast.drift import drift
 from nowcast.forecasters.base import Horizon
-from nowcast.guard import ValueFn, blend
+from nowcast.guard import ValueFn, WaitingGuard, blend
 from nowcast.history import History
 from nowcast.landing import after_jump, to_forecast
 from nowcast.ops import flat_labels
@@ -105,7 +105,8 @@ class Step:
     def _judge(self, out: PyTree, was: Changes) -> tuple[PyTree, Changes]:
         """Undo the last jump if the run is worse off for it."""
         before, pending = was["kept"], was["kept"].pending
-        undo = pending & self.jumps.guard.hurts(self.value_fn, self._params(out), before.params)
+        guard = cast(WaitingGuard, self.jumps.guard)
+        undo = pending & guard.hurts(self.value_fn, self._params(out), before.params)
         back = before.params
         if self.base is not None:
             back = jax.tree.map(lambda q, p, u: (q - p).astype(u.dtype), back, self.base, out)

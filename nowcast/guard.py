@@ -1,4 +1,4 @@
-"""The guard: a jump must show, on a batch of yours, that it does not hurt.
+"""Guards: a jump must show, on a batch of yours, that it does not hurt.
 
 Otherwise the jump is not taken, or taken back. Why: a jump may ruin a run (the published WNN at a
 high learning rate), and no forecaster knows all runs. The loss right after a jump is one measure,
@@ -23,7 +23,9 @@ ValueFn = Callable[[PyTree], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """Decides when a jump counts as one that hurts.
+    """Judges each jump at once, by the loss before and after it.
+
+    :class:`WaitingGuard` judges later.
 
     Args:
         tolerance: The loss may rise by this share of its absolute value: 0.1, by a tenth.
@@ -35,11 +37,6 @@ class Guard:
             than the window gained: its loss may not be above both the loss at the window's first
             snapshot and the loss before the jump. (Both are computed with the present values of
             leaves that never jump, and of BatchNorm's statistics.)
-        after: 0: judge the jump at once, by the loss before and after it. Otherwise: let the run
-            recover for this many steps, then compare with the weights from before the jump, on the
-            same batch. A jump that hurt is undone, weights and optimizer state; it is undone at
-            once where the weights stop being finite. The next window begins then. This costs a copy
-            of both, and the steps that are undone.
         give_up: Stop jumping after so many jumps in a row that hurt. None: never.
 
     Raises:
@@ -60,14 +57,11 @@ class Guard:
 
     tolerance: float = 0.0
     dampings: tuple[float, ...] = (1.0,)
-    after: int = 0
     give_up: int | None = None
     longest: bool = False
 
-    @classmethod
-    def backtracking(
-        cls, *, tolerance: float = 0.0, after: int = 0, give_up: int | None = None
-    ) -> "Guard":
+    @staticmethod
+    def backtracking(*, tolerance: float = 0.0, give_up: int | None = None) -> "Guard":
         """A guard that goes as far along the jump as the loss lets it.
 
         It tries four times the jump, then twice, all of it, a half, a quarter, an eighth; or none.
@@ -84,10 +78,9 @@ class Guard:
             >>> nowcast.Guard.backtracking().dampings
             (4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
         """
-        return cls(
+        return Guard(
             tolerance=tolerance,
             dampings=(4.0, 2.0, 1.0, 0.5, 0.25, 0.125),
-            after=after,
             give_up=give_up,
             longest=True,
         )
@@ -107,10 +100,13 @@ class Guard:
         object.__setattr__(self, "dampings", dampings)
         if not isinstance(self.longest, bool):
             raise UserError(f"guard: longest={self.longest!r} must be True or False")
-        if self.after != 0:
-            object.__setattr__(self, "after", whole("guard: after", self.after, "steps"))
         if self.give_up is not None:
             object.__setattr__(self, "give_up", whole("guard: give_up", self.give_up, "jumps"))
+
+    @property
+    def wait(self) -> int:
+        """Steps from a jump to its judgement."""
+        return 0
 
     def try_dampings(
         self,
@@ -122,15 +118,15 @@ class Guard:
     ) -> "Trial":
         """Choose the damping to take, and say whether the jump passes.
 
-        With ``after`` the verdict comes later, in :meth:`hurts`. ``begun`` are the parameters at
-        the window's first snapshot, except for leaves that never jump.
+        A guard that waits says later whether the jump hurts. ``begun`` are the parameters at the
+        window's first snapshot, except for leaves that never jump.
         """
         loss = needed(value_fn)
 
         def value(place: PyTree) -> Float[Array, ""]:
             return _number(loss(to_params(place)))
 
-        if len(self.dampings) == 1 and self.after and not self.longest:
+        if len(self.dampings) == 1 and self.wait and not self.longest:
             # Nothing to choose, and nothing to judge yet.
             return Trial(jnp.float32(self.dampings[0]), jnp.array(True))
         each = jnp.array(
@@ -139,7 +135,7 @@ class Guard:
         )
         losses = map_over(lambda damping: value(blend(here, there, damping)), each, here, there)
         fits = jnp.isfinite(losses)
-        if self.longest or not self.after:
+        if self.longest or not self.wait:
             before = value(here)
             fits &= ~self._higher(losses, before)
         if self.longest and self.tolerance:  # without one, no loss above the one before passes
@@ -147,14 +143,52 @@ class Guard:
         best = jnp.argmax(fits) if self.longest else jnp.argmin(jnp.where(fits, losses, jnp.inf))
         return Trial(each[best], fits[best])
 
+    def _higher(self, loss: Float[Array, "..."], before: Float[Array, ""]) -> Bool[Array, "..."]:
+        more = before + self.tolerance * jnp.abs(before)
+        return ~((loss <= before) | (loss <= more))  # NaN counts as too high
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingGuard(Guard):
+    """Lets the run recover from each jump, and judges it then.
+
+    The loss is compared with that of the weights from before the jump, on the same batch. A jump
+    that hurt is undone, weights and optimizer state; it is undone at once where the weights stop
+    being finite. The next window begins after the judgement. This costs a copy of weights and
+    optimizer state, and the steps that are undone. With several ``dampings``, the fraction that is
+    taken is chosen at once.
+
+    Args:
+        tolerance: As for :class:`Guard`.
+        dampings: As for :class:`Guard`.
+        longest: As for :class:`Guard`: a jump must then pass at once too.
+        give_up: As for :class:`Guard`.
+        after: Steps from a jump to its judgement, such as half the distance of two snapshots.
+
+    Raises:
+        UserError: A value is out of range.
+
+    Examples:
+        >>> import nowcast, optax
+        >>> guard = nowcast.WaitingGuard(after=8)
+        >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=16, guard=guard)
+    """
+
+    after: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "after", whole("guard: after", self.after, "steps"))
+
+    @property
+    def wait(self) -> int:
+        """Steps from a jump to its judgement."""
+        return self.after
+
     def hurts(self, value_fn: ValueFn | None, now: PyTree, before: PyTree) -> Bool[Array, ""]:
         """Whether the run is worse off than before its last jump."""
         value_fn = needed(value_fn)
         return self._higher(_number(value_fn(now)), _number(value_fn(before)))
-
-    def _higher(self, loss: Float[Array, "..."], before: Float[Array, ""]) -> Bool[Array, "..."]:
-        more = before + self.tolerance * jnp.abs(before)
-        return ~((loss <= before) | (loss <= more))  # NaN counts as too high
 
 
 class Trial(NamedTuple):

@@ -88,8 +88,8 @@ class Jumps:
             0.2, runs did not jump there, and did where rates are low. It needs a window of 4
             snapshots, and no loss. It counts as refused, but not towards the guard's ``give_up``.
             None: jump always, as the paper does.
-        guard: Judges each jump by its loss, see :class:`nowcast.Guard`: each step then needs
-            ``value_fn=``.
+        guard: Judges each jump by its loss, at once (:class:`nowcast.Guard`) or some steps later
+            (:class:`nowcast.WaitingGuard`): each step then needs ``value_fn=``.
         axis_name: Only inside ``jax.shard_map``: the axis of the mesh, or the axes, over which
             leaves are split, so that sums are over whole leaves; ``()``: each device holds whole
             leaves. Under plain ``jit`` leave it out.
@@ -275,7 +275,7 @@ class Jumps:
     @property
     def wait(self) -> int:
         """Steps from a jump to its judgement, before the next window begins."""
-        return self.guard.after if self.guard else 0
+        return self.guard.wait if self.guard else 0
 
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""

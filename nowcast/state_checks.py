@@ -98,7 +98,7 @@ def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastSt
             f" {forecaster.window}: go on with the forecaster that the state was made for, or make"
             " a new one with init(params)"
         )
-    if (state.kept is None) == bool(guard and guard.after):
+    if (state.kept is None) == bool(guard and guard.wait):
         raise UserError(
             f"the state was made {'without' if state.kept is None else 'with'} a guard that waits,"
             f" and guard={guard!r}: go on with the guard that it was made for, or make a new one"

@@ -2,6 +2,7 @@
 has.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer, bases
+from evaluate.arm_options import Auto, Average, GuardOptions, Jump, Outer
+from evaluate.arms import Arm, bases
+from evaluate.commands import products
 from evaluate.config import EvaluateConfig
 from evaluate.inheritance import resolve
 from nowcast.types import UserError
@@ -20,6 +23,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted((CONFIGS / "arm").glob("*.yaml"))
 BASE = Arm()
 LINEAR = Arm(over="base", forecaster="linear")
+BEFORE = json.loads((Path(__file__).parent / "data" / "arms.json").read_text())
+"""The settings of every arm of the configuration when each had a file of its own."""
 
 
 def resolved(**arms):
@@ -421,15 +426,62 @@ def test_every_file_holds_one_arm_named_as_the_file_and_says_what_it_is(file):
 def composed(*overrides):
     """The arms of a command line."""
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
-    names = ",".join(file.stem for file in FILES)
+    products.store()
+    names = ",".join(BEFORE)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("evaluate", overrides=[f"arm=[{names}]", "report=mine", *overrides])
     return OmegaConf.to_object(config).arm
 
 
+def test_an_arm_of_a_product_is_as_if_it_had_a_file_of_its_own():
+    plain = OmegaConf.create({"forecaster": "wnn", "introspection": "introspection"})
+    plain = OmegaConf.merge(plain, {"published": "", "arm": BEFORE})
+    OmegaConf.resolve(plain)
+    arms = composed()
+    for name, said in plain.arm.items():
+        expected = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Arm), said))
+        assert arms[name] == expected, name
+    names = {file.stem for file in FILES} | products.store().keys()
+    ways = {name.removeprefix("cosine_") for name in products.store()}
+    assert names == {*BEFORE} | {way for way in ways if "constant_" not in way}
+
+
+def test_a_product_is_all_of_its_parts():
+    parts = {"linear": Arm(over=["a", "b"], forecaster="linear"), "a": Arm(), "b": Arm()}
+    assert resolved(**parts) == resolved(
+        a=Arm(),
+        a_linear=Arm(over="a", forecaster="linear"),
+        b=Arm(),
+        b_linear=Arm(over="b", forecaster="linear"),
+    )
+    low = Arm(over=["a_linear"], learning_rate=0.1)
+    assert resolved(**parts, low=low)["a_linear_low"].over == "a_linear"
+    with pytest.raises(UserError, match=r"arm\.linear\.over=b: is not among the arms; add it, or"):
+        resolved(linear=parts["linear"], a=Arm())
+    with pytest.raises(UserError, match="arm=linear: the part a_linear is among the arms already"):
+        resolved(**parts, a_linear=LINEAR)
+
+
+def test_a_command_takes_a_product_whole_or_one_part_of_it(script, tmp_path):
+    arms = composed("arm=[constant,cosine,linear]", "arm.linear.jump.damping=0.5")
+    assert list(arms) == ["constant", "constant_linear", "cosine", "cosine_linear"]
+    assert arms["cosine_linear"] == Arm(over="cosine", forecaster="linear", jump=Jump(damping=0.5))
+    arms = composed("arm=[cosine,cosine_ema]", "arm.cosine_ema.average.decay=0.95")
+    assert arms["cosine_ema"].average.decay == 0.95
+    (tmp_path / "arm").mkdir()
+    own = "mine:\n  over: cosine\n  forecaster: linear\n"
+    (tmp_path / "arm" / "mine.yaml").write_text(own)
+    done = script(
+        "evaluate", f"--config-dir={tmp_path}", "arm=[cosine,cosine_linear,mine]", "report=mine",
+        "--cfg=job", "--package=arm.mine", cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "forecaster: linear" in done.stdout
+
+
 def test_all_arms_of_the_configuration_go_together():
     arms = composed("forecaster=linear", "introspection=average", "published=exponential")
-    assert list(arms) == [file.stem for file in FILES]
+    assert list(arms) == list(BEFORE)
     found, left = resolve(arms, optimizer="adam", learning_rate=0.001)
     assert ([arm.name for arm in found], left) == (list(arms), [])
     by_name = {arm.name: arm for arm in found}

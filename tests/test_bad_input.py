@@ -27,6 +27,7 @@ from collect.corpus_config import AdviseConfig, InspectCorpusConfig
 from collect.population import collect_population
 from collect.training.stop import Stop
 from evaluate import Arm, joining
+from evaluate.commands import products
 from evaluate.config import EvaluateConfig, ReportConfig
 from evaluate.configured import evaluate
 from meta_train.config import MetaTrainConfig
@@ -288,8 +289,9 @@ EVALUATE = [
     ("together=maybe", "maybe"),
     ("optimizer=schedule_free", "moments=keep"),
     ("arm=[]", "arm=[]"),
-    ("arm=[constant,constnt_linear]", "but constant, constant_auto"),
-    ("arm=constnt", "but constant, constant_auto"),
+    ("arm=[constant,constnt_linear]", "average, constant, constant_auto, constant_autoregressive"),
+    ("arm=constnt", "average, constant, constant_auto, constant_autoregressive"),
+    ("arm=[constant,linear]", "arm.linear.over=cosine: is not among the arms"),
     ("arm=[constant_linear]", "add it to arm=[constant_linear]"),
     (
         "arm=[constant,constant_linear,constant_nowcast] forecaster=",
@@ -319,7 +321,10 @@ EVALUATE = [
     ("+arm={{constant:{{average:{{kind:swa}}}}}}", "kind=swa"),
     ("+arm={{constant:{{outer:{{every:0}}}}}}", "outer.every=0"),
     ("arm.constant.average={{kind:swa}}", "arm.constant.average="),
-    ("arm.constant_linear.guard.after=0.5", "arm.constant_linear.guard.after="),
+    ("arm.constant_linear.guard.aftr=0.5", "guard.aftr=0.5: must be at_once"),
+    ("arm.constant_linear.guard=backtrack", "guard.kind=backtrack: must be at_once"),
+    ("arm.constant_linear.guard=waiting arm.constant_linear.guard.after=1", "guard is a word"),
+    ("arm.constant.guard.after=0.5", "arm.constant.guard"),
     ("+arm.mine={{over:constant}}", "+arm={{mine: "),
     ("+arm={{mine:{{over:nobody}}}}", "arm.mine.over=nobody"),
     ("+arm={{mine:{{ovr:constant}}}}", "ovr"),
@@ -484,7 +489,7 @@ TYPED = {
         "arm=[constant,constnt_linear]",
         "+arm={{mine:3}}",
         "arm.constant.average={{kind:swa}}",
-        "arm.constant_linear.guard.after=0.5",
+        "arm.constant_linear.guard=waiting arm.constant_linear.guard.after=1",
         "protocol=kind",
         "protocol=robust robust.starts=[]",
         "protocol=budget budget.lengths=[]",
@@ -503,7 +508,7 @@ ALONE = (
     "corpus=memory:",
     "corpus=a,b",
     "arm.constant.average=",
-    "arm.constant_linear.guard.",
+    "arm.constant_linear.guard=waiting",
 )
 """How a row begins that only the command line refuses."""
 ROWS = [(name, *row) for name, rows in TABLES.items() for row in rows]
@@ -660,6 +665,7 @@ def cli():
     """The module that all commands share, which knows their schemas."""
     for name, (schema, _) in BODIES.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    products.store()
     return shared
 
 

@@ -1,27 +1,45 @@
 """The commands as a user types them: help explains every key; they lead from data to report."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 import nowcast
 from collect import corpus
+from collect.commands import explained
+from collect.config import CollectConfig
+from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from collect.data.augment import AUGMENTS
 from collect.models import MODELS
 from collect.training.optimizers import OPTIMIZERS
+from evaluate.commands import products
+from evaluate.config import EvaluateConfig, ReportConfig
+from meta_train.config import MetaTrainConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 CONTRACT = ("collect", "inspect_corpus", "meta_train", "evaluate")
-SCRIPTS = (*CONTRACT, "report", "import_checkpoints", "advise")
+SCHEMAS = {
+    "collect": CollectConfig,
+    "inspect_corpus": InspectCorpusConfig,
+    "meta_train": MetaTrainConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+    "import_checkpoints": ImportCheckpointsConfig,
+    "advise": AdviseConfig,
+}
+SCRIPTS = tuple(SCHEMAS)
 
 
 def keys(tree, prefix=""):
-    for key, value in tree.items():
+    """The keys of a configuration with their defaults."""
+    for key, value in OmegaConf.to_container(tree).items():
         if isinstance(value, dict) and value:
-            yield from keys(value, f"{prefix}{key}.")
+            yield from keys(OmegaConf.create(value), f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +52,29 @@ def helped(script, tmp_path_factory):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_explains_every_key_with_its_default(helped, name):
-    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    del config["defaults"], config["hydra"]
+    defaults = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    assert list(defaults) == ["defaults"]  # the dataclass has all others
+    groups = {key: value for one in defaults["defaults"] if isinstance(one, dict)
+              for key, value in one.items()}  # fmt: skip
     done = helped[name]
     assert done.returncode == 0
-    for key in keys(config):
-        assert f"\n  {key}=" in done.stdout, key
-    for key, value in config.items():
-        if isinstance(value, int | float | str) and value not in ("???", ""):
-            shown = str(value).lower() if isinstance(value, bool) else value
-            assert f"\n  {key}={shown} " in done.stdout, key
+    said = dict(re.findall(r"^  ([\w.]+)=(\S*)\s+\S", done.stdout, re.MULTILINE))
+    for key, value in keys(OmegaConf.structured(SCHEMAS[name])):
+        top = key.split(".")[0]
+        if top in groups and (key == top or key not in said):  # what a group's file sets
+            key, value = top, groups[top]
+        assert value == ("???" if said[key] == "…" else yaml.safe_load(said[key])), key
+    for group, value in groups.items():
+        assert group == "experiment" or said[group] == str(value).replace("'", "").replace(" ", "")
+    assert all(len(line) <= 130 for line in done.stdout.splitlines() if line.startswith("  "))
+
+
+def test_help_says_what_the_dataclass_says(helped):
+    text = " ".join(helped["meta_train"].stdout.split())
+    for says in explained.documented(SCHEMAS["meta_train"]).values():
+        assert says.replace("nowcast-collect", "python scripts/collect.py") in text
+    assert "'bundle=bundles/h${horizon}'" in text
+    assert explained.documented(SCHEMAS["evaluate"])["epochs"] == "length of each run"
 
 
 @pytest.mark.parametrize("name", ["collect", "evaluate"])
@@ -54,8 +85,9 @@ def test_help_names_what_there_is_to_choose(helped, name):
 
 
 def test_help_names_experiments_launchers_and_arms(helped):
-    for option in (CONFIGS / "arm").glob("*.yaml"):
-        assert option.stem in helped["evaluate"].stdout
+    listed = re.search(r"^arm: (.*)$", helped["evaluate"].stdout, re.MULTILINE)[1].split(", ")
+    files = {option.stem for option in (CONFIGS / "arm").glob("*.yaml")}
+    assert set(listed) == files | products.store().keys()
     for group in ("experiment", "hydra/launcher"):
         for option in (CONFIGS / group).glob("*.yaml"):
             assert option.stem in helped["collect"].stdout

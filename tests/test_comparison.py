@@ -22,7 +22,8 @@ from collect.training import optimizers, wrappers
 from collect.training.loop import Loop
 from collect.training.stop import Stop
 from evaluate import weight_samples
-from evaluate.arms import Arm, Auto, Average, GuardOptions, Jump, Outer
+from evaluate.arm_options import Auto, Average, GuardOptions, Jump, Outer
+from evaluate.arms import Arm
 from evaluate.folder import claim, write_json
 from evaluate.inheritance import resolve
 from evaluate.training import Training

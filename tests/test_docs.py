@@ -25,6 +25,7 @@ import nowcast
 from collect.config import CollectConfig
 from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from evaluate import resolve, starts
+from evaluate.commands import products
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
@@ -79,6 +80,7 @@ def test_the_readme_shows_every_command():
 def register():
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    products.store()
 
 
 def jobs(name, overrides, *, each=True):

@@ -16,7 +16,7 @@ import nowcast
 GUARDS = {
     "plain": {},
     "guard": {"guard": nowcast.Guard.backtracking()},
-    "guard that waits": {"guard": nowcast.Guard(after=2)},
+    "guard that waits": {"guard": nowcast.WaitingGuard(after=2)},
     "drift": {"min_drift": 0.2},
     "moments": {"moments": "reset"},
     "stop": {"stop_after": 500},

@@ -8,7 +8,7 @@ import pytest
 from runs import close, follow, same
 
 import nowcast
-from nowcast import Guard, history
+from nowcast import Guard, WaitingGuard, history
 
 EVERY, WINDOW = 2, 3
 PERIOD = EVERY * WINDOW
@@ -175,10 +175,13 @@ def test_leaves_that_never_jump_are_as_now_where_the_window_began():
 def test_the_longest_is_the_farthest_from_here_and_may_be_judged_twice():
     assert train(PERIOD, 1.5, Guard(dampings=(0.5, -1.0), longest=True))[1][-1].damping == -1.0
     states = train(
-        PERIOD + 1, 0.01, Guard(dampings=(1.0, 8.0), longest=True, tolerance=0.05, after=1), FAST
+        PERIOD + 1,
+        0.01,
+        WaitingGuard(dampings=(1.0, 8.0), longest=True, tolerance=0.05, after=1),
+        FAST,
     )[1]
     assert (states[-2].damping, states[-1].refused) == (1.0, 0)  # 8 fails at once
-    steep = train(PERIOD + 1, 0.5, Guard(dampings=(1.0,), longest=True, after=1), FAST)[1]
+    steep = train(PERIOD + 1, 0.5, WaitingGuard(dampings=(1.0,), longest=True, after=1), FAST)[1]
     assert (steep[-2].refused, steep[-1].refused) == (1, 1)  # at once, and not again
 
 
@@ -193,7 +196,7 @@ def test_dampings_are_fractions_of_the_damped_jump():
 )
 def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state(inner):
     free, inner_states = without_jumps(8 * PERIOD, inner)
-    path, states = train(PERIOD + 4 + PERIOD, 0.5, Guard(after=4), inner)
+    path, states = train(PERIOD + 4 + PERIOD, 0.5, WaitingGuard(after=4), inner)
     close(path[PERIOD], jax.tree.map(lambda x: 1.5 * x, free[PERIOD]))  # it jumps
     assert (states[PERIOD].accepted, states[PERIOD].refused) == (1, 0)
     assert (states[PERIOD + 4].accepted, states[PERIOD + 4].refused) == (0, 1)
@@ -205,7 +208,9 @@ def test_a_jump_that_hurts_after_recovery_is_taken_back_with_the_optimizer_state
 
 
 def test_the_plain_form_takes_back_exactly():
-    jumps = nowcast.Jumps(forecaster=far(0.5), every=EVERY, min_drift=None, guard=Guard(after=2))
+    jumps = nowcast.Jumps(
+        forecaster=far(0.5), every=EVERY, min_drift=None, guard=WaitingGuard(after=2)
+    )
     params, state, before = start(), jumps.init(start()), None
     for number in range(1, PERIOD + 3):
         params = jax.tree.map(lambda x: 0.99 * x, params)
@@ -217,7 +222,7 @@ def test_the_plain_form_takes_back_exactly():
 
 def test_a_jump_that_recovers_stays():
     # The loss right after it is higher; after four steps of a fast optimizer it is lower.
-    path, states = train(PERIOD + 4, 0.5, Guard(after=4), optax.sgd(2.0))
+    path, states = train(PERIOD + 4, 0.5, WaitingGuard(after=4), optax.sgd(2.0))
     assert loss(path[PERIOD]) > loss(path[PERIOD - 1])
     assert (states[-1].accepted, states[-1].refused) == (1, 0)
     assert not states[-1].kept.pending
@@ -226,22 +231,24 @@ def test_a_jump_that_recovers_stays():
 
 
 def test_the_window_begins_after_the_recovery():
-    _, states = train(3 * (PERIOD + 4), -0.1, Guard(after=4))
+    _, states = train(3 * (PERIOD + 4), -0.1, WaitingGuard(after=4))
     jumps = [
         i for i in range(1, len(states)) if states[i].clock.windows > states[i - 1].clock.windows
     ]
     assert jumps == [PERIOD, 2 * PERIOD + 4, 3 * PERIOD + 8]
-    stopped = train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 4)[1][-1]
+    stopped = train(3 * (PERIOD + 4), -0.1, WaitingGuard(after=4), stop_after=2 * PERIOD + 4)[1][-1]
     assert stopped.accepted == 2
     assert (
-        train(3 * (PERIOD + 4), -0.1, Guard(after=4), stop_after=2 * PERIOD + 3)[1][-1].accepted
+        train(3 * (PERIOD + 4), -0.1, WaitingGuard(after=4), stop_after=2 * PERIOD + 3)[1][
+            -1
+        ].accepted
         == 1
     )
 
 
 @pytest.mark.parametrize("after", [0, 2])
 def test_after_so_many_in_a_row_it_gives_up(after):
-    guard = Guard(after=after, give_up=2)
+    guard = WaitingGuard(after=after, give_up=2) if after else Guard(give_up=2)
     path, states = train(5 * (PERIOD + after), 0.5, guard)
     tried = [i for i in range(1, len(path)) if loss(path[i]) > 2 * loss(path[i - 1])]
     assert len(tried) == (2 if after else 0)
@@ -254,7 +261,9 @@ def test_after_so_many_in_a_row_it_gives_up(after):
 
 
 def test_in_a_population_each_member_has_its_own_verdict():
-    tx = nowcast.periodic(optax.sgd(1e-4), far(-1.5), every=1, min_drift=None, guard=Guard(after=1))
+    tx = nowcast.periodic(
+        optax.sgd(1e-4), far(-1.5), every=1, min_drift=None, guard=WaitingGuard(after=1)
+    )
     axes = nowcast.POPULATION
     params = {"kernel": jnp.ones((2, 3, 3))}
     goal = jnp.array([0.0, 2.0])
@@ -307,8 +316,6 @@ def test_a_loss_with_auxiliary_output_is_refused_with_the_cure(gives, said):
         ({"tolerance": float("nan")}, "tolerance=nan"),
         ({"dampings": ()}, r"dampings=\(\) must be"),
         ({"dampings": (0.0, 1.0)}, "none of them 0"),
-        ({"after": -1}, "after=-1 must be a whole number of steps"),
-        ({"after": 1.5}, r"after=1\.5"),
         ({"give_up": 0}, "give_up=0"),
         ({"longest": "yes"}, "longest='yes' must be True or False"),
     ],
@@ -316,6 +323,14 @@ def test_a_loss_with_auxiliary_output_is_refused_with_the_cure(gives, said):
 def test_a_guard_that_cannot_be_is_refused(given, said, unchecked):
     with pytest.raises(nowcast.UserError, match=said):
         Guard(**given)
+    with pytest.raises(nowcast.UserError, match=said):
+        WaitingGuard(after=2, **given)
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1.5])
+def test_a_guard_waits_for_a_whole_number_of_steps(after, unchecked):
+    with pytest.raises(nowcast.UserError, match=f"after={after} must be a whole number of steps"):
+        WaitingGuard(after=after)
 
 
 def test_a_jump_out_of_an_infinite_loss_is_not_worse():
@@ -335,7 +350,12 @@ def test_a_jump_out_of_an_infinite_loss_is_not_worse():
 def test_a_guard_that_waits_keeps_moments_that_grow_finer_in_their_first_step(moments):
     # Adam begins its moments in the parameters' dtype, and goes on in the gradients'.
     tx = nowcast.periodic(
-        optax.adam(0.01), far(0.5), every=1, min_drift=None, guard=Guard(after=1), moments=moments
+        optax.adam(0.01),
+        far(0.5),
+        every=1,
+        min_drift=None,
+        guard=WaitingGuard(after=1),
+        moments=moments,
     )
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), start())
     state = tx.init(params)
@@ -354,7 +374,9 @@ def test_a_run_that_is_lost_while_the_guard_waits_is_taken_back_at_once(inner):
             lambda x: jnp.where(loss(params) > 100 * loss(start()), jnp.nan, 0.1 * x), params
         )
 
-    tx = nowcast.periodic(inner, far(20.0), every=EVERY, min_drift=None, guard=Guard(after=4))
+    tx = nowcast.periodic(
+        inner, far(20.0), every=EVERY, min_drift=None, guard=WaitingGuard(after=4)
+    )
     params, states = follow(tx, start(), PERIOD + 1, ruined, value_fn=loss)
     free, free_states = without_jumps(PERIOD, inner)
     close(params[-1], free[-1])  # one step after the jump, not four
@@ -387,7 +409,7 @@ def test_backtracking_looks_at_no_loss_more_than_its_page_says(tolerance, passes
 def test_the_rate_of_an_optimizer_with_injected_hyperparameters_is_read_from_its_own_state():
     inner = optax.inject_hyperparams(optax.adam)(learning_rate=0.03)
     tx = nowcast.periodic(
-        inner, nowcast.load("linear"), every=1, min_drift=None, guard=nowcast.Guard(after=2)
+        inner, nowcast.load("linear"), every=1, min_drift=None, guard=nowcast.WaitingGuard(after=2)
     )
     state = tx.init({"kernel": jnp.ones((2, 2))})
     assert optax.tree.get(state.inner, "learning_rate") == pytest.approx(0.03)

@@ -88,9 +88,9 @@ def test_parameters_that_change_are_refused_by_name(change, said):
             {},
             "window is of 11 snapshots, and linear reads 3",
         ),
-        ({}, {"guard": nowcast.Guard(after=2)}, "made without a guard that waits"),
+        ({}, {"guard": nowcast.WaitingGuard(after=2)}, "made without a guard that waits"),
         (
-            {"guard": nowcast.Guard(after=2)},
+            {"guard": nowcast.WaitingGuard(after=2)},
             {"guard": nowcast.Guard()},
             "made with a guard that waits",
         ),

@@ -28,7 +28,7 @@ class ByHand:
 
     def __init__(self, given):
         self.given, guard = given, given["guard"]
-        self.after, self.tolerance = (guard.after, guard.tolerance) if guard else (0, 0.0)
+        self.after, self.tolerance = (guard.wait, guard.tolerance) if guard else (0, 0.0)
         self.dampings, self.give_up = (guard.dampings, guard.give_up) if guard else (None, None)
         self.longest = guard is not None and guard.longest
         self.window, self.since, self.jumps = [], 0, 0
@@ -115,12 +115,17 @@ class ByHand:
         return (x + move if passes else x), trace
 
 
+def guarded(*, after, **options):
+    """A guard that judges so many steps after a jump; 0: at once."""
+    return nowcast.WaitingGuard(after=after, **options) if after else nowcast.Guard(**options)
+
+
 def drawn(seed):
     """A random combination."""
     draw = random.Random(seed)
     guard = None
     if draw.random() < 0.7:
-        guard = nowcast.Guard(
+        guard = guarded(
             tolerance=draw.choice([0.0, 0.02, 0.3]),
             dampings=draw.choice([(1.0,), (0.25, 0.5, 1.0), (-0.5, 1.0)]),
             after=draw.choice([0, 0, 1, 4]),

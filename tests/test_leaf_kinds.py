@@ -19,7 +19,7 @@ LINEAR = nowcast.load("linear")
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"guard": nowcast.Guard(after=9)}, {"min_drift": None}], ids=str
+    "options", [{}, {"guard": nowcast.WaitingGuard(after=9)}, {"min_drift": None}], ids=str
 )
 def test_python_numbers_are_parameters_outside_jit(options):
     tx, params = nowcast.periodic(optax.sgd(1.0), LINEAR, every=1, **options), {"a": 1.0}
@@ -48,7 +48,9 @@ def test_python_numbers_are_parameters():
         tx.init({"a": 1})
 
 
-@pytest.mark.parametrize("guard", [None, nowcast.Guard(after=2)], ids=["plain", "guard that waits"])
+@pytest.mark.parametrize(
+    "guard", [None, nowcast.WaitingGuard(after=2)], ids=["plain", "guard that waits"]
+)
 def test_a_state_is_made_of_shapes_alone_as_optaxs_are(guard):
     tx, params = nowcast.periodic(optax.adam(0.1), LINEAR, every=1, guard=guard), start()
     shapes = jax.eval_shape(lambda: start())
@@ -203,7 +205,7 @@ def test_a_gradient_that_would_only_be_broadcast_is_refused(shape):
     "options",
     [
         {"guard": nowcast.Guard.backtracking(tolerance=0.1)},
-        {"guard": nowcast.Guard(after=1, give_up=1)},
+        {"guard": nowcast.WaitingGuard(after=1, give_up=1)},
         {"min_drift": 0.2, "damping": 0.5, "history_dtype": "bfloat16"},
         {"stop_after": 8, "start_after": 2, "moments": "reset"},
     ],

@@ -9,9 +9,12 @@ from typing import get_type_hints
 
 import optax
 import pytest
+from omegaconf import OmegaConf
 
 import nowcast
 from evaluate.arm_options import GuardOptions, Jump
+from evaluate.arms import Arm
+from evaluate.config import EvaluateConfig
 from nowcast.jumps import JumpOptions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +42,8 @@ def test_each_option_is_described_once():
     named = re.search(r"options: .*?With a guard", nowcast.periodic.__doc__, re.DOTALL)[0]
     assert set(re.findall(r"``(\w+)``", named)) == {*OPTIONS}
     assert described(nowcast.Guard)
-    assert {*described(nowcast.Guard)} == {f.name for f in fields(nowcast.Guard)}
+    for guard in (nowcast.Guard, nowcast.WaitingGuard):
+        assert {*described(guard)} == {f.name for f in fields(guard)}
 
 
 def test_an_arm_has_the_options_of_jumps_with_their_defaults():
@@ -52,20 +56,47 @@ def test_an_arm_has_the_options_of_jumps_with_their_defaults():
 def test_an_arm_has_the_options_of_a_guard_with_their_defaults():
     for own, guard in (
         (GuardOptions(), nowcast.Guard()),
+        (GuardOptions(kind="at_once"), nowcast.Guard()),
+        (GuardOptions(kind="waiting"), nowcast.WaitingGuard(after=10)),
+        (GuardOptions(after=0.1, give_up=2), nowcast.WaitingGuard(after=2, give_up=2)),
         (GuardOptions(kind="backtracking"), nowcast.Guard.backtracking()),
         (
             GuardOptions(kind="backtracking", tolerance=0.05),
             nowcast.Guard.backtracking(tolerance=0.05),
         ),
     ):
-        # `after` counts snapshots.
-        said = own.options | {"dampings": tuple(own.options["dampings"])}
-        assert said == vars(guard)
+        assert own.guard(every=20) == guard  # `after` counts snapshots
+        assert own.options.keys() == {*vars(guard), "after"}
         assert own == GuardOptions(**own.options)
     with pytest.raises(
-        nowcast.UserError, match=r"guard\.kind=backtrack: must be backtracking, or left out"
+        nowcast.UserError, match=r"guard\.kind=backtrack: must be at_once, backtracking, waiting"
     ):
         GuardOptions(kind="backtrack")
+    with pytest.raises(nowcast.UserError, match=r"guard\.after=1: backtracking does not wait"):
+        GuardOptions(kind="backtracking", after=1)
+    with pytest.raises(nowcast.UserError, match=r"guard\.after=-1: must be above 0 snapshots"):
+        GuardOptions(after=-1)
+
+
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        (None, None),
+        ({"kind": "none"}, None),
+        ("backtracking", GuardOptions(kind="backtracking")),
+        ({"kind": "backtracking"}, GuardOptions(kind="backtracking")),
+        ("waiting", GuardOptions(after=0.5)),
+        ({"after": 0.25}, GuardOptions(kind="waiting", after=0.25)),
+        ({"kind": "none", "tolerance": 0.1}, GuardOptions(tolerance=0.1)),
+        ("at_once", GuardOptions()),
+    ],
+    ids=str,
+)
+def test_the_guard_of_an_arm_is_a_word_or_options(said, options):
+    assert Arm(guard=said).guard == options
+    given = OmegaConf.create({"arm": {"a": {"guard": said}}})
+    composed = OmegaConf.merge(OmegaConf.structured(EvaluateConfig(report="x")), given)
+    assert OmegaConf.to_object(composed).arm["a"].guard == options
 
 
 def test_the_schema_of_results_has_the_options_of_arms():

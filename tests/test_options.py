@@ -12,7 +12,7 @@ from orbax.checkpoint import v1 as ocp
 from runs import EVERY, LINEAR, PERIOD, WINDOW, close, loss, same, start, train, without_jumps
 
 import nowcast
-from nowcast import Guard, NowcastState
+from nowcast import Guard, NowcastState, WaitingGuard
 from nowcast.forecasters import WNNMulti, wnn
 
 
@@ -161,7 +161,7 @@ def test_the_plain_form_sets_the_forecast_itself():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"guard": Guard(after=2)}, {"operations": ("fc",), "history_dtype": "bfloat16"}],
+    [{}, {"guard": WaitingGuard(after=2)}, {"operations": ("fc",), "history_dtype": "bfloat16"}],
     ids=str,
 )
 @pytest.mark.parametrize("stop", [4, PERIOD + 1])

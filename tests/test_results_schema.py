@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from collect.tasks import LOSS, Metric
 from evaluate import cost, joint, report
-from evaluate.arms import Arm, Average, GuardOptions, Jump, Outer
+from evaluate.arm_options import Average, GuardOptions, Jump, Outer
+from evaluate.arms import Arm
 from evaluate.joining import read
 
 NAN = math.nan

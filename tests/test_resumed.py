@@ -96,7 +96,7 @@ def test_a_window_of_one_snapshot_goes_on_from_one_of_two():
 
 def test_a_guard_that_waits_longer_than_the_state_says_judges_all_the_same():
     """A clock that skips 0 still judges, and takes back the jump that hurt."""
-    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, guard=nowcast.Guard(after=3))
+    jumps = nowcast.Jumps(forecaster=LINEAR, every=1, guard=nowcast.WaitingGuard(after=3))
     params, state = begin(), jumps.init(begin())
     loss = lambda p: -jnp.sum(p["kernel"])  # noqa: E731
     for _ in range(5):
@@ -131,7 +131,7 @@ def test_a_run_that_ended_its_jumps_goes_on_without_them():
     _, state, _ = run(None, begin(), 30, every=2, stop_after=14)
     state = eager(state._replace(inner=()), every=2, stop_after=14)
     assert (state.clock.total, state.accepted) == (31, 1)
-    guard = nowcast.Guard(after=3)
+    guard = nowcast.WaitingGuard(after=3)
     jumps = nowcast.Jumps(forecaster=LINEAR, every=1, stop_after=5, guard=guard)
     state, params = jumps.init(begin()), begin()
     for _ in range(12):

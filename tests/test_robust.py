@@ -16,7 +16,8 @@ from test_evaluation import Line
 from collect.tasks import LOSS, Metric
 from collect.training.stop import Stop
 from evaluate import Arm, pictures, report, robust, summarise
-from evaluate.arms import TUNED, GuardOptions
+from evaluate.arm_options import GuardOptions
+from evaluate.arms import TUNED
 from evaluate.commands.evaluate import ROBUST_ARMS, with_arms
 from evaluate.comparison import compare, write
 from evaluate.starts import SWEPT, label, prepared, row, rows, spread

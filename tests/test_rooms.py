@@ -22,6 +22,7 @@ CORE = {"jax", "optax", "numpy", "jaxtyping"}
 OPTIONAL = {"flax", "keras", "h5py", "equinox"}
 PARTS = {
     "collect/*.py": {
+        "collect.checks",
         "collect.config",
         "collect.corpus",
         "collect.data",

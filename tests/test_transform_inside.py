@@ -172,7 +172,7 @@ def test_a_step_that_may_jump_on_8_devices_agrees_on_one_number_and_moves_no_wei
 
 @pytest.mark.parametrize(
     "options",
-    [{"operations": ("fc",)}, {"guard": nowcast.Guard(after=1)}],
+    [{"operations": ("fc",)}, {"guard": nowcast.WaitingGuard(after=1)}],
     ids=["some leaves", "guard"],
 )
 def test_map_params_reaches_all_that_is_like_the_parameters(options):
@@ -192,7 +192,9 @@ def test_map_params_reaches_all_that_is_like_the_parameters(options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"guard": nowcast.Guard(dampings=(0.5, 1.0), after=1)}], ids=["plain", "guard"]
+    "options",
+    [{}, {"guard": nowcast.WaitingGuard(dampings=(0.5, 1.0), after=1)}],
+    ids=["plain", "guard"],
 )
 def test_in_a_scan_with_every_option_of_a_guard(options):
     tx = nowcast.periodic(optax.adam(0.1), nowcast.load("linear"), every=1, **options)

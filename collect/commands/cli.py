@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from collect.commands import output
+from collect.commands.explained import help_text
 from collect.commands.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 from collect.commands.typed import argument, as_text, takes_text, unreadable
 from collect.commands.utf8 import in_utf8
@@ -71,8 +72,9 @@ def command(
     if _shares_a_name(schema):
         configs = None
         _store_alone(name)
-    # The help of the configurations uses it.
-    OmegaConf.register_new_resolver("command", text.command, replace=True)
+    OmegaConf.register_new_resolver(
+        "explained", lambda: help_text(schema, Path(CONFIGS, f"{name}.yaml")), replace=True
+    )
 
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
@@ -203,6 +205,11 @@ def _cause(error: BaseException) -> str:
         if "is not a subclass of Arm" in str(error.__cause__):
             return f"{override}: cannot be given so; {_WHOLE}"
         return f"{error}: {_cause(error.__cause__)}"
+    if said := re.match(r"Could not override '(arm\.[^.]+\.guard)\.(\w+)'", str(error)):
+        return (
+            f"{said[1]}.{said[2]}: the arm's guard is a word; give {said[1]}={{kind: …,"
+            f" {said[2]}: …}}"
+        )
     if "To append to your config use +" in str(error):
         return (
             f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists"
@@ -216,9 +223,8 @@ def _cause(error: BaseException) -> str:
     missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
     if missing and (folder := Path(CONFIGS) / missing[1]).is_dir():
         group, named = missing.groups()
-        there = ", ".join(
-            sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
-        )
+        files = {str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")}
+        there = ", ".join(sorted(files | _stored(group)))
         also = f"; any other set of TensorFlow Datasets goes by data.name={named}" * (
             group == "data"
         )
@@ -232,6 +238,16 @@ def _cause(error: BaseException) -> str:
         "See https",
     )
     return " ".join(line for line in lines if line and not line.startswith(noise))
+
+
+def _stored(group: str) -> set[str]:
+    """The names of a group that have no file, such as the parts of arms that are products."""
+    if group.startswith("hydra"):
+        return set()  # plugins store launchers there
+    try:
+        return {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+    except OSError:
+        return set()
 
 
 def line(error: BaseException) -> str:

@@ -1,7 +1,23 @@
 """Tasks that can be trained; each is a :class:`Task`."""
 
-from collect.tasks.classification import Classification
-from collect.tasks.language import Language
+from typing import TYPE_CHECKING, Any
+
 from collect.tasks.protocol import LOSS, Metric, Task
 
+if TYPE_CHECKING:
+    from collect.tasks.classification import Classification
+    from collect.tasks.language import Language
+
 __all__ = ["LOSS", "Classification", "Language", "Metric", "Task"]
+
+HOME = {"Classification": "classification", "Language": "language"}
+"""The module that each of our tasks is defined in."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import the task that is asked for: a command's ``--help`` needs none of them."""
+    import importlib
+
+    if name in HOME:
+        return getattr(importlib.import_module(f"collect.tasks.{HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

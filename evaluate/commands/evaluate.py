@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from collect.commands.cli import command, command_line
+from evaluate.commands import products
 from evaluate.config import EvaluateConfig
 from evaluate.protocol import WARMUPS
 from nowcast.types import UserError
@@ -119,4 +120,5 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
 def start() -> None:
     """Run the command."""
     sys.argv[1:] = with_arms(sys.argv[1:])
+    products.store()
     command("evaluate", EvaluateConfig, main, conclude)

@@ -50,7 +50,8 @@ class WeightNowcasting(keras.callbacks.Callback):
             about as much as a batch.
         options: The other options of :class:`nowcast.Jumps`, except ``labels``: the operation of
             each weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the
-            guard's ``after`` are counted in epochs where ``every`` is None, in batches otherwise.
+            ``after`` of a :class:`nowcast.WaitingGuard` are counted in epochs where ``every`` is
+            None, in batches otherwise.
             For a fit that should not end on a jump, set ``stop_after`` to its epochs less one.
 
     Raises:

@@ -33,7 +33,7 @@ from collect.training.loop import Loop
 from collect.training.workers import side_by_side
 from evaluate.folder import write_json
 from evaluate.statistics import crossing, smooth
-from nowcast import Guard
+from nowcast import Guard, WaitingGuard
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 
@@ -63,9 +63,9 @@ def options(epoch: int) -> dict[str, dict[str, Any]]:
         "guard, tolerance 0": {"guard": Guard()},
         "guard, tolerance 0.5": {"guard": Guard(tolerance=0.5)},
         "guard, dampings": {"guard": Guard(dampings=(0.25, 0.5, 1.0))},
-        "guard, after ½ epoch": {"guard": Guard(after=epoch // 2)},
-        "guard, after 1 epoch": {"guard": Guard(after=epoch)},
-        "guard, after 1 epoch, give up at 1": {"guard": Guard(after=epoch, give_up=1)},
+        "guard, after ½ epoch": {"guard": WaitingGuard(after=epoch // 2)},
+        "guard, after 1 epoch": {"guard": WaitingGuard(after=epoch)},
+        "guard, after 1 epoch, give up at 1": {"guard": WaitingGuard(after=epoch, give_up=1)},
     }
 
 
