@@ -323,10 +323,8 @@ def test_an_arm_whose_rate_follows_the_drift_is_the_wrapped_optimizer(task):
         plain.state.params,
     )
     assert plain.state.optimizer.multiplier > 2
-    assert (
-        "its rate follows the drift (every 2 steps, target 0.02, until 0.75 of the run)"
-        in arm.words
-    )
+    said = "(every 2 steps, target 0.02, from 0.125 of the rate, until 0.75 of the run)"
+    assert f"its rate follows the drift {said}" in arm.words
     assert arms["plain"].settings.keys() == arms["auto"].settings.keys() - {"auto"}
 
 
