@@ -9,6 +9,7 @@ from typing import Any
 
 from collect.checks import require
 from nowcast.guard import Guard, WaitingGuard
+from nowcast.rate_rules import START
 
 EMA, LAWA = "ema", "lawa"
 NONE = "none"
@@ -137,7 +138,7 @@ class Auto:
     every: int = 20
     """Steps."""
     target: float = 0.02
-    start: float = 0.125
+    start: float = START
     """The multiplier that a run begins with."""
     until: float = 0.5
     """The share of the run after which the multiplier stays."""

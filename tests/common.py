@@ -268,14 +268,17 @@ def launch(command_line):
 
 
 @pytest.fixture(scope="session")
-def evaluation(bundle_path):
+def small_task():
+    """The overrides that name the task of the small comparisons."""
+    return ["model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64"]
+
+
+@pytest.fixture(scope="session")
+def evaluation(bundle_path, small_task):
     """The overrides of a small comparison, as a user types them; two jumps in eleven epochs."""
     return [
         f"forecaster={bundle_path}",
-        "model=mlp",
-        "model.width=0.1",
-        "data.train_size=256",
-        "batch_size=64",
+        *small_task,
         "seeds=3",
         "epochs=11",
         "tuned.learning_rates=[0.003,0.01]",

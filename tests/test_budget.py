@@ -257,13 +257,12 @@ def test_lengths_without_the_arms_own_are_allowed(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def short(once, script):
+def short(once, script, small_task):
     """``(folder, process)`` of a short form: three lengths, two arms, two seeds."""
     given = [
-        "protocol=budget", "model=mlp", "model.width=0.1", "data.train_size=256", "batch_size=64",
-        "seeds=2", "epochs=12", "arm=[cosine,cosine_linear]", "forecaster=wnn",
-        "budget.lengths=[0.5,1,2]", "tuned.learning_rates=[0.003,0.01]", "tuned.warmups=[0,0.1]",
-        "tuned.seeds=2",
+        "protocol=budget", *small_task, "seeds=2", "epochs=12", "arm=[cosine,cosine_linear]",
+        "forecaster=wnn", "budget.lengths=[0.5,1,2]", "tuned.learning_rates=[0.003,0.01]",
+        "tuned.warmups=[0,0.1]", "tuned.seeds=2",
     ]  # fmt: skip
 
     def trained(root):

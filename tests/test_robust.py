@@ -286,14 +286,11 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_in_the_same(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def short(once, script):
+def short(once, script, small_task):
     """``(folder, process)`` of a short form: two starts, three arms, three seeds."""
     given = [
         "protocol=robust",
-        "model=mlp",
-        "model.width=0.1",
-        "data.train_size=256",
-        "batch_size=64",
+        *small_task,
         "seeds=3",
         "epochs=11",
         "arm=[cosine,cosine_auto,prodigy]",
