@@ -66,11 +66,11 @@ SIZES = {
         4,
         24,
         1200,
-        ("linear", "nowcast"),
+        ("nowcast",),
         RESNET,
         5,
         f"{LONG} tuned.seeds=3",
-        (22, 33, 180),
+        (22, 33, 140),
     ),
     "full": Size(
         "-full",

@@ -31,6 +31,7 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).
 
 import jax
 import jaxtyping
+import lowering  # noqa: F401  a thread's programs are lowered in one context
 import pytest
 import slow
 import typecheck  # noqa: F401  checks of inner functions are written once

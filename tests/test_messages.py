@@ -100,7 +100,11 @@ def messages(file):
 
 
 def unknown(folder, known):
-    files = [file for file in (ROOT / folder).rglob("*.py") if "bench" not in file.parts]
+    files = [
+        file
+        for file in (ROOT / folder).rglob("*.py")
+        if "bench" not in file.relative_to(ROOT).parts
+    ]
     named = {
         (key, said) for file in files for said in messages(file) for key in NAMED.findall(said)
     }

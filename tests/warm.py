@@ -27,6 +27,7 @@ def _import_all():
     a fork would lack.
     """
     sys.path[:0] = [str(ROOT)]
+    importlib.import_module("lowering")
     for name in ("nowcast", "collect", "meta_train", "evaluate", "scripts"):
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
