@@ -633,8 +633,10 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def line(corpus_path, bundle_path, places, tmp_path):
-    """A good command line with something bad in it, in parts; ``~key`` takes one away."""
+def line(corpus_path, bundle_path, places):
+    """A good command line with something bad in it, in parts; ``~key`` takes one away. It writes
+    beside where it runs.
+    """
     small = ["model=mlp", "model.width=0.1"]
     good = {
         "collect": [*small, "epochs=1", "runs=1"],
@@ -646,7 +648,7 @@ def line(corpus_path, bundle_path, places, tmp_path):
     }
 
     def make(name, bad):
-        own = [f"{OUTPUT[name]}={tmp_path / 'out'}", *good[name]]
+        own = [f"{OUTPUT[name]}=out", *good[name]]
         gone = tuple(part[1:] for part in bad.split() if part[0] == "~")
         gone += ("model",) if "task=" in bad else ()
         own = [part for part in own if not part.startswith(gone)]
@@ -660,7 +662,7 @@ def line(corpus_path, bundle_path, places, tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cli():
     """The module that all commands share, which knows their schemas."""
     for name, (schema, _) in BODIES.items():

@@ -76,7 +76,7 @@ def test_the_readme_shows_every_command():
     assert {name for name, _ in commands(README.read_text())} >= set(SCHEMAS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def register():
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
