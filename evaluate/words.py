@@ -1,6 +1,4 @@
-"""The report's sentences: what was trained and how it was judged, what the signs and the tables
-mean.
-"""
+"""Write a report's explanations: what was trained, how it was judged, how to read each table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +8,7 @@ from evaluate.protocol import BUDGET, HONEST, ROBUST, target_metric
 
 
 def setting(results: Mapping[str, Any]) -> str:
-    """What was trained, in a sentence, and whether a forecaster had seen it."""
+    """What was trained, in a sentence or two, and which forecasters were fitted on this task."""
     about, seeds = results["about"], len(results["protocol"]["seeds"])
     first = (
         f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of"
@@ -28,13 +26,17 @@ def setting(results: Mapping[str, Any]) -> str:
 
 
 def protocol(results: Mapping[str, Any]) -> str:
-    """The protocol's name: the robust one and the budget's judge runs as the honest one does."""
+    """The name of the protocol that was asked for.
+
+    ``results["protocol"]`` says ``honest`` for the robust and the budget protocol too, because they
+    judge runs in the same way.
+    """
     own = [name for name in (ROBUST, BUDGET) if name in results]
     return own[0] if own else str(results["protocol"]["name"])
 
 
 def _spacing(results: Mapping[str, Any]) -> list[str]:
-    """Which arms' windows are of every second snapshot, or every third, if any are."""
+    """Sentences on the arms whose windows take every second snapshot, every third, and so on."""
     found: dict[int, list[str]] = {}
     for row in results["arms"]:
         jump = row["settings"]["jump"]
@@ -47,7 +49,7 @@ def _spacing(results: Mapping[str, Any]) -> list[str]:
 
 
 def _more(more: Mapping[str, Any]) -> str:
-    """The settings of a task of ours, in words; what another one says of itself."""
+    """The settings of a task in words, in brackets; empty without any."""
     words = []
     for key, value in more.items():
         if key == "task_config":
@@ -60,7 +62,7 @@ def _more(more: Mapping[str, Any]) -> str:
 
 
 def method(results: Mapping[str, Any]) -> list[str]:
-    """The protocol in sentences."""
+    """The paragraphs that explain how the comparison was made."""
     protocol, metric = results["protocol"], metrics.of(results)[0]
     first, last = (metrics.splits(results)[place] for place in (0, -1))
     lines = [
@@ -119,7 +121,7 @@ def method(results: Mapping[str, Any]) -> list[str]:
 
 
 def versions(results: Mapping[str, Any]) -> str:
-    """And machines, on one line."""
+    """The versions of the packages, and the machines, on one line."""
     machines = [one for one in results["machines"] if one != "None"]
     return ", ".join(
         [*(f"{name} {version}" for name, version in results["versions"].items()), *machines]
@@ -142,7 +144,7 @@ BEYOND = (
 
 
 def metrics_table(results: Mapping[str, Any]) -> str:
-    """How to read the table of all metrics."""
+    """The paragraph that explains the table of all metrics."""
     kinds = {
         "ratio": "paired ratios (×; above 1: the arm's are better)",
         "difference": "paired differences, the arm's less its base's (with a sign)",
@@ -185,7 +187,7 @@ FORECASTS = (
 
 
 def target(results: Mapping[str, Any], base: str) -> str:
-    """The headline's target of a base, in a sentence."""
+    """The sentence on the headline's target of a base."""
     headline = results["protocol"]["headline"]
     value = results["targets"][base][headline]
     if results["protocol"]["name"] != HONEST:
@@ -201,7 +203,7 @@ def target(results: Mapping[str, Any], base: str) -> str:
 
 
 def curves(results: Mapping[str, Any]) -> str:
-    """How to read the picture of the runs."""
+    """The paragraph that explains the picture of the runs."""
     protocol = results["protocol"]["name"]
     when, metric = "after" if protocol == HONEST else "before", target_metric(results)
     loss = metric.better == "lower" and metric.compare == "ratio"
@@ -218,7 +220,7 @@ def curves(results: Mapping[str, Any]) -> str:
 
 
 def costs(results: Mapping[str, Any]) -> str:
-    """How to read the table of costs."""
+    """The paragraph that explains the table of costs."""
     said = "Medians over seeds."
     if not results["alone"]:
         said += f" {tables.SHARED}: not all of these runs had the machine to themselves."
@@ -231,7 +233,7 @@ def costs(results: Mapping[str, Any]) -> str:
 
 
 def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
-    """What runs were trained apart, and what the signs in these lines mean."""
+    """Notes on runs from different machines, and on the signs that occur in these lines."""
     beyond = BEYOND if BUDGET in results else BOUND
     said = {tables.SHARED: SHARED, "≥": beyond, "≤": beyond}
     marks = dict.fromkeys(
@@ -241,7 +243,7 @@ def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
 
 
 def _mixed(results: Mapping[str, Any]) -> list[str]:
-    """That an arm and its base, with one seed, were trained on machines that differ, if so."""
+    """A warning if an arm and its base trained on different machines with the same seed."""
     machines = {
         name: [run.get("machine") for run in runs] for name, runs in results["curves"].items()
     }
@@ -266,6 +268,6 @@ def _mixed(results: Mapping[str, Any]) -> list[str]:
 
 
 def made_by(commands: Sequence[str]) -> list[str]:
-    """The commands that make results again, where known, as Markdown after an empty line."""
+    """The commands that produce the results again, as lines of Markdown; empty if unknown."""
     known = [command for command in commands if command]
     return ["", "```bash", *known, "```"] if known else []
