@@ -145,7 +145,7 @@ def test_it_goes_on_where_it_is_and_refuses_another_task(compared):
     again = compare(Line(), ARMS, folder, **SETTINGS, about={"points": 64})
     assert again["curves"].keys() == results["curves"].keys()
     assert {file: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/*")} == before
-    with pytest.raises(nowcast.UserError, match="points: 64 there, 65 asked for"):
+    with pytest.raises(nowcast.UserError, match="points: 64 there, 65 in this command"):
         compare(Line(), ARMS, folder, **SETTINGS, about={"points": 65})
 
 
@@ -175,7 +175,7 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
         ({"target_value": math.nan}, "target_value=nan: must be a finite number"),
         (
             {"target_metric": "loss"},
-            "target_metric=loss: has no target_value; give both, or neither",
+            "target_metric=loss: target_value is missing; give both, or neither",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_the_papers_protocol_is_of_any_metric_in_its_own_direction(compared, tmp
     with pytest.raises(nowcast.UserError) as caught:
         compare(Line(), arms, tmp_path, **SETTINGS, target_metric="root", target_value=0)
     assert str(caught.value) == (
-        "target_value=0: no run of any arm reaches this root, the best comes to"
+        "target_value=0: no run of any arm reaches this root, and the best run reaches"
         f" {best:.4f}; give a higher one, or more epochs: what is trained is kept"
     )
 
@@ -280,7 +280,9 @@ def test_what_was_chosen_stands(tmp_path):
     file = tmp_path / "targets.json"
     chosen = file.read_text()
     file.write_text(chosen.replace('"0.5": ', '"0.5": 9'))
-    with pytest.raises(UserError, match=r"the targets of constant would be .* chosen before"):
+    with pytest.raises(
+        UserError, match=r"the targets of constant would be .* an earlier command chose"
+    ):
         compare(Line(), arms, tmp_path, **given)
     file.write_text("{")
     with pytest.raises(UserError, match="is damaged; remove it"):
@@ -293,10 +295,10 @@ def test_what_was_chosen_stands(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"seeds": []}, "none twice"),
-        ({"seeds": [0, 0]}, "none twice"),
-        ({"seeds": [9]}, "none twice"),
-        ({"calibration_seeds": []}, "none twice"),
+        ({"seeds": []}, "no seed twice"),
+        ({"seeds": [0, 0]}, "no seed twice"),
+        ({"seeds": [9]}, "no seed twice"),
+        ({"calibration_seeds": []}, "no seed twice"),
         ({"target_share": 7}, "target_share=7"),
         ({"record_every": 0}, "record_every=0"),
         ({"workers": 0}, "workers=0"),

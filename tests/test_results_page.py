@@ -179,7 +179,7 @@ def test_prose_that_is_not_filled_in_is_wrapped(page):
         ("another end", "needs an <!-- end --> of its own"),
         ("lost end", "needs an <!-- end --> of its own"),
         ("both", "holds a results.json and folders of tasks (old, …)"),
-        ("damaged", "is damaged, without curves, commands"),
+        ("damaged", "is damaged: it lacks curves, commands"),
         ("not UTF-8", "utf-8"),
     ],
 )
