@@ -66,12 +66,14 @@ def over_tasks(joint: Mapping[str, Any]) -> str:
         row for row in over if shown[row["name"]] is Verdict.BETTER and not _ends_worse(joint, row)
     ]
     if not better:
-        return f"{_none(base, 'the strongest base', list(shown.values()))} over {tasks} tasks."
+        return (
+            f"{_none_better(base, 'the strongest base', list(shown.values()))} over {tasks} tasks."
+        )
     best = max(better, key=lambda row: float(row["speed_up"]["all"][1]))
     size = metrics.shown(LOSS, best["speed_up"]["all"])
     return (
         f"Use `{best['name']}` on tasks like these {tasks}: it reaches the target of `{base}`, the"
-        f" strongest base, {size} as fast in steps{_among(over)}."
+        f" strongest base, {size} as fast in steps{_out_of(over)}."
     )
 
 
@@ -148,8 +150,8 @@ def _compared(results: Mapping[str, Any]) -> str:
     found = candidates(results, base["name"])
     best = chosen(metric, found)
     if best is None:
-        return _none(base["name"], kind, [one.shown.overall for one in found])
-    return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{_among(found)}"
+        return _none_better(base["name"], kind, [one.shown.overall for one in found])
+    return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{_out_of(found)}"
 
 
 def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> str:
@@ -170,13 +172,13 @@ def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> 
     return f"it reaches the target of `{base}`, {kind}, {speed_up} as fast in steps{ends}{end}"
 
 
-def _among(arms: Sequence[Any]) -> str:
+def _out_of(arms: Sequence[Any]) -> str:
     """The part of the sentence that says out of how many arms the named one was chosen."""
     many = len(arms)
     return f"; the best of {many} arms, not corrected for their number" if many > 1 else ""
 
 
-def _none(base: str, kind: str, shown: Sequence[Verdict]) -> str:
+def _none_better(base: str, kind: str, shown: Sequence[Verdict]) -> str:
     """The sentence where no arm is shown to be better than the base."""
     if not shown:
         return f"Use `{base}`, {kind}: no other arm was compared"
@@ -193,10 +195,10 @@ def _budget(results: Mapping[str, Any]) -> str:
     arms = [one for one in results["budget"]["arms"] if _usable(results, one["name"])]
     better = [one for one in arms if budget.shown(one) is Verdict.BETTER]
     if not better:
-        return _none(base, "the tuned base", [budget.shown(one) for one in arms])
+        return _none_better(base, "the tuned base", [budget.shown(one) for one in arms])
     best = max(better, key=lambda one: float(one["speed_up"][1]))
     needs = f"`{base}`, the tuned base, needs {budget.size(best)} as many steps"
-    return f"Use `{best['name']}`: {needs} for an equal final {metric.name}{_among(arms)}"
+    return f"Use `{best['name']}`: {needs} for an equal final {metric.name}{_out_of(arms)}"
 
 
 def _usable(results: Mapping[str, Any], name: str) -> bool:

@@ -125,7 +125,7 @@ def described(results: Mapping[str, Any]) -> Table:
     table: Table = [("arm", "over", "what it is", "learning rate")]
     for row in results["arms"]:
         chosen = results["rates"].get(row["name"])
-        how = f" of {chosen_rates.tried(of(results)[0], chosen)}" if chosen else ""
+        how = f" of {chosen_rates.describe_pairs(of(results)[0], chosen)}" if chosen else ""
         table.append(
             (row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}")
         )

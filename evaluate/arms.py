@@ -108,7 +108,7 @@ class Arm:
     @property
     def words(self) -> str:
         """The arm in words: ``adam, cosine; jumps to the forecast of linear, damping 0.5``."""
-        warm = f"warm-up {_word(self.warmup)}" if self.warmup else None
+        warm = f"warm-up {_as_text(self.warmup)}" if self.warmup else None
         parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
         if self.auto:
             learned = self.auto.forecaster
@@ -129,10 +129,10 @@ class Arm:
         elif self.forecaster:
             parts.append(f"jumps to the forecast of {self.forecast_by}")
         if self.forecaster:
-            parts += [f"{key} {_word(value)}" for key, value in changed(self.jump).items()]
+            parts += [f"{key} {_as_text(value)}" for key, value in changed(self.jump).items()]
         if self.guard:
             said = ", ".join(
-                "the longest that passes" if key == "longest" else f"{key} {_word(value)}"
+                "the longest that passes" if key == "longest" else f"{key} {_as_text(value)}"
                 for key, value in changed(self.guard).items()
             )
             parts.append(f"guard{': ' + said if said else ''}")
@@ -158,7 +158,7 @@ def changed(options: Any) -> dict[str, Any]:
     return {key: value for key, value in asdict(options).items() if value != unsaid[key]}
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, list):
-        return "/".join(map(_word, value))
+        return "/".join(map(_as_text, value))
     return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)

@@ -13,11 +13,11 @@ from evaluate.folder import write_json
 from evaluate.protocol import (
     HONEST,
     Plan,
+    at_chosen_rate,
+    bases_at_chosen_rates,
     calibration_arms,
     choose_rates,
     choose_targets,
-    followers,
-    settled,
 )
 from evaluate.trials import Trials
 from nowcast.types import UserError
@@ -44,7 +44,7 @@ def calibrate(plan: Plan, trials: Trials, folder: Path) -> tuple[dict[str, Any],
     others = [arm for arm in plan.arms if arm not in own]
     trials.train(calibration_arms(plan, own), plan.calibration_seeds, "calibrate", calibrate=True)
     rates = choose_rates(plan, own, trials.curve)
-    if following := followers(plan, rates):
+    if following := bases_at_chosen_rates(plan, rates):
         trials.train(following, plan.calibration_seeds, "calibrate at those rates", calibrate=True)
     targets = choose_targets(plan, rates, trials.curve)
     if plan.protocol == HONEST:
@@ -67,7 +67,9 @@ def _check_targets(
     """
     metric = plan.metric
     for base in bases(plan.arms):
-        curves = [trials.curve(settled(base, rates), seed) for seed in plan.calibration_seeds]
+        curves = [
+            trials.curve(at_chosen_rate(base, rates), seed) for seed in plan.calibration_seeds
+        ]
         begin = float(np.median([run[metric.name][0] for run in curves]))
         for share, target in targets[base.name].items():
             if not metrics.oriented(metric, target) < metrics.oriented(metric, begin):

@@ -30,7 +30,7 @@ def grid(chosen: Mapping[str, Any]) -> str:
     return " × ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in counts)
 
 
-def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
+def describe_pairs(metric: Metric, chosen: Mapping[str, Any]) -> str:
     """The pairs that calibration tried, with their final metric, and a note if the best is an edge.
 
     Of a grid with more than :data:`SHOWN` pairs, the :data:`BEST` best ones are listed.

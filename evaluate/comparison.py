@@ -19,14 +19,14 @@ from collect.tasks import build, check
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
-from evaluate import budget, cost, lengths, metrics, pictures, report, robust, said
+from evaluate import budget, cost, lengths, metrics, pictures, report, robust, sentences
 from evaluate.arms import ORACLE, Arm
 from evaluate.calibration import calibrate
 from evaluate.ends import best
 from evaluate.folder import claim, locked, write_json
-from evaluate.forecasters import made_by, of, seen
+from evaluate.forecasters import commands_of_bundles, describe_fits, of
 from evaluate.inheritance import resolve
-from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmed
+from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmup_entry
 from evaluate.starts import SWEPT, WARMUP, prepared, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
@@ -159,7 +159,8 @@ def compare(
         "target_share": target_share,
         "learning_rate": learning_rate,
         "calibration": (
-            {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan)
+            {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates}
+            | warmup_entry(plan)
         ),
     }
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
@@ -201,7 +202,7 @@ def compare(
     elif protocol == BUDGET:
         results |= {"budget": budget.summarised(results, base_runs, plan.metric)}
     if protocol:
-        results |= {"verdicts": said.texts(results)}
+        results |= {"verdicts": sentences.texts(results)}
     return results | {
         "about": {
             "task": task.name,
@@ -210,13 +211,13 @@ def compare(
             "steps_per_epoch": task.steps_per_epoch,
             "record_every": spacing(task, record_every),
             "left_out": left_out,
-            "seen": seen(cards, task.name),
+            "seen": describe_fits(cards, task.name),
             "more": dict(about or {}),
         },
         "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},
         "beside_title": "",
         "beside": {},
-        "made_by": made_by(cards),
+        "made_by": commands_of_bundles(cards),
     }
 
 

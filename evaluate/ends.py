@@ -54,16 +54,16 @@ def last(metric: Metric, run: Curve) -> float:
 
 def best(metric: Metric, run: Curve, seconds: float = np.inf) -> float:
     """The best value of a metric in a run, or in its first ``seconds``."""
-    values = finite(metric, run[metric.name][: passed(run, seconds) + 1])
+    values = finite(metric, run[metric.name][: last_evaluation(run, seconds) + 1])
     return float(min(values) if metric.better == "lower" else max(values))
 
 
 def at(metric: Metric, run: Curve, seconds: float) -> float:
     """The smoothed value of a metric after so many seconds of training."""
-    return float(finite(metric, smooth(run[metric.name]))[passed(run, seconds)])
+    return float(finite(metric, smooth(run[metric.name]))[last_evaluation(run, seconds)])
 
 
-def passed(run: Curve, seconds: float) -> int:
+def last_evaluation(run: Curve, seconds: float) -> int:
     """The index of the last evaluation in the first ``seconds`` of a run."""
     return max(int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1, 0)
 

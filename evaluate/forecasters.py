@@ -51,7 +51,7 @@ def load(name_or_path: str) -> Loaded:
     return Loaded(forecaster, card["params_sha256"], card)
 
 
-def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
+def describe_fits(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
     """Sentences that say on which tasks the learned forecasters were fitted.
 
     Each sentence also says whether this task was among them. Forecasters that were fitted on the
@@ -79,7 +79,7 @@ def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
     return lines
 
 
-def made_by(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def commands_of_bundles(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The commands that made the bundles, each once: those of the corpora, then the fits."""
     lines = [
         line

@@ -47,13 +47,15 @@ def resolve(
         rule = "an arm's name consists of letters, digits, - and _"
         require(NAME.fullmatch(name), "arm", name, rule)
     require(bool(chosen), "arm", "[]", "give at least one, such as arm=[constant,constant_linear]")
-    settled = [_warmed(_settled(name, chosen, optimizer, learning_rate)) for name in chosen]
+    settled = [
+        _with_warmup(_with_inherited(name, chosen, optimizer, learning_rate)) for name in chosen
+    ]
     for arm in settled:
         _check(arm)
     return settled, left
 
 
-def _settled(
+def _with_inherited(
     name: str, arms: Mapping[str, Arm], optimizer: str, learning_rate: float, *below: str
 ) -> Arm:
     arm = arms[name]
@@ -73,7 +75,7 @@ def _settled(
             arm.over,
             "leads back to the arm itself; name another one",
         )
-        base = _settled(arm.over, arms, optimizer, learning_rate, name, *below)
+        base = _with_inherited(arm.over, arms, optimizer, learning_rate, name, *below)
     require(
         arm.warmup != TUNED or arm.learning_rate == TUNED,
         f"arm.{name}.warmup",
@@ -89,7 +91,7 @@ def _settled(
     return replace(full, rate_of=tuned if full.learning_rate == TUNED else "")
 
 
-def _warmed(arm: Arm) -> Arm:
+def _with_warmup(arm: Arm) -> Arm:
     """Fill in the warm-up of an arm that neither gives nor inherits one.
 
     With a tuned rate, calibration chooses the warm-up too. With a fixed rate the warm-up is 0.

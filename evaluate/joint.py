@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from collect.tasks.protocol import Metric
-from evaluate import answer, metrics, said, words
+from evaluate import answer, metrics, sentences, words
 from evaluate.arms import TUNED
 from evaluate.decision import decide
 from evaluate.protocol import HONEST, target_metric
@@ -78,7 +78,7 @@ def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The cautions of the tasks' reports, each once, behind the names of its tasks."""
     found: dict[str, list[str]] = {}
     for name, one in by_task.items():
-        for line in said.lines(one):
+        for line in sentences.lines(one):
             if line.caution:
                 found.setdefault(line.text, []).append(name)
     return [f"{', '.join(names)}: {line}" for line, names in found.items()]

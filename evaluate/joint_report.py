@@ -13,7 +13,7 @@ from evaluate import (
     pictures,
     report,
     run_pictures,
-    said,
+    sentences,
     tables,
     words,
 )
@@ -62,7 +62,7 @@ def page(
             f"<h2>{esc(task['name'])}</h2>",
             f'<p class="quiet">{esc(task["setting"])}</p>',
             report.answered(answer.sentence(one)),
-            report.coloured(said.lines(one)),
+            report.coloured(sentences.lines(one)),
             *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
             report.figure(run_pictures.curves(one), f"task{place}"),
         ]
@@ -90,10 +90,10 @@ def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The joint report as Markdown, without pictures."""
-    sentences = verdicts(joint)
+    texts = verdicts(joint)
     shared = [] if joint["alone"] else [words.SHARED]
-    bound = [words.BOUND] if any(sign in line for line in sentences for sign in "≥≤") else []
-    notes = [f"- {line}" for line in [*sentences, *shared, *bound]]
+    bound = [words.BOUND] if any(sign in line for line in texts for sign in "≥≤") else []
+    notes = [f"- {line}" for line in [*texts, *shared, *bound]]
     return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
 
 

@@ -7,7 +7,7 @@ number stays, and files are not changed.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate import budget, metrics, robust, said
+from evaluate import budget, metrics, robust, sentences
 from evaluate.curve import Curve
 from evaluate.folder import with_nan, without_nan
 from evaluate.protocol import HONEST, Plan, target_metric
@@ -27,7 +27,7 @@ def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
         if key in found:
             found[key] = again(found)
     found = without_nan(found)
-    return {**found, "verdicts": said.texts(found)}
+    return {**found, "verdicts": sentences.texts(found)}
 
 
 def _planned(results: Mapping[str, Any]) -> Plan:

@@ -192,12 +192,12 @@ def swept(plan: Plan, arm: Arm) -> list[Arm]:
     return [arm.at(rate, warmup) for rate in plan.grids[str(arm.optimizer)] for warmup in warmups]
 
 
-def warmed(plan: Plan) -> dict[str, list[float]]:
+def warmup_entry(plan: Plan) -> dict[str, list[float]]:
     """The entry for the warm-ups in a report folder's configuration; empty for the default."""
     return {} if tuple(plan.warmups) == WARMUPS else {"warmups": list(plan.warmups)}
 
 
-def followers(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
+def bases_at_chosen_rates(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
     """The bases whose rate calibration chose for another arm, with that rate.
 
     Calibration must train them too, for their targets, after it has chosen the rate. Empty in the
@@ -205,7 +205,9 @@ def followers(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
     """
     if plan.protocol != HONEST:
         return []
-    return [settled(arm, rates) for arm in bases(plan.arms) if arm.rate_of not in ("", arm.name)]
+    return [
+        at_chosen_rate(arm, rates) for arm in bases(plan.arms) if arm.rate_of not in ("", arm.name)
+    ]
 
 
 def choose_rates(
@@ -281,13 +283,14 @@ def choose_targets(
         return {base.name: {plan.headline: plan.target_value} for base in bases(plan.arms)}
     return {
         base.name: {
-            f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in plan.shares
+            f"{share:g}": _median(plan, curve, at_chosen_rate(base, rates), share)
+            for share in plan.shares
         }
         for base in bases(plan.arms)
     }
 
 
-def settled(arm: Arm, rates: Mapping[str, Mapping[str, Any]]) -> Arm:
+def at_chosen_rate(arm: Arm, rates: Mapping[str, Mapping[str, Any]]) -> Arm:
     """A copy of the arm with the rate and warm-up that calibration chose, if its rate is tuned."""
     if arm.learning_rate != TUNED:
         return arm

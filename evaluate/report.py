@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.figures import Figure
-from evaluate import answer, arm_tables, budget, pictures, robust, said, tables, words
+from evaluate import answer, arm_tables, budget, pictures, robust, sentences, tables, words
 from evaluate.decision import Line, Verdict
 from evaluate.drawing import svg
 from evaluate.protocol import BUDGET, ROBUST
@@ -63,7 +63,7 @@ def page(results: Mapping[str, Any]) -> str:
         answered(answer.sentence(results)),
         f'<p class="quiet facts">{_esc(words.setting(results))}</p>',
     ]
-    if lines := said.lines(results):
+    if lines := sentences.lines(results):
         parts += ["<h2>What came out</h2>", coloured(lines)]
     parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(
         words.protocol(results), _compared
@@ -212,9 +212,14 @@ def markdown(results: Mapping[str, Any]) -> str:
             tables.markdown(tables.main(results, base)),
             "",
         ]
-    lines += [f"- {line}" for line in said.texts(results)]
+    lines += [f"- {line}" for line in sentences.texts(results)]
     return "\n".join(
-        [*lines, *words.notes(results, lines), *words.made_by(results["commands"][-1:]), ""]
+        [
+            *lines,
+            *words.notes(results, lines),
+            *words.commands_as_markdown(results["commands"][-1:]),
+            "",
+        ]
     )
 
 
@@ -232,7 +237,7 @@ def text(results: Mapping[str, Any]) -> str:
         ]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
-    lines += ["", *(f"- {line}" for line in said.texts(results))]
+    lines += ["", *(f"- {line}" for line in sentences.texts(results))]
     return "\n".join([*lines, *words.notes(results, lines)])
 
 

@@ -8,7 +8,7 @@ from collect.checks import require
 from collect.training.optimizers import FIND_THEIR_RATE
 from evaluate.arms import GIVEN, TUNED, Arm
 from evaluate.inheritance import resolve
-from evaluate.protocol import settled
+from evaluate.protocol import at_chosen_rate
 
 SWEPT = "swept"
 """The name of the base that all arms are over.
@@ -116,7 +116,7 @@ def rows(
         rates: The rates that calibration chose, for arms that are not in ``spread``.
         spread: From :func:`spread`; empty in other protocols.
     """
-    own = {arm.name: settled(arm, rates) for arm in arms if arm.name not in spread}
+    own = {arm.name: at_chosen_rate(arm, rates) for arm in arms if arm.name not in spread}
     return own | {row(arm, start): arm for each in spread.values() for start, arm in each.items()}
 
 

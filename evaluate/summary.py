@@ -16,7 +16,7 @@ from evaluate.decision import bounded
 from evaluate.ends import at, at_the_end, best, last, median
 from evaluate.jumped import jumps
 from evaluate.metrics import compared, diverged, verdict
-from evaluate.protocol import HONEST, Plan, settled
+from evaluate.protocol import HONEST, Plan, at_chosen_rate
 from evaluate.statistics import SMOOTHING, Crossing, geometric_interval, speed_up
 
 SCHEMA = "weight-nowcaster/results/3"
@@ -48,7 +48,7 @@ def summarise(
         identities: For each arm, the identity of its forecaster
             (:class:`evaluate.forecasters.Loaded`).
     """
-    arms = [settled(arm, rates) for arm in plan.arms]
+    arms = [at_chosen_rate(arm, rates) for arm in plan.arms]
     curves = {arm.name: [curve(arm, seed) for seed in plan.seeds] for arm in arms}
     over = [base.name for base in bases(plan.arms)]
     rows = [
@@ -72,7 +72,7 @@ def summarise(
         },
         "rates": {name: dict(chosen) for name, chosen in rates.items()},
         "targets": {name: dict(own) for name, own in targets.items()},
-        "alone": _alone([run for runs in curves.values() for run in runs]),
+        "alone": _have_comparable_seconds([run for runs in curves.values() for run in runs]),
         "machines": sorted({str(run.get("machine")) for runs in curves.values() for run in runs}),
         "arms": rows,
         "metrics": [metric._asdict() for metric in plan.metrics],
@@ -154,7 +154,7 @@ def measured(
             speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])
         ),
         "compile_seconds": median(run["compile_seconds"] for run in runs),
-        "alone": _alone([*runs, *base]),
+        "alone": _have_comparable_seconds([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
         "jumps": jumps(metric, runs),
@@ -201,7 +201,7 @@ def _first_effect(plan: Plan, run: Curve) -> float:
     return first + 1 if first and plan.protocol != HONEST else first
 
 
-def _alone(runs: Sequence[Curve]) -> bool:
+def _have_comparable_seconds(runs: Sequence[Curve]) -> bool:
     """Whether the runs' seconds can be compared.
 
     They can if every run had the machine to itself, and it was the same machine.

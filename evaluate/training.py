@@ -59,7 +59,7 @@ class Training:
         self.arm, self._task, self._every, self._steps = arm, task, every, steps
         self.jumps = self._jumps(forecaster or Linear())
         """The steps after which the arm jumps."""
-        inner = optimizers.make(_of(arm.optimizer), task)
+        inner = optimizers.make(_not_none(arm.optimizer), task)
         if arm.auto:
             stop = max(1, round(arm.auto.until * steps))
             learned = arm.auto.forecaster
@@ -122,7 +122,7 @@ class Training:
         if jump.horizon_to is not None:
             jumps = len(Jumps(**options).steps(self._steps))
             options["horizon"] = nowcast.decaying_horizon(
-                max(jumps, 1), _of(jump.horizon), jump.horizon_to
+                max(jumps, 1), _not_none(jump.horizon), jump.horizon_to
             )
         elif jump.horizon is not None:
             options["horizon"] = jump.horizon
@@ -136,7 +136,7 @@ class Training:
         except nowcast.UserError as error:
             raise nowcast.UserError(f"{error} (a snapshot is every {self._every} steps)") from None
 
-    def ready(self, seeds: Sequence[int], *, together: bool) -> None:
+    def compile(self, seeds: Sequence[int], *, together: bool) -> None:
         """Compile the program for these runs. Only the first thread does so; the others wait.
 
         Args:
@@ -169,7 +169,7 @@ class Training:
         if self.arm.outer:
             return inner.slow
         return optimizers.judged(
-            _of(self.arm.optimizer), params, inner.inner if self.arm.auto else inner
+            _not_none(self.arm.optimizer), params, inner.inner if self.arm.auto else inner
         )
 
     def nowcast(self, optimizer: optax.OptState) -> nowcast.NowcastState:
@@ -188,7 +188,7 @@ class Training:
             The start, then a pause at every snapshot and at every jump.
         """
         rates = optimizers.rates(
-            _of(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0
+            _not_none(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0
         )
         if arm.forecaster == ORACLE:
             yield from self._with_the_oracle(seeds[0], rates)
@@ -213,14 +213,15 @@ class Training:
             if step + 1 in self.jumps:
                 pairs = zip(snapshots, seeds, strict=True)
                 states = [
-                    self.loop.once(self._held(one.state), seed, rates, step) for one, seed in pairs
+                    self.loop.once(self._without_jump(one.state), seed, rates, step)
+                    for one, seed in pairs
                 ]
                 before = jax.block_until_ready(states)  # the clock of training runs again from here
 
     def _on_grid(self, step: int) -> bool:
         return step % self._every == 0 or step == self._steps
 
-    def _held(self, state: State) -> State:
+    def _without_jump(self, state: State) -> State:
         """A copy of a state that does not jump at its next step."""
         state = jax.tree.map(jnp.copy, state)
         own = self.nowcast(state.optimizer)
@@ -275,7 +276,7 @@ def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], floa
         begun = time.perf_counter()
 
 
-def _of(setting: Any) -> Any:
+def _not_none(setting: Any) -> Any:
     """Return a setting of an arm that is not None, since :func:`evaluate.resolve` filled it in."""
     assert setting is not None
     return setting

@@ -154,7 +154,9 @@ class Trials:
             if self._together:
                 bar.update(bar.total - sum(len(part) for _, part in groups) * self.evaluations)
             side_by_side(
-                lambda group: self._unit(*group, bar.update, calibrate), groups, self._workers
+                lambda group: self._train_group(*group, bar.update, calibrate),
+                groups,
+                self._workers,
             )
 
     def curve(self, arm: Arm, seed: int) -> Curve:
@@ -243,7 +245,7 @@ class Trials:
                 raise UserError(f"arm.{arm.name}: {error}") from None
         return self._trainings[key]
 
-    def _unit(
+    def _train_group(
         self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool
     ) -> None:
         files = [self._file(arm, seed) for seed in seeds]
@@ -251,7 +253,7 @@ class Trials:
             advance(self.evaluations * len(files))
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
-        training.ready(seeds, together=together)
+        training.compile(seeds, together=together)
         others = OtherPrograms()
         sampled = arm.forecaster is None and not calibrate
         records = [

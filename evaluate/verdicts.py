@@ -27,8 +27,8 @@ def _without_forecasts(results: Mapping[str, Any]) -> list[Line]:
     """
     found, rows, headline = [], results["arms"], results["protocol"]["headline"]
     for base in (row["name"] for row in rows):
-        jumping = any(row["over"] == base and not _ignorant(row) for row in rows)
-        others = [row for row in rows if _ignorant(row) and row["name"] != base]
+        jumping = any(row["over"] == base and not _forecasts_nothing(row) for row in rows)
+        others = [row for row in rows if _forecasts_nothing(row) and row["name"] != base]
         if not jumping or not others:
             continue
         better = [
@@ -47,7 +47,7 @@ def _without_forecasts(results: Mapping[str, Any]) -> list[Line]:
     return found
 
 
-def _ignorant(row: Mapping[str, Any]) -> bool:
+def _forecasts_nothing(row: Mapping[str, Any]) -> bool:
     """Whether an arm does not jump, or jumps without a forecast of the run.
 
     The last value, the average, noise and permuted jumps forecast nothing.

@@ -267,7 +267,7 @@ def _mixed(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def made_by(commands: Sequence[str]) -> list[str]:
+def commands_as_markdown(commands: Sequence[str]) -> list[str]:
     """The commands that produce the results again, as lines of Markdown; empty if unknown."""
     known = [command for command in commands if command]
     return ["", "```bash", *known, "```"] if known else []

@@ -29,7 +29,7 @@ from collect.tasks.names import names as names_of
 from meta_train import splitting, sweeps
 from meta_train.config import MetaTrainConfig
 from meta_train.data import described, distinct
-from meta_train.fitting import made_by
+from meta_train.fitting import describe_fit
 from meta_train.rates_picture import picture
 from meta_train.sweeps import Examples, Group
 from nowcast import bundle, rate_forecaster, text
@@ -111,7 +111,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
         config, corpora, splitting.Parts(used, [], [run for group in out for run in group.runs])
     )
     card = {
-        **made_by(config, command),
+        **describe_fit(config, command),
         "corpus": about,
         "groups": len(found) - len(unused),
         "groups_not_used": unused,

@@ -69,7 +69,7 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     """The groups of some runs, each with its best rate."""
     found: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(json.dumps(_alike(run), sort_keys=True), []).append(run)
+        found.setdefault(json.dumps(_group_key(run), sort_keys=True), []).append(run)
     return [
         Group(_name(same[0]), same, best_rate([_rate(run) for run in same], list(map(_end, same))))
         for same in found.values()
@@ -121,7 +121,7 @@ def examples(found: Sequence[Group]) -> Examples:
         for group in found
         if group.best is not None
         for run in group.runs
-        if len((one := _seen(run, group.best, _length(group))).share)
+        if len((one := _windows_of(run, group.best, _length(group))).share)
     ]
     if not each:
         raise UserError(
@@ -147,7 +147,7 @@ def examples(found: Sequence[Group]) -> Examples:
     )
 
 
-class Seen(NamedTuple):
+class RunWindows(NamedTuple):
     """The windows of one run, with its label."""
 
     task: str
@@ -163,9 +163,9 @@ class Seen(NamedTuple):
         return float(np.exp(-0.5 * (self.label / NEAR) ** 2))
 
 
-def _seen(run: Run, best: float, length: int) -> Seen:
+def _windows_of(run: Run, best: float, length: int) -> RunWindows:
     apart = run.metrics["step"][1] / length
-    return Seen(run.config["task"], *_windows(run, length), apart, np.log(best / _rate(run)))
+    return RunWindows(run.config["task"], *_windows(run, length), apart, np.log(best / _rate(run)))
 
 
 def _windows(run: Run, length: int) -> tuple[Float[np.ndarray, "T 4 4"], Float[np.ndarray, "T"]]:
@@ -200,7 +200,7 @@ def _increments(run: Run) -> Float[np.ndarray, "D 4"]:
     return gram.increments(run, BAND).sum(axis=1)
 
 
-def _alike(run: Run) -> dict:
+def _group_key(run: Run) -> dict:
     optimizer = run.config.get("optimizer")
     if not isinstance(optimizer, dict) or "learning_rate" not in optimizer:
         raise UserError(

@@ -467,7 +467,7 @@ def test_seconds_begin_at_0_and_never_fall(curve, name):
 @pytest.mark.parametrize(("seeds", "together"), [([0], False), (SEEDS, True)])
 def test_nothing_is_compiled_while_seconds_are_counted(task, seeds, together):
     training = Training(task, ARMS["linear"], FORECASTERS["linear"], EACH, STEPS)
-    training.ready(seeds, together=together)
+    training.compile(seeds, together=together)
     program = (training.loop.together if together else training.loop.one_run).program
     assert program._cache_size() == 1
     assert len(list(training.pauses(training.arm, seeds, together=together))) == EPOCHS + 1

@@ -19,7 +19,7 @@ from evaluate import Arm
 from evaluate.arms import Average, Jump
 from evaluate.comparison import compare, write
 from evaluate.folder import locked
-from evaluate.forecasters import load, made_by, seen
+from evaluate.forecasters import commands_of_bundles, describe_fits, load
 from nowcast.types import UserError
 
 ARMS = {
@@ -226,7 +226,7 @@ CARDS = {
 
 
 def test_what_a_forecaster_has_seen_is_said():
-    assert seen(CARDS, "mlp-digits") == [
+    assert describe_fits(CARDS, "mlp-digits") == [
         (
             "The forecaster of wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen"
             " mlp-digits."
@@ -240,7 +240,7 @@ def test_what_a_forecaster_has_seen_is_said():
 
 
 def test_the_commands_behind_bundles_are_named_once():
-    assert made_by(CARDS) == ["collect a", "collect b", "fit"]
+    assert commands_of_bundles(CARDS) == ["collect a", "collect b", "fit"]
 
 
 def test_a_folder_is_of_one_task_one_protocol_and_one_target(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 
 from collect.tasks import check
 from collect.tasks.classification import Classification
-from collect.tasks.failure import failure, is_theirs
+from collect.tasks.failure import failure, is_in_users_code
 from collect.tasks.protocol import Task
 from nowcast.types import UserError
 
@@ -60,14 +60,14 @@ def described(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def told(config: Any) -> Iterator[None]:
+def failures_in_one_line(config: Any) -> Iterator[None]:
     """Errors in the code of a task of one's own, while it trains, as one line."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if is_ours(resolve(_target(config))) or not is_theirs(error):
+        if is_ours(resolve(_target(config))) or not is_in_users_code(error):
             raise
         raise UserError(
             f"task._target_={_target(config)}: failed while it trained ({failure(error)}); finished"
@@ -95,7 +95,7 @@ def is_classification(config: Any) -> bool:
     return resolve(_target(config)) is Classification
 
 
-def said(config: Any) -> str:
+def in_words(config: Any) -> str:
     """A task in a few words: ``resnet20 on digits``."""
     if is_classification(config):
         return f"{config.model.name}{config.model.depth or ''} on {config.data.name}"

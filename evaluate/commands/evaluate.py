@@ -69,7 +69,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         folder /= name(config)
     with Stop(config.max_minutes) as stop:
         try:
-            with build.told(config):
+            with build.failures_in_one_line(config):
                 results = evaluate(config, folder, stop)
         except Stopped as stopped:
             print(
@@ -100,7 +100,7 @@ def name(config: EvaluateConfig) -> str:
     if config.tuned.warmups == list(WARMUPS):
         del described["tuned"]["warmups"]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
-    trained = re.sub(r"[^\w.]+", "-", build.said(config).replace(" on ", "-"))
+    trained = re.sub(r"[^\w.]+", "-", build.in_words(config).replace(" on ", "-"))
     return f"{trained}-{told_apart}"
 
 
