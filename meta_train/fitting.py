@@ -1,4 +1,4 @@
-"""From corpora to a bundle: read the data, fit, validate, save."""
+"""Turn corpora into a bundle: read the data, fit, validate, save."""
 
 import time
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
 
 
 def describe_fit(config: MetaTrainConfig, command: str | None) -> dict[str, Any]:
-    """What a card says of the fit itself: the command, its configuration, the versions."""
+    """The entries of the card on the fit: its command, its configuration, the versions."""
     names = ("weight-nowcaster", "jax", "optax", "numpy")
     return {
         "command": command,

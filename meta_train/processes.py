@@ -63,7 +63,7 @@ def together(work: Callable[[], T]) -> T:
     """Run ``work`` and return its result once every process is done; all of them must call this.
 
     Raises:
-        UserError: Only others failed, or are gone.
+        UserError: Another process failed, or is gone.
         Exception: This process's own failure.
     """
     result, failed = None, None

@@ -160,7 +160,7 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
     assert "arm.constant: after 0.5 of their length its calibration runs have a loss of" in str(
         caught.value
     )
-    assert "lower its learning rate" in str(caught.value)
+    assert "lower the arm's learning rate" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -197,13 +197,13 @@ def test_the_papers_protocol_is_of_any_metric_in_its_own_direction(compared, tmp
     assert steps["each"][0] == honest["curves"]["constant"][0]["step"][3]
     page = (tmp_path / "report.html").read_text()
     assert f"Target: test root {target['target_value']:g}, first crossing" in page
-    assert "the first crossing of a given root on the test split" in page
+    assert "the first snapshot with this root on the test split" in page
     best = min(min(run["root"]) for runs in found["curves"].values() for run in runs)
     with pytest.raises(nowcast.UserError) as caught:
         compare(Line(), arms, tmp_path, **SETTINGS, target_metric="root", target_value=0)
     assert str(caught.value) == (
         "target_value=0: no run of any arm reaches this root, and the best run reaches"
-        f" {best:.4f}; give a higher one, or more epochs: what is trained is kept"
+        f" {best:.4f}; give a higher one, or more epochs: trained runs are kept"
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Collected(NamedTuple):
-    """What a job returns."""
+    """The result of one job."""
 
     corpus: str
     left: int

@@ -29,7 +29,7 @@ LIKE = {
     "█": "#",
     "▏": ".",
 }
-"""What stands for characters that we print."""
+"""The replacements of characters that we print."""
 HANDLER = "like"
 
 

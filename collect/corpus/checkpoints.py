@@ -222,4 +222,4 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".pt": _torch,
     ".pth": _torch,
 }
-"""By the end of a file's name."""
+"""The function that reads a file, by the end of its name."""

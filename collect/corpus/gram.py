@@ -29,7 +29,7 @@ class Products:
     """Gives the rows of one run.
 
     Args:
-        leaves: Its leaves.
+        leaves: The leaves of the run.
         band: How many increments each is multiplied with, itself included.
     """
 

@@ -52,7 +52,7 @@ def builder(name: str, folder: Path, kind: str) -> Any:
     A missing set is prepared first, where TFDS can do so without TensorFlow.
 
     Args:
-        name: Of the set, as TFDS knows it.
+        name: The name of the set in TFDS.
         folder: The folder of all prepared sets.
         kind: What the caller reads, for the message that refuses a name: ``image classification
             sets``.

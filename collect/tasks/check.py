@@ -229,7 +229,7 @@ def _check_stream(task: Any, say: _MemberErrors) -> Any:
 
 
 def _ahead(task: Any, steps: range, say: _MemberErrors) -> list[Any]:
-    """What a stream gives for these steps."""
+    """The inputs that a stream gives for these steps."""
     stream = say.calling("stream", lambda: task.stream(0, steps))
     return [say.calling("stream", lambda: next(stream)) for _ in steps]
 
@@ -275,7 +275,7 @@ def _shapes(tree: Any) -> Any:
 
 
 def _is_float(value: Any) -> bool:
-    """Whether it is an array of floats, in any precision that JAX has."""
+    """Whether a value is an array of floats, in any precision that JAX has."""
     return bool(jax.dtypes.issubdtype(getattr(value, "dtype", object), np.floating))
 
 

@@ -12,7 +12,7 @@ ROOMS = ("nowcast", "collect", "meta_train", "evaluate", "scripts")
 
 
 def failure(error: BaseException) -> str:
-    """What went wrong in a user's code, and where, in one line."""
+    """Describe in one line what went wrong in a user's code, and where."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
