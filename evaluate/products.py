@@ -46,7 +46,7 @@ def expanded(arms: Mapping[str, Arm]) -> dict[str, Arm]:
     for way, each in products.items():
         for base in each.over:
             rule = (
-                f"is not among the arms; add it, or ask for a part alone, such as {each.over[0]}_"
+                f"is not among the arms; add it, or ask for one part only, such as {each.over[0]}_"
                 f"{way}"
             )
             require(base in found, f"arm.{way}.over", base, rule)

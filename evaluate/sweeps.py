@@ -22,10 +22,10 @@ def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, 
         ``(the base's rate, speed-up in steps, comparison of final values)``, the lowest rate first.
     """
     metric = of(results)[0]
-    alone = {row["name"]: row for row in results["arms"] if not row["over"]}
+    bases = {row["name"]: row for row in results["arms"] if not row["over"]}
     found: dict[str, dict[tuple[str, str], dict[float, tuple[Ratio, Ratio]]]] = {}
     for row in results["arms"]:
-        base, name = alone.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
+        base, name = bases.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
         if base and name != row["name"]:
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             speed_up = against["steps"]["speed_up"]

@@ -50,7 +50,7 @@ def main(results: Mapping[str, Any], base: str) -> Table:
     ]
     for row in panels(results)[base]:
         against = row["against"][base][results["protocol"]["headline"]]
-        alone = row["name"] == base
+        is_base = row["name"] == base
         table.append(
             (
                 row["name"],
@@ -58,15 +58,17 @@ def main(results: Mapping[str, Any], base: str) -> Table:
                 _place(results, against),
                 f"{against['steps']['median']:g}",
                 _reached(results, against),
-                "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
+                "1" if is_base else bound(against) + ratio(against["steps"]["speed_up"]),
                 (
                     "1"
-                    if alone
+                    if is_base
                     else mark(row) + bound(against) + ratio(against["seconds"]["speed_up"])
                 ),
                 number(row[f"best_{metric.name}"]),
                 number(row[f"final_{metric.name}"]),
-                f"{none(metric):g}" if alone else shown(metric, final(metric, row)[metric.compare]),
+                f"{none(metric):g}"
+                if is_base
+                else shown(metric, final(metric, row)[metric.compare]),
                 *(number(row.get(key)) for key, _ in others.values()),
                 *([beside.get(row["name"], "")] if beside else []),
             )
@@ -107,14 +109,14 @@ def digest(results: Mapping[str, Any]) -> Table:
     headline, rows = results["protocol"]["headline"], {row["name"]: row for row in results["arms"]}
     for row in rows.values():
         if base := row["over"]:
-            alone, against = (one["against"][base][headline] for one in (rows[base], row))
+            of_base, against = (one["against"][base][headline] for one in (rows[base], row))
             speed_up = against["steps"]["speed_up"]
             end = final(metric, row)[metric.compare]
             table.append(
                 (
                     base,
                     row["name"],
-                    _place(results, alone),
+                    _place(results, of_base),
                     _place(results, against),
                     _bold(bound(against) + ratio(speed_up), steps(against)),
                     _bold(shown(metric, end), verdict(metric, end)),

@@ -266,14 +266,14 @@ class Trials:
                 record.add(pause, lane)
             if pause.snapshot:
                 advance(len(records))
-        alone = others.undisturbed(self._workers * len(seeds))
+        undisturbed = others.undisturbed(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:
                 record.samples.write(file.with_suffix(".npz"))
             how = {
                 "settings_sha256": self._digest(arm),
-                "alone": alone,
+                "alone": undisturbed,
                 "compile_seconds": training.compile_seconds,
                 "machine": machine.described(),
             }

@@ -156,7 +156,7 @@ def _flat(arrays: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N"]:
 
 
 def _even(found: Increments) -> Increments:
-    """The same without a last snapshot that comes early, and up to where weights are not finite.
+    """Cut the increments off before weights that are not finite, and before an early last snapshot.
 
     Raises:
         UserError: Other snapshots are not evenly spaced, or too few are left.

@@ -48,7 +48,7 @@ STATE = frozenset(
         "batch_stats",
     }
 )
-"""Their names of parts that are no parameters."""
+"""Names that programs give to parts of a checkpoint that are no parameters."""
 ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt")
 """One of these files lies in an Orbax checkpoint."""
 

@@ -254,7 +254,7 @@ class Recorder:
                     shutil.rmtree(old)
 
     def describe(self, **more: Any) -> None:
-        """Add to the configuration what was not known at first."""
+        """Add entries to the run's configuration that were not known when recording began."""
         self._info["config"] |= more
 
     def discard(self) -> None:
