@@ -20,7 +20,8 @@ NAME = re.compile(r"[\w-]+")
 GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of", "sweeps_warmup")
-YOUNGER = ("auto",)
+"""Fields that are not among an arm's :attr:`Arm.settings`."""
+NEW_SETTINGS = ("auto",)
 """Settings that runs recorded by older versions lack.
 
 A setting of these is left out of a run's description where it is not used. So the descriptions of
@@ -102,7 +103,9 @@ class Arm:
         settings["guard"] = self.guard and self.guard.options
         settings["auto"] = self.auto and self.auto.options
         return {
-            key: value for key, value in settings.items() if key not in YOUNGER or value is not None
+            key: value
+            for key, value in settings.items()
+            if key not in NEW_SETTINGS or value is not None
         }
 
     @property

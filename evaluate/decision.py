@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 class Bound(StrEnum):
-    """Whether a ratio is exact or a bound. The value is the sign that is printed before the ratio.
+    """Whether a ratio is only a bound, as the sign that is printed before it.
 
     A ratio is a bound where some runs did not reach the target and count with their whole length.
     """

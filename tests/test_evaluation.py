@@ -169,8 +169,8 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
     [
         (
             {"target_metric": "accuracy", "target_value": 0.9},
-            "target_metric=accuracy: the task measures loss, root; give one of these, and a"
-            " target_value of it",
+            "target_metric=accuracy: the task measures loss, root; give one of these, with a"
+            " target_value",
         ),
         ({"target_value": math.nan}, "target_value=nan: must be a finite number"),
         (
