@@ -487,7 +487,7 @@ def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2
     assert "several jobs wrote their reports to" in line
-    assert "give each its own report=" in line
+    assert "give each job its own report=" in line
     assert not (folder / "results.json").exists()
 
 
