@@ -113,7 +113,7 @@ class DataConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a run depends on, without the data's folder and whether they are in memory."""
+        """The keys that a run depends on: all but the folder of the data and the memory budget."""
         usual = {"validation": True, "standardize": False, "size": None}
         more = {
             key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
@@ -187,7 +187,7 @@ class VaryConfig:
 
 @dataclass(kw_only=True)
 class TrainingConfig:
-    """What is trained, and how long: of every command that trains."""
+    """The keys that all commands which train have in common: what is trained, and how long."""
 
     task: dict[str, Any] = field(default_factory=any_keys)
     """what is trained (names below): classification of images; gpt or gpt2_small, language models

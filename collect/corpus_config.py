@@ -86,7 +86,7 @@ class InspectCorpusConfig:
     verify: bool = False
     """true: read every snapshot and compare it with the hash noted when it was written"""
     seed: int = 0
-    """of the choice of weights"""
+    """the seed of the choice of weights"""
 
     def __post_init__(self) -> None:
         require(bool(self.corpus), "corpus", repr(self.corpus), "must be a folder's path, or a URL")

@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
     """
 
     task: str
-    """Its name."""
+    """The task's name."""
     runs: int
     epochs: int
     snapshots: int
@@ -48,10 +48,10 @@ class Estimate(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What all runs of one compiled program have in common."""
+    """The facts that all runs of one compiled program share."""
 
     task: str
-    """Its name."""
+    """The task's name."""
     steps_per_epoch: int
     record_every: int
     """Steps between snapshots where the configuration does not say."""

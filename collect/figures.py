@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 PLAIN: Any = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
-"""For every picture of the project."""
+"""The style of every picture of the project."""
 
 
 def png(figure: Figure) -> bytes:

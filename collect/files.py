@@ -11,11 +11,11 @@ from nowcast.types import UserError
 def lock(folder: Path, what: str, *, taken: str, cure: str) -> TextIO:
     """Open a file in a folder that only one process can have open at a time.
 
-    The folder is made where it is missing. Closing the file lets it go.
+    The folder is made where it is missing. Closing the file releases it.
 
     Args:
         folder: The folder.
-        what: What it is for, such as ``corpus``.
+        what: What the file is for, such as ``corpus``, for messages.
         taken: The message when another process has it.
         cure: What to do where no file can be locked.
     """

@@ -1,11 +1,16 @@
-"""Comparing runs honestly: what to train, what to measure, and how to say it. Pure functions;
-training is the caller's.
+"""Compare ways to train, paired by seed, and report what the comparison shows.
 
-The protocol: all arms of one seed share initial weights and data order; targets come from
-calibration seeds of the bases alone, fixed before any other arm runs, and learning rates from the
-same seeds; a target is crossed when the mean of three consecutive values of the task's first metric
-is at it or better; a run that never crosses counts as crossing at its end. The WNN paper's own
-protocol (first crossing of a given value, on the last split, before a jump) is there beside it.
+The honest protocol has four rules:
+
+- All arms of one seed share initial weights and data order.
+- Calibration runs have seeds of their own. They choose the learning rates. Those of the bases set
+  the targets, before any other arm runs.
+- A run reaches a target where the mean of three consecutive values of the task's first metric is
+  at the target or better.
+- A run that never reaches the target counts with its whole length.
+
+The WNN paper's protocol is here too: a run reaches a given value on the last split, in one
+evaluation, measured before a jump.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,7 +28,7 @@ HOME = {"Arm": "arms", "resolve": "inheritance", "Plan": "protocol", "summarise"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: a command's ``--help`` needs none of it."""
+    """Import a name when it is used, so that a command's ``--help`` imports nothing."""
     import importlib
 
     if name in HOME:

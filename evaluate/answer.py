@@ -1,4 +1,4 @@
-"""What to use: the one sentence that a report begins with, from its verdicts."""
+"""Write the sentence that a report begins with: which arm to use, and on what evidence."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,28 @@ from evaluate.decision import Ratio, Verdict, decide
 from evaluate.judged import Outcome, bound, ending, outcome
 
 NO_CHOICE = (ORACLE, *NULLS)
-"""What arms jump by that are there to compare with, and that nobody can or would use."""
+"""Forecasters of arms that serve as controls only. No report recommends such an arm."""
 
 
 class Candidate(NamedTuple):
-    """An arm beside the strongest base."""
+    """An arm that a report may recommend, compared with one base."""
 
     row: Mapping[str, Any]
+    """The arm's row in ``results.json``."""
     shown: Outcome
+    """The verdicts of the comparison with the base."""
     steps: Ratio
+    """The speed-up in steps to the base's target, with its interval."""
     end: Ratio
+    """The final value against the base's, with its interval."""
 
 
 def sentence(results: Mapping[str, Any]) -> str:
-    """What to use on this task, and on what evidence."""
+    """The sentence that says which arm to use on this task, and on what evidence.
+
+    Args:
+        results: From :func:`evaluate.comparison.compare`, by any protocol.
+    """
     if "robust" in results:
         said = _robust(results)
     elif "budget" in results:
@@ -37,7 +45,11 @@ def sentence(results: Mapping[str, Any]) -> str:
 
 
 def over_tasks(joint: Mapping[str, Any]) -> str:
-    """What to use on tasks like those of a joint report."""
+    """The sentence that says which arm to use on tasks like those of a joint report.
+
+    Args:
+        joint: From :func:`evaluate.joint.join`.
+    """
     tasks, bases = len(joint["tasks"]), set(joint["strongest"].values())
     if len(bases) > 1:
         named = ", ".join(f"`{base}` on {task}" for task, base in joint["strongest"].items())
@@ -54,17 +66,22 @@ def over_tasks(joint: Mapping[str, Any]) -> str:
         row for row in over if shown[row["name"]] is Verdict.BETTER and not _ends_worse(joint, row)
     ]
     if not better:
-        return f"{_none(base, 'the strongest base', list(shown.values()))} over {tasks} tasks."
+        return (
+            f"{_none_better(base, 'the strongest base', list(shown.values()))} over {tasks} tasks."
+        )
     best = max(better, key=lambda row: float(row["speed_up"]["all"][1]))
     size = metrics.shown(LOSS, best["speed_up"]["all"])
     return (
         f"Use `{best['name']}` on tasks like these {tasks}: it reaches the target of `{base}`, the"
-        f" strongest base, {size} as fast in steps{_among(over)}."
+        f" strongest base, {size} as fast in steps{_out_of(over)}."
     )
 
 
 def _ends_worse(joint: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Whether an arm is shown to end worse over tasks, where all are judged by one metric."""
+    """Whether the interval over tasks shows that an arm ends worse.
+
+    False where the tasks are judged by different metrics: there is no such interval.
+    """
     if not joint["metric"]:
         return False
     metric = Metric(**joint["metric"])
@@ -73,7 +90,10 @@ def _ends_worse(joint: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 
 def strongest(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The base that ends best, in the median over seeds: of the tuned ones where there are any."""
+    """The row of the base with the best final value, in the median over seeds.
+
+    Where some bases are tuned, only they are considered. A base whose runs diverged comes last.
+    """
     metric = metrics.of(results)[0]
     bases = [row for row in results["arms"] if row["over"] is None]
     tuned = [row for row in bases if row["name"] in results["rates"]]
@@ -87,7 +107,10 @@ def strongest(results: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def candidates(results: Mapping[str, Any], base: str) -> list[Candidate]:
-    """Every other arm that could be used, beside a base."""
+    """Compare every arm that could be recommended with the base of this name.
+
+    Arms that jump by the oracle or by a null forecaster are left out.
+    """
     headline = results["protocol"]["headline"]
     return [
         Candidate(
@@ -102,11 +125,14 @@ def candidates(results: Mapping[str, Any], base: str) -> list[Candidate]:
 
 
 def chosen(metric: Metric, found: Sequence[Candidate]) -> Candidate | None:
-    """Of arms that are shown to be better, and in nothing worse, the one whose interval is farthest
-    from equal: of steps where they show it, and else of the end.
+    """The best of the arms that are shown to be better in one thing and worse in none.
+
+    Arms that need fewer steps come first, and among them the one whose speed-up has the highest
+    lower end of its interval. Where no arm needs fewer steps, the final value decides in the same
+    way. None: no arm is shown to be better.
     """
 
-    def surely(one: Candidate) -> tuple[bool, float]:
+    def distance_from_equal(one: Candidate) -> tuple[bool, float]:
         if one.shown.steps is Verdict.BETTER:
             return True, float(one.steps[1] or 0.0)
         low, high = (float(end or 0.0) for end in one.end[1:])
@@ -114,21 +140,22 @@ def chosen(metric: Metric, found: Sequence[Candidate]) -> Candidate | None:
         return False, -high if less else low
 
     better = [one for one in found if one.shown.overall is Verdict.BETTER]
-    return max(better, key=surely, default=None)
+    return max(better, key=distance_from_equal, default=None)
 
 
 def _compared(results: Mapping[str, Any]) -> str:
+    """What to use, by the honest protocol or the paper's."""
     metric, base = metrics.of(results)[0], strongest(results)
     kind = "the strongest tuned base" if base["name"] in results["rates"] else "an untuned base"
     found = candidates(results, base["name"])
     best = chosen(metric, found)
     if best is None:
-        return _none(base["name"], kind, [one.shown.overall for one in found])
-    return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{_among(found)}"
+        return _none_better(base["name"], kind, [one.shown.overall for one in found])
+    return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{_out_of(found)}"
 
 
 def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> str:
-    """What an arm gains over a base."""
+    """The part of the sentence that says what an arm gains over a base."""
     size = verdicts.final_size(results, best.row, base)
     end = f" (final {size})" if size else ""
     where = metrics.of(results)[0].better
@@ -145,14 +172,14 @@ def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> 
     return f"it reaches the target of `{base}`, {kind}, {speed_up} as fast in steps{ends}{end}"
 
 
-def _among(arms: Sequence[Any]) -> str:
-    """Of how many arms the one that is named is the best."""
+def _out_of(arms: Sequence[Any]) -> str:
+    """The part of the sentence that says out of how many arms the named one was chosen."""
     many = len(arms)
     return f"; the best of {many} arms, not corrected for their number" if many > 1 else ""
 
 
-def _none(base: str, kind: str, shown: Sequence[Verdict]) -> str:
-    """What to use where no arm is shown to be better."""
+def _none_better(base: str, kind: str, shown: Sequence[Verdict]) -> str:
+    """The sentence where no arm is shown to be better than the base."""
     if not shown:
         return f"Use `{base}`, {kind}: no other arm was compared"
     if all(one is Verdict.UNDECIDED for one in shown):
@@ -163,22 +190,25 @@ def _none(base: str, kind: str, shown: Sequence[Verdict]) -> str:
 
 
 def _budget(results: Mapping[str, Any]) -> str:
+    """What to use, by the budget protocol."""
     metric, base = metrics.of(results)[0], results["budget"]["base"]
     arms = [one for one in results["budget"]["arms"] if _usable(results, one["name"])]
     better = [one for one in arms if budget.shown(one) is Verdict.BETTER]
     if not better:
-        return _none(base, "the tuned base", [budget.shown(one) for one in arms])
+        return _none_better(base, "the tuned base", [budget.shown(one) for one in arms])
     best = max(better, key=lambda one: float(one["speed_up"][1]))
     needs = f"`{base}`, the tuned base, needs {budget.size(best)} as many steps"
-    return f"Use `{best['name']}`: {needs} for an equal final {metric.name}{_among(arms)}"
+    return f"Use `{best['name']}`: {needs} for an equal final {metric.name}{_out_of(arms)}"
 
 
 def _usable(results: Mapping[str, Any], name: str) -> bool:
+    """Whether an arm of this name can be recommended: it is no control, and no run diverged."""
     row = next(row for row in results["arms"] if row["name"] == name)
     return row["settings"]["forecaster"] not in NO_CHOICE and not row["diverged"]
 
 
 def _robust(results: Mapping[str, Any]) -> str:
+    """What to use, by the robust protocol."""
     metric, block = metrics.of(results)[0], results["robust"]
     order = robust.ranked(block["methods"])
     starts = f"over {len(block['starts'])} starting rates"

@@ -1,6 +1,4 @@
-"""The options of an arm that come in groups: its jumps, their guard, its rate's factor, an outer
-step, an average.
-"""
+"""Define the groups of an arm's options: jumps, guard, automatic rate, outer step and average."""
 
 import math
 from collections.abc import Mapping
@@ -15,26 +13,25 @@ EMA, LAWA = "ema", "lawa"
 NONE = "none"
 AT_ONCE, BACKTRACKING, WAITING = "at_once", "backtracking", "waiting"
 USUAL = {AT_ONCE: Guard(), BACKTRACKING: Guard.backtracking(), WAITING: Guard()}
-"""The options of each kind of guard, but for the wait."""
+"""The default options of each kind of guard, without the wait."""
 WAIT = 0.5
-"""Of a guard that waits, in snapshots, where nothing else is said."""
+"""The default wait of a waiting guard, in snapshots."""
 
 
 @dataclass
 class Jump:
-    """How an arm jumps: options of :func:`nowcast.periodic`, whose :class:`nowcast.Jumps` says what
-    each does.
+    """The options of an arm's jumps; :class:`nowcast.Jumps` describes each of them.
 
-    Times are in snapshots, so that they fit any task.
+    Times count snapshots of the comparison, not steps, so that one arm fits any task.
     """
 
     every: int = 1
-    """Snapshots of the comparison from one to the next in the window."""
+    """How many snapshots of the comparison lie between two neighbours of a window."""
     horizon: int | None = None
-    """Null: the forecaster's own."""
+    """Snapshots from the window's end to the forecast; null: the forecaster's default."""
     horizon_to: int | None = None
-    """The horizon falls from ``horizon`` to this over the run's jumps, by
-    :func:`nowcast.decaying_horizon`.
+    """The horizon of the last jump: it falls from ``horizon`` to this value over the run
+    (:func:`nowcast.decaying_horizon`). Null: all jumps have the same horizon.
     """
     damping: float = 1.0
     operations: list[str] | None = None
@@ -42,26 +39,32 @@ class Jump:
     stop_after: float | None = None
     moments: str = "keep"
     min_drift: float | None = None
-    """Null, unlike :class:`nowcast.Jumps`: arms jump as the paper does where they do not say."""
+    """The drift below which a jump is skipped. The default is null, not that of
+    :class:`nowcast.Jumps`, because the paper takes every jump.
+    """
     history_dtype: str | None = None
 
 
 @dataclass
 class GuardOptions:
-    """A guard's kind, and what differs from the usual options of that kind.
+    """The kind of a guard, and the options that differ from the defaults of that kind.
 
-    Filled in, the options are the same however they were said.
+    The constructor replaces the kind by the options that it stands for. So two descriptions of the
+    same guard are equal.
+
+    Raises:
+        UserError: There is no such kind, or an option has a value that its guard refuses.
     """
 
     kind: str | None = None
     """``at_once``: :class:`nowcast.Guard`; ``backtracking``: :meth:`nowcast.Guard.backtracking`;
-    ``waiting``: :class:`nowcast.WaitingGuard`. Unsaid: ``waiting`` with ``after``, else
+    ``waiting``: :class:`nowcast.WaitingGuard`. Null: ``waiting`` if ``after`` is given, else
     ``at_once``.
     """
     tolerance: float | None = None
     dampings: list[float] | None = None
     after: float | None = None
-    """Of ``waiting``: snapshots from a jump to its judgement."""
+    """Snapshots from a jump to its judgement, for the kind ``waiting`` only."""
     give_up: int | None = None
     longest: bool | None = None
 
@@ -77,17 +80,17 @@ class GuardOptions:
         said = {name: getattr(self, name) for name in vars(usual) if vars(self)[name] is not None}
         if isinstance(self.dampings, list):
             said["dampings"] = tuple(self.dampings)
-        for name, value in vars(replace(usual, **said)).items():  # refuses what cannot be
+        for name, value in vars(replace(usual, **said)).items():  # the guard checks its options
             setattr(self, name, value)
         self.kind, self.after, self.dampings = None, float(after), [*(self.dampings or ())]
 
     @property
     def options(self) -> dict[str, Any]:
-        """All but the kind, as plain values."""
+        """The options without the kind, as plain values."""
         return {name: value for name, value in vars(self).items() if name != "kind"}
 
     def guard(self, every: int) -> Guard:
-        """The guard of a run whose snapshots are so many steps apart."""
+        """Make the guard of a run that takes a snapshot every ``every`` steps."""
         options = self.options | {"dampings": tuple(self.dampings or ())}
         after = options.pop("after")
         if not after:
@@ -96,9 +99,9 @@ class GuardOptions:
 
 
 def no_guard() -> Any:
-    """The guard of an arm that says none, as a part of a configuration that takes any key.
+    """The default value of an arm's guard: a part of a configuration that accepts any key.
 
-    So a command may give an option of a guard to any arm: ``arm.cosine_linear.guard.after=0.5``.
+    It lets a command add one option of a guard to any arm: ``arm.cosine_linear.guard.after=0.5``.
     """
     from omegaconf import OmegaConf
 
@@ -106,7 +109,10 @@ def no_guard() -> Any:
 
 
 def guard_options(given: Any) -> GuardOptions | None:
-    """The options of a guard as a configuration says them: None, a kind, or a mapping.
+    """Read the options of a guard from a configuration.
+
+    Args:
+        given: None for no guard, a kind as a word, or a mapping of options.
 
     Raises:
         UserError: There is no such kind, or no such option.
@@ -133,17 +139,22 @@ def guard_options(given: Any) -> GuardOptions | None:
 
 @dataclass
 class Auto:
-    """A rate that follows the run's drift: the options of :func:`nowcast.auto_rate`."""
+    """The options of :func:`nowcast.auto_rate`, which lets the rate follow the run's drift.
+
+    Raises:
+        UserError: An option is out of its range.
+    """
 
     every: int = 20
-    """Steps."""
+    """Steps between two looks at the drift."""
     target: float = 0.02
+    """The drift at which the rate stays as it is."""
     start: float = START
     """The multiplier that a run begins with."""
     until: float = 0.5
-    """The share of the run after which the multiplier stays."""
+    """The share of the run after which the multiplier no longer changes."""
     forecaster: str | None = None
-    """A bundle of ``forecaster=rate``; null: the rule of one line, and older runs still count."""
+    """The folder of a bundle of ``forecaster=rate``; null: the built-in rule, which needs none."""
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "auto.every", self.every, "must be 1 step or more")
@@ -164,24 +175,32 @@ class Auto:
             self.forecaster != "",
             "auto.forecaster",
             "''",
-            "must be a bundle of forecaster=rate; null: the rule of one line",
+            "must be a bundle of forecaster=rate; null: the built-in rule, which needs none",
         )
 
     @property
     def options(self) -> dict[str, Any]:
-        """What runs depend on, as plain values."""
+        """The options that are given, as plain values; a run depends on them."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
 @dataclass
 class Outer:
-    """Lookahead (``momentum=0``), and SNOO: after so many steps, a step of Nesterov's momentum
-    along what they moved.
+    """The options of an outer step (:func:`collect.training.wrappers.outer`).
+
+    Without momentum the outer step is Lookahead (Zhang et al., NeurIPS 2019), and with momentum
+    SNOO (Kallusky et al., 2025).
+
+    Raises:
+        UserError: An option is out of its range.
     """
 
     every: int = 5
+    """Inner steps from one outer step to the next."""
     learning_rate: float = 0.5
+    """The share of the inner steps' movement that the outer step takes."""
     momentum: float = 0.0
+    """Nesterov's momentum of the outer step."""
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "outer.every", self.every, "must be 1 step or more")
@@ -198,16 +217,20 @@ class Outer:
 
 @dataclass
 class Average:
-    """Which average of its weights an arm is judged by; training goes on from the weights
-    themselves.
+    """The average of its weights that an arm is judged by. The average does not change training.
+
+    Raises:
+        UserError: An option is out of its range, or there is no such kind.
     """
 
     kind: str = EMA
-    """``ema``, of every step's; ``lawa``, of the last snapshots."""
+    """``ema``: an exponential moving average over all steps; ``lawa``: the mean of the last
+    snapshots.
+    """
     decay: float = 0.99
-    """Of the EMA, a step."""
+    """The factor of the EMA's old value at each step."""
     last: int = 5
-    """Of LAWA: how many snapshots."""
+    """How many snapshots LAWA averages."""
 
     def __post_init__(self) -> None:
         require(self.kind in (EMA, LAWA), "average.kind", self.kind, f"must be {EMA} or {LAWA}")

@@ -1,6 +1,4 @@
-"""The report's tables of what each arm is, and what became of it: its jumps, its forecasts, all
-metrics, its cost.
-"""
+"""Make the report's tables with a row per arm: settings, jumps, forecasts, metrics and costs."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +11,7 @@ from evaluate.tables import Table, beside_first, mark, ratio
 
 
 def jumps(results: Mapping[str, Any]) -> Table:
-    """What became of the jumps."""
+    """The table of jumps: how many were taken and refused, and how each changed the metric."""
     metric = of(results)[0]
     dips = f"{metric.name} after {'/' if metric.compare == 'ratio' else '−'} before"
     table: Table = [
@@ -40,7 +38,7 @@ def jumps(results: Mapping[str, Any]) -> Table:
 
 
 def forecasts(results: Mapping[str, Any]) -> Table:
-    """How well each forecaster foretells the runs of its base."""
+    """The table of forecast errors on the base's runs, a column per operation."""
     rows = [row for row in results["arms"] if row["forecast_error"]]
     operations = list(dict.fromkeys(name for row in rows for name in row["forecast_error"]))
     table: Table = [("arm", "runs of", *operations)]
@@ -57,7 +55,7 @@ def forecasts(results: Mapping[str, Any]) -> Table:
 
 
 def metrics(results: Mapping[str, Any]) -> Table:
-    """Every metric beside the base's, after as many steps and after as many seconds."""
+    """The table of all metrics against the base's, after equal steps and after equal seconds."""
     metric, *_ = of(results)
     beside = {title: one for title, one in beside_first(results).items() if one[1] is not metric}
     change = f"{metric.name}_{metric.compare}"
@@ -89,7 +87,7 @@ def metrics(results: Mapping[str, Any]) -> Table:
 
 
 def costs(results: Mapping[str, Any]) -> Table:
-    """Seconds, memory, and what making the forecaster cost."""
+    """The table of costs: seconds, memory, and the making of each learned forecaster."""
     table: Table = [
         ("arm", "seconds a run", "× its base", "compiling, s", "history, bytes a parameter",
          "fit, s", "its corpus, s", "saved a run, s", "pays after")
@@ -123,11 +121,11 @@ def costs(results: Mapping[str, Any]) -> Table:
 
 
 def described(results: Mapping[str, Any]) -> Table:
-    """What each arm is."""
+    """The table of arms: the base, the settings in words, and the learning rate of each."""
     table: Table = [("arm", "over", "what it is", "learning rate")]
     for row in results["arms"]:
         chosen = results["rates"].get(row["name"])
-        how = f" of {chosen_rates.tried(of(results)[0], chosen)}" if chosen else ""
+        how = f" of {chosen_rates.describe_pairs(of(results)[0], chosen)}" if chosen else ""
         table.append(
             (row["name"], row["over"] or "–", row["words"], f"{chosen_rates.of(row)}{how}")
         )

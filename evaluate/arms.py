@@ -1,4 +1,4 @@
-"""Arms: the ways to train that are compared, each a few settings under a name."""
+"""Define arms: the ways to train that are compared, each a few settings under a name."""
 
 import math
 import re
@@ -20,9 +20,12 @@ NAME = re.compile(r"[\w-]+")
 GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of", "sweeps_warmup")
-YOUNGER = ("auto",)
-"""Settings that older runs know nothing of: unused, they leave no trace, and those runs still
-count.
+"""Fields that are not among an arm's :attr:`Arm.settings`."""
+NEW_SETTINGS = ("auto",)
+"""Settings that runs recorded by older versions lack.
+
+A setting of these is left out of a run's description where it is not used. So the descriptions of
+older runs stay valid.
 """
 
 
@@ -30,42 +33,54 @@ count.
 class Arm:
     """One way to train.
 
-    ``over`` names the arm that this one is compared with; it takes from there what it does not say
-    itself: optimizer, schedule, learning rate and what changes it, outer step and average. An arm
-    without ``over`` is a base. Where ``over`` is a list, the arm is a product: one arm over each,
-    see :func:`evaluate.products.expanded`.
+    An arm without ``over`` is a base. An arm with ``over`` is compared with the arm of that name,
+    and inherits the settings that it leaves open: optimizer, schedule, warm-up, learning rate,
+    automatic rate, outer step and average.
+
+    Raises:
+        UserError: The guard has an unknown kind or option.
+
+    Examples:
+        >>> from evaluate import Arm
+        >>> Arm(over="cosine", forecaster="linear", guard="backtracking").guard.dampings
+        [4.0, 2.0, 1.0, 0.5, 0.25, 0.125]
     """
 
     over: Any = None
+    """The name of the arm to compare with; null: the arm is a base. A list of names makes one arm
+    over each (:func:`evaluate.products.expanded`).
+    """
     optimizer: str | None = None
+    """A name of :data:`collect.training.optimizers.OPTIMIZERS`."""
     schedule: str | None = None
+    """A name of :data:`collect.training.optimizers.SCHEDULES`."""
     warmup: Any = None
-    """A share of the run; ``tuned``, the best of the grid together with the tuned rate. Unsaid:
-    ``tuned`` where the rate is, else none.
+    """The share of the run in which the rate climbs, or ``tuned``: calibration chooses it together
+    with the rate. Null: ``tuned`` if the rate is tuned, else 0.
     """
     learning_rate: Any = None
-    """A number; ``given``, the command's; ``tuned``, the best of the grid on the calibration seeds.
-    """
+    """A number; ``given``: the command's rate; ``tuned``: calibration chooses it from a grid."""
     auto: Auto | None = None
     outer: Outer | None = None
     average: Average | None = None
     forecaster: str | None = None
-    """A name, a bundle's folder, the folder of the WNN authors' own weights, or ``oracle``: the
-    weights that the run itself would have so many snapshots on. Empty: not given.
+    """The forecaster that the arm jumps by: a name, a bundle's folder, or the folder of the WNN
+    authors' weights. ``oracle``: the weights that this run itself has ``horizon`` snapshots later.
+    Null: the arm does not jump. Empty: the arm needs a forecaster, and the command gave none.
     """
     of: str | None = None
-    """Where the forecaster is ``noise`` or ``permuted``: the one whose jumps it is as long as,
-    named in the same ways. Null: the linear fit.
+    """For the forecasters ``noise`` and ``permuted``: the forecaster whose jumps they imitate in
+    length. Null: the linear fit.
     """
     optional: bool = False
-    """Whether the arm is left out where its forecaster is not given."""
+    """Whether the arm is left out where its forecaster is empty."""
     jump: Jump = field(default_factory=Jump)
     guard: Any = field(default_factory=no_guard)
-    """None, a :class:`GuardOptions`, its kind alone as a word, or its options as a mapping."""
+    """A :class:`GuardOptions`, its kind as a word, a mapping of its options, or None."""
     name: str = ""
-    """The key under which the configuration has it."""
+    """The arm's key in the configuration."""
     rate_of: str = ""
-    """The arm whose calibration chooses the rate; empty where it is a number."""
+    """The arm whose calibration chooses this arm's rate, by name; empty: the rate is a number."""
     sweeps_warmup: bool = False
     """Whether that calibration chooses the warm-up too."""
 
@@ -74,27 +89,29 @@ class Arm:
 
     @property
     def forecast_by(self) -> str | None:
-        """The forecaster in words that tell it from all others; None where there is none."""
+        """A text that identifies the forecaster, such as ``noise of linear``; None without one."""
         return f"{self.forecaster} of {self.of}" if self.forecaster and self.of else self.forecaster
 
     def at(self, rate: float, warmup: float | None = None) -> "Arm":
-        """The arm with this learning rate, and with this warm-up where one is given."""
+        """A copy of the arm with this learning rate, and with this warm-up if one is given."""
         return replace(self, learning_rate=rate, warmup=self.warmup if warmup is None else warmup)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its runs depend on beside the learning rate, as plain values."""
+        """All settings but the learning rate on which the arm's runs depend, as plain values."""
         settings = {key: value for key, value in asdict(self).items() if key not in NO_SETTINGS}
         settings["guard"] = self.guard and self.guard.options
         settings["auto"] = self.auto and self.auto.options
         return {
-            key: value for key, value in settings.items() if key not in YOUNGER or value is not None
+            key: value
+            for key, value in settings.items()
+            if key not in NEW_SETTINGS or value is not None
         }
 
     @property
     def words(self) -> str:
-        """What it is, for a reader: ``adam, cosine; jumps to linear's forecast, damping 0.5``."""
-        warm = f"warm-up {_word(self.warmup)}" if self.warmup else None
+        """The arm in words: ``adam, cosine; jumps to the forecast of linear, damping 0.5``."""
+        warm = f"warm-up {_as_text(self.warmup)}" if self.warmup else None
         parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
         if self.auto:
             learned = self.auto.forecaster
@@ -115,10 +132,10 @@ class Arm:
         elif self.forecaster:
             parts.append(f"jumps to the forecast of {self.forecast_by}")
         if self.forecaster:
-            parts += [f"{key} {_word(value)}" for key, value in changed(self.jump).items()]
+            parts += [f"{key} {_as_text(value)}" for key, value in changed(self.jump).items()]
         if self.guard:
             said = ", ".join(
-                "the longest that passes" if key == "longest" else f"{key} {_word(value)}"
+                "the longest that passes" if key == "longest" else f"{key} {_as_text(value)}"
                 for key, value in changed(self.guard).items()
             )
             parts.append(f"guard{': ' + said if said else ''}")
@@ -133,20 +150,18 @@ class Arm:
 
 
 def bases(arms: Sequence[Arm]) -> list[Arm]:
-    """Those that others are compared with, and those that are over nothing: each sets targets of
-    its own.
-    """
+    """The arms that set targets: those without ``over``, and those that another arm is over."""
     named = {arm.over for arm in arms}
     return [arm for arm in arms if arm.over is None or arm.name in named]
 
 
 def changed(options: Any) -> dict[str, Any]:
-    """The options that are not as they would be if nothing were said."""
+    """The options of a dataclass that differ from their defaults, by name."""
     unsaid = asdict(type(options)())
     return {key: value for key, value in asdict(options).items() if value != unsaid[key]}
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, list):
-        return "/".join(map(_word, value))
+        return "/".join(map(_as_text, value))
     return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)

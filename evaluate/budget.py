@@ -1,12 +1,13 @@
-"""What the budget protocol comes to: the length at which the swept base is as good as each arm.
+"""Compute the results of the budget protocol: how long the base trains to end as well as an arm.
 
-An arm's speed-up is the base's length at an equal final loss over the arm's own, seed by seed. The
-base's final loss as a function of its length is made monotone in two steps:
+For each seed, the speed-up of an arm is ``length of the base / length of the arm`` at an equal
+final loss. The base trains at several lengths. Its final loss, as a function of the length, is made
+monotone in two steps:
 
-1. A length at which the mean over seeds is worse than at a shorter one counts as that shorter one
-   (the running best of the mean curve): a longer budget need not be used up.
-2. Within each seed, neighbours that are out of order by chance are averaged (isotonic regression).
-   The best of each seed would be the luckiest, and would favour the base.
+1. Where the mean over seeds is worse at a longer length than at a shorter one, the shorter length
+   takes its place (the running best of the mean). A longer budget need not be used up.
+2. Within each seed, neighbours that are out of order are averaged (isotonic regression). The
+   running best of each seed would keep the luckiest runs, and so favour the base.
 """
 
 import math
@@ -29,12 +30,12 @@ from evaluate.tables import Table
 
 
 class Equal(NamedTuple):
-    """Where the base is as good as an arm."""
+    """The length at which the base ends as well as one run of an arm."""
 
     length: float
-    """An end of the grid where the arm lies beyond it."""
+    """The length, as a multiple of the arm's; the nearest length of the base if ``beyond``."""
     beyond: int
-    """1: the base needs more than its longest runs; -1: less than its shortest; 0: within."""
+    """1: more than the base's longest length; -1: less than its shortest; 0: between them."""
 
 
 def equal_lengths(
@@ -42,17 +43,18 @@ def equal_lengths(
 ) -> list[Equal]:
     """For each seed, the length at which the base's final value equals the arm's.
 
-    The base is interpolated linearly between lengths: the value (of a metric compared by ratio its
-    logarithm) over the logarithm of the length. A length is left out where a value is not finite.
+    Between two lengths the base's value is linear in the logarithm of the length. For a metric
+    that is compared by ratio, the value is the logarithm of the metric. A length at which a run of
+    the base ends not finite is left out.
 
     Args:
-        metric: What the values are of.
-        lengths: From the shortest up.
-        base: Final values by length and seed.
-        arm: Final values by seed.
+        metric: The metric of the values.
+        lengths: L lengths of the base, as multiples of the arm's, in ascending order.
+        base: The base's final values, ``(L, seeds)``.
+        arm: The arm's final values, ``(seeds,)``.
 
     Returns:
-        Nothing where fewer than two lengths are left.
+        One :class:`Equal` for each seed; an empty list if fewer than two lengths are left.
 
     Examples:
         >>> from collect.tasks import LOSS
@@ -71,7 +73,10 @@ def equal_lengths(
 
 
 def _heights(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
-    """Values on the scale of the interpolation, a lower one better; what is not finite is worst."""
+    """Values on the scale of the interpolation, where a lower one is better.
+
+    Infinity stands for a value that is not finite.
+    """
     values = np.asarray(values, float)
     finite = np.isfinite(values)
     if metric.compare == "ratio":
@@ -81,7 +86,7 @@ def _heights(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
 
 
 def _monotone(heights: Float[np.ndarray, "lengths seeds"]) -> Float[np.ndarray, "lengths seeds"]:
-    """Every seed's curve, never worse at a greater length; see the module's head."""
+    """Make the curve of every seed monotone, by the two steps in this module's docstring."""
     from scipy.optimize import isotonic_regression  # takes longer to import than all else here
 
     means = heights.mean(axis=1)
@@ -91,7 +96,7 @@ def _monotone(heights: Float[np.ndarray, "lengths seeds"]) -> Float[np.ndarray, 
 
 
 def _equal(places: Float[np.ndarray, "n"], curve: Float[np.ndarray, "n"], height: float) -> Equal:
-    """The shortest place at which a falling curve is at this height."""
+    """The first place at which a falling curve has this height; places are log lengths."""
     if height > curve[0]:
         return Equal(float(np.exp(places[0])), -1)
     if height < curve[-1]:
@@ -108,12 +113,12 @@ def summarised(
     runs: Mapping[float, BaseRuns],
     metric: Metric,
 ) -> dict[str, Any]:
-    """The part of ``results.json`` that is the budget protocol's own, under ``budget``.
+    """The content of ``budget`` in ``results.json``.
 
     Args:
         results: From :func:`evaluate.summarise`.
-        runs: From :func:`evaluate.lengths.train`.
-        metric: What runs are judged by.
+        runs: The base's runs by length, from :func:`evaluate.lengths.train`.
+        metric: The metric that runs are judged by.
     """
     chosen = results["rates"][SWEPT]
     ends = {length: [last(metric, run) for run in one.runs] for length, one in runs.items()}
@@ -153,8 +158,11 @@ def _arm(
 def _interval(
     each: Sequence[float] | None, lengths: Sequence[float], above: int, below: int
 ) -> list[float]:
-    """The speed-up with its interval; seeds beyond an end of the grid scatter at least as the
-    distance of its last two lengths makes them, since all of them count with the last one.
+    """The speed-up with its interval, ``[value, low, high]``.
+
+    All seeds beyond an end of the base's lengths count with the last length there, which hides
+    their scatter. So the scatter is at least that of a uniform distribution between the last two
+    lengths at that end.
     """
     if not each:
         return [math.nan] * 3
@@ -167,7 +175,7 @@ def _interval(
 
 
 def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of older results, with intervals of today's kind."""
+    """The content of ``budget`` in older results, with Student's intervals computed anew."""
     block = results["budget"]
     lengths = [one["length"] for one in block["lengths"]]
     arms = [
@@ -178,12 +186,12 @@ def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown(arm: Mapping[str, Any]) -> Verdict:
-    """Whether an arm is a gain."""
+    """The verdict on an arm's speed-up."""
     return decide(arm["speed_up"], bound=_bound(arm))
 
 
 def lines(results: Mapping[str, Any]) -> list[Line]:
-    """For each arm, whether it is a gain."""
+    """For each arm, a sentence with its speed-up and verdict."""
     metric, seeds = metrics.of(results)[0], len(results["protocol"]["seeds"])
     return [Line(_sentence(arm, metric, seeds), shown(arm)) for arm in results["budget"]["arms"]]
 
@@ -205,17 +213,17 @@ def _sentence(arm: Mapping[str, Any], metric: Metric, seeds: int) -> str:
 
 
 def _bound(arm: Mapping[str, Any]) -> Bound:
-    """What a speed-up is, some of whose seeds lie beyond the base's lengths."""
+    """Whether a speed-up is only a bound, because seeds lie beyond the base's lengths."""
     return bounded(bool(arm["above"]), bool(arm["below"]))
 
 
 def size(arm: Mapping[str, Any]) -> str:
-    """The speed-up with its interval, marked where it is no more than a bound."""
+    """The speed-up with its interval, as text; ``≥`` or ``≤`` marks a bound."""
     return _bound(arm) + metrics.shown(LOSS, arm["speed_up"])
 
 
 def speed_ups(results: Mapping[str, Any]) -> Table:
-    """Every arm: its final value, the base's length at an equal one, and the speed-up."""
+    """The table of speed-ups: final value, the base's epochs to an equal one, and their ratio."""
     metric, block = metrics.of(results)[0], results["budget"]
     epochs, seeds = results["about"]["epochs"], len(results["protocol"]["seeds"])
     title = f"final {metric.name}"
@@ -229,7 +237,7 @@ def speed_ups(results: Mapping[str, Any]) -> Table:
 
 
 def base(results: Mapping[str, Any]) -> Table:
-    """The base at every length: the mean of its final values over seeds, and their range."""
+    """The table of the base's lengths: mean, least and most of its final values over seeds."""
     metric, block = metrics.of(results)[0], results["budget"]
     table: Table = [("length", "epochs", "steps", f"final {metric.name}, mean", "least", "most")]
     for one in block["lengths"]:
@@ -241,7 +249,7 @@ def base(results: Mapping[str, Any]) -> Table:
 
 
 def words(results: Mapping[str, Any]) -> str:
-    """How to read the table and the picture."""
+    """The paragraph that explains the budget protocol's table and picture."""
     metric, block = metrics.of(results)[0], results["budget"]
     split, chosen = metrics.splits(results)[0], results["rates"][block["base"]]
     rate, warm = f"{block['learning_rate']:g}", f"{chosen['warmup']:g}"

@@ -1,4 +1,4 @@
-"""What to bear in mind of a comparison, whatever came out."""
+"""Write a report's cautions: reasons to doubt a comparison, whatever its outcome."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -11,11 +11,15 @@ from evaluate.metrics import oriented
 from evaluate.protocol import target_metric
 
 FEW = 5
-"""Seeds below which an interval is as sure as it says only for nearly normal differences."""
+"""With fewer seeds than this, a 95 % interval holds 95 % only for nearly normal differences."""
 
 
 def lines(results: Mapping[str, Any]) -> list[Line]:
-    """Few seeds, bases that diverged, rates at a grid's edge, targets that get no better."""
+    """A sentence for each reason to doubt the results.
+
+    The reasons are few seeds, bases that diverged, tuned rates at the edge of their grid, and bases
+    that no longer improve from one target to the next.
+    """
     rows, seeds = results["arms"], len(results["protocol"]["seeds"])
     diverged = [
         Line(
@@ -49,8 +53,9 @@ def _few_seeds(seeds: int) -> list[str]:
 
 
 def _edges(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Tuned rates that a wider grid may better; where something is over them, what that does to its
-    gain.
+    """Sentences on tuned rates and warm-ups at the edge of their grid.
+
+    A base's sentence adds that a wider grid may make the gains over the base smaller.
     """
     at_edge = [name for name, chosen in rates.items() if chosen["at_edge"]]
     based = [name for name in at_edge if any(row["over"] == name for row in rows)]
@@ -69,7 +74,7 @@ def _edges(rows: Sequence[Mapping[str, Any]], rates: Mapping[str, Mapping[str, A
 
 
 def _flat(metric: Metric, targets: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Bases that are no better at one target than at the one before it."""
+    """Sentences on bases that are no better at one target than at the target before it."""
     lines = []
     for base, own in targets.items():
         shares = sorted(own, key=float)

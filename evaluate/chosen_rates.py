@@ -1,4 +1,4 @@
-"""Say what calibration chose for tuned arms: learning rate, warm-up, and the grid of both."""
+"""Describe what calibration chose for tuned arms: learning rate, warm-up, and their grid."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,18 +7,19 @@ from collect.tasks.protocol import Metric
 from evaluate.metrics import number, oriented
 
 SHOWN = 6
-"""Pairs of a grid that are all shown; of more the best ones."""
+"""The most pairs of rate and warm-up that are all shown."""
 BEST = 3
+"""How many pairs are shown of a grid with more than :data:`SHOWN`."""
 
 
 def of(row: Mapping[str, Any]) -> str:
-    """An arm's learning rate, and its warm-up where that was tuned too: ``0.01, warm-up 0.1``."""
+    """An arm's learning rate as text, with its warm-up if that was tuned: ``0.01, warm-up 0.1``."""
     warm = f", warm-up {row['settings']['warmup']:g}" if row.get("warmup_tuned") else ""
     return f"{row['learning_rate']:g}{warm}"
 
 
 def grid(chosen: Mapping[str, Any]) -> str:
-    """How many rates and warm-ups a choice is from.
+    """The size of the grid that a choice was made from, as text.
 
     Examples:
         >>> from evaluate.chosen_rates import grid
@@ -29,8 +30,11 @@ def grid(chosen: Mapping[str, Any]) -> str:
     return " × ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in counts)
 
 
-def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
-    """What calibration tried (the best of many pairs) with its metric, and whether at an edge."""
+def describe_pairs(metric: Metric, chosen: Mapping[str, Any]) -> str:
+    """The pairs that calibration tried, with their final metric, and a note if the best is an edge.
+
+    Of a grid with more than :data:`SHOWN` pairs, the :data:`BEST` best ones are listed.
+    """
     found: Mapping[str, float | None] = chosen[f"final_{metric.name}"]
     pairs, said = list(found), ""
     if len(found) > SHOWN:
@@ -42,7 +46,10 @@ def tried(metric: Metric, chosen: Mapping[str, Any]) -> str:
 
 
 def method(results: Mapping[str, Any], metric: Metric, split: str) -> list[str]:
-    """How tuned arms were calibrated, in sentences; older results chose only a rate, by medians."""
+    """Sentences on how tuned arms were calibrated.
+
+    Older results have a tuned rate only, chosen by the median over seeds in place of the mean.
+    """
     rates, runs = results["rates"], len(results["protocol"]["calibration_seeds"])
     at_end = f"final {split} {metric.name} of {runs} calibration run{'s' * (runs > 1)}"
     old = [name for name, chosen in rates.items() if "warmups" not in chosen]
@@ -58,7 +65,7 @@ def method(results: Mapping[str, Any], metric: Metric, split: str) -> list[str]:
 
 
 def edges(rates: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Tuned warm-ups that another grid may better."""
+    """A sentence on tuned warm-ups at the edge of their grid, if there are any."""
     names = [name for name, chosen in rates.items() if chosen.get("warmup_at_edge")]
     return (
         [

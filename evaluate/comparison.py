@@ -1,6 +1,4 @@
-"""A comparison from its arms to its results: calibrate, fix the targets, train every arm, and
-summarise.
-"""
+"""Run a comparison: calibrate, fix the targets, train every arm, summarise, write the report."""
 
 import dataclasses
 import functools
@@ -21,14 +19,14 @@ from collect.tasks import build, check
 from collect.tasks.protocol import Task, spacing
 from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
-from evaluate import budget, cost, lengths, metrics, pictures, report, robust, said
+from evaluate import budget, cost, lengths, metrics, pictures, report, robust, sentences
 from evaluate.arms import ORACLE, Arm
 from evaluate.calibration import calibrate
 from evaluate.ends import best
 from evaluate.folder import claim, locked, write_json
-from evaluate.forecasters import made_by, of, seen
+from evaluate.forecasters import commands_of_bundles, describe_fits, of
 from evaluate.inheritance import resolve
-from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmed
+from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmup_entry
 from evaluate.starts import SWEPT, WARMUP, prepared, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
@@ -63,43 +61,51 @@ def compare(
     about: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
 ) -> dict[str, Any]:
-    """Compare ways to train any task: train what is missing in ``folder``, and give the results.
+    """Compare ways to train a task, and return the results.
+
+    Runs that ``folder`` holds already are not trained again. So a call with more arms or more
+    seeds trains only what is missing.
+
+    Without ``target_value``, ``starts`` and ``base_lengths``, the comparison follows the honest
+    protocol (:mod:`evaluate`). Each of these three arguments chooses another protocol.
 
     Args:
-        task: Anything with the methods of :class:`collect.tasks.Task`; its first metric is what
-            runs are judged by.
-        arms: By name.
-        folder: Where finished runs are kept; it goes on where it is.
+        task: An object with the members of :class:`collect.tasks.Task`. Its first metric is the one
+            that runs are judged by.
+        arms: The arms by name.
+        folder: The folder that keeps every finished run.
         epochs: Length of every run.
-        optimizer: Of arms that say nothing else: a name of
+        optimizer: The optimizer of arms that name none: a name of
             :data:`collect.training.optimizers.OPTIMIZERS`.
-        learning_rate: Of arms with the given one.
-        learning_rates: What tuned arms try; None: the optimizer's own grid.
-        warmups: What tuned arms that say no warm-up try with each rate, as shares of a run.
-        seeds: What is compared.
-        calibration_seeds: What rates and targets come from.
-        record_every: Steps between two snapshots and evaluations; what the task says when None.
-        target_share: The headline's target: what a base has reached after this share of its length.
-        target_metric: The name of the metric that ``target_value`` is one of; None: the first.
-        target_value: Instead, the paper's protocol: this value on the last split, first reached
-            before a jump.
-        starts: Instead, the robust protocol: every arm from these multiples of the rate that is
-            best for a swept base.
-        start_warmup: There, of arms that say none.
-        base_lengths: Instead, the budget protocol: arms beside a swept base of these multiples of
-            their length.
-        workers: Runs side by side; None: as many as cores.
-        together: Whether the seeds of an arm train as one program; None: on an accelerator.
-        about: What else all runs of the folder depend on, for its check and for the report.
-        stop: Asked between two snapshots.
+        learning_rate: The rate of arms whose rate is ``given``.
+        learning_rates: The rates that calibration tries for tuned arms; None: the optimizer's grid
+            in :data:`collect.training.optimizers.GRIDS`.
+        warmups: The warm-ups that calibration tries with each of these rates, for tuned arms that
+            give no warm-up; shares of a run.
+        seeds: The seeds that are compared.
+        calibration_seeds: The seeds of the calibration runs, from which rates and targets come.
+        record_every: Steps between two snapshots, and between two evaluations; None: the task's.
+        target_share: The share of a base's length whose value is the target of the verdicts.
+        target_metric: The metric of ``target_value``, by name; None: the task's first metric.
+        target_value: Follow the paper's protocol, with this target for all arms, on the last split.
+        starts: Follow the robust protocol: train every arm from these multiples of the swept base's
+            best rate.
+        start_warmup: The warm-up, in the robust protocol, of arms that give none; a share of a run.
+        base_lengths: Follow the budget protocol: train the swept base at these multiples of the
+            arms' length.
+        workers: Runs that train side by side; None: one per core.
+        together: Whether the seeds of an arm train as one program; None: only on an accelerator.
+        about: Further facts that all runs of the folder depend on. The folder refuses other ones,
+            and the report shows them.
+        stop: Consulted after every snapshot.
 
     Returns:
-        Results as ``results.schema.json`` has them, for :func:`write`.
+        The results as ``results.schema.json`` describes them, ready for :func:`write`.
 
     Raises:
-        UserError: Anything wrong with the task, the arms, the bundles or the folder; a target that
-            no run can reach.
-        Stopped: In good order, before the end.
+        UserError: The task, the arms, a bundle or the folder cannot be used, or no run can reach a
+            target.
+        Stopped: ``stop`` had a reason to stop. Finished runs are kept.
     """
     for name, count, unit in (
         ("record_every", record_every, "steps"),
@@ -153,7 +159,8 @@ def compare(
         "target_share": target_share,
         "learning_rate": learning_rate,
         "calibration": (
-            {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates} | warmed(plan)
+            {"seeds": list(plan.calibration_seeds), "learning_rates": learning_rates}
+            | warmup_entry(plan)
         ),
     }
     claim(folder, own | {key: value for key, value in (about or {}).items() if key not in own})
@@ -195,7 +202,7 @@ def compare(
     elif protocol == BUDGET:
         results |= {"budget": budget.summarised(results, base_runs, plan.metric)}
     if protocol:
-        results |= {"verdicts": said.texts(results)}
+        results |= {"verdicts": sentences.texts(results)}
     return results | {
         "about": {
             "task": task.name,
@@ -204,29 +211,30 @@ def compare(
             "steps_per_epoch": task.steps_per_epoch,
             "record_every": spacing(task, record_every),
             "left_out": left_out,
-            "seen": seen(cards, task.name),
+            "seen": describe_fits(cards, task.name),
             "more": dict(about or {}),
         },
         "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},
         "beside_title": "",
         "beside": {},
-        "made_by": made_by(cards),
+        "made_by": commands_of_bundles(cards),
     }
 
 
 def _check_splits(task: Task, plan: Plan) -> None:
-    """Rates and honest targets are not chosen by what says how good they are in the end."""
+    """Refuse to choose rates or targets on the test split, which has the last word."""
     chosen = plan.protocol == HONEST or any(arm.rate_of for arm in plan.arms)
     if chosen and task.splits[0] == "test":
         raise UserError(
-            f"{task.name} has a test split alone, and targets or rates are to be chosen; give it a"
-            " validation split"
+            f"{task.name} has only a test split, and targets and rates must be chosen on another"
+            " one; give it a validation split"
         )
 
 
 def fingerprint(task: Task) -> str:
-    """Of a task's initial weights, order and data (of a stream its first batch): what another task
-    of the same name has others of.
+    """SHA-256 of a task's initial weights, data order and data; it tells tasks of one name apart.
+
+    For a task that streams its data, the first batch stands for the data.
     """
     digest = hashlib.sha256(str((task.steps_per_epoch, task.order(0, 0).tolist())).encode())
     stream = getattr(task, "stream", None)
@@ -238,8 +246,9 @@ def fingerprint(task: Task) -> str:
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
-    """A value that nobody reaches is a mistake; an honest target has been reached by the
-    calibration runs.
+    """Refuse a given target that no run of any arm reaches.
+
+    Honest targets need no such check: the calibration runs reached them.
     """
     if plan.target_value is None:
         return
@@ -252,21 +261,26 @@ def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:
     nearest = metrics.number(float(metrics.oriented(metric, min(metrics.oriented(metric, bests)))))
     easier = "higher" if metric.better == "lower" else "lower"
     raise UserError(
-        f"target_value={plan.target_value:g}: no run of any arm reaches this {metric.name}, the"
-        f" best comes to {nearest}; give a {easier} one, or more epochs: what is trained is kept"
+        f"target_value={plan.target_value:g}: no run of any arm reaches this {metric.name}, and the"
+        f" best run reaches {nearest}; give a {easier} one, or more epochs: trained runs are kept"
     )
 
 
 def write(
     folder: str | Path, results: dict[str, Any], commands: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Everything a reader may want: ``report.html``, ``report.md``, ``curves.png``, where bases
-    differ in a learning rate alone ``sweep.png``, and ``results.json``, which is returned.
+    """Write ``report.html``, ``report.md``, ``results.json`` and the pictures to a folder.
+
+    The pictures are those of :func:`evaluate.pictures.drawn`, as PNG files.
 
     Args:
-        folder: Where.
+        folder: The folder to write to.
         results: From :func:`compare`.
-        commands: That make them again; those of the bundles are known.
+        commands: The commands that produce the results again. Those that made the bundles are known
+            from their cards, and come first.
+
+    Returns:
+        The content of ``results.json``.
     """
     folder = expanded(folder)
     full = {key: value for key, value in results.items() if key != "made_by"} | {

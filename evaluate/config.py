@@ -1,6 +1,7 @@
-"""What a comparison is made of, checked where it enters.
+"""The configuration of a comparison, and of a report that joins several.
 
-The text below a key is what ``python scripts/evaluate.py --help`` prints.
+Values are checked here, where they enter. The text below a key is what ``python
+scripts/evaluate.py --help`` prints.
 """
 
 import math
@@ -19,18 +20,18 @@ from nowcast.paths import at_home
 
 @dataclass
 class TunedConfig:
-    """How the tuned base is found."""
+    """The calibration of tuned arms."""
 
     learning_rates: list[float] | None = None
     """the grid from which calibration picks a tuned arm's rate, such as [0.003,0.01,0.03]; null:
     the optimizer's own grid (adam: 0.001 to 0.1 in half decades)"""
     warmups: list[float] = field(default_factory=lambda: list(WARMUPS))
-    """shares of the run in which the rate climbs, each tried with each of those rates: a tuned arm
-    takes the best pair, unless it says a warm-up of its own (arm.NAME.warmup=0.1)"""
+    """warm-ups, as shares of the run in which the rate climbs: calibration tries each of them with
+    each rate and takes the best pair, unless the arm has a warm-up (arm.NAME.warmup=0.1)"""
     seeds: int = 3
-    """how many calibration seeds"""
+    """how many seeds calibration trains"""
     seed: int = 1000
-    """the first of them"""
+    """the first calibration seed; the others count up"""
 
     def __post_init__(self) -> None:
         require(
@@ -66,13 +67,13 @@ class TunedConfig:
 
 @dataclass
 class RobustConfig:
-    """From where the robust protocol trains its arms."""
+    """The learning rates from which the robust protocol trains its arms."""
 
     starts: list[float] = field(default_factory=lambda: list(STARTS))
-    """the rates that arms begin with, as multiples of the swept base's; arms are given or tuned
-    ones"""
+    """the rates that arms begin with, as multiples of the swept base's best rate; an arm's
+    learning_rate must be given or tuned"""
     warmup: float = WARMUP
-    """the warm-up of arms that say none, a share of the run"""
+    """the warm-up of arms that give none, as a share of the run"""
 
     def __post_init__(self) -> None:
         rule = (
@@ -95,10 +96,10 @@ class RobustConfig:
 
 @dataclass
 class BudgetConfig:
-    """At which lengths the budget protocol trains its base."""
+    """The lengths at which the budget protocol trains its base."""
 
     lengths: list[float] = field(default_factory=lambda: list(LENGTHS))
-    """the lengths of the swept base, as multiples of epochs, two or more"""
+    """the lengths of the swept base, two or more, as multiples of epochs"""
 
     def __post_init__(self) -> None:
         rule = (
@@ -122,47 +123,45 @@ class EvaluateConfig(TrainingConfig):
 
     report: str
     """the folder to write: report.html, report.md, results.json, targets.json, and every finished
-    run. A folder that is there goes on: more arms or more seeds train what is missing"""
+    run. Given again with more arms or more seeds, the command trains only what is missing"""
     arm: dict[str, Arm] = field(default_factory=dict)
     """what is compared (names below; see configs/arm). arm.NAME.jump.damping=0.5 changes an option
-    of one; '+arm={mine: {over: cosine, forecaster: linear}}' adds one. A base is an arm without
-    over"""
+    of one arm; '+arm={mine: {over: cosine, forecaster: linear}}' adds an arm. An arm without over
+    is a base"""
     forecaster: str = "wnn"
-    """for the arms ..._nowcast: a name: wnn, gram, introspection (which come meta-trained), linear,
-    quadratic, damped_linear, autoregressive, exponential, average, noise, permuted, last_value; or
-    a bundle's folder"""
+    """the forecaster of the arms ..._nowcast: a bundle's folder, or a name: wnn, gram and
+    introspection come meta-trained; linear, quadratic, damped_linear, autoregressive, exponential,
+    average, noise, permuted and last_value need no fit"""
     introspection: str = "introspection"
-    """the same for the arms ..._introspection"""
+    """the forecaster of the arms ..._introspection, given in the same way"""
     published: str = ""
-    """the folder of the WNN authors' own NWNN_*_13.h5, for the arms that ask for them"""
+    """the folder of the WNN authors' files NWNN_*_13.h5, for the arms that need them"""
     seeds: int = 5
     """how many seeds are compared"""
     epochs: int = field(default=20, kw_only=True)
     protocol: str = HONEST
-    """honest; paper: target_value on the test set, its first crossing, measured before a jump;
-    robust: every arm from rates that are many times too low or too high, beside the swept base
-    (docs/learning_rate.md). Without arm= it compares cosine, cosine_auto, prodigy, dadapt_adamw,
-    mechanize, schedule_free, cosine_gram_guarded; or budget: how many steps of the swept base, its
-    cosine fitted to each length, end as well as each arm
-    (docs/evaluate.md#an-honest-speed-up)"""
+    """how arms are compared. honest: the time to targets that calibration runs of the base set.
+    paper: the time to target_value on the test set, measured before a jump. robust: the final loss
+    from rates many times too low or too high, against the swept base (docs/learning_rate.md);
+    without arm= it compares cosine, cosine_auto, prodigy, dadapt_adamw, mechanize, schedule_free
+    and cosine_gram_guarded. budget: the length at which the swept base, with a cosine fitted to
+    each length, ends as well as each arm (docs/evaluate.md#an-honest-speed-up)"""
     target_share: float = 0.75
-    """honest: the target of the headline is the loss that a base has reached after this share of
-    its length, in the median of its calibration runs; 0.5, 0.75 and 0.95 are in the report too"""
+    """honest: the verdicts' target is the loss that a base has reached after this share of its
+    length, in the median of its calibration runs; the report also has 0.5, 0.75 and 0.95"""
     target_metric: str = "accuracy"
-    """paper: the metric of the target, one of the task's (gpt: loss or perplexity)"""
+    """paper: the metric of target_value, one of the task's (gpt: loss or perplexity)"""
     target_value: float = 0.59
-    """paper: the value of that metric which is crossed, from above where the metric is better when
-    lower"""
+    """paper: the target; a run reaches it with a metric at this value or better"""
     beside: dict[str, str] = field(default_factory=dict)
-    """{ARM:TEXT}: what is known of arms from elsewhere, such as published numbers: the tables' last
-    column"""
+    """{ARM:TEXT}: a text for each arm, such as its published number, for the tables' last column"""
     beside_title: str = ""
     """the title of that column"""
     workers: int | None = None
-    """runs side by side; null: as many as cores. 1: seconds are measured with the machine to
-    itself"""
+    """runs that train side by side; null: one per core. With 1 a run has the machine to itself, and
+    seconds can be compared"""
     together: bool | None = None
-    """train the seeds of an arm as one program; null: on an accelerator"""
+    """true: the seeds of an arm train as one program; null: true on an accelerator only"""
     tuned: TunedConfig = field(default_factory=TunedConfig)
     robust: RobustConfig = field(default_factory=RobustConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -175,7 +174,7 @@ class EvaluateConfig(TrainingConfig):
             1 <= self.seeds <= 10_000,
             "seeds",
             self.seeds,
-            "must be 1 to 10000; an interval needs 5 or more",
+            "must be 1 to 10000; an interval is reliable from 5 on",
         )
         check_seed("seed", self.seed)
         calibration = range(self.tuned.seed, self.tuned.seed + self.tuned.seeds)
@@ -190,7 +189,7 @@ class EvaluateConfig(TrainingConfig):
         needs = self.protocol != PAPER or any(
             arm.learning_rate == TUNED for arm in self.arm.values()
         )
-        rule = "an honest target and a tuned rate need the validation split; must be true"
+        rule = "must be true: honest targets and tuned rates are chosen on the validation split"
         require(self.data.validation or not needs, "data.validation", "false", rule)
         require(
             0 < self.target_share <= 1,
@@ -214,7 +213,7 @@ class EvaluateConfig(TrainingConfig):
                 bool(NAME.fullmatch(name)),
                 "arm",
                 name,
-                "an arm's name is of letters, digits, - and _",
+                "an arm's name consists of letters, digits, - and _",
             )
             if arm.optimizer is not None:
                 one_of(
@@ -223,20 +222,20 @@ class EvaluateConfig(TrainingConfig):
             if arm.schedule is not None:
                 one_of(f"arm.{name}.schedule", arm.schedule, collect.training.optimizers.SCHEDULES)
         if self.protocol == ROBUST:
-            prepared(self.arm, optimizer=self.optimizer.name)  # refuses arms that it cannot have
+            prepared(self.arm, optimizer=self.optimizer.name)  # refuses arms that it cannot train
         if self.protocol == BUDGET:
             check_names(self.arm)
         require(
             self.optimizer.schedule == "constant",
             "optimizer.schedule",
             self.optimizer.schedule,
-            "arms have their own schedules; leave it out",
+            "each arm has its own schedule (arm.NAME.schedule); leave this key out",
         )
         require(
             self.optimizer.warmup == 0,
             "optimizer.warmup",
             self.optimizer.warmup,
-            "arms have their own; leave it out",
+            "each arm has its own warm-up (arm.NAME.warmup); leave this key out",
         )
         require(
             self.workers is None or self.workers >= 1,
@@ -257,7 +256,7 @@ class ReportConfig:
     """
 
     reports: list[str]
-    """folders that nowcast-evaluate wrote, two or more"""
+    """two or more folders that nowcast-evaluate wrote"""
     report: str
     """the folder to write: report.html, report.md, results.json"""
 

@@ -1,4 +1,4 @@
-"""A comparison as a configuration describes it."""
+"""Run the comparison that a configuration describes."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,19 @@ from nowcast.types import UserError
 
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
-    """:func:`compare`, as a configuration says."""
+    """Call :func:`evaluate.comparison.compare` with the values of a configuration.
+
+    Args:
+        config: The configuration of ``nowcast-evaluate``.
+        folder: The report's folder.
+        stop: Consulted after every snapshot.
+
+    Returns:
+        The results, with the texts of ``beside`` for the tables' last column.
+
+    Raises:
+        UserError: No arm uses a forecaster that was given; what ``compare`` refuses.
+    """
     _check_forecasters(config)
     task = build.make(config)
     return compare(
@@ -44,9 +56,7 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
 
 
 def _check_forecasters(config: EvaluateConfig) -> None:
-    """One that no arm jumps by was given by mistake, and one that cannot be loaded is refused
-    before the data are read.
-    """
+    """Refuse forecasters that no arm uses or that cannot be loaded, before the data are read."""
     arms, _ = resolve(
         config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
     )
@@ -55,15 +65,17 @@ def _check_forecasters(config: EvaluateConfig) -> None:
         given = getattr(config, key)
         if given and given not in used and given != getattr(EvaluateConfig, key):
             raise UserError(
-                f"{key}={given!r}: no arm of this command jumps by it; leave it out, or add one"
-                " that does to arm=[…]"
+                f"{key}={given!r}: no arm of this command jumps by this forecaster; leave the key"
+                " out, or add an arm that uses it to arm=[…]"
             )
         if given in used - {ORACLE}:
             load(given)
 
 
 def about(config: EvaluateConfig) -> dict[str, Any]:
-    """What a configuration says of its task: a folder is of one, while arms and seeds may be added
-    later.
+    """The keys of a configuration that describe its task.
+
+    A report's folder belongs to one task: these keys must stay the same, while arms and seeds may
+    be added later.
     """
     return build.described(config) | {"batch_size": config.batch_size}

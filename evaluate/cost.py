@@ -1,4 +1,4 @@
-"""What a learned forecaster cost to make, and after how many runs that is earned back."""
+"""Compute what a learned forecaster cost, and after how many runs it has paid for itself."""
 
 import math
 from collections.abc import Mapping
@@ -13,18 +13,24 @@ from evaluate.metrics import verdict
 
 
 def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[str, Any]:
-    """The cost of the forecaster of an arm, beside what the arm saves.
+    """The cost of an arm's forecaster, and the seconds that the arm saves.
 
     Args:
         results: From :func:`evaluate.summary.summarise`.
-        arm: Its name.
-        card: Of the bundle.
+        arm: The arm's name.
+        card: The card of the forecaster's bundle.
 
     Returns:
-        ``fit_seconds`` and ``corpus_seconds`` (of training, summed over the corpus's runs; None:
-        not known), ``corpus_runs``, ``saved_seconds`` to the headline target (the mean over seeds),
-        ``shown``, whether the seeds show that any are saved, on a machine of their own, and
-        ``pays_after`` so many runs (None: that is not shown, or the cost not known).
+        A dict with these keys:
+
+        - ``fit_seconds``: seconds of the fit; None: not known.
+        - ``corpus_seconds``: training seconds of the corpus's runs, in all; None: not known.
+        - ``corpus_runs``: how many runs the corpus has.
+        - ``saved_seconds``: seconds that a run saves on the way to the headline's target, in the
+          mean over seeds.
+        - ``shown``: whether the seeds show that seconds are saved, timed on an idle machine.
+        - ``pays_after``: after how many runs the saved seconds exceed the cost; None: the saving is
+          not shown, or the cost is not known.
     """
     row = next(row for row in results["arms"] if row["name"] == arm)
     headline = results["protocol"]["headline"]

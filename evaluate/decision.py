@@ -1,4 +1,4 @@
-"""What a 95 % interval says: the one place where a printed interval becomes a verdict."""
+"""Turn a printed 95 % interval into a verdict. All verdicts of a report are decided here."""
 
 import math
 from collections.abc import Sequence
@@ -6,27 +6,27 @@ from enum import Enum, StrEnum
 from typing import NamedTuple
 
 Ratio = Sequence[float | None]
-"""A value, and the ends of its interval."""
+"""``(value, low, high)``: a value and the ends of its interval; None where there is none."""
 
 
 class Verdict(Enum):
-    """What a comparison with a base shows."""
+    """The verdict on an arm, compared with a base."""
 
     BETTER = "better"
     WORSE = "worse"
     MIXED = "mixed"
-    """Better in one thing, and worse in another."""
+    """Better in one respect, and worse in another."""
     NO_DIFFERENCE = "no difference"
-    """The interval holds the value of two runs that are equal."""
+    """The interval includes the value of two equal runs."""
     UNCHANGED = "unchanged"
-    """Equal in every seed."""
+    """Every seed has the same result as the base."""
     UNDECIDED = "undecided"
-    """There is no interval, or only a bound on the wrong side."""
+    """There is no interval, or the value is a bound that leaves the direction open."""
     DIVERGED = "diverged"
 
     @property
     def decided(self) -> bool:
-        """Whether a difference is shown: what bold and colours follow."""
+        """Whether a difference is shown, which a report prints bold or in colour."""
         return self in (Verdict.BETTER, Verdict.WORSE)
 
 
@@ -35,13 +35,16 @@ class Line(NamedTuple):
 
     text: str
     verdict: Verdict | None = None
-    """What it says of an arm, which its colour follows."""
+    """The verdict that the sentence gives on an arm; it chooses the sentence's colour."""
     caution: bool = False
-    """Whether a reader of several tasks at once must not miss it."""
+    """Whether a report that joins several tasks repeats the sentence as a warning."""
 
 
 class Bound(StrEnum):
-    """What a ratio is whose runs did not all get where it is measured; its sign is printed."""
+    """Whether a ratio is only a bound, as the sign that is printed before it.
+
+    A ratio is a bound where some runs did not reach the target and count with their whole length.
+    """
 
     NONE = ""
     AT_LEAST = "≥ "
@@ -49,20 +52,25 @@ class Bound(StrEnum):
 
     @property
     def inverse(self) -> "Bound":
-        """Of the inverse of the ratio."""
+        """The bound of the inverse ratio."""
         turned = {Bound.AT_LEAST: Bound.AT_MOST, Bound.AT_MOST: Bound.AT_LEAST}
         return turned.get(self, self)
 
 
 def bounded(at_least: bool, at_most: bool) -> Bound:
-    """The bound of a ratio, some of whose seeds are too low, or too high; of both there is none."""
+    """The bound of a ratio from the directions in which its seeds may be wrong.
+
+    Args:
+        at_least: Whether some seeds have a true ratio above the one that counts.
+        at_most: Whether some seeds have a true ratio below it. With both there is no bound.
+    """
     if at_least == at_most:
         return Bound.NONE
     return Bound.AT_LEAST if at_least else Bound.AT_MOST
 
 
 def excludes(found: Ratio, nothing: float) -> bool:
-    """Whether an interval lies on one side of the value of two runs that are equal."""
+    """Whether an interval leaves out ``nothing``, the value of two equal runs."""
     low, high = found[1:]
     return low is not None and high is not None and (low > nothing or high < nothing)
 
@@ -74,16 +82,16 @@ def decide(
     more_is_better: bool = True,
     bound: Bound = Bound.NONE,
 ) -> Verdict:
-    """The verdict of a printed interval: a difference is shown where it excludes ``nothing``.
+    """The verdict of a printed interval, which shows a difference if it excludes ``nothing``.
 
-    A ratio that can only be smaller (``≤``) shows nothing above 1, and one that can only be larger
-    (``≥``) nothing below.
+    An upper bound (``≤``) above ``nothing`` is undecided, because the true value may lie below
+    ``nothing``. So is a lower bound (``≥``) below ``nothing``.
 
     Args:
-        found: ``(value, low, high)``; None or NaN: there is none.
-        nothing: 1 of a ratio, 0 of a difference.
-        more_is_better: Whether a value above ``nothing`` is one of an arm that is better.
-        bound: What is printed before the value.
+        found: ``(value, low, high)``; None or NaN where there is no value or no interval.
+        nothing: The value of two equal runs: 1 for a ratio, 0 for a difference.
+        more_is_better: Whether a better arm has a value above ``nothing``.
+        bound: The bound that is printed before the value.
 
     Examples:
         >>> from evaluate.decision import decide

@@ -1,4 +1,4 @@
-"""How the report's pictures look: colours, lines, numbers on axes; and a picture as SVG."""
+"""Set the style of the report's pictures (colours, lines, axes), and turn a picture into SVG."""
 
 import io
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from collect.figures import PLAIN, Axis, Figure, LogLocator, matplotlib
 
 INK = "#010203"
-"""Stands for the page's own text colour; :func:`svg` replaces it."""
+"""The colour of text and axes; :func:`svg` replaces it by the page's text colour."""
 COLOURS = (
     "#7f7f7f",
     "#e07b1f",
@@ -21,7 +21,7 @@ COLOURS = (
     "#6b8e23",
 )
 DASHES = ("-", "--", ":")
-"""Lines, one after another, when the colours begin again."""
+"""Line styles: the next one is used each time the colours are used up."""
 BETTER, NEITHER, WORSE = COLOURS[2], COLOURS[0], COLOURS[5]
 STYLE: Any = PLAIN | {
     "svg.fonttype": "none",
@@ -38,14 +38,17 @@ STYLE: Any = PLAIN | {
 
 
 def round_numbers(axis: Axis, firsts: Sequence[float]) -> None:
-    """Numbers on a logarithmic axis at these multiples of powers of ten alone."""
+    """Label a logarithmic axis at these multiples of powers of ten, and nowhere else."""
     axis.set_major_locator(LogLocator(subs=firsts))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter("")
 
 
 def svg(figure: Figure, name: str) -> str:
-    """A figure as inline SVG in the page's text colour; its ids begin with ``name``."""
+    """A figure as inline SVG in the page's text colour.
+
+    All ids in the SVG begin with ``name``, so that a page can hold several pictures.
+    """
     with matplotlib.rc_context(STYLE):
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Where runs are at the end, at their best, and after so many seconds."""
+"""Measure runs at their end, at their best, and after a number of seconds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +14,17 @@ from evaluate.statistics import SMOOTHING, smooth, t_interval
 def at_the_end(
     metrics: Sequence[Metric], base: Sequence[Curve], runs: Sequence[Curve]
 ) -> dict[str, Any]:
-    """The other metrics at the end, beside the base's: ``test_`` what was read once, there;
-    ``final_`` of a task that has no such split.
+    """The metrics at the end of the runs, compared with the base's.
+
+    Args:
+        metrics: The task's metrics, the one that runs are judged by first.
+        base: The base's runs, a run per seed.
+        runs: The arm's runs, a run per seed.
+
+    Returns:
+        The median of each metric, as ``test_NAME`` if the last split was read once at the end, else
+        as ``final_NAME`` (the first metric only as ``test_NAME``). With ``_ratio`` or ``_gain``
+        behind it, the comparison with the base, with its interval, of every metric but the first.
     """
     found: dict[str, Any] = {}
     for metric in metrics:
@@ -38,32 +47,32 @@ def at_the_end(
 
 
 def last(metric: Metric, run: Curve) -> float:
-    """The value at the end, smoothed as targets are."""
+    """The last value of a metric, smoothed as targets are; the worst value if it is not finite."""
     values = run[metric.name]
     return float(finite(metric, smooth(values) if len(values) >= SMOOTHING else values)[-1])
 
 
 def best(metric: Metric, run: Curve, seconds: float = np.inf) -> float:
-    """The best value, of a whole run or until so many seconds have passed."""
-    values = finite(metric, run[metric.name][: passed(run, seconds) + 1])
+    """The best value of a metric in a run, or in its first ``seconds``."""
+    values = finite(metric, run[metric.name][: last_evaluation(run, seconds) + 1])
     return float(min(values) if metric.better == "lower" else max(values))
 
 
 def at(metric: Metric, run: Curve, seconds: float) -> float:
-    """The smoothed value when so many seconds have passed."""
-    return float(finite(metric, smooth(run[metric.name]))[passed(run, seconds)])
+    """The smoothed value of a metric after so many seconds of training."""
+    return float(finite(metric, smooth(run[metric.name]))[last_evaluation(run, seconds)])
 
 
-def passed(run: Curve, seconds: float) -> int:
-    """The last evaluation until then."""
+def last_evaluation(run: Curve, seconds: float) -> int:
+    """The index of the last evaluation in the first ``seconds`` of a run."""
     return max(int(np.searchsorted(run["seconds"], seconds * (1 + 1e-9), side="right")) - 1, 0)
 
 
 def finite(metric: Metric, values: Any) -> Any:
-    """Values, of which those that are not finite are the worst ones."""
+    """Replace values that are not finite by the metric's worst value."""
     return np.where(np.isfinite(values), values, worst(metric))
 
 
 def median(values: Any) -> float:
-    """Of any iterable."""
+    """The median of any iterable of numbers."""
     return float(np.median(list(values)))

@@ -1,4 +1,4 @@
-"""A comparison's folder: one configuration, one process at a time, in readable JSON."""
+"""Guard a report's folder (one configuration, one process at a time), and write JSON to it."""
 
 import json
 import math
@@ -12,12 +12,18 @@ from collect.files import lock, replace
 from nowcast.types import UserError
 
 LIST = re.compile(r"\[\n((?:[-+.,\deE\s]|null|true|false)+)\]")
-"""A list of numbers, as :mod:`json` indents it."""
+"""A list of numbers over several lines, as :mod:`json` writes it with an indent."""
 
 
 def claim(folder: Path, described: dict[str, Any]) -> None:
-    """Make the report's folder one of this configuration, or refuse one that holds results of
-    another.
+    """Reserve a report's folder for one configuration, and make the folder where it is missing.
+
+    Args:
+        folder: The report's folder.
+        described: The configuration, as values that JSON takes.
+
+    Raises:
+        UserError: The folder holds results of another configuration, or something else.
     """
     file = folder / "configuration.json"
     described = json.loads(json.dumps(described))
@@ -26,7 +32,7 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
             before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             raise UserError(
-                f"report={str(folder)!r}: {file.name} is damaged; choose another folder or remove"
+                f"report={str(folder)!r}: {file.name} is damaged; choose another folder, or remove"
                 " this one"
             ) from None
         changed = sorted(
@@ -36,13 +42,13 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
             key = changed[0]
             raise UserError(
                 f"report={str(folder)!r} holds results of another configuration ({key}:"
-                f" {before.get(key)!r} there, {described.get(key)!r} asked for); choose another"
-                " folder"
+                f" {before.get(key)!r} there, {described.get(key)!r} in this command); choose"
+                " another folder"
             )
     elif folder.exists() and (
         not folder.is_dir() or any(item.name[0] != "." for item in folder.iterdir())
     ):
-        raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
+        raise UserError(f"report={str(folder)!r} exists and is not a report; choose another folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, described)
@@ -50,7 +56,11 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """No other command trains for this report meanwhile."""
+    """A context in which no other command can train for this report.
+
+    Raises:
+        UserError: Another command is at work there, or the file system has no locks.
+    """
     name = f"report={str(folder)!r}"
     taken = f"{name}: another command is at work there; wait for its end, or choose another folder"
     with lock(
@@ -63,15 +73,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, a list of numbers in one line; JSON has no NaN, so what is not finite
-    becomes null.
+    """Write a JSON file atomically, with each list of numbers on one line.
+
+    JSON has no NaN: numbers that are not finite become null.
     """
     text = json.dumps(without_nan(content), indent=1, allow_nan=False)
     replace(path, LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n")
 
 
 def without_nan(content: Any) -> Any:
-    """The same with None, JSON's null, for what is not finite."""
+    """A copy of nested content in which None replaces numbers that are not finite."""
     if isinstance(content, Mapping):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -80,7 +91,7 @@ def without_nan(content: Any) -> Any:
 
 
 def with_nan(content: Any) -> Any:
-    """The same with NaN for the null that :func:`write_json` wrote."""
+    """A copy of content from :func:`write_json` in which NaN replaces None in lists."""
     if isinstance(content, Mapping):
         return {key: with_nan(value) for key, value in content.items()}
     if isinstance(content, list):

@@ -1,4 +1,4 @@
-"""The forecasters that arms jump by: loaded by name, and what is known of each."""
+"""Load the forecasters that arms jump by, and describe how each was made."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,16 +11,20 @@ from nowcast.published import is_published
 
 
 class Loaded(NamedTuple):
-    """A forecaster, and what is known of it."""
+    """A forecaster, its identity, and its card."""
 
     forecaster: Forecaster
     identity: str
-    """A name, or the hash of its parameters."""
+    """The SHA-256 of its parameters; the name of a forecaster that has none."""
     card: dict[str, Any]
+    """The card of its bundle; empty where it comes from no bundle."""
 
 
 def of(arm: Arm) -> Loaded:
-    """What an arm jumps by; of a null forecaster the one whose jumps it imitates is in it."""
+    """Load the forecaster of an arm.
+
+    A null forecaster (``noise``, ``permuted``) is made around the forecaster that it imitates.
+    """
     if not arm.of:
         return load(str(arm.forecaster))
     of = load(arm.of)
@@ -29,7 +33,14 @@ def of(arm: Arm) -> Loaded:
 
 
 def load(name_or_path: str) -> Loaded:
-    """A forecaster by name, from a bundle, or of the WNN authors' files."""
+    """Load a forecaster.
+
+    Args:
+        name_or_path: A name, a bundle's folder, or a folder with the WNN authors' files.
+
+    Raises:
+        UserError: There is no such forecaster, or its files are damaged.
+    """
     if is_published(name_or_path):
         published = nowcast.import_published_wnn(name_or_path)
         return Loaded(published, bundle.params_hash(published), {})
@@ -40,9 +51,15 @@ def load(name_or_path: str) -> Loaded:
     return Loaded(forecaster, card["params_sha256"], card)
 
 
-def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
-    """What the learned forecasters were fitted to, and whether this task was among it, in words;
-    those alike in one sentence.
+def describe_fits(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
+    """Sentences that say on which tasks the learned forecasters were fitted.
+
+    Each sentence also says whether this task was among them. Forecasters that were fitted on the
+    same tasks share a sentence.
+
+    Args:
+        cards: The forecasters' cards, by arm.
+        task: The name of the task that is compared on.
     """
     found: dict[tuple[str, ...], list[str]] = {}
     for arm, card in cards.items():
@@ -62,8 +79,8 @@ def seen(cards: Mapping[str, Mapping[str, Any]], task: str) -> list[str]:
     return lines
 
 
-def made_by(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The commands behind the bundles: those of their corpora, then their own."""
+def commands_of_bundles(cards: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The commands that made the bundles, each once: those of the corpora, then the fits."""
     lines = [
         line
         for card in cards.values()

@@ -1,4 +1,4 @@
-"""What an arm takes from the one that it is over, and which arms cannot be."""
+"""Fill in the settings that an arm inherits from the arm it is over, and refuse impossible arms."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,18 +10,28 @@ from evaluate.products import expanded
 from nowcast.types import UserError
 
 INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
-"""What an arm has from the one it is over, where it says nothing itself."""
+"""The settings that an arm inherits from the arm it is over, where its own are null."""
 
 
 def resolve(
     arms: Mapping[str, Arm], *, optimizer: str, learning_rate: float
 ) -> tuple[list[Arm], list[str]]:
-    """The arms with all that they take from others, in the given order, and the names of optional
-    ones left out. Products are :func:`evaluate.products.expanded`.
+    """Fill in all settings of the arms: what they inherit, and the command's defaults.
+
+    An arm that is over several others is first expanded (:func:`evaluate.products.expanded`).
+
+    Args:
+        arms: The arms by name.
+        optimizer: The optimizer of bases that name none.
+        learning_rate: The rate of arms whose rate is ``given``.
+
+    Returns:
+        ``(arms, left out)``: the complete arms in the given order, and the names of the optional
+        arms that were left out because their forecaster is empty.
 
     Raises:
-        UserError: An arm is over one that is not there, or over itself; it lacks its forecaster, or
-            has options that don't go together.
+        UserError: An arm is over an arm that does not exist, or over itself; it lacks its
+            forecaster; or two of its options exclude each other.
 
     Examples:
         >>> from evaluate import Arm, resolve
@@ -34,15 +44,18 @@ def resolve(
     left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
     chosen = {name: replace(arm, name=name) for name, arm in arms.items() if name not in left}
     for name in chosen:
-        require(NAME.fullmatch(name), "arm", name, "an arm's name is of letters, digits, - and _")
+        rule = "an arm's name consists of letters, digits, - and _"
+        require(NAME.fullmatch(name), "arm", name, rule)
     require(bool(chosen), "arm", "[]", "give at least one, such as arm=[constant,constant_linear]")
-    settled = [_warmed(_settled(name, chosen, optimizer, learning_rate)) for name in chosen]
+    settled = [
+        _with_warmup(_with_inherited(name, chosen, optimizer, learning_rate)) for name in chosen
+    ]
     for arm in settled:
         _check(arm)
     return settled, left
 
 
-def _settled(
+def _with_inherited(
     name: str, arms: Mapping[str, Arm], optimizer: str, learning_rate: float, *below: str
 ) -> Arm:
     arm = arms[name]
@@ -57,9 +70,12 @@ def _settled(
             f"is not among the arms; add it to arm=[{there}]",
         )
         require(
-            arm.over not in (name, *below), f"arm.{name}.over", arm.over, "goes round in a circle"
+            arm.over not in (name, *below),
+            f"arm.{name}.over",
+            arm.over,
+            "leads back to the arm itself; name another one",
         )
-        base = _settled(arm.over, arms, optimizer, learning_rate, name, *below)
+        base = _with_inherited(arm.over, arms, optimizer, learning_rate, name, *below)
     require(
         arm.warmup != TUNED or arm.learning_rate == TUNED,
         f"arm.{name}.warmup",
@@ -75,9 +91,10 @@ def _settled(
     return replace(full, rate_of=tuned if full.learning_rate == TUNED else "")
 
 
-def _warmed(arm: Arm) -> Arm:
-    """The arm with its warm-up: where no arm below says one, calibration chooses it together with a
-    tuned rate.
+def _with_warmup(arm: Arm) -> Arm:
+    """Fill in the warm-up of an arm that neither gives nor inherits one.
+
+    With a tuned rate, calibration chooses the warm-up too. With a fixed rate the warm-up is 0.
     """
     if arm.warmup is None or (arm.warmup == TUNED and arm.learning_rate != TUNED):
         arm = replace(arm, warmup=TUNED if arm.learning_rate == TUNED else 0.0)
@@ -85,6 +102,7 @@ def _warmed(arm: Arm) -> Arm:
 
 
 def _check(arm: Arm) -> None:
+    """Refuse an arm with values out of range, or with options that exclude each other."""
     key = f"arm.{arm.name}"
     rate = arm.learning_rate
     fine = rate == TUNED or (
@@ -105,11 +123,11 @@ def _check(arm: Arm) -> None:
     )
     require(
         not (arm.outer and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
-        "keeps an average of its own, which an outer step would not see; leave outer out",
+        "keeps an average of its weights that an outer step would not change; leave outer out",
     )  # fmt: skip
     require(
         not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
-        "has no rate that a factor could change: it averages weights; leave auto out",
+        "averages weights, and a factor of its rate has no effect; leave auto out",
     )  # fmt: skip
     null = arm.forecaster in NULLS
     require(
@@ -120,8 +138,8 @@ def _check(arm: Arm) -> None:
     )
     if "" in (arm.forecaster, arm.of):
         raise UserError(
-            f"{key} has no forecaster: give forecaster=… (a bundle or a name), or leave it out of"
-            " arm=[…]"
+            f"{key} has no forecaster: give forecaster=… (a bundle or a name), or leave the arm out"
+            " of arm=[…]"
         )
     if arm.forecaster is None:
         for name, there in (("jump", arm.jump != Jump()), ("guard", arm.guard)):
@@ -147,15 +165,15 @@ def _check(arm: Arm) -> None:
     )
     require(
         not inside or arm.forecaster != ORACLE, f"{key}.forecaster", ORACLE,
-        f"does not go with {inside}, which keeps weights of its own; leave one of them out",
+        f"cannot be combined with {inside}, which keeps weights of its own; leave one of them out",
     )  # fmt: skip
     require(
         not inside or arm.jump.moments == "reset", f"{key}.jump.moments", arm.jump.moments,
-        f"{inside} keeps weights of its own, which would pull a jump back; must be reset",
+        f"must be reset: {inside} keeps weights of its own, which would pull a jump back",
     )  # fmt: skip
     require(
         not (arm.average and arm.average.kind == LAWA), f"{key}.average.kind", LAWA,
-        "does not go with a forecaster; must be ema",
+        "must be ema for an arm with a forecaster",
     )  # fmt: skip
     jump = arm.jump
     require(jump.every >= 1, f"{key}.jump.every", jump.every, "must be 1 snapshot or more")
@@ -184,5 +202,5 @@ def _check(arm: Arm) -> None:
             not other,
             f"{key}.{(other or [''])[0]}",
             "…",
-            f"the oracle takes {', '.join(sorted(allowed))} only",
+            f"the oracle has only the options {' and '.join(sorted(allowed))}; leave this one out",
         )

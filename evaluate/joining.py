@@ -1,4 +1,4 @@
-"""Reports on disk that become one: what lies in their folders, and in that of the joint one."""
+"""Read the reports of several tasks from their folders, and write the joint report."""
 
 import json
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from nowcast.types import UserError
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The results in a report's folder; older ones with intervals of today's kind.
+    """Read the results in a report's folder; the intervals of older results are computed anew.
 
     Raises:
-        UserError: There are none, damaged ones, or ones of another schema.
+        UserError: The folder has no results, or they are damaged or of another schema.
     """
     folder = expanded(folder)
     file = folder / "results.json"
@@ -33,24 +33,27 @@ def read(folder: Path) -> dict[str, Any]:
             f"reports: {str(folder)!r} has no results.json; {text.command('evaluate')} writes one"
         ) from None
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"reports: {str(file)!r} is damaged; give its command again") from None
+        raise UserError(
+            f"reports: {str(file)!r} is damaged; give the command that wrote it again"
+        ) from None
     if schema != SCHEMA:
         raise UserError(
-            f"reports: {str(file)!r} is of schema {schema}, and not {SCHEMA}; give its command"
-            " again"
+            f"reports: {str(file)!r} has schema {schema}, and this version reads {SCHEMA}; give the"
+            " command that wrote it again"
         )
     required = json.loads(
         (resources.files("evaluate") / "results.schema.json").read_text(encoding="utf-8")
     )["required"]
     if lacks := [key for key in required if key not in results]:
         raise UserError(
-            f"reports: {str(file)!r} is damaged, without {', '.join(lacks)}; give its command again"
+            f"reports: {str(file)!r} is damaged: it lacks {', '.join(lacks)}; give the command that"
+            " wrote it again"
         )
     return older.recounted(results)
 
 
 def is_joint(folder: Path) -> bool:
-    """Whether the results in a folder are joint ones."""
+    """Whether a folder holds the results of a joint report."""
     try:
         return bool(
             json.loads((folder / "results.json").read_text(encoding="utf-8"))["schema"]
@@ -61,26 +64,35 @@ def is_joint(folder: Path) -> bool:
 
 
 def check(folder: Path) -> None:
-    """Refuse a folder that holds anything but a joint report and reports of tasks."""
+    """Refuse a folder that holds anything but a joint report and the reports of its tasks.
+
+    Raises:
+        UserError: The folder holds something else, or cannot be written.
+    """
     check_writable(f"report={str(folder)!r}", folder)
     held = [item for item in folder.iterdir() if item.name[0] != "."] if folder.exists() else []
     if any(item.name == "configuration.json" for item in held):
         raise UserError(f"report={str(folder)!r} holds a report of one task; choose another folder")
     if not is_joint(folder) and not all((item / "configuration.json").exists() for item in held):
-        raise UserError(f"report={str(folder)!r} exists and is no report; choose another folder")
+        raise UserError(f"report={str(folder)!r} exists and is not a report; choose another folder")
 
 
 def write(folder: Path, reports: Sequence[Path], command: str | None = None) -> None:
-    """The joint report of these folders, in a folder; ``command`` is noted in it.
+    """Write the joint report of several reports: ``report.html``, ``report.md``, ``results.json``.
+
+    Args:
+        folder: The folder to write to.
+        reports: The folders of the reports.
+        command: The command that joins them, for the report.
 
     Raises:
-        UserError: A folder is given twice or has no results; the one to write to holds something
-            else; what :func:`evaluate.joint.join` refuses.
+        UserError: A report is given twice or has no results; ``folder`` holds something else; or
+            :func:`evaluate.joint.join` refuses the results.
     """
     folder, reports = expanded(folder), [expanded(one) for one in reports]
     if len({one.resolve() for one in reports}) < len(reports):
         raise UserError(
-            f"reports=[{','.join(map(str, reports))}]: a folder is there twice; give each once"
+            f"reports=[{','.join(map(str, reports))}]: a folder is given twice; give each once"
         )
     results = [read(one) for one in reports]
     joined = joint.join(results)

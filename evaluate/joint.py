@@ -1,4 +1,4 @@
-"""Reports of several tasks as one: geometric means over tasks, with intervals over tasks."""
+"""Join the results of several tasks: geometric means over tasks, with intervals over tasks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from collect.tasks.protocol import Metric
-from evaluate import answer, metrics, said, words
+from evaluate import answer, metrics, sentences, words
 from evaluate.arms import TUNED
 from evaluate.decision import decide
 from evaluate.protocol import HONEST, target_metric
@@ -17,29 +17,41 @@ from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
 ENOUGH = 3
-"""Tasks below which there is no interval, and nothing is said of tasks in general."""
+"""The fewest tasks for an interval over tasks, and for a statement about tasks in general."""
 
 
 def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Joint results of tasks: for every arm over the same base, the means over the tasks that have
-    it.
+    """Join the results of several tasks.
+
+    Each pair of an arm and its base is averaged over the tasks that have it.
+
+    Args:
+        all_results: The results of each task, from :func:`evaluate.comparison.compare`.
 
     Returns:
-        ``schema``; ``tasks`` (name, setting, command); ``alone``, whether seconds can be compared
-        on every task; ``strongest``, the base of each task that ends best; ``arms``: name, over,
-        and for ``speed_up`` (steps to the headline's target), ``seconds_speed_up`` and
-        ``final_loss_ratio`` the interval over tasks, the one of each, and whether the tasks show a
-        difference; ``metric``, what all tasks are judged by, which the last one is called after;
-        None, and no such key, where they are judged by metrics that differ.
+        A dict with these keys, among others:
+
+        - ``tasks``: name, setting and command of each task.
+        - ``alone``: whether seconds can be compared on every task.
+        - ``strongest``: for each task, the base with the best final value.
+        - ``metric``: the metric that all tasks are judged by; None: they are judged by different
+          ones.
+        - ``arms``: for each arm its name, its base, and three comparisons: ``speed_up`` (steps to
+          the headline's target), ``seconds_speed_up``, and the final value, such as
+          ``final_loss_ratio``, which is absent if ``metric`` is None. A comparison has the interval
+          over tasks (``all``), that of each task (``each``), and whether the tasks show a
+          difference (``clear``).
 
     Raises:
-        UserError: Protocols differ, arms of one name are not the same, or the same runs are there
-            twice.
+        UserError: The tasks were compared by different protocols, arms of one name have different
+            settings, or the same runs occur twice.
     """
     protocols = {_judged(one) for one in all_results}
     if len(protocols) > 1:
         found = ", ".join(f"{name} at {target}" for name, _, target in sorted(protocols))
-        raise UserError(f"reports: they are of different protocols ({found}); join those of one")
+        raise UserError(
+            f"reports: they follow different protocols ({found}); join reports of one protocol"
+        )
     _check_apart(all_results)
     pairs = dict.fromkeys(
         (row["name"], row["over"]) for one in all_results for row in one["arms"] if row["over"]
@@ -63,17 +75,17 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _warnings(by_task: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the tasks' reports warn of, each once, with the tasks that it holds for."""
+    """The cautions of the tasks' reports, each once, behind the names of its tasks."""
     found: dict[str, list[str]] = {}
     for name, one in by_task.items():
-        for line in said.lines(one):
+        for line in sentences.lines(one):
             if line.caution:
                 found.setdefault(line.text, []).append(name)
     return [f"{', '.join(names)}: {line}" for line, names in found.items()]
 
 
 def final_key(metric: Metric) -> str:
-    """The key, in an arm of joint results, of how it ends beside its base."""
+    """The key of the comparison of final values in an arm of joint results."""
     return f"final_{metric.name}_{metric.compare}"
 
 
@@ -101,7 +113,7 @@ def _arm(
 
 
 def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
-    """Add what each task's seeds come to over all tasks."""
+    """Add to a comparison the interval over tasks, and whether it shows a difference."""
     means = [
         float(np.exp(np.mean(np.log(each))) if by_ratio else np.mean(each))
         for each in found["seeds"].values()
@@ -111,8 +123,10 @@ def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
 
 
 def _over_tasks(means: Sequence[float], *, by_ratio: bool) -> list[float]:
-    """The mean of the tasks' means, with a t-interval: it holds for tasks like these, and not for
-    these alone, and the seeds' scatter is part of the tasks'.
+    """The mean of the tasks' means, with a t-interval over tasks.
+
+    The interval holds for tasks like these, not only for these tasks. The scatter of the seeds is
+    part of the scatter of the tasks.
     """
     if not means:
         return [math.nan] * 3
@@ -121,14 +135,16 @@ def _over_tasks(means: Sequence[float], *, by_ratio: bool) -> list[float]:
 
 
 def _judged(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    """How runs of a task were judged: the protocol, the headline, and the target that is the same
-    on all tasks, in words.
+    """``(protocol, headline, target in words)``: how the runs of a task were judged.
+
+    All tasks of a joint report must agree in them.
     """
     name, headline = (one["protocol"][key] for key in ("name", "headline"))
     return name, headline, headline if name == HONEST else f"{target_metric(one).name} {headline}"
 
 
 def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse results with the same runs, or with different arms of one name."""
     known: dict[tuple[str, str | None], Any] = {}
     runs: set[tuple[Any, ...]] = set()
     for one in all_results:
@@ -158,7 +174,7 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _base_runs(one: Mapping[str, Any]) -> set[tuple[Any, ...]]:
-    """What tells the runs of the bases from all others, whatever was measured on them."""
+    """A key for each run of a base, equal for equal runs whatever was measured on them."""
     task = tuple(one["about"][key] for key in ("content", "epochs", "steps_per_epoch"))
     return {
         (*task, row["learning_rate"], str(sorted(row["settings"].items())), seed)
@@ -169,7 +185,7 @@ def _base_runs(one: Mapping[str, Any]) -> set[tuple[Any, ...]]:
 
 
 def _names(all_results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The tasks' names; those of a name that is there twice get numbers."""
+    """The tasks' names, with a number behind those that occur twice: ``name (1)``."""
     names = [one["about"]["task"] for one in all_results]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"

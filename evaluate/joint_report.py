@@ -1,4 +1,4 @@
-"""The report of several tasks: one HTML page, and the same tables and words as Markdown."""
+"""Write the report of several tasks, as an HTML page and as Markdown."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from evaluate import (
     pictures,
     report,
     run_pictures,
-    said,
+    sentences,
     tables,
     words,
 )
@@ -27,7 +27,13 @@ SPEED_UPS = {"speed_up": "Steps to the target", "seconds_speed_up": "Seconds to 
 def page(
     joint: Mapping[str, Any], all_results: Sequence[Mapping[str, Any]], command: str | None = None
 ) -> str:
-    """The joint report as one self-contained HTML page; ``command`` joined it."""
+    """The joint report as an HTML page that holds its pictures and loads nothing.
+
+    Args:
+        joint: From :func:`evaluate.joint.join`.
+        all_results: The results of each task, in the order of ``joint``.
+        command: The command that joined them, to print on the page.
+    """
     esc = html.escape
     title = f"Ways to train, compared on {', '.join(task['name'] for task in joint['tasks'])}"
     parts = [
@@ -56,7 +62,7 @@ def page(
             f"<h2>{esc(task['name'])}</h2>",
             f'<p class="quiet">{esc(task["setting"])}</p>',
             report.answered(answer.sentence(one)),
-            report.coloured(said.lines(one)),
+            report.coloured(sentences.lines(one)),
             *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
             report.figure(run_pictures.curves(one), f"task{place}"),
         ]
@@ -83,23 +89,28 @@ def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def markdown(joint: Mapping[str, Any]) -> str:
-    """The tables and the words, for a README."""
-    sentences = verdicts(joint)
+    """The joint report as Markdown, without pictures."""
+    texts = verdicts(joint)
     shared = [] if joint["alone"] else [words.SHARED]
-    bound = [words.BOUND] if any(sign in line for line in sentences for sign in "≥≤") else []
-    notes = [f"- {line}" for line in [*sentences, *shared, *bound]]
+    bound = [words.BOUND] if any(sign in line for line in texts for sign in "≥≤") else []
+    notes = [f"- {line}" for line in [*texts, *shared, *bound]]
     return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
 
 
 def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
-    """What arms are compared in over all tasks, by its key, and its title."""
+    """The kinds of comparison over all tasks: the title of each, by its key in ``joint``."""
     if not (metric := _metric(joint)):
         return SPEED_UPS
     return SPEED_UPS | {final_key(metric): f"Final {metric.name}, {metrics.pair(metric)}"}
 
 
 def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
-    """The tables of all kinds but ``without`` in Markdown, each under its title."""
+    """The lines of the tables in Markdown, one table per kind of comparison, under its title.
+
+    Args:
+        joint: From :func:`evaluate.joint.join`.
+        without: The kinds to leave out.
+    """
     shown = {kind: title for kind, title in kinds(joint).items() if kind not in without}
     return [
         line
@@ -109,7 +120,7 @@ def ratios(joint: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
 
 
 def picture(joint: Mapping[str, Any]) -> Figure:
-    """Every arm's ratio of steps over all tasks."""
+    """The picture of every arm's speed-up in steps, over all tasks."""
     entries = [
         (
             f"{row['name']}  over  {row['over']}",
@@ -125,7 +136,12 @@ def picture(joint: Mapping[str, Any]) -> Figure:
 
 
 def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
-    """A row per arm, a column per task, and one for all."""
+    """The table of one kind of comparison: a row per arm, a column per task and one for all.
+
+    Args:
+        joint: From :func:`evaluate.joint.join`.
+        what: A key of :func:`kinds`.
+    """
     names = [task["name"] for task in joint["tasks"]]
     mark = tables.SHARED if what == "seconds_speed_up" and not joint["alone"] else ""
     metric = LOSS if what in SPEED_UPS else _metric(joint) or LOSS
@@ -140,18 +156,18 @@ def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
 
 
 def lines(joint: Mapping[str, Any]) -> list[Line]:
-    """The result in words, and what the tasks' reports warn of."""
+    """A sentence for each arm over all tasks, then the cautions of the tasks' reports."""
     warned = [Line(text, caution=True) for text in joint["warnings"]]
     return [*(_line(row) for row in joint["arms"]), *warned]
 
 
 def verdicts(joint: Mapping[str, Any]) -> list[str]:
-    """:func:`lines` without what they are."""
+    """The texts of :func:`lines`."""
     return [line.text for line in lines(joint)]
 
 
 def _shown(row: Mapping[str, Any]) -> Verdict:
-    """Whether an arm is faster over tasks."""
+    """The verdict on an arm's speed-up in steps, over tasks."""
     return decide(row["speed_up"]["all"])
 
 
@@ -170,7 +186,7 @@ def _line(row: Mapping[str, Any]) -> Line:
 
 
 def _metric(joint: Mapping[str, Any]) -> Metric | None:
-    """What all tasks are judged by; None: by metrics that differ."""
+    """The metric that all tasks are judged by; None: they are judged by different ones."""
     return Metric(**joint["metric"]) if joint["metric"] else None
 
 

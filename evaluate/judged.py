@@ -1,4 +1,4 @@
-"""What each comparison with a base shows, as typed verdicts of the intervals that are printed."""
+"""Judge an arm against a base: a verdict for steps, one for seconds and one for the end."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,17 +11,20 @@ from evaluate.metrics import compared, of, verdict
 
 
 class Outcome(NamedTuple):
-    """What a comparison with a base shows of an arm, by what is compared."""
+    """The verdicts on an arm, compared with a base."""
 
     steps: Verdict
+    """On the steps to the target."""
     seconds: Verdict
-    """Undecided where runs did not have the machine to themselves."""
+    """On the seconds to the target; undecided if runs did not have the machine to themselves."""
     final: Verdict
+    """On the final value."""
     diverged: bool
+    """Whether some runs of the arm diverged."""
 
     @property
     def overall(self) -> Verdict:
-        """All in one: what a colour follows, and a recommendation."""
+        """The verdicts in one, on which the colour of a sentence and a recommendation depend."""
         if self.diverged:
             return Verdict.DIVERGED
         shown = {self.steps, self.final}
@@ -32,7 +35,13 @@ class Outcome(NamedTuple):
 
 
 def outcome(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Outcome:
-    """What an arm's row shows beside any base that sets a target."""
+    """The verdicts on an arm, compared with any base of the results.
+
+    Args:
+        results: From :func:`evaluate.summarise`.
+        row: The arm's row in the results.
+        base: The name of a base.
+    """
     against = row["against"][base][results["protocol"]["headline"]]
     seconds = verdict(LOSS, against["seconds"]["speed_up"], bound(against))
     timed = row["alone"] if row["over"] == base else results["alone"]
@@ -46,7 +55,7 @@ def outcome(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Ou
 
 
 def steps(against: Mapping[str, Any]) -> Verdict:
-    """Whether an arm reaches a target sooner than the base."""
+    """The verdict on the steps in which an arm and its base reach a target."""
     seeds = len(against["steps"]["each"])
     equal = list(against["steps"]["speed_up"]) == [1, 1, 1]
     if against["reached"] == against["base_reached"] == 0:
@@ -59,15 +68,19 @@ def steps(against: Mapping[str, Any]) -> Verdict:
 
 
 def bound(against: Mapping[str, Any]) -> Bound:
-    """What a ratio is to the steps of runs that never reach the target, and count with their
-    length.
+    """Whether a speed-up is a bound, because some runs do not reach the target.
+
+    Such runs count with their whole length.
     """
     seeds = len(against["steps"]["each"])
     return bounded(against["base_reached"] < seeds, against["reached"] < seeds)
 
 
 def ending(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Ratio:
-    """How an arm ends beside any base: its own is in its row."""
+    """The arm's final value against that of any base, ``(value, low, high)``.
+
+    For the arm's own base it is read from the row, and for another one computed from the curves.
+    """
     metric = of(results)[0]
     if row["over"] == base:
         return final(metric, row)[metric.compare]
@@ -79,5 +92,5 @@ def ending(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Rat
 
 
 def final(metric: Metric, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How an arm ends beside its base, by the metric that runs are judged by."""
+    """The comparison of final values in an arm's row, from :func:`evaluate.metrics.compared`."""
     return row[f"final_{metric.name}_{metric.compare}"]

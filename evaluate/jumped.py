@@ -1,4 +1,4 @@
-"""What jumps did to runs."""
+"""Measure what jumps did to runs: how far they threw the metric back, and for how long."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,21 @@ from evaluate.metrics import none, oriented
 
 
 def jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
-    """Jumps taken and refused in a run, in the mean; how far the metric is thrown back, and for how
-    long.
+    """Summarise the jumps of an arm's runs; None: no run reached a jump.
+
+    Args:
+        metric: The metric that runs are judged by.
+        runs: The arm's runs.
+
+    Returns:
+        A dict with these keys:
+
+        - ``accepted``, ``refused``: jumps a run, in the mean.
+        - ``dip``, ``worst_dip``: the metric right after a jump over the one right before it, or
+          less it (``metric.compare``); the median and the worst over all jumps that were taken.
+        - ``steps_to_recover``: the median number of steps until the metric is back. A jump after
+          which it never is back counts to the end of the run.
+        - ``never_recovered``, ``taken``: how many such jumps there are, and how many were taken.
     """
     if not any(run["jumps"]["step"] for run in runs):
         return None
@@ -40,8 +53,9 @@ def jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
 
 
 def _dip(metric: Metric, before: float, after: float) -> float:
-    """What a jump did at once: ``after / before``, or of a metric that is compared by difference
-    ``after - before``.
+    """The change of the metric at a jump.
+
+    It is ``after / before``, or ``after - before`` for a metric that is compared by difference.
     """
     if not np.isfinite([before, after]).all() or (metric.compare == "ratio" and before <= 0):
         return np.inf if metric.better == "lower" else 0.0 if metric.compare == "ratio" else -np.inf
@@ -49,7 +63,7 @@ def _dip(metric: Metric, before: float, after: float) -> float:
 
 
 def _recovery(metric: Metric, run: Curve, step: float, before: float, after: float) -> float | None:
-    """Steps from a jump until the metric is back where it was before; None: not within the run."""
+    """Steps from a jump until the metric is as good as before it; None: never in this run."""
     if oriented(metric, after) <= oriented(metric, before):
         return 0.0
     back = oriented(metric, run[metric.name]) <= oriented(metric, before)

@@ -1,4 +1,4 @@
-"""The budget protocol's arms, and its swept base at shorter and longer lengths than theirs."""
+"""Prepare the arms of the budget protocol, and train its base at shorter and longer lengths."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from evaluate.trials import Trials
 
 LENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-"""The lengths of the base, as multiples of the arms'."""
+"""The default lengths of the base, as multiples of the arms' length."""
 
 
 class BaseRuns(NamedTuple):
     """The base's finished runs of one length."""
 
     steps: int
+    """How many optimizer steps each of them took."""
     runs: list[Curve]
     """One for each seed."""
 
@@ -32,21 +33,22 @@ def prepared(
     optimizer: str,
     learning_rate: float,
 ) -> tuple[list[Arm], list[str]]:
-    """The swept base, and the arms that are compared with it.
+    """Add the swept base of the budget protocol, and put all arms over it.
 
-    An arm that is the swept base under another name, such as ``cosine``, takes the base's rate and
-    warm-up, and so do the arms over that one: nothing is calibrated twice.
+    A tuned arm with the settings of the swept base, such as ``cosine``, takes the rate and warm-up
+    that calibration chooses for the base. So do the arms over it. Nothing is calibrated twice.
 
     Args:
-        arms: By name; their rates are given or tuned.
-        optimizer: Of the base, and of arms that say nothing else.
-        learning_rate: Of arms with the given one.
+        arms: The arms by name, with rates that are given or tuned.
+        optimizer: The optimizer of the base, and of arms that name none.
+        learning_rate: The rate of arms whose rate is ``given``.
 
     Returns:
-        ``(arms, left out)``: the base first; optional arms without their forecaster are left out.
+        ``(arms, left out)``: the base and then the arms, and the names of optional arms that lack
+        their forecaster.
 
     Raises:
-        UserError: An arm has the base's name; what :func:`evaluate.resolve` refuses.
+        UserError: An arm has the base's name, or :func:`evaluate.resolve` refuses an arm.
 
     Examples:
         >>> from evaluate import Arm
@@ -70,15 +72,19 @@ def trials(
     base: Arm,
     lengths: Sequence[float],
 ) -> dict[float, "Trials"]:
-    """By length, from the shortest up, what trains the base there.
+    """Make the trials that train the base at each length.
 
     Args:
-        make: Gives :class:`evaluate.trials.Trials` of a length.
-        base: Its rate may be settled later.
+        make: Called with ``length=`` to make :class:`evaluate.trials.Trials` of that length.
+        base: The base; calibration may choose its rate later.
         lengths: Multiples of the arms' length.
 
+    Returns:
+        The trials by length, the shortest first.
+
     Raises:
-        UserError: Runs are too short for a final loss, or two lengths have as many steps.
+        UserError: Runs of a length are too short for a final loss, or two lengths come to the same
+            number of steps.
     """
     made = {length: make(length=length) for length in sorted(lengths)}
     seen: set[int] = set()
@@ -87,13 +93,13 @@ def trials(
             raise UserError(
                 f"budget.lengths={length:g}: a run of that length has {one.evaluations}"
                 f" evaluations, and its final loss is a mean of {SMOOTHING} after the first one;"
-                " leave the length out, train longer (epochs=…), or record more often"
+                " leave this length out, train longer (epochs=…), or record more often"
                 " (record_every=…)"
             )
         if one.steps in seen:
             raise UserError(
-                f"budget.lengths={length:g}: another length comes to {one.steps} steps too; "
-                "leave one out, or train longer (epochs=…)"
+                f"budget.lengths={length:g}: another length has {one.steps} steps too; leave one of"
+                " them out, or train longer (epochs=…)"
             )
         seen.add(one.steps)
         one.check([at(base, length)])
@@ -105,12 +111,17 @@ def train(
     base: Arm,
     seeds: Sequence[int],
 ) -> dict[float, BaseRuns]:
-    """By length the base's runs, trained where they are missing; the last split is not read.
+    """Train the base at every length, where runs are missing.
+
+    The last split is not read: these runs are judged by the first one.
 
     Args:
         made: From :func:`trials`.
-        base: With the rate and the warm-up that calibration chose.
-        seeds: Those that are compared.
+        base: The base with the rate and the warm-up that calibration chose.
+        seeds: The seeds that are compared.
+
+    Returns:
+        The base's runs by length.
     """
     found = {}
     for length, one in made.items():
@@ -121,7 +132,7 @@ def train(
 
 
 def at(base: Arm, length: float) -> Arm:
-    """The base under the name of its runs of a length; those of the full length are the base's own.
+    """A copy of the base, named after one of its lengths; the full length keeps the base's name.
 
     Examples:
         >>> from evaluate.lengths import at

@@ -1,6 +1,4 @@
-"""What a task's metrics mean for a comparison: which of two values is better, how two runs compare,
-and what that is called.
-"""
+"""Compare values of a task's metrics: which is better, by how much, and how that is printed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,17 +12,20 @@ from evaluate.decision import Bound, Ratio, Verdict, decide
 from evaluate.statistics import speed_up, t_interval
 
 OLDER = (LOSS, Metric("accuracy", "higher", "difference"))
-"""The metrics of results that do not say theirs, each where a run has it."""
+"""The metrics of older results, which do not name theirs; each counts if every run has it."""
 OLDER_TARGET = OLDER[1].name
-"""The metric of the paper's target, of results that do not say theirs."""
+"""The metric of the paper's target in older results."""
 OLDER_SPLITS = ("validation", "test")
+"""The splits of older results."""
 DIGITS = 15
-"""The most decimals of an interval's end."""
+"""The most decimals with which an interval's end is printed."""
 
 
 def of(results: Mapping[str, Any]) -> list[Metric]:
-    """The metrics of a comparison, the headline first; of older results that do not say, their loss
-    and what else we had.
+    """The metrics of a comparison, the one that runs are judged by first.
+
+    Older results do not name their metrics; they have the loss, and the accuracy where all runs
+    have it.
     """
     if given := results.get("metrics"):
         return [Metric(**one) for one in given]
@@ -33,38 +34,56 @@ def of(results: Mapping[str, Any]) -> list[Metric]:
 
 
 def splits(results: Mapping[str, Any]) -> Sequence[str]:
-    """What runs were judged by as they went on, and what was read at the end."""
+    """The splits of a comparison: runs are judged on the first; the last is read at the end."""
     return results.get("splits") or OLDER_SPLITS
 
 
 def oriented(metric: Metric, values: Any) -> Float[np.ndarray, "*n"]:
-    """Values of which a lower one is better, whichever way the metric's are; :func:`oriented` of
-    them gives them back.
+    """Change the sign of values where higher is better, so that a lower one is always better.
+
+    Applied twice, it gives the values back.
     """
     values = np.asarray(values, float)
     return values if metric.better == "lower" else np.asarray(-values)
 
 
 def worst(metric: Metric) -> float:
-    """What a value that is not finite counts as."""
+    """The value that stands for one that is not finite: plus or minus infinity."""
     return float(oriented(metric, np.inf))
 
 
 def diverged(metric: Metric, values: Sequence[float]) -> bool:
-    """Whether a run's metric ends not finite, or, if it is like a loss, above its first value."""
+    """Whether a run diverged: its metric ends not finite, or above its first value.
+
+    The second condition is for metrics like a loss: better when lower, and compared by ratio.
+    """
     if metric.better == "lower" and metric.compare == "ratio":
         return not values[-1] <= values[0]
     return not np.isfinite(values[-1])
 
 
 def compared(metric: Metric, base: Sequence[float], arm: Sequence[float]) -> dict[str, Any]:
-    """An arm's values beside its base's, paired by seed; with a value that is not finite, or a
-    ratio to what is not above 0, nothing.
+    """Compare an arm's values with its base's, seed by seed.
+
+    A ratio is above 1 where the arm is better. A difference is the arm's value less the base's.
+
+    Args:
+        metric: The metric of the values.
+        base: The base's value for each seed.
+        arm: The arm's value for each seed.
 
     Returns:
-        ``each`` seed's; under the metric's ``compare`` their mean with its interval, of ratios
-        (above 1: the arm is better) the geometric one, of differences (the arm's less the base's)
-        the arithmetic one; and whether that interval shows a difference, ``clear``.
+        ``each``, the ratio or difference of each seed; under ``metric.compare``, their mean with
+        its interval (the geometric mean of ratios); ``clear``, whether the interval shows a
+        difference. With a value that is not finite, or one in a ratio that is not above 0, ``each``
+        is None and the mean is NaN.
+
+    Examples:
+        >>> from collect.tasks import LOSS
+        >>> from evaluate.metrics import compared
+        >>> found = compared(LOSS, base=[0.4, 0.6], arm=[0.2, 0.3])
+        >>> found["each"], round(found["ratio"][0], 6)
+        ([2.0, 2.0], 2.0)
     """
     values = [*base, *arm]
     if not np.isfinite(values).all() or (metric.compare == "ratio" and min(values) <= 0):
@@ -81,29 +100,33 @@ def compared(metric: Metric, base: Sequence[float], arm: Sequence[float]) -> dic
 
 
 def verdict(metric: Metric, found: Ratio, bound: Bound = Bound.NONE) -> Verdict:
-    """What the interval of :func:`compared` says."""
+    """The verdict of an interval of :func:`compared`."""
     more = metric.compare == "ratio" or metric.better == "higher"
     return decide(found, none(metric), more_is_better=more, bound=bound)
 
 
 def none(metric: Metric) -> float:
-    """The ratio or difference of two runs that are equal."""
+    """The ratio or difference of two equal runs: 1 or 0."""
     return 1.0 if metric.compare == "ratio" else 0.0
 
 
 def pair(metric: Metric, base: str = "base", arm: str = "arm") -> str:
-    """What :func:`compared` gives, in words: ``base / arm``, ``arm / base``, ``arm − base``."""
+    """The formula of :func:`compared`: ``base / arm``, ``arm / base`` or ``arm − base``."""
     if metric.compare == "difference":
         return f"{arm} − {base}"
     return f"{base} / {arm}" if metric.better == "lower" else f"{arm} / {base}"
 
 
 def shown(metric: Metric, found: Ratio, digits: int | None = None) -> str:
-    """``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``; without an interval where there is
-    none.
+    """A comparison as text: ``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``.
 
-    An end that would be rounded to the value of two equal runs has more digits, so that a reader
-    sees on which side of it the interval ends.
+    An end of the interval gets more digits where it would be rounded to the value of two equal
+    runs. So a reader sees on which side of that value the interval ends.
+
+    Args:
+        metric: The metric that is compared.
+        found: ``(value, low, high)``; the interval is left out where it is None or NaN.
+        digits: Decimals; None: 2 for a ratio, and those of :func:`places` for a difference.
     """
     value, low, high = (float("nan") if one is None else one for one in found)
     if np.isnan(value):
@@ -119,20 +142,20 @@ def shown(metric: Metric, found: Ratio, digits: int | None = None) -> str:
 
 
 def _end(value: float, nothing: float, digits: int, sign: str) -> str:
-    """An interval's end, with as many more digits as tell it from ``nothing``."""
+    """An interval's end as text, with enough digits to tell it from ``nothing``."""
     while float(text := f"{value:{sign}.{digits}f}") == nothing != value and digits < DIGITS:
         digits += 1
     return text
 
 
 def number(value: float | None) -> str:
-    """Four places; a dash for what is not finite."""
+    """A value as text with four decimals; a dash if it is not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
 
 
 def places(values: Sequence[float]) -> int:
-    """Decimals that show four digits of the largest of these, 4 at most."""
+    """How many decimals show four digits of the largest of these values, 4 at most."""
     largest = max((abs(one) for one in values if np.isfinite(one)), default=0.0)
     return 4 if largest < 1 else max(0, 3 - int(np.log10(largest)))

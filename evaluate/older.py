@@ -1,12 +1,13 @@
-"""Results from before reports printed t-intervals: their intervals and words are made anew.
+"""Bring older results up to date: compute Student's intervals from the runs that they hold.
 
-The files stay as they are, and so does every number that is no end of an interval.
+Older results have bootstrap intervals. Only intervals and sentences are replaced; every other
+number stays, and files are not changed.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate import budget, metrics, robust, said
+from evaluate import budget, metrics, robust, sentences
 from evaluate.curve import Curve
 from evaluate.folder import with_nan, without_nan
 from evaluate.protocol import HONEST, Plan, target_metric
@@ -15,7 +16,7 @@ from evaluate.summary import INTERVALS, measured
 
 
 def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Results with intervals of today's kind, from the runs that are in them."""
+    """The same results with Student's intervals, computed from the curves in them."""
     if results.get("intervals") == INTERVALS:
         return dict(results)
     plan = _planned(results)
@@ -26,11 +27,11 @@ def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
         if key in found:
             found[key] = again(found)
     found = without_nan(found)
-    return {**found, "verdicts": said.texts(found)}
+    return {**found, "verdicts": sentences.texts(found)}
 
 
 def _planned(results: Mapping[str, Any]) -> Plan:
-    """As much of the plan as measuring needs."""
+    """The plan of older results, as far as measuring needs it: without arms and grids."""
     protocol = results["protocol"]
     headline = float(protocol["headline"])
     target: dict[str, Any] = (
@@ -65,7 +66,7 @@ def _row(
 
 
 def _merged(old: Any, new: Any, key: str = "") -> Any:
-    """What was there, with the ends of intervals, and whether they show a difference, from now."""
+    """The old content with the new ends of intervals, and the new ``clear`` of each."""
     if isinstance(old, Mapping):
         return {name: _merged(one, new.get(name, one), name) for name, one in old.items()}
     if key == "clear":

@@ -1,4 +1,4 @@
-"""The report's pictures but that of the runs, as matplotlib figures."""
+"""Draw the report's pictures, as matplotlib figures (runs: :mod:`evaluate.run_pictures`)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
@@ -15,8 +15,11 @@ from evaluate.sweeps import sweeps
 
 
 def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """The pictures of a task's results, by name: ``curves``, and before it ``sweep`` where there is
-    one; of the robust protocol ``robust``, of the budget's ``budget``.
+    """Draw all pictures of a task's results, by name.
+
+    Returns:
+        ``robust`` for the robust protocol, and ``budget`` for the budget protocol. For the others
+        ``curves``, and ``sweep`` if some bases differ only in their learning rate.
     """
     if "robust" in results:
         return {"robust": robust(results)}
@@ -27,13 +30,14 @@ def drawn(results: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def forest(entries: Sequence[tuple[str, Ratio, str, Verdict]], label: str) -> Figure:
-    """Ratios with their 95 % intervals, one above another: blue above 1, red below, grey where no
-    difference is shown.
+    """Draw ratios with their 95 % intervals, one above another.
+
+    The colour follows the verdict: blue for better, red for worse, grey for no difference shown.
 
     Args:
-        entries: ``(name, (value, low, high), what stands at its right, what that interval shows)``,
-            from the top; what is not finite, or None, has no mark.
-        label: Of the axis.
+        entries: ``(name, (value, low, high), note at the right, verdict)``, from the top down. A
+            value or an interval that is None or not finite is not drawn.
+        label: The label of the axis.
     """
     entries = entries[::-1]
     with matplotlib.rc_context(STYLE):
@@ -65,8 +69,10 @@ def forest(entries: Sequence[tuple[str, Ratio, str, Verdict]], label: str) -> Fi
 
 
 def sweep(results: Mapping[str, Any]) -> Figure | None:
-    """What each arm gains over bases of many learning rates, in steps above and at the end below,
-    with 95 % intervals; None where none differ in that alone.
+    """Draw what each arm gains over bases of several learning rates, with 95 % intervals.
+
+    The upper row shows the speed-up in steps, the lower one the final value. None: fewer than
+    three bases differ only in their learning rate.
     """
     if not (shown := sweeps(results)):
         return None
@@ -120,11 +126,10 @@ def _gains(
 
 
 def robust(results: Mapping[str, Any]) -> Figure:
-    """Where each method ends, by the rate that it began with: medians over seeds; dashed, where the
-    swept base ends.
+    """Draw the final value of each method over the rate that it began with: medians over seeds.
 
-    What is not finite has no mark. Of what is compared by ratio and better when lower, like a loss,
-    the axis is logarithmic.
+    A dashed line shows the swept base. Values that are not finite are not drawn. The axis of a
+    metric like a loss (better when lower, and compared by ratio) is logarithmic.
     """
     metric, block = metrics.of(results)[0], results["robust"]
     rows = {row["name"]: row for row in results["arms"]}
@@ -153,11 +158,11 @@ def robust(results: Mapping[str, Any]) -> Figure:
 
 
 def budget(results: Mapping[str, Any]) -> Figure:
-    """Where the swept base ends at each length, and every arm with a line to where the base is as
-    good.
+    """Draw the final value of the swept base over its length, and a mark for each arm.
 
-    The base's values are the median and quartiles over seeds; what is not finite has no mark. Of
-    what is compared by ratio and better when lower, like a loss, the axis is logarithmic.
+    A line leads from each arm's mark to the length at which the base ends as well. The base's
+    values are the median and quartiles over seeds. Values that are not finite are not drawn. The
+    axis of a metric like a loss (better when lower, and compared by ratio) is logarithmic.
     """
     block, epochs = results["budget"], results["about"]["epochs"]
     with matplotlib.rc_context(STYLE):
@@ -182,8 +187,13 @@ def budget(results: Mapping[str, Any]) -> Figure:
 
 
 def _final_by(axes: Axes, results: Mapping[str, Any], places: Sequence[float], label: str) -> None:
-    """Axes of a final value of the first metric by something on a logarithmic axis, marked at these
-    places.
+    """Set up axes: the final value of the first metric over a logarithmic axis.
+
+    Args:
+        axes: The axes.
+        results: From :func:`evaluate.summarise`.
+        places: Where the horizontal axis has numbers.
+        label: The label of the horizontal axis.
     """
     metric, split = metrics.of(results)[0], metrics.splits(results)[0]
     axes.set(xscale="log", xlabel=label, ylabel=f"final {split} {metric.name}")

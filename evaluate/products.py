@@ -1,4 +1,4 @@
-"""Arms that are a product: one way to train, over each of several bases."""
+"""Expand products: an arm that is over several bases becomes one arm over each of them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,17 +8,17 @@ from evaluate.arms import Arm
 
 
 def expanded(arms: Mapping[str, Arm]) -> dict[str, Arm]:
-    """The arms with every product in parts: an arm whose ``over`` is a list becomes one over each.
+    """Replace every arm whose ``over`` is a list by its parts: one arm over each entry.
 
     Args:
-        arms: By name.
+        arms: The arms by name.
 
     Returns:
-        The arms by name. The part over ``cosine`` of the product ``linear`` is ``cosine_linear``;
-        parts follow what they are over.
+        The arms by name. The part of ``linear`` over ``cosine`` is called ``cosine_linear``, and
+        stands right behind ``cosine``.
 
     Raises:
-        UserError: A product is over an arm that is not there, or one of its parts is there already.
+        UserError: A product is over an arm that does not exist, or an arm has the name of a part.
 
     Examples:
         >>> from evaluate import Arm
@@ -46,7 +46,7 @@ def expanded(arms: Mapping[str, Arm]) -> dict[str, Arm]:
     for way, each in products.items():
         for base in each.over:
             rule = (
-                f"is not among the arms; add it, or ask for a part alone, such as {each.over[0]}_"
+                f"is not among the arms; add it, or ask for one part only, such as {each.over[0]}_"
                 f"{way}"
             )
             require(base in found, f"arm.{way}.over", base, rule)

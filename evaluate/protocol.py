@@ -1,5 +1,6 @@
-"""What is decided before the comparison, on seeds of its own: learning rates and warm-ups, and
-targets from the bases alone.
+"""Choose learning rates, warm-ups and targets before a comparison, from calibration runs.
+
+Calibration runs have seeds that are not compared. Targets come from the bases alone.
 """
 
 import math
@@ -19,45 +20,47 @@ from nowcast.types import UserError
 
 HONEST, PAPER, ROBUST, BUDGET = "honest", "paper", "robust", "budget"
 LADDER = (0.5, 0.75, 0.95)
-"""Shares of a base's length after which what it has reached is a target, so that none is picked
-afterwards.
-"""
+"""Shares of a base's length. The base's value after each is a target, fixed before any result."""
 WARMUPS = (0.0, 0.05, 0.1, 0.2, 0.35)
 """The warm-ups that calibration tries with each learning rate, as shares of a run."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison consists of, before anything is trained."""
+    """The plan of a comparison, made before anything is trained.
+
+    Raises:
+        UserError: A seed occurs twice, a grid is empty or has values out of range, or a target is
+            impossible for the task's metrics.
+    """
 
     arms: tuple[Arm, ...]
+    """The arms, from :func:`evaluate.resolve`."""
     grids: Mapping[str, Sequence[float]]
     """The learning rates that calibration tries, by optimizer."""
     seeds: tuple[int, ...]
+    """The seeds that are compared."""
     calibration_seeds: tuple[int, ...]
+    """The seeds of the calibration runs; none of them is compared."""
     metrics: tuple[Metric, ...]
-    """The task's; runs are judged by the first one."""
+    """The task's metrics; runs are judged by the first one."""
     splits: tuple[str, ...] = OLDER_SPLITS
-    """The task's."""
+    """The task's splits."""
     warmups: Sequence[float] = WARMUPS
-    """The warm-ups that calibration tries with each of those rates, where an arm says none."""
+    """The warm-ups that calibration tries with each rate, for arms that give none."""
     target_share: float = 0.75
-    """The target that verdicts are about: what a base has reached after this share of its own
-    length.
-    """
+    """The share of a base's length whose value is the target of the verdicts."""
     target_value: float | None = None
-    """Instead, the paper's protocol: this value of ``target_metric`` on the last split, first
-    reached before a jump, for all arms alike.
-    """
+    """A target for all arms, on the last split; it selects the paper's protocol."""
     target_metric: str | None = None
-    """The name of that metric; None: the first one."""
+    """The metric of ``target_value``, by name; None: the first one."""
 
     def __post_init__(self) -> None:
         seeds = [*self.seeds, *self.calibration_seeds]
         if not self.seeds or not self.calibration_seeds or len(set(seeds)) < len(seeds):
             raise UserError(
                 f"seeds={list(self.seeds)}, calibration seeds {list(self.calibration_seeds)}: give"
-                " some of each, and none twice"
+                " at least one of each kind, and no seed twice"
             )
         if not 0 < self.target_share <= 1:
             raise UserError(f"target_share={self.target_share}: must be above 0 and at most 1")
@@ -69,7 +72,8 @@ class Plan:
                 or not all(0 < rate < 100 for rate in rates)
             ):
                 raise UserError(
-                    f"learning_rates={list(rates)}: give some, each once, above 0 and below 100"
+                    f"learning_rates={list(rates)}: give one rate or more, each once, above 0 and"
+                    " below 100"
                 )
         warm = list(self.warmups)
         if not warm or len(set(warm)) < len(warm) or not all(0 <= share < 1 for share in warm):
@@ -78,28 +82,30 @@ class Plan:
             )
 
     def _check_target(self) -> None:
-        """Refuse a target of the paper's protocol that no run of the task could have."""
+        """Refuse a target of the paper's protocol that the task's metrics cannot have."""
         name, names = self.target_metric, [metric.name for metric in self.metrics]
         if name is not None and self.target_value is None:
-            raise UserError(f"target_metric={name}: has no target_value; give both, or neither")
+            raise UserError(f"target_metric={name}: target_value is missing; give both, or neither")
         if name is not None and name not in names:
             raise UserError(
                 f"target_metric={name}: the task measures {', '.join(names)}; give one of these,"
-                " and a target_value of it"
+                " with a target_value"
             )
         if self.target_value is not None and not math.isfinite(self.target_value):
             raise UserError(f"target_value={self.target_value}: must be a finite number")
 
     @property
     def shares(self) -> list[float]:
-        """Of a base's length: what its targets are named by."""
+        """The shares of a base's length after which its values are targets, in ascending order."""
         return sorted({*LADDER, self.target_share})
 
     def check_length(self, evaluations: int) -> None:
-        """Refuse runs of too few evaluations, the first one counted, for a target at each share.
+        """Refuse runs with too few evaluations for a target at each share of their length.
+
+        ``evaluations`` counts those of a run, with the one before the first step.
 
         Raises:
-            UserError: There is one that no mean of three values lies at.
+            UserError: A run has fewer than three evaluations up to the first share.
         """
         if self.protocol == HONEST and round(self.shares[0] * (evaluations - 1)) < SMOOTHING - 1:
             raise UserError(
@@ -116,18 +122,18 @@ class Plan:
 
     @property
     def metric(self) -> Metric:
-        """What runs are judged by."""
+        """The metric that runs are judged by."""
         return self.metrics[0]
 
     @property
     def metric_of_target(self) -> Metric:
-        """What targets are values of."""
+        """The metric of the targets."""
         named = self.target_metric or self.metric.name
         return next(metric for metric in self.metrics if metric.name == named)
 
     @property
     def split(self) -> str:
-        """What runs are judged by as they go on."""
+        """The split on which runs are judged while they train."""
         return self.splits[0 if self.protocol == HONEST else -1]
 
     @property
@@ -136,10 +142,18 @@ class Plan:
         return f"{self.target_share if self.target_value is None else self.target_value:g}"
 
     def cross(self, places: Sequence[float], run: Curve, target: float) -> Crossing:
-        """When a run reaches a target, in the places' own unit.
+        """Find where a run first reaches a target.
 
-        Honest: the mean of three values of its first metric is at the target or better. The
-        paper's: one value of the target's metric is, for the first time.
+        In the honest protocol, the mean of three consecutive values must be at the target or
+        better. In the paper's, one value is enough.
+
+        Args:
+            places: The place of each evaluation, in any unit: steps, epochs, indices.
+            run: The run.
+            target: A value of the target's metric.
+
+        Returns:
+            The place, and whether the run reached the target at all.
         """
         metric, width = self.metric_of_target, SMOOTHING if self.protocol == HONEST else 1
         return crossing(
@@ -151,7 +165,7 @@ class Plan:
 
 
 def target_metric(results: Mapping[str, Any]) -> Metric:
-    """What the targets of results are values of."""
+    """The metric of the targets in some results."""
     protocol, metrics = results["protocol"], of(results)
     older = metrics[0].name if protocol["name"] == HONEST else OLDER_TARGET
     named = protocol.get("target_metric", older)
@@ -159,8 +173,9 @@ def target_metric(results: Mapping[str, Any]) -> Metric:
 
 
 def calibration_arms(plan: Plan, arms: Sequence[Arm]) -> list[Arm]:
-    """What calibration seeds train for these arms: a tuned one at every pair of its grid; the
-    others, for a target, as they are.
+    """The arms that calibration trains for some of the plan's arms.
+
+    They are each tuned arm at every pair of its grid, and each base whose fixed rate sets a target.
     """
     found: list[Arm] = []
     for arm in arms:
@@ -172,39 +187,46 @@ def calibration_arms(plan: Plan, arms: Sequence[Arm]) -> list[Arm]:
 
 
 def swept(plan: Plan, arm: Arm) -> list[Arm]:
-    """A tuned arm at every rate of its optimizer's grid, with every warm-up of the grid where it
-    says none.
-    """
+    """A copy of a tuned arm for every rate of its grid, and every warm-up if that is tuned too."""
     warmups = plan.warmups if arm.sweeps_warmup else [arm.warmup]
     return [arm.at(rate, warmup) for rate in plan.grids[str(arm.optimizer)] for warmup in warmups]
 
 
-def warmed(plan: Plan) -> dict[str, list[float]]:
-    """The warm-ups that a report's folder is of, where they are not the usual ones: older folders
-    say nothing of them.
-    """
+def warmup_entry(plan: Plan) -> dict[str, list[float]]:
+    """The entry for the warm-ups in a report folder's configuration; empty for the default."""
     return {} if tuple(plan.warmups) == WARMUPS else {"warmups": list(plan.warmups)}
 
 
-def followers(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
-    """Bases at the rate that calibration chose for another: calibration seeds train them for their
-    targets, once it is known.
+def bases_at_chosen_rates(plan: Plan, rates: Mapping[str, Mapping[str, Any]]) -> list[Arm]:
+    """The bases whose rate calibration chose for another arm, with that rate.
+
+    Calibration must train them too, for their targets, after it has chosen the rate. Empty in the
+    paper's protocol, which has a given target.
     """
     if plan.protocol != HONEST:
         return []
-    return [settled(arm, rates) for arm in bases(plan.arms) if arm.rate_of not in ("", arm.name)]
+    return [
+        at_chosen_rate(arm, rates) for arm in bases(plan.arms) if arm.rate_of not in ("", arm.name)
+    ]
 
 
 def choose_rates(
     plan: Plan, arms: Sequence[Arm], curve: Callable[[Arm, int], Curve]
 ) -> dict[str, dict[str, Any]]:
-    """The rate and the warm-up of each tuned arm among these: the pair with the best mean final
-    value of the first metric (smoothed).
+    """Choose the rate and the warm-up of each tuned arm among these.
+
+    The choice is the pair with the best smoothed final value of the first metric, in the mean over
+    calibration seeds.
+
+    Args:
+        plan: The comparison.
+        arms: Some of its arms; those that are not tuned are ignored.
+        curve: From an arm and a seed to the finished run.
 
     Returns:
-        By arm ``learning_rate``, ``warmup``, ``final_loss`` (or what the metric is called) by pair,
-        the grid's numbers of ``rates`` and ``warmups``, ``at_edge`` (the best rate is the grid's
-        first or last) and ``warmup_at_edge``.
+        For each tuned arm, by name: ``learning_rate`` and ``warmup``; ``final_loss`` (named after
+        the metric), the mean of each pair; ``rates`` and ``warmups``, how many were tried;
+        ``at_edge`` and ``warmup_at_edge``, whether the choice is the lowest or highest tried.
     """
     return {arm.name: _choice(plan, arm, curve) for arm in arms if arm.rate_of == arm.name}
 
@@ -236,30 +258,40 @@ def _choice(plan: Plan, arm: Arm, curve: Callable[[Arm, int], Curve]) -> dict[st
 
 
 def _pair(arm: Arm) -> str:
-    """The rate of a calibrated arm, and the warm-up where that is tried too, for a reader."""
+    """The name of a pair: the rate, and the warm-up if that is tuned too."""
     return f"{arm.learning_rate:g}" + (f", warm-up {arm.warmup:g}" if arm.sweeps_warmup else "")
 
 
 def choose_targets(
     plan: Plan, rates: Mapping[str, Mapping[str, Any]], curve: Callable[[Arm, int], Curve]
 ) -> dict[str, dict[str, float]]:
-    """By base the targets, by their names.
+    """Choose the targets of each base.
 
-    Honest: the median over calibration seeds of the first metric, smoothed, after each share of
-    :data:`LADDER`. The paper's: the given value, for every base.
+    In the honest protocol they are the smoothed first metric after each share of the base's length
+    (:attr:`Plan.shares`), in the median over calibration seeds. In the paper's protocol every base
+    has the given value.
+
+    Args:
+        plan: The comparison.
+        rates: From :func:`choose_rates`.
+        curve: From an arm and a seed to the finished run.
+
+    Returns:
+        By base, each target by its name, such as ``0.75``.
     """
     if plan.target_value is not None:
         return {base.name: {plan.headline: plan.target_value} for base in bases(plan.arms)}
     return {
         base.name: {
-            f"{share:g}": _median(plan, curve, settled(base, rates), share) for share in plan.shares
+            f"{share:g}": _median(plan, curve, at_chosen_rate(base, rates), share)
+            for share in plan.shares
         }
         for base in bases(plan.arms)
     }
 
 
-def settled(arm: Arm, rates: Mapping[str, Mapping[str, Any]]) -> Arm:
-    """The arm with the learning rate, and the warm-up, that calibration chose for it."""
+def at_chosen_rate(arm: Arm, rates: Mapping[str, Mapping[str, Any]]) -> Arm:
+    """A copy of the arm with the rate and warm-up that calibration chose, if its rate is tuned."""
     if arm.learning_rate != TUNED:
         return arm
     chosen = rates[arm.rate_of]
@@ -273,8 +305,9 @@ def _median(plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: flo
 def _reached(
     plan: Plan, curve: Callable[[Arm, int], Curve], arm: Arm, share: float
 ) -> Float[np.ndarray, "seeds"]:
-    """The first metric of the calibration runs after this share of their length, smoothed; the
-    worst where it is not finite.
+    """The smoothed first metric of each calibration run after this share of its length.
+
+    A value that is not finite counts as the metric's worst.
     """
     values = []
     for seed in plan.calibration_seeds:

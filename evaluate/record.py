@@ -1,4 +1,4 @@
-"""What one run of a comparison measures, from snapshot to snapshot and at its jumps."""
+"""Collect what one run of a comparison measures at its snapshots and at its jumps."""
 
 from collections import deque
 from typing import Any
@@ -17,7 +17,15 @@ from nowcast.types import PyTree
 
 
 class Record:
-    """What one run measures."""
+    """Collects the measurements of one run.
+
+    Args:
+        task: The task.
+        training: The training that the run belongs to.
+        arm: The run's arm.
+        paper: Whether to measure by the paper's protocol: on the last split, before a jump.
+        sampled: Whether to keep a sample of the weights at each snapshot.
+    """
 
     def __init__(self, task: Task, training: Training, arm: Arm, paper: bool, sampled: bool):
         self._task, self._training, self._paper = task, training, paper
@@ -28,7 +36,12 @@ class Record:
         self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
 
     def add(self, pause: Pause, lane: int) -> None:
-        """A snapshot or a jump."""
+        """Measure a snapshot or a jump.
+
+        Args:
+            pause: From :meth:`evaluate.training.Training.pauses`.
+            lane: The run's place among the runs of the pause.
+        """
         snapshot = pause.snapshots[lane]
         split = self._task.splits[-1 if self._paper else 0]
         if pause.snapshot and self._last.maxlen != 1:
@@ -53,10 +66,14 @@ class Record:
         self._state = snapshot.state  # the last one stays valid
 
     def finished(self, *, test: bool) -> dict[str, Any]:
-        """Everything, after the last snapshot; with ``test`` what the last split says of it.
+        """Everything that was measured; call it after the last snapshot.
 
-        That split is read here, once; by the paper's protocol it was read all along. A task with
-        one split alone has nothing more to say.
+        Args:
+            test: Whether to evaluate the last weights on the last split too. A task with only one
+                split has no other to read, except in the paper's protocol.
+
+        Returns:
+            A :data:`evaluate.curve.Curve`, without what the caller knows of the machine.
         """
         read = test and (self._paper or len(self._task.splits) > 1)
         at_end = self._measure(self._state, self._task.splits[-1]) if read else {}

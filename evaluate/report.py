@@ -1,11 +1,11 @@
-"""The report: one self-contained HTML page, the same as Markdown, and the tables for a terminal."""
+"""Write the report of one task: as an HTML page, as Markdown, and as text for a terminal."""
 
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collect.figures import Figure
-from evaluate import answer, arm_tables, budget, pictures, robust, said, tables, words
+from evaluate import answer, arm_tables, budget, pictures, robust, sentences, tables, words
 from evaluate.decision import Line, Verdict
 from evaluate.drawing import svg
 from evaluate.protocol import BUDGET, ROBUST
@@ -52,7 +52,7 @@ pre {
 .answer { font-size: 1.15rem; margin: .6rem 0; }
 """
 COLOURS = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.DIVERGED: "worse"}
-"""The class of a sentence, by its verdict."""
+"""The CSS class of a sentence with this verdict."""
 
 
 def page(results: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def page(results: Mapping[str, Any]) -> str:
         answered(answer.sentence(results)),
         f'<p class="quiet facts">{_esc(words.setting(results))}</p>',
     ]
-    if lines := said.lines(results):
+    if lines := sentences.lines(results):
         parts += ["<h2>What came out</h2>", coloured(lines)]
     parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(
         words.protocol(results), _compared
@@ -91,8 +91,10 @@ def page(results: Mapping[str, Any]) -> str:
 
 
 def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
-    """The robust protocol: regrets from every start, their picture, steps to the base's targets,
-    and the runs.
+    """The parts of the page for the robust protocol.
+
+    They are the regrets from every start, their picture, the steps to the base's targets, and the
+    runs.
     """
     parts = [
         "<h2>From any rate</h2>",
@@ -107,7 +109,7 @@ def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
 
 
 def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
-    """The budget protocol: speed-ups at an equal final loss, their picture, and the runs."""
+    """The parts of the page for the budget protocol: speed-ups, their picture, and the runs."""
     parts = ["<h2>An honest speed-up</h2>", f"<p>{_esc(budget.words(results))}</p>"]
     parts += [table(budget.speed_ups(results)), f'<p class="quiet">{_esc(words.BEYOND)}</p>']
     parts.append(figure(pictures.drawn(results)["budget"], "budget"))
@@ -116,7 +118,7 @@ def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
 
 
 def own_table(results: Mapping[str, Any]) -> tuple[str, Table] | None:
-    """Of a protocol with a table of its own: how to read that, and the table."""
+    """``(explanation, table)`` of the robust and the budget protocol; None for the others."""
     own = {ROBUST: (robust.words, robust.regrets), BUDGET: (budget.words, budget.speed_ups)}.get(
         words.protocol(results)
     )
@@ -124,7 +126,10 @@ def own_table(results: Mapping[str, Any]) -> tuple[str, Table] | None:
 
 
 def _compared(results: Mapping[str, Any]) -> list[str]:
-    """Arms over their bases: gains, tables by base, and how runs went."""
+    """The parts of the page for the honest and the paper's protocol.
+
+    They are the gains of the arms, a table for each base, and the course of the runs.
+    """
     parts: list[str] = []
     if entries := tables.forest(results):
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
@@ -167,7 +172,13 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
 
 
 def over(results: Mapping[str, Any], base: str, level: int = 2) -> list[str]:
-    """A base with the arms over it: its target and the table, under a heading."""
+    """The section of a base: its target, and the table of the arms over it.
+
+    Args:
+        results: From :func:`evaluate.summarise`.
+        base: The base's name.
+        level: The level of the HTML heading.
+    """
     heading = f"<h{level}>Over {_esc(base)}</h{level}>"
     return [
         heading,
@@ -177,7 +188,7 @@ def over(results: Mapping[str, Any], base: str, level: int = 2) -> list[str]:
 
 
 def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -> list[str]:
-    """How a page ends: the method, the commands, the versions; of one task or of several."""
+    """The last sections of a page: method, commands and versions, for one task or several."""
     parts = [
         "<h2>How it was measured</h2>",
         listed(list(dict.fromkeys(line for one in all_results for line in words.method(one)))),
@@ -189,7 +200,7 @@ def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The tables and the words, for a README."""
+    """The report as Markdown, without pictures."""
     lines = [f"### {results['about']['task']}", "", f"**{answer.sentence(results)}**", ""]
     lines += [words.setting(results), ""]
     if own := own_table(results):
@@ -201,14 +212,19 @@ def markdown(results: Mapping[str, Any]) -> str:
             tables.markdown(tables.main(results, base)),
             "",
         ]
-    lines += [f"- {line}" for line in said.texts(results)]
+    lines += [f"- {line}" for line in sentences.texts(results)]
     return "\n".join(
-        [*lines, *words.notes(results, lines), *words.made_by(results["commands"][-1:]), ""]
+        [
+            *lines,
+            *words.notes(results, lines),
+            *words.commands_as_markdown(results["commands"][-1:]),
+            "",
+        ]
     )
 
 
 def text(results: Mapping[str, Any]) -> str:
-    """The tables for a terminal, with targets and verdicts."""
+    """The report as text for a terminal: tables, targets and verdicts."""
     lines = ["", answer.sentence(results)]
     if own := own_table(results):
         lines += ["", own[0], *align(own[1])]
@@ -221,12 +237,12 @@ def text(results: Mapping[str, Any]) -> str:
         ]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
             lines += ["", *align(tables.ladder(results, base))]
-    lines += ["", *(f"- {line}" for line in said.texts(results))]
+    lines += ["", *(f"- {line}" for line in sentences.texts(results))]
     return "\n".join([*lines, *words.notes(results, lines)])
 
 
 def document(title: str, parts: Sequence[str]) -> str:
-    """An HTML page of these parts."""
+    """A complete HTML page with this title, whose body is the parts joined."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{_esc(title)}</title><style>{STYLE}</style>"
@@ -236,19 +252,19 @@ def document(title: str, parts: Sequence[str]) -> str:
 
 
 def answered(sentence: str) -> str:
-    """What to use, at the top of a page; names between backticks as code."""
+    """The first paragraph of a page, with names between backticks as code."""
     parts = _esc(sentence).split("`")
     marked = "".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts))
     return f'<p class="answer">{marked}</p>'
 
 
 def listed(lines: Sequence[str]) -> str:
-    """A list of sentences."""
+    """Sentences as an HTML list."""
     return "<ul>" + "".join(f"<li>{_esc(line)}</li>" for line in lines) + "</ul>"
 
 
 def coloured(lines: Sequence[Line]) -> str:
-    """A list of sentences, each in the colour of its verdict."""
+    """Sentences as an HTML list, each in the colour of its verdict."""
 
     def kind(line: Line) -> str:
         found = COLOURS.get(line.verdict) if line.verdict else None
@@ -258,12 +274,12 @@ def coloured(lines: Sequence[Line]) -> str:
 
 
 def figure(drawn: Figure, name: str) -> str:
-    """A picture that scrolls on a narrow screen; its ids begin with ``name``."""
+    """A picture as HTML, which scrolls on a narrow screen; its ids begin with ``name``."""
     return f'<div class="scroll">{svg(drawn, name)}</div>'
 
 
 def table(rows: Table, kind: str = "") -> str:
-    """A table that scrolls on a narrow screen."""
+    """A table as HTML, which scrolls on a narrow screen; ``kind`` is its CSS class."""
     head = "".join(f"<th>{_esc(cell)}</th>" for cell in rows[0])
     body = "".join(
         "<tr>" + "".join(f"<td>{_esc(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]

@@ -1,9 +1,9 @@
-"""What the robust protocol comes to: each method's regret from every start, as numbers and in
-words.
+"""Compute and describe the results of the robust protocol: each method's regret from every start.
 
-Regret is how much worse than the swept base a run ends, paired by seed. By a metric compared by
-ratio it is ``final loss / the base's`` (1: as good, above 1: worse). By one compared by difference
-it is a difference (0: as good, above 0: worse). Both are so whichever way the metric is better.
+Regret says how much worse than the swept base a run ends, paired by seed. For a metric compared by
+ratio it is a ratio such as ``final loss / the base's`` (1: as good, above 1: worse). For a metric
+compared by difference it is a difference (0: as good, above 0: worse). A higher regret is always
+worse, whether a higher or a lower metric is better.
 """
 
 import math
@@ -23,7 +23,7 @@ from evaluate.statistics import t_interval
 from evaluate.tables import Table
 
 LOST = "∞"
-"""The regret of a method some of whose runs end in what is not finite."""
+"""The regret of a method if one of its runs ends not finite."""
 
 
 def summarised(
@@ -32,14 +32,14 @@ def summarised(
     metric: Metric,
     warmup: float,
 ) -> dict[str, Any]:
-    """The part of ``results.json`` that is the robust protocol's own, under ``robust``.
+    """The content of ``robust`` in ``results.json``.
 
     Args:
-        results: From :func:`evaluate.summarise`: a row for the base, and one for each method and
-            start.
+        results: From :func:`evaluate.summarise`, with a row for the base and one for each method
+            and start.
         spread: From :func:`evaluate.starts.spread`.
-        metric: What runs are judged by.
-        warmup: Of arms that say none.
+        metric: The metric that runs are judged by.
+        warmup: The warm-up of arms that give none, a share of a run.
     """
     rows = {one["name"]: one for one in results["arms"]}
     base = rows[SWEPT]
@@ -91,8 +91,9 @@ def _start(
 
 
 def _regrets(metric: Metric, each: Sequence[float] | None) -> list[float] | None:
-    """Regrets, of which a lower one is better, from ratios, of which a higher one is, or
-    differences.
+    """The regret of each seed from the comparison of final values, :func:`metrics.compared`.
+
+    Ratios are inverted, and differences oriented, so that a lower regret is better.
     """
     if each is None:
         return None
@@ -104,7 +105,7 @@ def _regrets(metric: Metric, each: Sequence[float] | None) -> list[float] | None
 
 
 def _scaled(metric: Metric, values: Any) -> Any:
-    """On the scale that means are taken on: ratios have geometric ones."""
+    """Values on the scale on which means are taken: the logarithm for ratios."""
     return np.log(values) if metric.compare == "ratio" else np.asarray(values, float)
 
 
@@ -117,13 +118,13 @@ def _interval(metric: Metric, each: Sequence[float] | None) -> list[float]:
 
 
 def _inverse(found: Sequence[float]) -> list[float]:
-    """Of a ratio with its interval."""
+    """The inverse of a ratio with its interval."""
     value, low, high = found
     return [1 / value, 1 / high, 1 / low]
 
 
 def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of older results, with intervals of today's kind."""
+    """The content of ``robust`` in older results, with Student's intervals computed anew."""
     metric, block = metrics.of(results)[0], results["robust"]
     rows = {one["name"]: one for one in results["arms"]}
 
@@ -147,7 +148,7 @@ def recounted(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sentence(results: Mapping[str, Any]) -> str:
-    """Which method has the lowest mean regret, and the worst start of each."""
+    """The sentence on which method has the lowest mean regret, and on the worst start of each."""
     metric, block = metrics.of(results)[0], results["robust"]
     finite = ranked(block["methods"])
     worst = ", ".join(f"{one['name']} {_worst(metric, one)}" for one in block["methods"])
@@ -165,13 +166,18 @@ def sentence(results: Mapping[str, Any]) -> str:
 
 
 def ranked(methods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Methods with a finite mean regret, the lowest first."""
+    """The methods with a finite mean regret, the lowest regret first."""
     finite = [one for one in methods if _finite(one["mean"])]
     return sorted(finite, key=lambda one: float(one["mean"][0]))
 
 
 def beside(metric: Metric, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
-    """The mean regret of the other over that of the one, or less it, paired by seed."""
+    """Compare the mean regrets of two methods, seed by seed.
+
+    Returns:
+        ``[value, low, high]`` of the ratio ``other / one``, or of the difference ``other - one``
+        for a metric compared by difference.
+    """
     more = np.subtract(*(_scaled(metric, method["each"]) for method in (other, one)))
     return _unscaled(metric, t_interval(more.tolist()))
 
@@ -190,7 +196,7 @@ def _finite(found: Ratio) -> bool:
 
 
 def regrets(results: Mapping[str, Any]) -> Table:
-    """Methods × starts: the regret, and its mean over starts."""
+    """The table of regrets: a row per method, a column per start, and the mean over starts."""
     metric, block = metrics.of(results)[0], results["robust"]
     starts = (f"from {label(start)}" for start in block["starts"])
     table: Table = [(f"regret, final {metric.name} [95 %]", *starts, "mean over starts")]
@@ -206,7 +212,12 @@ def _cell(metric: Metric, found: Ratio, diverged: int) -> str:
 
 
 def steps(results: Mapping[str, Any], share: str) -> Table:
-    """Methods × starts: steps to one of the base's targets, as a share of the base's own."""
+    """The table of steps to one of the base's targets, as shares of the base's steps.
+
+    Args:
+        results: With the content of :func:`summarised`.
+        share: The name of the target.
+    """
     block, rows = results["robust"], {one["name"]: one for one in results["arms"]}
     metric, target = metrics.of(results)[0], results["targets"][block["base"]][share]
     where = f"{metric.name} {number(target)} ({float(share):.0%} of its length)"
@@ -225,7 +236,7 @@ def steps(results: Mapping[str, Any], share: str) -> Table:
 
 
 def words(results: Mapping[str, Any]) -> str:
-    """How to read the tables and the picture."""
+    """The paragraph that explains the robust protocol's tables and picture."""
     metric, block = metrics.of(results)[0], results["robust"]
     as_good = f"{metrics.none(metric):g}"
     sides = ("method", "base") if metric.compare == "ratio" else ("base", "method")

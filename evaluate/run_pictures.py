@@ -1,4 +1,4 @@
-"""The picture of how runs went, as a matplotlib figure."""
+"""Draw the course of the runs, as a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, product
@@ -15,16 +15,16 @@ from evaluate.protocol import HONEST, target_metric
 from evaluate.tables import panels
 
 MANY = 8
-"""Arms in a panel above which it has the whole width, and its legend beside it."""
+"""With more arms than this, a panel takes the whole width, and its legend stands beside it."""
 
 
 def curves(results: Mapping[str, Any]) -> Figure:
-    """How runs went, a panel per base: median and quartiles over seeds, the headline's target,
-    crossings, jumps.
+    """Draw the course of the runs, a panel per base.
 
-    What targets are values of: the first metric, or by the paper's protocol another. Of what is
-    compared by ratio and better when lower, like a loss, the axis is logarithmic, and what lies
-    above twice the initial value, or is not finite, leaves the panel.
+    A panel shows the metric of the target: its median and quartiles over seeds, the headline's
+    target, where most runs of an arm reach it, and the jumps. The axis of a metric like a loss
+    (better when lower, and compared by ratio) is logarithmic and ends at twice the initial value;
+    values above that, or not finite, leave the panel.
     """
     shown = panels(results)
     crowded = any(len(rows) > MANY for rows in shown.values())
@@ -88,7 +88,7 @@ def _panel(
         highest = max(np.max(_values(results["curves"][row["name"]], metric)) for row in rows)
         axes.set_ylim(
             top=min(2 * start, 1.1 * highest)
-        )  # what a jump throws beyond that is told by the table of dips
+        )  # the table of jumps has the size of dips beyond it
         round_numbers(axes.yaxis, (1, 2, 5))
     if len(rows) > MANY:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -99,8 +99,9 @@ def _panel(
 def _values(
     runs: Sequence[Mapping[str, Any]], metric: Metric
 ) -> Float[np.ndarray, "runs evaluations"]:
-    """What runs measured; what is not finite is as bad as the worst of the others, and like a loss
-    far above all of them.
+    """The values of a metric, with a number in the place of each that is not finite.
+
+    The number is the worst finite value, or a hundred times that for a metric like a loss.
     """
     values = np.array([run[metric.name] for run in runs], float)
     finite = np.isfinite(values)

@@ -1,4 +1,4 @@
-"""Crossings, paired speed-ups and their intervals."""
+"""Compute where runs cross a target, paired speed-ups, and confidence intervals."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,22 +10,24 @@ from collect.intervals import Interval
 
 Values = Sequence[float] | Float[np.ndarray, "n"]
 SMOOTHING = 3
+"""How many consecutive values a smoothed value is the mean of."""
 ROUNDING = 1e-12
-"""A scatter that is less than this share of the mean is one of rounding alone."""
+"""A scatter below this share of the mean comes from rounding alone."""
 
 
 class Crossing(NamedTuple):
-    """When a run reached its target."""
+    """Where a run reached its target."""
 
     place: float
-    """One of those given: a step, an evaluation."""
+    """The place of the evaluation, such as its step; the last place if ``reached`` is False."""
     reached: bool
-    """False: censored, and ``place`` is the run's end."""
+    """Whether the run reached the target at all."""
 
 
 def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray, "S"]:
-    """The mean of each value and those before it, ``width`` in all; NaN where one is missing or not
-    finite.
+    """The mean of each value and the ``width - 1`` values before it.
+
+    It is NaN where one of them is missing or not finite.
 
     Examples:
         >>> from evaluate.statistics import smooth
@@ -42,8 +44,13 @@ def smooth(losses: Sequence[float], width: int = SMOOTHING) -> Float[np.ndarray,
 def crossing(
     places: Sequence[float], losses: Sequence[float], target: float, width: int = SMOOTHING
 ) -> Crossing:
-    """The first place at which the smoothed loss is at or below the target; the last place if there
-    is none.
+    """Find the first place at which the smoothed loss is at or below the target.
+
+    Args:
+        places: The place of each evaluation, in ascending order.
+        losses: The loss at each evaluation.
+        target: The target.
+        width: How many values are averaged; 1 does not smooth.
 
     Examples:
         >>> from evaluate.statistics import crossing
@@ -59,17 +66,19 @@ def crossing(
 
 
 def t_interval(values: Values, least: float = 0.0) -> Interval:
-    """The mean with Student's 95 % t-interval, which is what reports print and decide by.
+    """The mean of some values with Student's 95 % t-interval.
 
-    A percentile bootstrap is too narrow for few seeds: of five it leaves the mean out about four
-    times as often as it says. With ``least=0`` this is
-    ``scipy.stats.ttest_1samp(values, 0).confidence_interval()``, but where SciPy has no scatter to
-    go by: values that are all 0 are of runs that are equal, and have [0, 0]; others that agree to
-    the last digits, a single value, and those that are not finite have no interval (NaN).
+    All intervals of a report are made in this way. A percentile bootstrap is too narrow for few
+    seeds: with five, it misses the true mean about four times as often as it claims.
+
+    With ``least=0`` the interval is that of ``scipy.stats.ttest_1samp(values, 0)``, apart from
+    values without scatter. If all values are 0, the runs are equal, and the interval is [0, 0]. If
+    they agree to rounding, or there is a single value, there is no interval (NaN).
 
     Args:
-        values: By seed, or by task.
-        least: The scatter (standard deviation) that they have at least, whatever theirs is.
+        values: A value for each seed, or for each task. With one that is not finite there is no
+            interval.
+        least: The least standard deviation that the values are taken to have.
 
     Examples:
         >>> from evaluate.statistics import t_interval
@@ -93,7 +102,11 @@ def t_interval(values: Values, least: float = 0.0) -> Interval:
 
 
 def geometric_interval(ratios: Values, least: float = 0.0) -> Interval:
-    """:func:`t_interval` of ratios: that of their logarithms, as ratios; ``least`` is of those.
+    """The geometric mean of ratios, with the t-interval of their logarithms as ratios.
+
+    Args:
+        ratios: A ratio above 0 for each seed, or for each task.
+        least: The least standard deviation that the logarithms are taken to have.
 
     Examples:
         >>> from evaluate.statistics import geometric_interval
@@ -104,17 +117,17 @@ def geometric_interval(ratios: Values, least: float = 0.0) -> Interval:
 
 
 def speed_up(base: Sequence[float], arm: Sequence[float], resolution: float = 0.0) -> Interval:
-    """How many times less an arm has or needs than its base, paired by seed: steps, seconds, a
-    loss.
+    """The geometric mean of ``base / arm`` over seeds, with the t-interval of the log-ratios.
 
-    The geometric mean of ``base/arm`` over seeds, with the t-interval of the log-ratios.
+    Above 1, the arm needs less than its base: fewer steps, fewer seconds, or a lower loss.
 
     Args:
-        base: By seed.
-        arm: By seed.
-        resolution: The distance of two values that can be told apart, such as the steps between two
-            evaluations. Seeds that agree by chance of so coarse a grid have its scatter at least,
-            1/√12 of it each.
+        base: The base's value for each seed.
+        arm: The arm's value for each seed.
+        resolution: The distance between values that can be told apart, such as the steps between
+            two evaluations. Each value is taken to scatter by at least ``resolution / √12``, the
+            deviation of a uniform distribution. So seeds that agree only because the grid is coarse
+            do not make the interval too narrow.
 
     Examples:
         >>> from evaluate.statistics import speed_up

@@ -1,5 +1,6 @@
-"""From curves to results: everything that the report shows, as one JSON object
-(``results.schema.json``).
+"""Summarise the runs of a comparison into its results, one JSON object.
+
+``results.schema.json`` describes the object, which has all numbers that a report shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +16,14 @@ from evaluate.decision import bounded
 from evaluate.ends import at, at_the_end, best, last, median
 from evaluate.jumped import jumps
 from evaluate.metrics import compared, diverged, verdict
-from evaluate.protocol import HONEST, Plan, settled
+from evaluate.protocol import HONEST, Plan, at_chosen_rate
 from evaluate.statistics import SMOOTHING, Crossing, geometric_interval, speed_up
 
 SCHEMA = "weight-nowcaster/results/3"
 INTERVALS = "student"
-"""How intervals are made; older results do not say, and have those of a bootstrap."""
+"""How intervals are made. Older results have bootstrap intervals, and no such entry."""
 UNITS = {"step": "steps", "epoch": "epochs", "seconds": "seconds"}
-"""Where runs cross a target: what a curve calls it, and what the results do."""
+"""The units in which a run reaches a target: the key in a curve, and the key in the results."""
 
 
 def summarise(
@@ -33,18 +34,21 @@ def summarise(
     errors: Mapping[str, Sequence[Mapping[str, float]] | None] | None = None,
     identities: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Results of a comparison, but for what the caller knows of its task, commands and costs.
+    """Summarise finished runs into the results of a comparison.
+
+    :func:`evaluate.comparison.compare` adds the facts about the task, the commands and the costs.
 
     Args:
-        plan: What was compared.
+        plan: The comparison.
         rates: From :func:`evaluate.protocol.choose_rates`.
         targets: From :func:`evaluate.protocol.choose_targets`.
-        curve: What a finished run of an arm with a seed measured.
-        errors: By arm, for every seed: the error of its forecasts by operation, over that of
-            staying.
-        identities: By arm, what its forecaster is: the hash of its parameters, or a name.
+        curve: From an arm and a seed to the finished run.
+        errors: For each arm and seed, the error of the arm's forecasts by operation, relative to
+            that of the last value.
+        identities: For each arm, the identity of its forecaster
+            (:class:`evaluate.forecasters.Loaded`).
     """
-    arms = [settled(arm, rates) for arm in plan.arms]
+    arms = [at_chosen_rate(arm, rates) for arm in plan.arms]
     curves = {arm.name: [curve(arm, seed) for seed in plan.seeds] for arm in arms}
     over = [base.name for base in bases(plan.arms)]
     rows = [
@@ -68,7 +72,7 @@ def summarise(
         },
         "rates": {name: dict(chosen) for name, chosen in rates.items()},
         "targets": {name: dict(own) for name, own in targets.items()},
-        "alone": _alone([run for runs in curves.values() for run in runs]),
+        "alone": _have_comparable_seconds([run for runs in curves.values() for run in runs]),
         "machines": sorted({str(run.get("machine")) for runs in curves.values() for run in runs}),
         "arms": rows,
         "metrics": [metric._asdict() for metric in plan.metrics],
@@ -102,14 +106,17 @@ def measured(
     curves: Mapping[str, Sequence[Curve]],
     targets: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """What the runs of an arm came to, beside those of its base and to the bases' targets.
+    """Measure the runs of an arm, against its base and against the targets of the bases.
 
     Args:
-        plan: What was compared.
-        arm: Its name.
-        over: The name of its base, if it has one.
-        curves: By arm, the runs of each seed.
-        targets: By base, those of the bases alone that are compared with.
+        plan: The comparison.
+        arm: The arm's name.
+        over: The name of its base; None: the arm is a base.
+        curves: The runs of each seed, by arm.
+        targets: The targets to measure against, by base.
+
+    Returns:
+        The measured part of the arm's row in ``results.json``.
     """
     runs, base = curves[arm], curves[over or arm]
     metric, name, change = (
@@ -147,7 +154,7 @@ def measured(
             speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])
         ),
         "compile_seconds": median(run["compile_seconds"] for run in runs),
-        "alone": _alone([*runs, *base]),
+        "alone": _have_comparable_seconds([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
         "jumps": jumps(metric, runs),
@@ -158,7 +165,7 @@ def measured(
 def _against(
     plan: Plan, runs: Sequence[Curve], base: Sequence[Curve], target: float
 ) -> dict[str, Any]:
-    """How soon runs reach a target, and the ratios to the base's."""
+    """How soon runs reach a target, in every unit, and the ratios to the base's runs."""
     found: dict[str, Any] = {}
     own, other = (
         [plan.cross(range(len(run["step"])), run, target) for run in each] for each in (runs, base)
@@ -186,16 +193,18 @@ def _against(
 
 
 def _first_effect(plan: Plan, run: Curve) -> float:
-    """The first step at which a jump can show; by the paper's protocol runs are measured before a
-    jump. 0: it never jumps.
+    """The first step at which a jump can change what is measured; 0: the run never jumps.
+
+    In the paper's protocol, runs are measured before a jump, so the jump shows a step later.
     """
     first = next(iter(run["jumps"]["step"]), 0)
     return first + 1 if first and plan.protocol != HONEST else first
 
 
-def _alone(runs: Sequence[Curve]) -> bool:
-    """Whether seconds can be compared: every run had the machine to itself, and it was the same
-    one.
+def _have_comparable_seconds(runs: Sequence[Curve]) -> bool:
+    """Whether the runs' seconds can be compared.
+
+    They can if every run had the machine to itself, and it was the same machine.
     """
     return (
         all(bool(run["alone"]) for run in runs) and len({run.get("machine") for run in runs}) == 1
@@ -203,20 +212,23 @@ def _alone(runs: Sequence[Curve]) -> bool:
 
 
 def _places(crossings: Sequence[Crossing], runs: Sequence[Curve], unit: str) -> list[float]:
-    """Evaluations as steps, epochs or seconds; a run that begins below the target crosses it at its
-    first one: there is no ratio to 0.
+    """Turn the evaluations at which runs reach a target into steps, epochs or seconds.
+
+    A run that begins below the target counts with its first evaluation after the start, for there
+    is no ratio to 0.
     """
     return [float(run[unit][max(int(c.place), 1)]) for c, run in zip(crossings, runs, strict=True)]
 
 
 def _between(runs: Sequence[Curve], unit: str) -> float:
-    """The distance of two evaluations."""
+    """The distance between two evaluations in this unit, in the median."""
     return float(np.median([np.median(np.diff(run[unit])) for run in runs]))
 
 
 def _errors(each: Sequence[Mapping[str, float]] | None) -> dict[str, Any] | None:
-    """By operation the geometric mean over seeds, with its interval; of operations that every seed
-    has an error for.
+    """The geometric mean over seeds of each operation's forecast error, with its interval.
+
+    An operation is left out if a seed has no error for it.
     """
     shared = [
         operation for operation in (each or [{}])[0] if all(operation in one for one in each or ())

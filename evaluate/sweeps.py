@@ -1,4 +1,4 @@
-"""Arms over bases that differ in their learning rate alone: what each gains from rate to rate."""
+"""Find the bases that differ only in their learning rate, and what each arm gains over them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,19 +8,24 @@ from evaluate.judged import final
 from evaluate.metrics import of
 
 SWEEP = 3
-"""Learning rates below which bases are no sweep."""
+"""The fewest learning rates that make a sweep."""
 
 
 def sweeps(results: Mapping[str, Any]) -> dict[str, dict[str, list[tuple[float, Ratio, Ratio]]]]:
-    """Bases that differ in nothing but a learning rate, three or more: by their words, and by what
-    an arm of the same settings over each adds to the base's name, the base's rate, the arm's ratio
-    of steps, and how it ends beside it, from the lowest rate up.
+    """Find what each arm gains over three or more bases that differ only in their learning rate.
+
+    An arm is recognised across the bases by equal settings, and by its name behind the base's
+    (``low_linear`` and ``high_linear`` are the arm ``linear``).
+
+    Returns:
+        For each group of bases, by their common words, and for each arm, by its name: a list of
+        ``(the base's rate, speed-up in steps, comparison of final values)``, the lowest rate first.
     """
     metric = of(results)[0]
-    alone = {row["name"]: row for row in results["arms"] if not row["over"]}
+    bases = {row["name"]: row for row in results["arms"] if not row["over"]}
     found: dict[str, dict[tuple[str, str], dict[float, tuple[Ratio, Ratio]]]] = {}
     for row in results["arms"]:
-        base, name = alone.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
+        base, name = bases.get(row["over"]), row["name"].removeprefix(f"{row['over']}_")
         if base and name != row["name"]:
             against = row["against"][row["over"]][results["protocol"]["headline"]]
             speed_up = against["steps"]["speed_up"]

@@ -1,6 +1,4 @@
-"""The report's tables, as rows of text with the header first: for the page, for Markdown, and for a
-terminal.
-"""
+"""Make the report's tables of gains, as rows of text with the header first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,13 +10,15 @@ from evaluate.judged import bound, final, steps
 from evaluate.metrics import none, number, of, pair, shown, splits, verdict
 
 Table = list[tuple[str, ...]]
+"""The rows of a table, the header first."""
 SHARED = "≈"
-"""Before seconds that were measured while something else ran."""
+"""The sign before seconds that were measured while something else ran on the machine."""
 
 
 def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Each base with the arms over it, itself first; a base that nothing is over only where it is
-    over nothing.
+    """The rows of each base and of the arms over it, by the base's name, the base's row first.
+
+    An arm that is over another arm counts as a base only if some arm is over it.
     """
     rows = results["arms"]
     found = {
@@ -29,7 +29,7 @@ def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def main(results: Mapping[str, Any], base: str) -> Table:
-    """How the arms over a base fare against it, at the headline's target."""
+    """The table of the arms over a base, at the headline's target."""
     beside, title = results["beside"], results["beside_title"]
     metric, others = of(results)[0], beside_first(results)
     table: Table = [
@@ -50,7 +50,7 @@ def main(results: Mapping[str, Any], base: str) -> Table:
     ]
     for row in panels(results)[base]:
         against = row["against"][base][results["protocol"]["headline"]]
-        alone = row["name"] == base
+        is_base = row["name"] == base
         table.append(
             (
                 row["name"],
@@ -58,15 +58,17 @@ def main(results: Mapping[str, Any], base: str) -> Table:
                 _place(results, against),
                 f"{against['steps']['median']:g}",
                 _reached(results, against),
-                "1" if alone else bound(against) + ratio(against["steps"]["speed_up"]),
+                "1" if is_base else bound(against) + ratio(against["steps"]["speed_up"]),
                 (
                     "1"
-                    if alone
+                    if is_base
                     else mark(row) + bound(against) + ratio(against["seconds"]["speed_up"])
                 ),
                 number(row[f"best_{metric.name}"]),
                 number(row[f"final_{metric.name}"]),
-                f"{none(metric):g}" if alone else shown(metric, final(metric, row)[metric.compare]),
+                f"{none(metric):g}"
+                if is_base
+                else shown(metric, final(metric, row)[metric.compare]),
                 *(number(row.get(key)) for key, _ in others.values()),
                 *([beside.get(row["name"], "")] if beside else []),
             )
@@ -75,7 +77,7 @@ def main(results: Mapping[str, Any], base: str) -> Table:
 
 
 def everything(results: Mapping[str, Any], base: str) -> Table:
-    """All arms against one base, whatever they are over."""
+    """The table of all arms against one base, also of those that are over another one."""
     table: Table = [("arm", "epochs to target", "reached", f"speed-up over {base}, steps [95 %]")]
     headline = results["protocol"]["headline"]
     for row in results["arms"]:
@@ -88,8 +90,10 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
 
 
 def digest(results: Mapping[str, Any]) -> Table:
-    """Every arm that is over another: epochs to the target, the ratio to its base, and how it ends
-    beside it; bold where the interval shows a difference.
+    """The table of every arm against its own base, for a page of results.
+
+    The columns are epochs to the target, the speed-up in steps, and the comparison of final values.
+    Bold marks an interval that shows a difference.
     """
     metric = of(results)[0]
     table: Table = [
@@ -105,14 +109,14 @@ def digest(results: Mapping[str, Any]) -> Table:
     headline, rows = results["protocol"]["headline"], {row["name"]: row for row in results["arms"]}
     for row in rows.values():
         if base := row["over"]:
-            alone, against = (one["against"][base][headline] for one in (rows[base], row))
+            of_base, against = (one["against"][base][headline] for one in (rows[base], row))
             speed_up = against["steps"]["speed_up"]
             end = final(metric, row)[metric.compare]
             table.append(
                 (
                     base,
                     row["name"],
-                    _place(results, alone),
+                    _place(results, of_base),
                     _place(results, against),
                     _bold(bound(against) + ratio(speed_up), steps(against)),
                     _bold(shown(metric, end), verdict(metric, end)),
@@ -122,7 +126,7 @@ def digest(results: Mapping[str, Any]) -> Table:
 
 
 def ladder(results: Mapping[str, Any], base: str) -> Table:
-    """Speed-ups over a base at each of its targets, and how many runs got there."""
+    """The table of speed-ups over a base at each of its targets, with how many runs reach it."""
     targets, name = results["targets"][base], of(results)[0].name
     table: Table = [
         (
@@ -145,7 +149,7 @@ def ladder(results: Mapping[str, Any], base: str) -> Table:
 
 
 def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, Verdict]]:
-    """Every arm's speed-up over its own base, for the picture."""
+    """The entries of :func:`evaluate.pictures.forest`: every arm's speed-up over its base."""
     entries = []
     for row in results["arms"]:
         if row["over"]:
@@ -157,7 +161,7 @@ def forest(results: Mapping[str, Any]) -> list[tuple[str, Ratio, str, Verdict]]:
 
 
 def ratio(found: Ratio) -> str:
-    """``1.23× [1.20, 1.26]``; without an interval where there is none."""
+    """A ratio as text: ``1.23× [1.20, 1.26]``; the interval is left out where there is none."""
     return shown(LOSS, found)
 
 
@@ -166,11 +170,13 @@ def _bold(text: str, said: Verdict) -> str:
 
 
 def beside_first(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
-    """What is shown beside the metric that runs are judged by: by title the key of an arm, and its
-    metric.
+    """The columns beside the metric that runs are judged by.
 
-    The other metrics, on the split that is read at the end where there is one; without any, the
-    first one there.
+    They show the task's other metrics, on the last split if that was read at the end. A task with
+    one metric has a column for that metric on the last split.
+
+    Returns:
+        ``(key in an arm's row, metric)``, by the title of the column.
     """
     first, *others = of(results)
     last = splits(results)[-1]
@@ -181,7 +187,7 @@ def beside_first(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
 
 
 def markdown(table: Table) -> str:
-    """As GitHub shows it."""
+    """A table in GitHub's Markdown."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 

@@ -1,6 +1,4 @@
-"""How an arm trains: its optimizer with all that goes around it, and its runs, watched at their
-jumps.
-"""
+"""Train an arm: build its optimizer with all wrappers, and pause runs at snapshots and jumps."""
 
 import threading
 import time
@@ -22,44 +20,46 @@ from nowcast.forecasters import Forecaster, LastValue, Linear
 from nowcast.jumps import Jumps
 from nowcast.types import PyTree
 
-NOT_AS_SAID = ("horizon", "horizon_to", "moments")
-"""Options of an arm's jumps that :class:`nowcast.Jumps` gets in another form, or not at all."""
+CONVERTED = ("horizon", "horizon_to", "moments")
+"""Options of an arm's jumps that :class:`nowcast.Jumps` takes in another form, or not at all."""
 
 
 class Pause(NamedTuple):
-    """Some runs at one snapshot or jump; what belongs to a run is only valid until the next pause
-    is asked for.
-    """
+    """Some runs at one snapshot or jump. Their states are valid until the next pause."""
 
     snapshots: list[Snapshot]
+    """One for each run."""
     before: list[State] | None
-    """At a jump: the states as they would be without it."""
+    """At a jump: the state of each run at this step without the jump; elsewhere None."""
     seconds: float
-    """That training took so far: steps, history and jumps, and nothing else."""
+    """Seconds of training so far: of steps, history and jumps, and of nothing else."""
     snapshot: bool
-    """Whether it is a snapshot; if not, it is a jump between two."""
+    """Whether the pause is a snapshot; if not, it is a jump between two snapshots."""
 
 
 class Training:
-    """One arm on one task: compiled once, for any number of runs.
+    """Trains the runs of one arm on one task, with one compiled program.
 
-    Every arm carries :func:`nowcast.periodic`, those that never jump with a first snapshot that
-    never comes: another program would round differently, and all arms of a seed are to be equal bit
-    for bit until the first jump.
+    All arms of a seed must be equal bit for bit until the first jump, and different programs round
+    differently. So every arm is wrapped in :func:`nowcast.periodic`. An arm that does not jump has
+    ``every`` beyond the end of its runs.
 
     Args:
-        task: What to train.
-        arm: How.
-        forecaster: Its own; None for arms without and for the oracle.
+        task: The task.
+        arm: The arm, from :func:`evaluate.resolve`.
+        forecaster: The arm's forecaster; None for the oracle, and for arms that do not jump.
         every: Steps between two snapshots.
-        steps: Length of a run.
+        steps: Steps of a run.
+
+    Raises:
+        UserError: Runs are too short for a jump, or the arm's options exclude each other.
     """
 
     def __init__(self, task: Task, arm: Arm, forecaster: Forecaster | None, every: int, steps: int):
         self.arm, self._task, self._every, self._steps = arm, task, every, steps
         self.jumps = self._jumps(forecaster or Linear())
-        """The steps after which it jumps."""
-        inner = optimizers.make(_of(arm.optimizer), task)
+        """The steps after which the arm jumps."""
+        inner = optimizers.make(_not_none(arm.optimizer), task)
         if arm.auto:
             stop = max(1, round(arm.auto.until * steps))
             learned = arm.auto.forecaster
@@ -83,7 +83,7 @@ class Training:
             "forecaster": LastValue(window=1),
             "every": steps + 1,
             "min_drift": None,
-        }  # never
+        }  # never jumps
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)
@@ -99,8 +99,9 @@ class Training:
         return self.arm.average.decay if self.arm.average and self.arm.average.kind == EMA else None
 
     def _options(self, forecaster: Forecaster) -> dict[str, Any]:
-        """Those of :class:`nowcast.Jumps`, with times in steps. A run's last step is no time to
-        jump: nothing would come of it.
+        """The options of :class:`nowcast.Jumps` for the arm's jumps, with times in steps.
+
+        No jump comes at a run's last step, where no step could follow it.
         """
         jump, guard, every = self.arm.jump, self.arm.guard, self._every
         start, last = round(jump.start_after * every), self._steps - 1
@@ -112,7 +113,7 @@ class Training:
             )
         stop = last if jump.stop_after is None else min(last, round(jump.stop_after * every))
         options: dict[str, Any] = {
-            key: value for key, value in vars(jump).items() if key not in NOT_AS_SAID
+            key: value for key, value in vars(jump).items() if key not in CONVERTED
         }
         times = {"every": jump.every * every, "start_after": start, "stop_after": stop}
         options |= times | {"forecaster": forecaster}
@@ -121,7 +122,7 @@ class Training:
         if jump.horizon_to is not None:
             jumps = len(Jumps(**options).steps(self._steps))
             options["horizon"] = nowcast.decaying_horizon(
-                max(jumps, 1), _of(jump.horizon), jump.horizon_to
+                max(jumps, 1), _not_none(jump.horizon), jump.horizon_to
             )
         elif jump.horizon is not None:
             options["horizon"] = jump.horizon
@@ -135,8 +136,13 @@ class Training:
         except nowcast.UserError as error:
             raise nowcast.UserError(f"{error} (a snapshot is every {self._every} steps)") from None
 
-    def ready(self, seeds: Sequence[int], *, together: bool) -> None:
-        """Compile for so many runs, once, whichever thread asks first; the others wait."""
+    def compile(self, seeds: Sequence[int], *, together: bool) -> None:
+        """Compile the program for these runs. Only the first thread does so; the others wait.
+
+        Args:
+            seeds: The seeds of the runs.
+            together: Whether they train as one program.
+        """
         lanes = len(seeds) if together else 0
         with self._lock:
             if lanes in self._compiled:
@@ -151,8 +157,10 @@ class Training:
             self._compiled.add(lanes)
 
     def judged(self, state: State) -> PyTree:
-        """The weights that a run is judged by: its own, or what its optimizer or its average keeps
-        for that.
+        """The weights that a run is judged by.
+
+        They are the run's weights, its average, the slow weights of its outer step, or those that
+        its optimizer keeps for evaluation.
         """
         params, optimizer = state.params, state.optimizer
         if self._decay is not None:
@@ -161,27 +169,26 @@ class Training:
         if self.arm.outer:
             return inner.slow
         return optimizers.judged(
-            _of(self.arm.optimizer), params, inner.inner if self.arm.auto else inner
+            _not_none(self.arm.optimizer), params, inner.inner if self.arm.auto else inner
         )
 
     def nowcast(self, optimizer: optax.OptState) -> nowcast.NowcastState:
-        """What :func:`nowcast.periodic` carries, within an optimizer's state."""
+        """The state of :func:`nowcast.periodic` within the optimizer's state."""
         return optimizer.inner if self._decay is not None else optimizer
 
     def pauses(self, arm: Arm, seeds: Sequence[int], *, together: bool) -> Iterator[Pause]:
-        """Train from these seeds, as one program or (one seed) as a run of its own, from the start
-        to the end.
+        """Train runs from the start to the end, and pause at every snapshot and jump.
 
         Args:
-            arm: This one, or one that differs from it in learning rate and schedule.
-            seeds: Of the runs.
-            together: Whether as one program.
+            arm: This training's arm, or one that differs in learning rate and schedule only.
+            seeds: The seeds of the runs; one seed unless ``together``.
+            together: Whether the runs train as one program.
 
         Yields:
             The start, then a pause at every snapshot and at every jump.
         """
         rates = optimizers.rates(
-            _of(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0
+            _not_none(arm.schedule), arm.learning_rate, self._steps, arm.warmup or 0.0
         )
         if arm.forecaster == ORACLE:
             yield from self._with_the_oracle(seeds[0], rates)
@@ -206,15 +213,16 @@ class Training:
             if step + 1 in self.jumps:
                 pairs = zip(snapshots, seeds, strict=True)
                 states = [
-                    self.loop.once(self._held(one.state), seed, rates, step) for one, seed in pairs
+                    self.loop.once(self._without_jump(one.state), seed, rates, step)
+                    for one, seed in pairs
                 ]
-                before = jax.block_until_ready(states)  # training is timed again from here on
+                before = jax.block_until_ready(states)  # the clock of training runs again from here
 
     def _on_grid(self, step: int) -> bool:
         return step % self._every == 0 or step == self._steps
 
-    def _held(self, state: State) -> State:
-        """A copy that does not jump at its next step."""
+    def _without_jump(self, state: State) -> State:
+        """A copy of a state that does not jump at its next step."""
         state = jax.tree.map(jnp.copy, state)
         own = self.nowcast(state.optimizer)
         own = own._replace(
@@ -224,8 +232,9 @@ class Training:
         return state._replace(optimizer=optimizer)
 
     def _with_the_oracle(self, seed: int, rates: np.ndarray) -> Iterator[Pause]:
-        """Jumps to the weights that this very run would have so many snapshots on; at most those of
-        its end.
+        """Train a run that jumps to the weights that it would have ``horizon`` snapshots later.
+
+        A jump goes no further than the weights at the run's end.
         """
         ahead = (self.arm.jump.horizon or Linear.horizon) * self.arm.jump.every * self._every
         state, begun, spent = self.loop.start(seed), 0, 0.0
@@ -254,8 +263,9 @@ class Training:
 
 
 def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], float]]:
-    """Each, with the seconds that training took inside ``run`` so far; the first one, before any
-    step, took none.
+    """Pair each item of ``run`` with the seconds spent inside ``run`` so far.
+
+    The time before the first item is not counted: no step was taken.
     """
     seconds, begun = 0.0, None
     for snapshots in run:
@@ -266,7 +276,7 @@ def _timed(run: Iterator[list[Snapshot]]) -> Iterator[tuple[list[Snapshot], floa
         begun = time.perf_counter()
 
 
-def _of(setting: Any) -> Any:
-    """A setting of an arm that :func:`evaluate.resolve` has filled in."""
+def _not_none(setting: Any) -> Any:
+    """Return a setting of an arm that is not None, since :func:`evaluate.resolve` filled it in."""
     assert setting is not None
     return setting

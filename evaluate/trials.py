@@ -1,4 +1,4 @@
-"""Training the arms of a comparison with the one loop, and keeping what was trained."""
+"""Train the arms of a comparison, and keep every finished run in a file."""
 
 import hashlib
 import json
@@ -27,36 +27,42 @@ from nowcast import bundle
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 
-LATER = ("min_drift",)
-"""Options of a jump that older runs know nothing of: unused, they leave no trace, and those runs
-still count.
+NEW_OPTIONS = ("min_drift",)
+"""Options of a jump that runs recorded by older versions lack.
+
+Such an option is left out of a run's description where it is not used, so that the descriptions of
+older runs stay valid.
 """
-EARLIER = {"max_relative_jump": None}
-"""Options that only older runs know, as they were unused: those runs still count."""
+OLD_OPTIONS = {"max_relative_jump": None}
+"""Options of a jump that no longer exist. Every description has their unused values, as those of
+older runs do.
+"""
 
 
 class Stopped(Exception):
-    """A comparison was stopped in good order before its end."""
+    """A comparison was asked to stop before its end. Finished runs are kept."""
 
 
 class Trials:
-    """Runs of arms on one task; each (arm, seed) is trained once and kept in a file.
+    """Trains the runs of arms on one task. Each pair of arm and seed trains once.
 
     All arms of a seed share initial weights and data order, and are equal bit for bit until the
     first jump.
 
     Args:
-        task: What to train.
+        task: The task.
         epochs: Length of every run.
-        record_every: Steps between two snapshots and evaluations; what the task says when None.
-        forecasters: By the names that arms use.
-        identities: By the same names what each is, whatever lies under that name tomorrow.
-        folder: Where finished runs are kept.
-        stop: Asked between two snapshots.
-        protocol: ``honest`` or ``paper``, see :mod:`evaluate`.
-        workers: Runs side by side; None: as many as cores, one on an accelerator.
-        together: Whether the seeds of an arm train as one program; None: on an accelerator.
-        length: A multiple of ``epochs``. Snapshots are as many times as far apart, so that they lie
+        record_every: Steps between two snapshots, and between two evaluations; None: the task's.
+        forecasters: The forecasters, by the names that arms have for them
+            (:attr:`evaluate.arms.Arm.forecast_by`).
+        identities: The identities of the forecasters, by the same names. A run is kept only for the
+            identity that it was trained with.
+        folder: The folder that keeps finished runs.
+        stop: Consulted after every snapshot.
+        protocol: ``honest`` or ``paper`` (:mod:`evaluate`).
+        workers: Runs that train side by side; None: one per core, or one on an accelerator.
+        together: Whether the seeds of an arm train as one program; None: only on an accelerator.
+        length: A factor of ``epochs``. It stretches the distance of snapshots too, so that they lie
             at the same shares of a run.
     """
 
@@ -87,15 +93,15 @@ class Trials:
 
     @property
     def steps(self) -> int:
-        """Length of every run."""
+        """Steps of every run."""
         return self._steps
 
     def check(self, arms: Iterable[Arm]) -> None:
-        """Refuse arms that cannot be trained here, before anything is.
+        """Refuse arms that cannot be trained, before any training begins.
 
         Raises:
-            UserError: Two arms of one name are not the same; an arm's runs would be too short for a
-                jump, or its folder holds others.
+            UserError: An arm's runs are too short for a jump, or its folder holds runs with other
+                settings.
         """
         for arm in arms:
             optimizers.rates(str(arm.schedule), 1.0, self._steps)
@@ -108,15 +114,24 @@ class Trials:
                     before = None
                 if before != json.loads(json.dumps(self._described(arm))):
                     raise UserError(
-                        f"arm.{arm.name}: {str(file.parent)!r} holds runs of other settings; give"
+                        f"arm.{arm.name}: {str(file.parent)!r} holds runs with other settings; give"
                         " the arm another name, or choose another report="
                     )
 
     def train(
         self, arms: Iterable[Arm], seeds: Sequence[int], title: str, *, calibrate: bool = False
     ) -> None:
-        """Train every arm with every seed; finished ones are not trained again. Calibration never
-        reads the last split of several.
+        """Train every arm with every seed, where the run is not finished yet.
+
+        Args:
+            arms: The arms.
+            seeds: The seeds.
+            title: The text before the progress bar.
+            calibrate: Whether these are calibration runs, which never read the last split (unless
+                the task has only one).
+
+        Raises:
+            Stopped: ``stop`` had a reason to stop.
         """
         arms = list(arms)
         for arm in arms:
@@ -139,21 +154,29 @@ class Trials:
             if self._together:
                 bar.update(bar.total - sum(len(part) for _, part in groups) * self.evaluations)
             side_by_side(
-                lambda group: self._unit(*group, bar.update, calibrate), groups, self._workers
+                lambda group: self._train_group(*group, bar.update, calibrate),
+                groups,
+                self._workers,
             )
 
     def curve(self, arm: Arm, seed: int) -> Curve:
-        """What a finished run measured; NaN where a value was not finite."""
+        """Read what a finished run measured; NaN stands for values that were not finite."""
         return with_nan(json.loads(self._file(arm, seed).read_text(encoding="utf-8")))
 
     def forecast_errors(
         self, arm: Arm, base: Arm, seeds: Sequence[int]
     ) -> list[dict[str, float]] | None:
-        """By seed and operation how far an arm's forecasts are from what its base's run did, over
-        staying where it was.
+        """Compare an arm's forecasts with the runs of its base.
 
-        None: the arm has no forecaster with one horizon, or the base was recorded without its
-        weights.
+        Args:
+            arm: The arm.
+            base: Its base.
+            seeds: The seeds of the base's runs.
+
+        Returns:
+            For each seed and operation, the error of the forecasts over that of the last value
+            (:func:`evaluate.weight_samples.errors`). None: the arm has no forecaster, its horizon
+            varies, or the base's weights were not kept.
         """
         forecaster = self._forecasters.get(str(arm.forecast_by))
         kept = [weight_samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
@@ -176,7 +199,10 @@ class Trials:
         ]
 
     def _described(self, arm: Arm) -> dict[str, Any]:
-        """What all runs of an arm depend on, but for the learning rate and a tuned warm-up."""
+        """The settings that all runs of an arm share, as plain values.
+
+        The learning rate and a tuned warm-up are not among them.
+        """
         settings = arm.settings | {
             "forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster),
             "of": None,
@@ -194,15 +220,15 @@ class Trials:
         used = {
             key: value
             for key, value in settings["jump"].items()
-            if key not in LATER or value is not None
+            if key not in NEW_OPTIONS or value is not None
         }
-        return settings | {"jump": used | EARLIER}
+        return settings | {"jump": used | OLD_OPTIONS}
 
     def _digest(self, arm: Arm) -> str:
         return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()
 
     def _training(self, arm: Arm) -> Training:
-        """Arms that differ in what is no part of the compiled program share it."""
+        """The training of an arm; arms whose compiled program is the same share one."""
         settings = arm.settings | {"schedule": None, "warmup": None}
         if arm.average and arm.average.kind == LAWA:
             settings |= {"average": None}
@@ -219,7 +245,7 @@ class Trials:
                 raise UserError(f"arm.{arm.name}: {error}") from None
         return self._trainings[key]
 
-    def _unit(
+    def _train_group(
         self, arm: Arm, seeds: Sequence[int], advance: Callable[[int], Any], calibrate: bool
     ) -> None:
         files = [self._file(arm, seed) for seed in seeds]
@@ -227,7 +253,7 @@ class Trials:
             advance(self.evaluations * len(files))
             return
         training, together = self._training(arm), self._together and arm.forecaster != ORACLE
-        training.ready(seeds, together=together)
+        training.compile(seeds, together=together)
         others = OtherPrograms()
         sampled = arm.forecaster is None and not calibrate
         records = [
@@ -240,22 +266,23 @@ class Trials:
                 record.add(pause, lane)
             if pause.snapshot:
                 advance(len(records))
-        alone = others.undisturbed(self._workers * len(seeds))
+        undisturbed = others.undisturbed(self._workers * len(seeds))
         for file, record in zip(files, records, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:
                 record.samples.write(file.with_suffix(".npz"))
             how = {
                 "settings_sha256": self._digest(arm),
-                "alone": alone,
+                "alone": undisturbed,
                 "compile_seconds": training.compile_seconds,
                 "machine": machine.described(),
             }
             write_json(file, record.finished(test=not calibrate) | how)
 
     def _finished(self, arm: Arm, seed: int) -> bool:
-        """Whether the run is there; one of other settings or in a damaged file is not, and is
-        trained again.
+        """Whether a run is finished and its file is sound.
+
+        A run with other settings, or with a damaged file, is not finished, and trains again.
         """
         file = self._file(arm, seed)
         try:

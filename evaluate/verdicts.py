@@ -1,4 +1,4 @@
-"""What came out of a comparison in words, negatives included: the words follow the verdicts."""
+"""Write the sentences of a report on what came out, by the honest and the paper's protocol."""
 
 import math
 from collections.abc import Mapping
@@ -15,19 +15,20 @@ from nowcast.forecasters import Average, LastValue
 
 
 def lines(results: Mapping[str, Any]) -> list[Line]:
-    """What to bear in mind of a comparison, then a sentence per arm over its base."""
+    """The cautions of a comparison, then a sentence for each arm over its base."""
     over = [_over(results, row, row["over"]) for row in results["arms"] if row["over"]]
     return [*cautions.lines(results), *_without_forecasts(results), *over]
 
 
 def _without_forecasts(results: Mapping[str, Any]) -> list[Line]:
-    """For each base that forecasters jump on: what the quickest arm that forecasts nothing makes of
-    its target.
+    """For each base with arms that forecast: a caution if an arm without a forecast is faster.
+
+    The caution names the fastest such arm.
     """
     found, rows, headline = [], results["arms"], results["protocol"]["headline"]
     for base in (row["name"] for row in rows):
-        jumping = any(row["over"] == base and not _ignorant(row) for row in rows)
-        others = [row for row in rows if _ignorant(row) and row["name"] != base]
+        jumping = any(row["over"] == base and not _forecasts_nothing(row) for row in rows)
+        others = [row for row in rows if _forecasts_nothing(row) and row["name"] != base]
         if not jumping or not others:
             continue
         better = [
@@ -46,8 +47,11 @@ def _without_forecasts(results: Mapping[str, Any]) -> list[Line]:
     return found
 
 
-def _ignorant(row: Mapping[str, Any]) -> bool:
-    """Whether an arm does not jump, or knows nothing of where to."""
+def _forecasts_nothing(row: Mapping[str, Any]) -> bool:
+    """Whether an arm does not jump, or jumps without a forecast of the run.
+
+    The last value, the average, noise and permuted jumps forecast nothing.
+    """
     return row["settings"]["forecaster"] in (None, LastValue.name, Average.name, *NULLS)
 
 
@@ -72,7 +76,7 @@ def _over(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Line
 
 
 def _final(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> str:
-    """How an arm ends beside its base; nothing where there is no such number."""
+    """The part of the sentence on the final value; empty where it cannot be compared."""
     said = final_size(results, row, base)
     metric = of(results)[0]
     lower, higher = ("lower", "higher") if metric.better == "lower" else ("higher", "lower")
@@ -86,8 +90,10 @@ def _final(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> str
 
 
 def final_size(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> str:
-    """The final value of an arm beside that of any base, and what it is of: ``validation loss,
-    cosine / mine: 1.02 [1.01, 1.03]``; nothing where there is no such number.
+    """The comparison of an arm's final value with any base's, as text.
+
+    An example is ``validation loss, cosine / mine: 1.02 [1.01, 1.03]``. The text is empty where
+    the values cannot be compared.
     """
     metric = of(results)[0]
     found = ending(results, row, base)
@@ -99,7 +105,7 @@ def final_size(results: Mapping[str, Any], row: Mapping[str, Any], base: str) ->
 
 
 def _effect(against: Mapping[str, Any], shown: Verdict) -> str:
-    """How soon an arm reaches the target, in words."""
+    """The part of the sentence on how soon an arm reaches the target."""
     size = bound(against) + ratio(against["steps"]["speed_up"])
     seeds, base, arm = len(against["steps"]["each"]), against["base_reached"], against["reached"]
     if shown is Verdict.UNCHANGED:

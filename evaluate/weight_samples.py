@@ -1,6 +1,4 @@
-"""Some weights of a run at every snapshot: enough to tell how well forecasters would have forecast
-it.
-"""
+"""Keep a sample of a run's weights at every snapshot, and score forecasters on it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -17,32 +15,30 @@ from nowcast.forecasters import Forecaster
 from nowcast.types import OPERATIONS, PyTree
 
 MOST = 20_000
-"""Weights of an operation that are kept, drawn once and for all of all its leaves; all of them
-where there are fewer.
-"""
+"""The most weights of an operation that are kept, drawn from all its leaves."""
 
 Kept = Mapping[str, Sequence[Float[np.ndarray, "S _"]]]
-"""By operation the snapshots of its leaves, of each the weights that are kept."""
+"""For each operation and leaf, the kept weights at each of S snapshots."""
 
 
 class Samples:
-    """Gathers them from snapshot to snapshot.
+    """Collects a sample of the weights of one run, snapshot by snapshot.
 
     Args:
-        labels: The operation of every leaf.
+        labels: The operation of every leaf, in the tree of the parameters.
     """
 
     def __init__(self, labels: PyTree):
         flat = jax.tree.leaves(labels)
         self._names = [f"{label}/{flat[:at].count(label)}" for at, label in enumerate(flat)]
-        """Of the leaves: ``conv/0``, the first one of its operation."""
+        """A name for each leaf: ``conv/0`` is the first leaf of the operation ``conv``."""
         self._picks: dict[str, np.ndarray] = {}
-        """Which weights of a leaf are kept."""
+        """The indices of the weights that are kept, by the leaf's name."""
         in_order = sorted(self._names, key=lambda name: OPERATIONS.index(_operation(name)))
         self._rows: dict[str, list[np.ndarray]] = {name: [] for name in in_order}
 
     def add(self, params: PyTree) -> None:
-        """One snapshot."""
+        """Add the weights of one snapshot."""
         flat = (
             np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(jax.device_get(params))
         )
@@ -57,20 +53,23 @@ class Samples:
             rows.append(leaves[name][self._picks[name]])
 
     def write(self, file: Path) -> None:
-        """As an npz file, an array ``(snapshots, weights)`` for each leaf, ``conv/0``."""
+        """Write an npz file with an array ``(snapshots, weights)`` for each leaf."""
         fresh = file.with_suffix(".part.npz")
         np.savez_compressed(fresh, **{name: np.stack(rows) for name, rows in self._rows.items()})  # type: ignore[arg-type]
         fresh.replace(file)
 
 
 def read(file: Path) -> dict[str, list[Float[np.ndarray, "S _"]]] | None:
-    """What :meth:`Samples.write` wrote; None where there is none, or a damaged one."""
+    """Read a file of :meth:`Samples.write`: the leaves' arrays, by operation.
+
+    None: there is no such file, or it is damaged.
+    """
     found: dict[str, list[np.ndarray]] = {}
     try:
         with file.open("rb") as opened, np.load(opened) as arrays:
             for name in arrays.files:
                 found.setdefault(_operation(name), []).append(arrays[name])
-    except Exception:  # whatever NumPy, zipfile and zlib say of a damaged archive
+    except Exception:  # NumPy, zipfile and zlib raise many kinds of errors for a damaged archive
         return None
     return found
 
@@ -86,12 +85,22 @@ def errors(
     every: int = 1,
     start: int = 0,
 ) -> dict[str, float]:
-    """By operation the error of the forecasts that a run's jumps would be made of, over that of
-    staying: 1 is no better.
+    """The error of a forecaster on a run, by operation, over the error of the last value.
 
-    Windows are those of :func:`nowcast.periodic`: W snapshots from the first one after ``start``
-    on, one window after another. The error is the sum of the absolute ones, over all windows whose
-    truth the run still has.
+    Below 1 the forecast is better than staying at the last value. The windows are those of
+    :func:`nowcast.periodic`: W snapshots from the first one after ``start`` on, one window after
+    another. Errors are sums of absolute errors over all windows whose target lies in the run.
+
+    Args:
+        samples: The run's weights, from :func:`read`.
+        forecaster: The forecaster to score.
+        horizon: Snapshots of a window's spacing from its end to the target.
+        every: How many snapshots lie between two neighbours of a window.
+        start: The snapshot after which the first window begins.
+
+    Returns:
+        The ratio of errors for each operation that the forecaster can forecast. An operation is
+        left out if its weights do not move, or its errors are not finite.
     """
     found = {}
     for operation, leaves in samples.items():
@@ -111,12 +120,15 @@ def errors(
 
 @lru_cache(maxsize=64)
 def _compiled(forecaster: Forecaster, operation: str, horizon: Any) -> Callable[[Any], Any]:
-    """Once for all seeds."""
+    """The compiled forecast of one operation, which all seeds share."""
     return jax.jit(lambda window: forecaster.leaf(window, operation, horizon))
 
 
 def _drawn(sizes: Sequence[int]) -> list[Int[np.ndarray, "n"]]:
-    """Of leaves of these sizes the weights to keep: each as likely as any other."""
+    """Draw the indices of the weights to keep from leaves of these sizes.
+
+    Each weight of the leaves is equally likely.
+    """
     ends = np.cumsum(sizes, dtype=int)
     total = int(sum(sizes))
     picks = np.arange(total)

@@ -1,6 +1,4 @@
-"""The report's sentences: what was trained and how it was judged, what the signs and the tables
-mean.
-"""
+"""Write a report's explanations: what was trained, how it was judged, how to read each table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +8,7 @@ from evaluate.protocol import BUDGET, HONEST, ROBUST, target_metric
 
 
 def setting(results: Mapping[str, Any]) -> str:
-    """What was trained, in a sentence, and whether a forecaster had seen it."""
+    """What was trained, in a sentence or two, and which forecasters were fitted on this task."""
     about, seeds = results["about"], len(results["protocol"]["seeds"])
     first = (
         f"{about['task']}{_more(about['more'])}, {about['epochs']} epochs of"
@@ -28,13 +26,17 @@ def setting(results: Mapping[str, Any]) -> str:
 
 
 def protocol(results: Mapping[str, Any]) -> str:
-    """The protocol's name: the robust one and the budget's judge runs as the honest one does."""
+    """The name of the protocol that was asked for.
+
+    ``results["protocol"]`` says ``honest`` for the robust and the budget protocol too, because they
+    judge runs in the same way.
+    """
     own = [name for name in (ROBUST, BUDGET) if name in results]
     return own[0] if own else str(results["protocol"]["name"])
 
 
 def _spacing(results: Mapping[str, Any]) -> list[str]:
-    """Which arms' windows are of every second snapshot, or every third, if any are."""
+    """Sentences on the arms whose windows take every second snapshot, every third, and so on."""
     found: dict[int, list[str]] = {}
     for row in results["arms"]:
         jump = row["settings"]["jump"]
@@ -47,7 +49,7 @@ def _spacing(results: Mapping[str, Any]) -> list[str]:
 
 
 def _more(more: Mapping[str, Any]) -> str:
-    """The settings of a task of ours, in words; what another one says of itself."""
+    """The settings of a task in words, in brackets; empty without any."""
     words = []
     for key, value in more.items():
         if key == "task_config":
@@ -60,7 +62,7 @@ def _more(more: Mapping[str, Any]) -> str:
 
 
 def method(results: Mapping[str, Any]) -> list[str]:
-    """The protocol in sentences."""
+    """The paragraphs that explain how the comparison was made."""
     protocol, metric = results["protocol"], metrics.of(results)[0]
     first, last = (metrics.splits(results)[place] for place in (0, -1))
     lines = [
@@ -72,11 +74,11 @@ def method(results: Mapping[str, Any]) -> list[str]:
         lines += [
             (
                 f"Targets come from {calibration} calibration seeds of the bases alone (seeds"
-                f" {protocol['calibration_seeds']}), were written down before any other arm ran,"
-                " and are what a base has reached, in the median, after 50, 75 and 95 % of its"
-                f" length. A target is crossed when the mean of {protocol['smoothing']} consecutive"
+                f" {protocol['calibration_seeds']}), and were written down before any other arm"
+                " ran. A base's targets are its median values after 50, 75 and 95 % of its length."
+                f" A run reaches a target when the mean of {protocol['smoothing']} consecutive"
                 f" values is at or {'below' if metric.better == 'lower' else 'above'} it; a run"
-                " that never crosses counts with its full length."
+                " that never does counts with its full length."
             ),
             f"Runs are judged by their {metric.name} on the {first} split as they go on"
             + (
@@ -88,10 +90,10 @@ def method(results: Mapping[str, Any]) -> list[str]:
     else:
         crossed = target_metric(results).name
         lines.append(
-            f"By the WNN paper's protocol: the first crossing of a given {crossed} on the {last}"
-            " split, at every snapshot, measured before a jump where there is one. What should be"
-            " read once decides, and the dip after a jump does not count: compare these numbers"
-            " with the paper's, and no others."
+            f"By the WNN paper's protocol: a run reaches the target at the first snapshot with this"
+            f" {crossed} on the {last} split, measured before a jump where there is one. This"
+            " protocol judges on a split that should be read once, and ignores the dip after a"
+            " jump: compare these numbers only with the paper's."
         )
     return [
         *lines,
@@ -99,27 +101,28 @@ def method(results: Mapping[str, Any]) -> list[str]:
         *_mixed(results),
         (
             "Speed-up: the geometric mean over seeds of the paired ratio, with Student's 95 %"
-            " t-interval of the log-ratio; the seeds of steps, epochs and seconds scatter at least"
-            " as the distance of two evaluations makes them. The interval that is printed decides:"
-            " a difference is shown, in bold, colour or words, where it excludes 1 (of"
-            " differences 0), but not above 1 where the ratio is marked ≤, nor below 1 where ≥."
-            " Intervals are not corrected for the number of arms: of twenty that do nothing one is"
-            " expected to stand out. Runs that diverged stay in, with their full length."
+            " t-interval of the log-ratio. Steps, epochs and seconds are taken to scatter at least"
+            " as much as the distance between two evaluations allows. The printed interval decides:"
+            " bold, colour and words show a difference where it excludes 1 (or 0, for differences)."
+            " A ratio above 1 that is marked ≤, or below 1 that is marked ≥, shows nothing."
+            " Intervals are not corrected for the number of arms: of twenty arms without effect,"
+            " one is expected to show a difference. Runs that diverged count with their full"
+            " length."
         ),
         (
-            f"Final {metric.name}: the last smoothed one, in the median over seeds; its"
-            f" {metric.compare} is paired. Equal seconds: where the faster of the two is at its"
-            " end."
+            f"Final {metric.name}: the last smoothed value, in the median over seeds; its"
+            f" {metric.compare} is paired by seed. Equal seconds: both runs are compared at the"
+            " time when the faster one ends."
         ),
         (
-            "Seconds are of training alone, with steps, snapshots' history and jumps, without"
-            f" compiling and evaluating. {SHARED} {BOUND}"
+            "Seconds are those of training: steps, the history of snapshots, and jumps, but neither"
+            f" compilation nor evaluation. {SHARED} {BOUND}"
         ),
     ]
 
 
 def versions(results: Mapping[str, Any]) -> str:
-    """And machines, on one line."""
+    """The versions of the packages, and the machines, on one line."""
     machines = [one for one in results["machines"] if one != "None"]
     return ", ".join(
         [*(f"{name} {version}" for name, version in results["versions"].items()), *machines]
@@ -142,50 +145,51 @@ BEYOND = (
 
 
 def metrics_table(results: Mapping[str, Any]) -> str:
-    """How to read the table of all metrics."""
+    """The paragraph that explains the table of all metrics."""
     kinds = {
-        "ratio": "paired ratios (×; above 1: the arm's are better)",
-        "difference": "paired differences, the arm's less its base's (with a sign)",
+        "ratio": "paired ratios (×; above 1: the arm is better)",
+        "difference": "paired differences, the arm's value less its base's (with a sign)",
     }
     used = dict.fromkeys(kinds[metric.compare] for metric in metrics.of(results))
     said = " and ".join(used)
     return (
-        f"{said[0].upper()}{said[1:]}, with 95 % t-intervals. Equal seconds: where the faster of"
-        " the two is at its end."
+        f"{said[0].upper()}{said[1:]}, with 95 % t-intervals. Equal seconds: both runs are compared"
+        " at the time when the faster one ends."
     )
 
 
 EVERYTHING = (
-    "The same runs, all to one base's target. What a tuned base gains over a constant rate, any arm"
-    " over it has for nothing: a gain over a constant rate is not a gain over what you could have"
-    " anyway."
+    "The same runs, all compared at one base's target. A tuned base alone gains over a constant"
+    " rate, and so does every arm over the tuned base. So an arm's gain over a constant rate may"
+    " come from the tuned rate, and not from the arm."
 )
 SWEEP = (
-    "Arms over bases that differ in their learning rate alone, each over its own: what they gain"
-    " there, with 95 % intervals (above 1: faster, better). Rates that are higher may be better"
-    " without any arm: the tables below have every arm against every base."
+    "Arms over bases that differ only in their learning rate: what each arm gains over each base,"
+    " with 95 % intervals (above 1: faster, better). A higher rate may gain as much without any"
+    " arm: the tables below compare every arm with every base."
 )
 JUMPS = (
-    "What runs are judged by, right after a jump, over the one right before it (or less it), the"
-    " median and the worst over all jumps of all runs; and the steps until it was back (as far as"
-    " evaluations can tell; those that never came back count to the end of the run)."
+    "The change of the metric at a jump: its value right after the jump over (or less) its value"
+    " right before, in the median and at worst over all jumps of all runs. Steps to recover: until"
+    " an evaluation shows a value as good as before the jump; a jump after which none does counts"
+    " to the end of the run."
 )
 
 
 FOREST = (
-    "Each arm over its own base, with 95 % intervals; at the right the runs that reached the"
+    "Each arm over its own base, with 95 % intervals. At the right: how many runs reached the"
     " target. Blue: faster; red: slower; grey: the interval shows no difference."
 )
 FORECASTS = (
-    "On the runs of the base, which never jump: the absolute error of the forecasts over that of"
-    " the last value, by operation. Below 1: better than staying; 1: no better. Windows are where"
-    " the arm's own jumps would be; geometric mean over seeds with 95 % intervals. A forecaster"
-    " that is not here has no window with its horizon in such a run."
+    "The absolute error of the forecasts over that of the last value, by operation, on the runs of"
+    " the base, which never jump. Below 1 a forecast is better than the last value. The windows are"
+    " those of the arm's jumps; geometric means over seeds with 95 % intervals. A forecaster is"
+    " missing if no window and its horizon fit into such a run."
 )
 
 
 def target(results: Mapping[str, Any], base: str) -> str:
-    """The headline's target of a base, in a sentence."""
+    """The sentence on the headline's target of a base."""
     headline = results["protocol"]["headline"]
     value = results["targets"][base][headline]
     if results["protocol"]["name"] != HONEST:
@@ -201,13 +205,13 @@ def target(results: Mapping[str, Any], base: str) -> str:
 
 
 def curves(results: Mapping[str, Any]) -> str:
-    """How to read the picture of the runs."""
+    """The paragraph that explains the picture of the runs."""
     protocol = results["protocol"]["name"]
     when, metric = "after" if protocol == HONEST else "before", target_metric(results)
     loss = metric.better == "lower" and metric.compare == "ratio"
     beyond = (
-        " What lies above twice the initial value, or diverged, leaves the panel; the table of"
-        " jumps gives its size."
+        " Values above twice the initial one, or not finite, leave the panel; the table of jumps"
+        " has their size."
     )
     return (
         f"Median and quartiles over seeds, measured {when} a jump where there is one. Triangles:"
@@ -218,20 +222,20 @@ def curves(results: Mapping[str, Any]) -> str:
 
 
 def costs(results: Mapping[str, Any]) -> str:
-    """How to read the table of costs."""
+    """The paragraph that explains the table of costs."""
     said = "Medians over seeds."
     if not results["alone"]:
         said += f" {tables.SHARED}: not all of these runs had the machine to themselves."
     if results["cost"]:
         said += (
-            " A learned forecaster pays after so many runs: the seconds of its fit and of training"
-            " its corpus, over those that it saves a run on the way to the target."
+            " Pays after: the seconds of the forecaster's fit and of training its corpus, divided"
+            " by the seconds that it saves in each run on the way to the target."
         )
     return said
 
 
 def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
-    """What runs were trained apart, and what the signs in these lines mean."""
+    """Notes on runs from different machines, and on the signs that occur in these lines."""
     beyond = BEYOND if BUDGET in results else BOUND
     said = {tables.SHARED: SHARED, "≥": beyond, "≤": beyond}
     marks = dict.fromkeys(
@@ -241,7 +245,7 @@ def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
 
 
 def _mixed(results: Mapping[str, Any]) -> list[str]:
-    """That an arm and its base, with one seed, were trained on machines that differ, if so."""
+    """A warning if an arm and its base trained on different machines with the same seed."""
     machines = {
         name: [run.get("machine") for run in runs] for name, runs in results["curves"].items()
     }
@@ -265,7 +269,7 @@ def _mixed(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def made_by(commands: Sequence[str]) -> list[str]:
-    """The commands that make results again, where known, as Markdown after an empty line."""
+def commands_as_markdown(commands: Sequence[str]) -> list[str]:
+    """The commands that produce the results again, as lines of Markdown; empty if unknown."""
     known = [command for command in commands if command]
     return ["", "```bash", *known, "```"] if known else []

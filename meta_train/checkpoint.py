@@ -87,7 +87,7 @@ class Checkpoint:
         return like._replace(**plain, **loaded)
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether enough time has passed for another checkpoint."""
         return self._pace.due()
 
     def save(self, progress: Progress) -> None:

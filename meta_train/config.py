@@ -32,7 +32,7 @@ NOT_OF_RATES = {
     "window": None, "horizon": None, "networks": None, "sampling": None, "log": None,
     "max_minutes": None, "processes": 1, "process": 0, "coordinator": None,
 }  # fmt: skip
-"""Keys that ``forecaster=rate`` has nothing to do with, as they are where they are left out."""
+"""The defaults of the keys that ``forecaster=rate`` does not use."""
 COMMON = {"sampling": "uniform", "steps": 20_000, "batch_size": 1024, "learning_rate": 2e-3}
 
 
@@ -63,7 +63,7 @@ class MetaTrainConfig:
     """snapshots past the window that it forecasts; null: 5, for wnn_multi and gram all of 1 to 40,
     for introspection 10"""
     networks: Any = None
-    """which network forecasts an operation, where not as usual:
+    """which network forecasts each operation, where it differs from the forecaster's default:
     networks={norm:norm,depthwise_conv:depthwise,bias:null} gives two operations networks of their
     own, and biases none. Operations: conv, depthwise_conv, fc, bias, norm, embedding, other"""
     served_by: Any = None
@@ -73,34 +73,35 @@ class MetaTrainConfig:
     quarter from the next quartile; null: movement for introspection, else uniform; gram takes
     leaves as a whole"""
     keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
-    """architectures (of other tasks the name's beginning: gpt), or tasks (mlp-mnist), that are kept
-    out and only scored at the end; these are those of the WNN paper"""
+    """architectures (for other tasks the beginning of the name: gpt), or tasks (mlp-mnist), that
+    are kept out of the fit and scored at its end; the default is that of the WNN paper"""
     validation_share: float = 0.2
-    """share of each other task's runs, at least one, that decides when to stop and what to keep"""
+    """the share of each other task's runs, at least one run, that is kept for validation: it
+    decides when to stop and which parameters to keep"""
     steps: int | None = None
     """optimizer steps; null: 20000, for introspection 30000, for gram 5000, for rate 1000"""
     batch_size: int | None = None
     """windows a step, for each network; a multiple of 64; null: 1024, for introspection 64; for
     rate any number, null: 512"""
     learning_rate: float | None = None
-    """of Adam at the first step, cosine decay to 0; null: 0.002, for introspection 0.0005, for gram
-    and rate 0.003"""
+    """the learning rate of Adam at the first step, which a cosine takes to 0; null: 0.002, for
+    introspection 0.0005, for gram and rate 0.003"""
     patience: int = 10
-    """evaluations without a better network after which the fit ends; there are 40, more in long
-    fits, fewer in those of fewer steps"""
+    """the fit ends after so many evaluations without a better network; a fit has 40 evaluations,
+    more if it is long, fewer if it has fewer steps"""
     seed: int = 0
-    """of the split, the windows, the initial parameters and the batches"""
+    """the seed of the split, the windows, the initial parameters and the batches"""
     log: str | None = None
-    """csv or tensorboard: the curves as the fit goes on, in PATH.log"""
+    """csv or tensorboard: write the curves to PATH.log while the fit goes on"""
     max_minutes: float | None = None
-    """stop in good order after so long; the same command goes on"""
+    """save and stop after so many minutes; the same command continues the fit"""
     processes: Any = 1
     """how many processes fit together, each with all devices that it sees; auto: as Slurm or a TPU
     pod says"""
     process: int = 0
-    """which of them this one is"""
+    """the number of this process, from 0"""
     coordinator: str | None = None
-    """address of the first, such as 10.0.0.1:12345"""
+    """the address of process 0, such as 10.0.0.1:12345"""
 
     def __post_init__(self) -> None:
         if self.served_by is not None:
@@ -128,7 +129,7 @@ class MetaTrainConfig:
 
     @property
     def of_rates(self) -> bool:
-        """Whether it is a fit to sweeps of learning rates (:mod:`meta_train.rates`)."""
+        """Whether the fit is one to sweeps of learning rates (:mod:`meta_train.rates`)."""
         return self.forecaster == Rate.name
 
     def _check_places(self) -> None:
@@ -246,7 +247,7 @@ class MetaTrainConfig:
 
     @property
     def rule(self) -> Rule:
-        """What a window is."""
+        """The shape of a window and its targets."""
         return Rule(
             cast(int, self.window), cast(int, self.horizon), self.kind.many, self.kind.from_start
         )

@@ -38,7 +38,7 @@ class Data(NamedTuple):
     training: Sequence[Run]
     """The runs that are fitted to."""
     about: dict[str, Any]
-    """What the card says about the data."""
+    """The entries of the card on the data."""
 
 
 def read(config: MetaTrainConfig) -> Data:
@@ -111,7 +111,7 @@ def _ahead(run: Run, rule: Rule) -> int:
 
 
 def _holds(run: Run) -> str:
-    """What a run holds, in words."""
+    """The kind of record of a run, in words."""
     if run.band is not None:
         return f"inner products of {run.band} increments"
     sampled = [leaf.columns for leaf in run.leaves if leaf.columns < leaf.size]
@@ -121,7 +121,7 @@ def _holds(run: Run) -> str:
 def _source(
     config: MetaTrainConfig, runs: Sequence[Run], networks: Mapping[str, str | None]
 ) -> Source:
-    """Where the forecaster's examples come from."""
+    """Make the source of the forecaster's examples."""
     if config.kind.elementwise:
         return Windows(runs, networks, config.rule, config.sampling)
     return Leaves(runs, networks, config.rule)
@@ -147,7 +147,7 @@ def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[s
 def described(
     config: MetaTrainConfig, corpora: Sequence[Corpus], parts: splitting.Parts
 ) -> dict[str, Any]:
-    """What the card says about the source of the windows."""
+    """The entries of the card on the corpora, and on the runs that were used."""
     each = [
         {"path": path, "hash": opened.hash, "runs": len(opened)}
         for path, opened in zip(config.corpus, corpora, strict=True)

@@ -1,4 +1,4 @@
-"""From corpora to a bundle: read the data, fit, validate, save."""
+"""Turn corpora into a bundle: read the data, fit, validate, save."""
 
 import time
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     )
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
-        **made_by(config, command),
+        **describe_fit(config, command),
         "corpus": data.about,
         "limits": limits(forecaster.name, never_jump, configs, longest, scores),
         "validation": validation,
@@ -99,8 +99,8 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     return Outcome(card)
 
 
-def made_by(config: MetaTrainConfig, command: str | None) -> dict[str, Any]:
-    """What a card says of the fit itself: the command, its configuration, the versions."""
+def describe_fit(config: MetaTrainConfig, command: str | None) -> dict[str, Any]:
+    """The entries of the card on the fit: its command, its configuration, the versions."""
     names = ("weight-nowcaster", "jax", "optax", "numpy")
     return {
         "command": command,
@@ -135,8 +135,8 @@ def fit(
                 bar.update(progress.step - bar.n)
                 lowest = zip(data.networks, progress.lowest, strict=True)
                 bar.set_postfix_str(" ".join(f"{name} {error:.4f}" for name, error in lowest))
-                stopped = processes.anywhere(bool(stop.reason))
-                if stopped or processes.anywhere(checkpoint.due()):
+                stopped = processes.in_any_process(bool(stop.reason))
+                if stopped or processes.in_any_process(checkpoint.due()):
                     checkpoint.save(progress)
                 processes.together(partial(write, progress.curves))
                 if stopped:

@@ -19,12 +19,13 @@ def limits(
     """The card's ``limits``, one sentence each.
 
     Args:
-        name: The forecaster's, in the scores.
-        still: Operations whose weights never jump.
-        configs: Of the runs that were fitted to, one or more: ``task`` and ``record_every``, and
-            what a recorder was told of the training.
-        longest: Snapshots of the longest of them.
-        scores: By the runs that were scored, in words: operation → horizon → forecaster → errors.
+        name: The forecaster's name in the scores.
+        never_jump: Operations whose weights never jump.
+        configs: The configurations of the runs that were fitted to, one or more: ``task``,
+            ``record_every``, and what the recorder knows of the training.
+        longest: How many snapshots the longest of these runs has.
+        scores: The scores, by a description of the runs that were scored, operation, horizon and
+            forecaster.
 
     >>> optimizer = {"name": "adam", "learning_rate": 0.001, "schedule": "cosine"}
     >>> config = {"task": "lenet-mnist", "record_every": 10}

@@ -50,14 +50,14 @@ def everywhere() -> jax.sharding.NamedSharding:
 def pools(
     source: Source, networks: Sequence[str], *, size: int, seed: int, first: int = 0
 ) -> Iterator[Pool]:
-    """Pool after pool, from number ``first`` on; each is determined by seed and number.
+    """Yield pool after pool, from number ``first`` on; seed and number determine each pool.
 
     Args:
-        source: Where windows come from.
-        networks: In this order.
-        size: Windows of a handful.
-        seed: Of all draws.
-        first: Number of the first one.
+        source: Draws the windows.
+        networks: The networks, in the order of the pool's first axis.
+        size: How many windows a handful has.
+        seed: The seed of all draws.
+        first: The number of the first pool.
     """
     split = sharding()
     shape = (len(networks), SLOTS, size, source.columns)

@@ -54,16 +54,16 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def anywhere(yes: bool) -> bool:
+def in_any_process(yes: bool) -> bool:
     """Whether ``yes`` holds in any process; all of them must ask."""
-    return bool(np.any(_everyones(np.array(yes))))
+    return bool(np.any(_gather(np.array(yes))))
 
 
 def together(work: Callable[[], T]) -> T:
     """Run ``work`` and return its result once every process is done; all of them must call this.
 
     Raises:
-        UserError: Only others failed, or are gone.
+        UserError: Another process failed, or is gone.
         Exception: This process's own failure.
     """
     result, failed = None, None
@@ -71,7 +71,7 @@ def together(work: Callable[[], T]) -> T:
         result = work()
     except Exception as error:
         failed = error
-    if anywhere(failed is not None):
+    if in_any_process(failed is not None):
         raise failed or UserError("another process of this fit failed; its own output says why")
     return result  # type: ignore[return-value]
 
@@ -85,7 +85,7 @@ def check_alike(here: Mapping[str, Any], cure: str) -> None:
     digests = [
         np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in texts.values()
     ]
-    every = _everyones(np.stack(digests))
+    every = _gather(np.stack(digests))
     differs = (every != every[:1]).any(axis=(0, 2))
     if differs.any():
         said = ", ".join(
@@ -94,7 +94,7 @@ def check_alike(here: Mapping[str, Any], cure: str) -> None:
         raise UserError(f"the processes of this fit differ in {said}; {cure}")
 
 
-def _everyones(array: np.ndarray) -> np.ndarray:
+def _gather(array: np.ndarray) -> np.ndarray:
     """The arrays of all processes, along a new first axis."""
     if jax.process_count() == 1:
         return array[None]

@@ -1,13 +1,15 @@
-"""The fit of ``forecaster=rate``: from sweeps of learning rates to a bundle.
+"""Fit ``forecaster=rate`` to sweeps of learning rates, and write its bundle.
 
-The network of :mod:`nowcast.rate_forecaster` is fitted to the windows of all runs by the likelihood
-of a normal distribution: ``log σ + ½ ((label − μ) / σ)²``. Each task is left out once, and a fit to
-the others is scored on it; the bundle's own fit is to all of them but those of ``keep_out``. The
-deviations of all fits are widened by one factor, so that of the labels of tasks left out 80 % lie
-within the intervals that should hold so many.
+The network of :mod:`nowcast.rate_forecaster` is fitted to the windows of all runs. The loss is the
+negative log-likelihood of a normal distribution, ``log σ + ½ ((label − μ) / σ)²``.
 
-Runs of a sweep have a constant multiplier, 1, and so the multiplier's own history is no input of
-the network: :func:`nowcast.auto_rate` divides by it what the network sees.
+The bundle's network is fitted to all tasks but those of ``keep_out``. For the scores, each task is
+left out once, and a network that is fitted to the others is scored on it. One factor widens the
+deviations of all these networks: with it, 80 % of the labels of tasks left out lie in the intervals
+that should hold 80 %.
+
+The multiplier of :func:`nowcast.auto_rate` is 1 in all runs of a sweep. So its history is no input
+of the network, and ``auto_rate`` divides the increments that the network reads by it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +31,7 @@ from collect.tasks.names import names as names_of
 from meta_train import splitting, sweeps
 from meta_train.config import MetaTrainConfig
 from meta_train.data import described, distinct
-from meta_train.fitting import made_by
+from meta_train.fitting import describe_fit
 from meta_train.rates_picture import picture
 from meta_train.sweeps import Examples, Group
 from nowcast import bundle, rate_forecaster, text
@@ -38,40 +40,47 @@ from nowcast.rate_forecaster import Estimate, Rate
 from nowcast.types import PyTree, UserError
 
 DECAY = 1e-2
-"""Of the weights, by AdamW: tasks are few."""
+"""The weight decay of AdamW; it is strong, because there are few tasks."""
 TOGETHER = 250
-"""Steps in one compiled call, between two moves of the bar."""
+"""Steps in one compiled call, and between two updates of the progress bar."""
 INSIDE = 1.2816
-"""Deviations on either side of the mean between which 80 % of a normal distribution lie."""
+"""80 % of a normal distribution lie within so many deviations of the mean, on both sides."""
 LEAST = 1e-6
-"""Drifts that differ by less than its root tell nothing."""
+"""The smallest variance of the drifts to which the control fits a slope."""
 FIRST_HALF = 0.5
-"""The share of a run in which a rate is mostly followed."""
+"""The share of a run in which :func:`nowcast.auto_rate` mostly follows the rate."""
 
 Score = dict[str, float]
 
 
 class Line(NamedTuple):
-    """The control: a line from the drift, on its scale, to the label, by least squares."""
+    """The control: a line from the drift to the label, fitted by least squares.
+
+    It takes the drift on the scale of the network's input.
+    """
 
     slope: float
     offset: float
 
     def read(self, some: Examples) -> Float[np.ndarray, "N"]:
-        """What it says of some windows."""
+        """The label that the line gives for each window."""
         return self.slope * _drift(some) + self.offset
 
 
 def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str, Any]:
-    """Fit a reader of rates to sweeps and write its bundle, with ``loss.png`` beside the card.
+    """Fit ``forecaster=rate`` to sweeps and write its bundle, with ``loss.png`` beside the card.
+
+    Args:
+        config: The configuration of the fit.
+        command: The command to note in the card.
 
     Returns:
-        The card: scores of each task by a fit to the others, and of those kept out; corpora, by
-        hash; groups that were not used, by name; command, versions.
+        The card. It holds the scores on each task, by a fit to the others, and on tasks kept out;
+        the corpora by their hashes; the names of groups that were not used; command and versions.
 
     Raises:
-        UserError: No corpus, no finished run, or no sweep with a best rate inside of it; fewer than
-            two tasks.
+        UserError: There is no corpus or no finished run, no sweep has its best rate between others,
+            or there are fewer than two tasks.
     """
     bundle.check_destination(config.bundle)
     corpora = [corpus.open(path) for path in config.corpus]
@@ -85,8 +94,8 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
     some = sweeps.examples(kept)
     if len(some.tasks) < 2:
         raise UserError(
-            f"corpus: sweeps of {some.tasks[0]} alone; a task is scored by a fit to others: collect"
-            " those of another task too"
+            f"corpus: sweeps of {some.tasks[0]} alone, and each task is scored by a fit to the"
+            " others; collect sweeps of another task too"
         )
     others = {task: [one for one in some.tasks if one != task] for task in some.tasks}
     total = (len(some.tasks) + 1) * config.steps  # type: ignore[operator]
@@ -111,7 +120,7 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
         config, corpora, splitting.Parts(used, [], [run for group in out for run in group.runs])
     )
     card = {
-        **made_by(config, command),
+        **describe_fit(config, command),
         "corpus": about,
         "groups": len(found) - len(unused),
         "groups_not_used": unused,
@@ -131,12 +140,18 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> dict[str,
 def fit(
     some: Examples, config: MetaTrainConfig, progress: Callable[[int], Any] = lambda steps: None
 ) -> tuple[Rate, list[float]]:
-    """A network fitted to some windows; and the mean loss of each :data:`TOGETHER` steps.
+    """Fit a network to some windows.
 
     Args:
         some: The windows.
-        config: ``steps``, ``batch_size``, ``learning_rate`` and ``seed`` of the fit.
-        progress: Called with the number of steps that were done.
+        config: Gives ``steps``, ``batch_size``, ``learning_rate`` and ``seed``.
+        progress: Called with the number of steps taken since the last call.
+
+    Returns:
+        The forecaster, and the mean loss of every :data:`TOGETHER` steps.
+
+    Raises:
+        UserError: The loss became NaN or infinite.
     """
     steps, size = int(config.steps or 0), int(config.batch_size or 0)
     schedule = optax.cosine_decay_schedule(float(config.learning_rate or 0), steps)
@@ -171,13 +186,19 @@ def fit(
 
 
 def loss(params: PyTree, seen: Float[Array, "N I"], label: Float[Array, "N"]) -> Float[Array, ""]:
-    """The mean negative logarithm of the labels' likelihood, but for a constant."""
+    """The mean negative log-likelihood of the labels, without its constant.
+
+    Args:
+        params: The network's parameters.
+        seen: The network's inputs.
+        label: The labels.
+    """
     mean, deviation = rate_forecaster.estimate(params, seen)
     return jnp.mean(jnp.log(deviation) + 0.5 * ((label - mean) / deviation) ** 2)
 
 
 def line(some: Examples) -> Line:
-    """The control, fitted to some windows."""
+    """Fit the control to some windows."""
     drift, label = _drift(some), some.label
     middle, mean = (np.average(part, weights=some.weight) for part in (drift, label))
     spread = np.average((drift - middle) ** 2, weights=some.weight)
@@ -187,10 +208,13 @@ def line(some: Examples) -> Line:
 
 
 def widening(left_out: Sequence[tuple[Rate, Examples]]) -> float:
-    """By how much deviations must be wider, 1 or more, so that 80 % of the labels are inside.
+    """The factor by which deviations must grow so that 80 % intervals hold 80 % of the labels.
 
     Args:
-        left_out: Readers, each with the windows of a task that it was not fitted to.
+        left_out: Forecasters, each with the windows of a task that it was not fitted to.
+
+    Returns:
+        The factor, 1 or more.
     """
     away, weight = [], []
     for rate, some in left_out:
@@ -204,20 +228,20 @@ def widening(left_out: Sequence[tuple[Rate, Examples]]) -> float:
 
 
 def widened(rate: Rate, factor: float) -> Rate:
-    """The same reader, its deviations so many times as wide."""
+    """A copy of a forecaster whose deviations are ``factor`` times as wide."""
     last = rate.params["estimate"]
     bias = last["bias"] + np.array([0, np.log(factor)], np.float32)
     return Rate(params={**rate.params, "estimate": {**last, "bias": bias}})
 
 
 def scores(rate: Rate, control: Line, some: Examples) -> dict[str, Score]:
-    """How good a reader is on some windows, beside its control: in all of a run and in its first
-    half.
+    """Score a forecaster and its control on some windows.
 
     Returns:
-        For both, means over windows: ``error`` and ``control``, absolute errors in factors of 2
-        (``log2``); ``constant``, that of a reader who always says the windows' own mean;
-        ``inside``, the share of labels in the interval that should hold 80 % of them.
+        The scores on the ``whole run`` and on its ``first half``. ``error`` and ``control`` are the
+        mean absolute errors in factors of 2 (``log2``) of the forecaster and of the control;
+        ``constant`` is that of the windows' mean label; ``inside`` is the share of labels in the
+        interval that should hold 80 % of them.
     """
     found = rate(*_shown(some))
     whole, early = np.ones(len(some.label), bool), some.share <= FIRST_HALF
@@ -257,7 +281,7 @@ def table(scored: Mapping[str, Mapping[str, Score]]) -> str:
 
 
 def limits(some: Examples, used: Sequence[corpus.Run], keep_out: Sequence[str]) -> list[str]:
-    """What a card says a reader was not fitted to."""
+    """The sentences in the card on what the forecaster was not fitted to."""
     configs = [run.config for run in used]
     names = sorted({config["optimizer"]["name"] for config in configs})
     batches = sorted({config.get("batch_size", 0) for config in configs})
@@ -273,7 +297,7 @@ def limits(some: Examples, used: Sequence[corpus.Run], keep_out: Sequence[str]) 
 
 
 def _shown(some: Examples) -> tuple[Array, Array, Array]:
-    """What a reader is given of windows."""
+    """The arguments of the forecaster for some windows."""
     return jnp.asarray(some.gram), jnp.asarray(some.share), jnp.asarray(some.each)
 
 
@@ -282,5 +306,5 @@ def _kept_out(group: Group, names: Sequence[str]) -> bool:
 
 
 def _drift(some: Examples) -> Float[np.ndarray, "N"]:
-    """The drift of each window, on the network's scale."""
+    """The drift of each window, on the scale of the network's input."""
     return np.asarray(rate_forecaster.on_scale(jax.vmap(mean_cosine)(jnp.asarray(some.gram))))

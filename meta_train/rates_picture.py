@@ -1,4 +1,4 @@
-"""What ``loss.png`` of a bundle of ``forecaster=rate`` shows."""
+"""Draw ``loss.png`` for a bundle of ``forecaster=rate``."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ from collect.figures import PLAIN, Figure, matplotlib
 
 
 def picture(card: dict[str, Any]) -> Figure:
-    """The loss of the fit; and the error on each task by a fit without it, beside that of the
-    drift alone.
+    """Draw the loss of the fit, and the error on each task by a fit to the others.
+
+    The errors stand beside those of the control, which reads the drift alone.
     """
     scored = card["validation"] | {
         f"{task}, kept out": one for task, one in card["held_out"].items()

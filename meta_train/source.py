@@ -20,7 +20,7 @@ MOST_DRAWS = 100
 
 
 class Rule(NamedTuple):
-    """What a window is."""
+    """The shape of a window and its targets, in snapshots."""
 
     window: int
     horizon: int
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
 
     @property
     def span(self) -> int:
-        """Snapshots that the shortest window needs past its first, with targets."""
+        """Snapshots that the shortest window needs after its first one, with its targets."""
         return self.window - 1 + (1 if self.many else self.horizon)
 
     @property
@@ -84,7 +84,7 @@ class Source:
     def __init__(self, runs: Sequence[Run], networks: Mapping[str, str | None], rule: Rule):
         self.rule = rule
         self.runs: dict[str, dict[str, list[Run]]] = {}
-        """By network, and by what was trained."""
+        """The runs, by network and by task."""
         for run in runs:
             rule.check(run)
             self._check(run)
@@ -114,7 +114,7 @@ class Source:
             run: One of the runs to take them from; left out, it is drawn too.
 
         Raises:
-            UserError: What is drawn is never finite, or a chunk is damaged.
+            UserError: No draw is finite, or a chunk is damaged.
         """
         place, rng = (
             np.random.default_rng(key),

@@ -1,11 +1,12 @@
-"""Sweeps: runs that differ in their learning rate, as examples of how far a rate is from its best.
+"""Make examples of how far a learning rate is from its best, out of sweeps of learning rates.
 
-A group is of runs alike in all but their rate and seed: task, optimizer, schedule, warm-up, batch
-size, length. Its best rate is where a parabola, fitted to the lowest final validation loss and the
-two on either side of it, is lowest, in logarithms. A run's label is ``log(best rate / its rate)``,
-the same at all of its windows; a run that diverged has one too. A window is of five snapshots,
-never the untrained weights: the Gram matrix of its increments, summed over the leaves, as
-:func:`nowcast.auto_rate` finds it.
+The runs of a group have the same configuration apart from their rate and seed. The best rate of a
+group is the lowest place of a parabola, log loss over log rate, through the lowest final
+validation loss and the two on either side of it. The label of a run is
+``log(best rate / its rate)``, at all of its windows; runs that diverged have a label too.
+
+A window has five snapshots, and never the untrained weights. An example holds the Gram matrix of
+the window's increments, summed over the leaves, as :func:`nowcast.auto_rate` computes it.
 """
 
 import json
@@ -21,55 +22,66 @@ from nowcast.movement import BAND, windows
 from nowcast.types import UserError
 
 BESIDE = 2
-"""Losses on either side of the lowest that a parabola is fitted to: each is of another seed."""
+"""How many losses on either side of the lowest one a parabola is fitted to.
+
+Several losses are needed, because each comes from a single seed.
+"""
 NEAR = 2 * np.log(2)
-"""Runs weigh as ``exp(−½ (label / NEAR)²)``: a rate that is followed is soon near its best. With
-every rate alike, a window that tells nothing would be read as a rate far above its best.
+"""The width in the weight of a run, ``exp(−½ (label / NEAR)²)``.
+
+Runs near the best rate weigh more, because :func:`nowcast.auto_rate` soon brings a run there. With
+equal weights, the network would take a window without information for a rate far too high.
 """
 FEWEST = 3
-"""Rates of a group that end finite: fewer have no parabola."""
+"""The fewest runs with a finite loss in a group to which a parabola is fitted."""
 
 
 class Group(NamedTuple):
-    """Runs alike in all but their learning rate and seed."""
+    """Runs that differ only in their learning rate and seed."""
 
     name: str
     runs: list[Run]
     best: float | None
-    """None: the lowest loss is at an end of the rates, or too few runs ended finite."""
+    """The best rate; None: the lowest loss is at an end of the rates, or too few are finite."""
 
 
 class Examples(NamedTuple):
-    """Windows of several runs."""
+    """N windows of several runs."""
 
     gram: Float[np.ndarray, "N 4 4"]
-    """Over the mean square of the window's increments."""
+    """The Gram matrices, divided by the mean square of each window's increments."""
     share: Float[np.ndarray, "N"]
-    """Of the run, at the window's end."""
+    """The share of the run that has passed at the window's end."""
     each: Float[np.ndarray, "N"]
     """The share of the run between two snapshots."""
     label: Float[np.ndarray, "N"]
-    """The natural logarithm of best rate over rate."""
+    """The natural logarithm of the best rate over the run's rate."""
     weight: Float[np.ndarray, "N"]
-    """Sums to 1: tasks are equally likely, then runs of one by how near their rate is to its best,
-    then windows of one.
+    """The probability of drawing each window; the sum is 1.
+
+    All tasks are equally likely. Within a task, runs near the best rate are more likely
+    (:data:`NEAR`). Within a run, all windows are equally likely.
     """
     task: Int[np.ndarray, "N"]
-    """The place of its task among ``tasks``."""
+    """The index of each window's task in ``tasks``."""
     tasks: list[str]
 
     def of(self, tasks: Sequence[str]) -> "Examples":
-        """Those of some tasks."""
+        """The windows of some tasks, with weights that sum to 1 again."""
         wanted = np.isin(self.task, [self.tasks.index(task) for task in tasks])
         gram, share, each, label, weight, task = (part[wanted] for part in self[:6])
         return Examples(gram, share, each, label, weight / weight.sum(), task, self.tasks)
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """The groups of some runs, each with its best rate."""
+    """Sort runs into groups, and find the best rate of each.
+
+    Raises:
+        UserError: A run does not record its learning rate.
+    """
     found: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(json.dumps(_alike(run), sort_keys=True), []).append(run)
+        found.setdefault(json.dumps(_group_key(run), sort_keys=True), []).append(run)
     return [
         Group(_name(same[0]), same, best_rate([_rate(run) for run in same], list(map(_end, same))))
         for same in found.values()
@@ -81,13 +93,13 @@ def best_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
 
     Args:
         rates: Learning rates, in any order.
-        losses: Final validation losses, above 0; what is not finite diverged.
+        losses: The final validation loss at each rate, above 0; not finite for a run that diverged.
 
     Returns:
-        The lowest place of the parabola that is fitted by least squares to the lowest loss and the
-        two on either side of it, log loss over log rate, where these are finite; between the
-        neighbours of the lowest. None where the lowest loss is that of the first or the last rate,
-        or fewer than three runs ended finite.
+        The lowest place of a parabola, log loss over log rate. The parabola is fitted by least
+        squares to the lowest loss and the two on either side of it, where these are finite. The
+        result is never beyond the neighbours of the lowest loss. None: the lowest loss is at the
+        first or the last rate, or fewer than three losses are finite.
 
     Examples:
         >>> from meta_train.sweeps import best_rate
@@ -114,19 +126,19 @@ def examples(found: Sequence[Group]) -> Examples:
     """The windows of all runs whose group has a best rate.
 
     Raises:
-        UserError: No run has a label and a window; the corpus has no learning rates.
+        UserError: No run has both a label and a window.
     """
     each = [
         one
         for group in found
         if group.best is not None
         for run in group.runs
-        if len((one := _seen(run, group.best, _length(group))).share)
+        if len((one := _windows_of(run, group.best, _length(group))).share)
     ]
     if not each:
         raise UserError(
-            "corpus: no group of runs that differ in their learning rate alone has its lowest final"
-            " validation loss between others; collect sweeps over more rates"
+            "corpus: no group of runs that differ only in their learning rate has its lowest final"
+            " validation loss between two others; collect sweeps over more rates"
         )
     tasks = sorted({one.task for one in each})
     whole = {task: sum(one.near for one in each if one.task == task) for task in tasks}
@@ -147,7 +159,7 @@ def examples(found: Sequence[Group]) -> Examples:
     )
 
 
-class Seen(NamedTuple):
+class RunWindows(NamedTuple):
     """The windows of one run, with its label."""
 
     task: str
@@ -159,18 +171,19 @@ class Seen(NamedTuple):
 
     @property
     def near(self) -> float:
-        """What the run weighs beside others of its task."""
+        """The run's weight among the runs of its task, before it is normalised."""
         return float(np.exp(-0.5 * (self.label / NEAR) ** 2))
 
 
-def _seen(run: Run, best: float, length: int) -> Seen:
+def _windows_of(run: Run, best: float, length: int) -> RunWindows:
     apart = run.metrics["step"][1] / length
-    return Seen(run.config["task"], *_windows(run, length), apart, np.log(best / _rate(run)))
+    return RunWindows(run.config["task"], *_windows(run, length), apart, np.log(best / _rate(run)))
 
 
 def _windows(run: Run, length: int) -> tuple[Float[np.ndarray, "T 4 4"], Float[np.ndarray, "T"]]:
-    """Gram matrices of a run's windows, and the share of the run at the end of each; those that
-    move and are finite.
+    """The Gram matrices of a run's windows, and the share of the run at the end of each.
+
+    Windows that do not move, are not finite or not evenly spaced are left out.
     """
     steps = run.metrics["step"]
     if len(steps) <= FIRST + BAND:
@@ -200,11 +213,11 @@ def _increments(run: Run) -> Float[np.ndarray, "D 4"]:
     return gram.increments(run, BAND).sum(axis=1)
 
 
-def _alike(run: Run) -> dict:
+def _group_key(run: Run) -> dict:
     optimizer = run.config.get("optimizer")
     if not isinstance(optimizer, dict) or "learning_rate" not in optimizer:
         raise UserError(
-            f"corpus: run {run.id} does not say its learning rate; give corpora of"
+            f"corpus: run {run.id} does not record its learning rate; give corpora of"
             " scripts/collect.py"
         )
     same = {key: value for key, value in optimizer.items() if key != "learning_rate"}
@@ -222,7 +235,7 @@ def _end(run: Run) -> float:
 
 
 def _length(group: Group) -> int:
-    """Steps of a whole run, which one that diverged lacks."""
+    """The steps of a whole run of a group: those of the longest, as some may have diverged."""
     return max(int(run.metrics["step"][-1]) for run in group.runs)
 
 

@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     """
 
     def ended(self, settings: Settings) -> bool:
-        """Whether the fit is over."""
+        """Whether the fit has taken all steps, or lost its patience."""
         return self.step >= settings.steps or self.waited >= settings.patience
 
 
@@ -110,7 +110,7 @@ def fit(
         validation: Windows of other runs, per network: they decide which parameters are kept, and
             when to stop.
         settings: The settings.
-        progress: Where to begin, or to go on from.
+        progress: The state to begin or to continue from.
 
     Yields:
         The progress at every evaluation.

@@ -1,4 +1,4 @@
-"""Score a forecaster on runs that it was not fitted to, beside some without learning."""
+"""Score a forecaster on runs that it was not fitted to, and some forecasters that need no fit."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,9 +17,9 @@ from nowcast.forecasters.gram import coefficients
 from nowcast.forecasters.wnn import normalise
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
-"""The horizons that are scored of a forecaster with many, besides its longest."""
+"""The horizons at which a forecaster with many horizons is scored, besides its longest."""
 PLACES = 16
-"""Handfuls taken of each run."""
+"""How many handfuls are taken from each run."""
 AT_ONCE = 16_384
 """Windows that are forecast at once, so that memory stays bounded."""
 
@@ -60,18 +60,21 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
     Errors of weights are absolute, errors of leaves are squared.
 
     Args:
-        forecaster: The one to score; windows are of its rule.
+        forecaster: The forecaster to score.
         drawn: The windows of each run, by operation; or, for a forecaster of whole leaves, the rows
             of :mod:`meta_train.leaves`.
 
     Returns:
         ``{operation: {horizon: {forecaster: {"normalised": …, "weight": …}, "skill": {"value",
-        "low", "high", "runs"}}}}``: errors in units of each window's own scale ``s`` (WNN's) and
-        cut off at 1, and in units of the weights; both are means over runs. The skill is 1 − error
-        / error of the linear fit, of normalised errors, and 0 is the linear fit: the mean over runs
-        with its 95 % bootstrap interval over runs. Of many horizons, those are there that some run
-        is long enough for. Of leaves errors are squares, normalised as they are in the fit
-        (:func:`meta_train.objective.squared`), and not in units of the weights.
+        "low", "high", "runs"}}}}``. All values are means over runs.
+
+        - ``normalised``: the error in units of each window's scale ``s`` (WNN's), cut off at 1. For
+          leaves it is a square, normalised as in :func:`meta_train.objective.squared`.
+        - ``weight``: the error in units of the weights; absent for leaves.
+        - ``skill``: 1 − normalised error / that of the linear fit, with its 95 % bootstrap interval
+          over runs. 0 is as good as the linear fit.
+
+        Horizons for which no run is long enough are absent.
     """
     longest = forecaster.longest or forecaster.horizon
     horizons = [h for h in HORIZONS if forecaster.many and h < longest] + [longest]

@@ -40,7 +40,7 @@ class Windows(Source):
     """Draws windows of some runs.
 
     Args:
-        runs: Where from.
+        runs: The runs that windows come from.
         networks: The network of each operation; leaves of other operations are left out.
         rule: What a window is.
         sampling: ``uniform`` over the scalars, or by ``movement``: half from the half of the
@@ -64,7 +64,7 @@ class Windows(Source):
         self.sampling = sampling
         self._parts = {run.path: _parts(run, networks) for run in runs}
         self._last: tuple[Any, np.ndarray] = (None, np.empty(0))
-        """What was read last: by one key, handfuls of several networks mostly share a place."""
+        """What was read last: handfuls of several networks with one key mostly share a place."""
 
     @property
     def columns(self) -> int:

@@ -14,7 +14,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from collect.commands.output import print_anything
 from collect.figures import png
 from collect.files import replace
-from evaluate import joint, joint_report, pictures, report, said, tables, words
+from evaluate import joint, joint_report, pictures, report, sentences, tables, words
 from evaluate.joining import is_joint, read
 from nowcast.types import UserError
 
@@ -71,7 +71,7 @@ def block(place: Path) -> list[str]:
         settings = [f"- {task['setting']}" for task in joined["tasks"]]
         shown = [*settings, *joint_report.ratios(joined, without=["seconds_speed_up"])]
         warnings = joined["warnings"]
-        made_by = words.made_by([task["command"] for task in joined["tasks"]])
+        made_by = words.commands_as_markdown([task["command"] for task in joined["tasks"]])
     else:
         results = read(place)
         drawn, text = pictures.drawn(results), report.markdown(results)
@@ -79,8 +79,8 @@ def block(place: Path) -> list[str]:
         table = own[1] if own else tables.digest(results)
         shown = [words.setting(results), "", tables.markdown(table)]
         shown[1:1] = ["", own[0]] if own else []
-        warnings = [line.text for line in said.lines(results) if line.caution]
-        made_by = words.made_by(results["commands"][-1:])
+        warnings = [line.text for line in sentences.lines(results) if line.caution]
+        made_by = words.commands_as_markdown(results["commands"][-1:])
     for kind, figure in drawn.items():
         replace(place / f"{kind}.png", png(figure))
     replace(place / "report.md", text)

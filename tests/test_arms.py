@@ -195,14 +195,17 @@ WRONG = {
         {"linear": LINEAR},
         ["arm.linear.over=base", "add it to arm=[linear]"],
     ),
-    "over itself": ({"base": Arm(over="base")}, ["arm.base.over=base", "circle"]),
+    "over itself": (
+        {"base": Arm(over="base")},
+        ["arm.base.over=base", "leads back to the arm itself"],
+    ),
     "a circle": (
         {"a": Arm(over="b"), "b": Arm(over="c"), "c": Arm(over="a")},
-        ["arm.c.over=a", "circle"],
+        ["arm.c.over=a", "leads back to the arm itself"],
     ),
     "a circle further on": (
         {"x": Arm(over="a"), "a": Arm(over="b"), "b": Arm(over="a")},
-        ["arm.b.over=a", "circle"],
+        ["arm.b.over=a", "leads back to the arm itself"],
     ),
     "no forecaster": (
         {"base": BASE, "own": replace(LINEAR, forecaster="")},
@@ -289,11 +292,11 @@ WRONG = {
     ),
     "oracle, damped": (
         {"base": BASE, "oracle": replace(ORACLE, jump=Jump(damping=0.5))},
-        ["arm.oracle.jump.damping=", "every, horizon only"],
+        ["arm.oracle.jump.damping=", "only the options every and horizon"],
     ),
     "oracle, guarded": (
         {"base": BASE, "oracle": replace(ORACLE, guard=GuardOptions())},
-        ["arm.oracle.guard=", "every, horizon only"],
+        ["arm.oracle.guard=", "only the options every and horizon"],
     ),
     "oracle, outer": (
         {"base": OUTER, "oracle": ORACLE},

@@ -13,7 +13,7 @@ from test_evaluation import Line
 from test_robust import After
 
 from collect.tasks import LOSS, Metric
-from evaluate import Arm, budget, pictures, report, said, summarise
+from evaluate import Arm, budget, pictures, report, sentences, summarise
 from evaluate.arms import TUNED
 from evaluate.budget import Equal, equal_lengths
 from evaluate.comparison import compare
@@ -130,7 +130,7 @@ def made(ends, *, metric=LOSS, base=None):
     pairs = zip(LENGTHS, base, strict=True)
     runs = {length: BaseRuns(round(80 * length), [*map(curve, row)]) for length, row in pairs}
     results |= {"budget": budget.summarised(results, runs, metric)}
-    return results | {"verdicts": said.texts(results)}
+    return results | {"verdicts": sentences.texts(results)}
 
 
 def test_the_speed_up_is_the_geometric_mean_over_seeds_with_its_interval():

@@ -21,15 +21,17 @@ def test_the_grid_is_said_in_numbers():
 
 
 def test_a_few_pairs_are_all_shown_and_of_many_the_best():
-    assert chosen_rates.tried(LOSS, OLD) == "0.003: 0.5000; 0.01: 0.2500; at the grid's edge"
+    assert (
+        chosen_rates.describe_pairs(LOSS, OLD) == "0.003: 0.5000; 0.01: 0.2500; at the grid's edge"
+    )
     many = CHOSEN | {"rates": 3, "warmups": 3, "final_loss": PAIRS | {"9, warm-up 0": None}}
     assert (
-        chosen_rates.tried(LOSS, many)
+        chosen_rates.describe_pairs(LOSS, many)
         == "3 rates × 3 warm-ups; 2, warm-up 0: 1.0000; 2, warm-up 0.1: 1.1000; 2, warm-up 0.2:"
         " 1.2000"
     )
     score = Metric("score", "higher", "difference")
-    best = chosen_rates.tried(score, many | {"final_score": PAIRS, "warmup_at_edge": True})
+    best = chosen_rates.describe_pairs(score, many | {"final_score": PAIRS, "warmup_at_edge": True})
     assert best.startswith("3 rates × 3 warm-ups; 1, warm-up 0.2: 2.2000; 3, warm-up 0.2: 2.2000; ")
     assert best.endswith("; at the grid's edge")
 

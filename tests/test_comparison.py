@@ -467,7 +467,7 @@ def test_seconds_begin_at_0_and_never_fall(curve, name):
 @pytest.mark.parametrize(("seeds", "together"), [([0], False), (SEEDS, True)])
 def test_nothing_is_compiled_while_seconds_are_counted(task, seeds, together):
     training = Training(task, ARMS["linear"], FORECASTERS["linear"], EACH, STEPS)
-    training.ready(seeds, together=together)
+    training.compile(seeds, together=together)
     program = (training.loop.together if together else training.loop.one_run).program
     assert program._cache_size() == 1
     assert len(list(training.pauses(training.arm, seeds, together=together))) == EPOCHS + 1
@@ -615,12 +615,12 @@ def test_the_same_settings_are_accepted_and_others_of_the_same_name_refused(tria
         (aims, arm),
     ]:
         with pytest.raises(
-            nowcast.UserError, match=r"arm\.linear: .* holds runs of other settings"
+            nowcast.UserError, match=r"arm\.linear: .* holds runs with other settings"
         ) as refused:
             these.check([changed])
         assert "\n" not in str(refused.value)
     (tmp_path / "linear" / "arm.json").write_text("{")
-    with pytest.raises(nowcast.UserError, match="holds runs of other settings"):
+    with pytest.raises(nowcast.UserError, match="holds runs with other settings"):
         trials(tmp_path, epochs=6).check([arm])
 
 
@@ -701,9 +701,9 @@ def test_a_folder_is_claimed_for_one_configuration_and_keeps_what_it_holds(tmp_p
     (folder / "runs").mkdir()
     before = (folder / "configuration.json").stat().st_mtime_ns
     claim(folder, {"epochs": 3, "seeds": (0, 1)})
-    with pytest.raises(nowcast.UserError, match="epochs: 3 there, 4 asked for"):
+    with pytest.raises(nowcast.UserError, match="epochs: 3 there, 4 in this command"):
         claim(folder, {"epochs": 4, "seeds": (0, 1)})
-    with pytest.raises(nowcast.UserError, match=r"model: None there, 'mlp' asked for"):
+    with pytest.raises(nowcast.UserError, match=r"model: None there, 'mlp' in this command"):
         claim(folder, {"epochs": 3, "seeds": (0, 1), "model": "mlp"})
     assert (folder / "configuration.json").stat().st_mtime_ns == before
     assert (folder / "runs").is_dir()
@@ -719,7 +719,7 @@ def test_a_folder_or_file_that_is_no_report_is_not_claimed(tmp_path):
     (tmp_path / "hidden" / ".hydra").mkdir()
     (tmp_path / "file").write_text("mine")
     for name in ("folder", "file"):
-        with pytest.raises(nowcast.UserError, match="is no report; choose another folder"):
+        with pytest.raises(nowcast.UserError, match="is not a report; choose another folder"):
             claim(tmp_path / name, {"epochs": 3})
     assert (
         (tmp_path / "folder" / "thesis.tex").read_text()

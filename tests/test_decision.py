@@ -156,5 +156,5 @@ def test_a_report_says_which_interval_decides():
     rng = np.random.default_rng(1)
     found = told(random_results(rng, LOSS))
     method = " ".join(words.method(found))
-    assert "The interval that is printed decides" in method
+    assert "The printed interval decides" in method
     assert "not corrected for the number of arms" in method

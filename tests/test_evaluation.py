@@ -19,7 +19,7 @@ from evaluate import Arm
 from evaluate.arms import Average, Jump
 from evaluate.comparison import compare, write
 from evaluate.folder import locked
-from evaluate.forecasters import load, made_by, seen
+from evaluate.forecasters import commands_of_bundles, describe_fits, load
 from nowcast.types import UserError
 
 ARMS = {
@@ -145,7 +145,7 @@ def test_it_goes_on_where_it_is_and_refuses_another_task(compared):
     again = compare(Line(), ARMS, folder, **SETTINGS, about={"points": 64})
     assert again["curves"].keys() == results["curves"].keys()
     assert {file: file.stat().st_mtime_ns for file in folder.glob("runs/*/*/*")} == before
-    with pytest.raises(nowcast.UserError, match="points: 64 there, 65 asked for"):
+    with pytest.raises(nowcast.UserError, match="points: 64 there, 65 in this command"):
         compare(Line(), ARMS, folder, **SETTINGS, about={"points": 65})
 
 
@@ -160,7 +160,7 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
     assert "arm.constant: after 0.5 of their length its calibration runs have a loss of" in str(
         caught.value
     )
-    assert "lower its learning rate" in str(caught.value)
+    assert "lower the arm's learning rate" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -169,13 +169,13 @@ def test_a_base_that_diverges_sets_no_target(tmp_path):
     [
         (
             {"target_metric": "accuracy", "target_value": 0.9},
-            "target_metric=accuracy: the task measures loss, root; give one of these, and a"
-            " target_value of it",
+            "target_metric=accuracy: the task measures loss, root; give one of these, with a"
+            " target_value",
         ),
         ({"target_value": math.nan}, "target_value=nan: must be a finite number"),
         (
             {"target_metric": "loss"},
-            "target_metric=loss: has no target_value; give both, or neither",
+            "target_metric=loss: target_value is missing; give both, or neither",
         ),
     ],
 )
@@ -197,13 +197,13 @@ def test_the_papers_protocol_is_of_any_metric_in_its_own_direction(compared, tmp
     assert steps["each"][0] == honest["curves"]["constant"][0]["step"][3]
     page = (tmp_path / "report.html").read_text()
     assert f"Target: test root {target['target_value']:g}, first crossing" in page
-    assert "the first crossing of a given root on the test split" in page
+    assert "the first snapshot with this root on the test split" in page
     best = min(min(run["root"]) for runs in found["curves"].values() for run in runs)
     with pytest.raises(nowcast.UserError) as caught:
         compare(Line(), arms, tmp_path, **SETTINGS, target_metric="root", target_value=0)
     assert str(caught.value) == (
-        "target_value=0: no run of any arm reaches this root, the best comes to"
-        f" {best:.4f}; give a higher one, or more epochs: what is trained is kept"
+        "target_value=0: no run of any arm reaches this root, and the best run reaches"
+        f" {best:.4f}; give a higher one, or more epochs: trained runs are kept"
     )
 
 
@@ -226,7 +226,7 @@ CARDS = {
 
 
 def test_what_a_forecaster_has_seen_is_said():
-    assert seen(CARDS, "mlp-digits") == [
+    assert describe_fits(CARDS, "mlp-digits") == [
         (
             "The forecaster of wnn was meta-trained on lenet-mnist, mlp-digits; it has ALREADY seen"
             " mlp-digits."
@@ -240,7 +240,7 @@ def test_what_a_forecaster_has_seen_is_said():
 
 
 def test_the_commands_behind_bundles_are_named_once():
-    assert made_by(CARDS) == ["collect a", "collect b", "fit"]
+    assert commands_of_bundles(CARDS) == ["collect a", "collect b", "fit"]
 
 
 def test_a_folder_is_of_one_task_one_protocol_and_one_target(tmp_path):
@@ -280,7 +280,9 @@ def test_what_was_chosen_stands(tmp_path):
     file = tmp_path / "targets.json"
     chosen = file.read_text()
     file.write_text(chosen.replace('"0.5": ', '"0.5": 9'))
-    with pytest.raises(UserError, match=r"the targets of constant would be .* chosen before"):
+    with pytest.raises(
+        UserError, match=r"the targets of constant would be .* an earlier command chose"
+    ):
         compare(Line(), arms, tmp_path, **given)
     file.write_text("{")
     with pytest.raises(UserError, match="is damaged; remove it"):
@@ -293,10 +295,10 @@ def test_what_was_chosen_stands(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"seeds": []}, "none twice"),
-        ({"seeds": [0, 0]}, "none twice"),
-        ({"seeds": [9]}, "none twice"),
-        ({"calibration_seeds": []}, "none twice"),
+        ({"seeds": []}, "no seed twice"),
+        ({"seeds": [0, 0]}, "no seed twice"),
+        ({"seeds": [9]}, "no seed twice"),
+        ({"calibration_seeds": []}, "no seed twice"),
         ({"target_share": 7}, "target_share=7"),
         ({"record_every": 0}, "record_every=0"),
         ({"workers": 0}, "workers=0"),

@@ -283,7 +283,7 @@ def test_different_protocols_are_not_joined(tasks):
     paper = {**tasks[0], "protocol": {"name": "paper", "headline": "0.6"}}
     with pytest.raises(
         UserError,
-        match=r"different protocols \(honest at 0\.75, paper at accuracy 0\.6\); join those of one",
+        match=r"different protocols \(honest at 0\.75, paper at accuracy 0\.6\); join reports",
     ):
         joint.join([*tasks, paper])
     half = {**tasks[0], "protocol": {"name": "honest", "headline": "0.5"}}
@@ -295,16 +295,16 @@ def test_different_protocols_are_not_joined(tasks):
     ("content", "said"),
     [
         (None, "has no results.json; python scripts/evaluate.py writes one"),
-        ("", "is damaged; give its command again"),
-        ('{"sch', "is damaged; give its command again"),
-        ("[]", "is damaged; give its command again"),
-        ("{}", "is damaged; give its command again"),
-        ("null", "is damaged; give its command again"),
+        ("", "is damaged; give the command that wrote it again"),
+        ('{"sch', "is damaged; give the command that wrote it again"),
+        ("[]", "is damaged; give the command that wrote it again"),
+        ("{}", "is damaged; give the command that wrote it again"),
+        ("null", "is damaged; give the command that wrote it again"),
         (
             json.dumps({"schema": "weight-nowcaster/results/1"}),
-            "is of schema weight-nowcaster/results/1, and not",
+            "has schema weight-nowcaster/results/1, and this version reads",
         ),
-        (json.dumps({"schema": joint.JOINT}), f"is of schema {joint.JOINT}, and not"),
+        (json.dumps({"schema": joint.JOINT}), f"has schema {joint.JOINT}, and this version reads"),
     ],
 )
 def test_what_is_no_report_of_a_task_is_refused_in_one_line(tmp_path, content, said):

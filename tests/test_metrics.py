@@ -313,7 +313,7 @@ def test_a_difference_is_clear_where_a_paired_t_test_says_so(shift):
         ({"metrics": (Metric("reward", "up"),)}, "better is 'lower' or 'higher'"),
         ({"metrics": (REWARD, Metric("length"))}, "Climb.evaluate: must give a dict with the"),
         ({"splits": "validation"}, "Climb.splits: must be a sequence of names"),
-        ({"splits": ("test",)}, "climb has a test split alone"),
+        ({"splits": ("test",)}, "climb has only a test split"),
     ],
 )
 def test_a_task_that_cannot_be_compared_is_refused_in_one_line(tmp_path, wrong, said):

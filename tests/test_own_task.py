@@ -459,11 +459,14 @@ def test_an_error_of_a_tasks_own_code_while_it_trains_is_one_line_and_ours_is_no
     )
     config = configuration("late.Late")
     said = r"^task\._target_=late\.Late: failed while it trained \(ValueError: boom, late.py line 3"
-    with pytest.raises(UserError, match=said), build.told(config):
+    with pytest.raises(UserError, match=said), build.failures_in_one_line(config):
         build.resolve("late.Late")().fail()
-    with pytest.raises(UserError, match=r"^as it was$"), build.told(config):
+    with pytest.raises(UserError, match=r"^as it was$"), build.failures_in_one_line(config):
         raise UserError("as it was")
-    with pytest.raises(ZeroDivisionError), build.told(configuration("collect.tasks.Language")):
+    with (
+        pytest.raises(ZeroDivisionError),
+        build.failures_in_one_line(configuration("collect.tasks.Language")),
+    ):
         raise ZeroDivisionError
 
 

@@ -10,7 +10,13 @@ from curves import GRIDS, arms, plan, run
 
 from collect.tasks import LOSS, Metric
 from evaluate.arms import Arm, Average, Jump, bases
-from evaluate.protocol import calibration_arms, choose_rates, choose_targets, followers, settled
+from evaluate.protocol import (
+    at_chosen_rate,
+    bases_at_chosen_rates,
+    calibration_arms,
+    choose_rates,
+    choose_targets,
+)
 from evaluate.statistics import Crossing
 from nowcast.types import UserError
 
@@ -61,7 +67,7 @@ def test_by_the_papers_protocol_nothing_but_tuned_rates_is_calibrated():
         ("cosine", 0.4),
     ]
     assert (
-        followers(
+        bases_at_chosen_rates(
             plan(**ARMS, mean=MEAN, mean_jumps=MEAN_JUMPS, **PAPER),
             {"cosine": {"learning_rate": 0.2, "warmup": 0.0}},
         )
@@ -83,23 +89,26 @@ def test_no_run_is_read_that_calibration_did_not_train(more, paper):
         return falling(20)
 
     rates = choose_rates(own, bases(own.arms), curve)
-    there += followers(own, rates)
+    there += bases_at_chosen_rates(own, rates)
     assert choose_targets(own, rates, curve).keys() == {arm.name for arm in bases(own.arms)}
     others = [arm for arm in own.arms if arm not in bases(own.arms)]
     there += calibration_arms(own, others)
     rates |= choose_rates(own, others, curve)
-    assert all(isinstance(settled(arm, rates).learning_rate, float) for arm in own.arms)
+    assert all(isinstance(at_chosen_rate(arm, rates).learning_rate, float) for arm in own.arms)
     assert len(there) == len(set(trained(there)))
 
 
 def test_a_base_at_another_ones_rate_follows_when_that_is_known():
     own = plan(**ARMS, mean=MEAN, mean_jumps=MEAN_JUMPS)
-    assert trained(followers(own, {"cosine": {"learning_rate": 0.4, "warmup": 0.0}})) == [
-        ("mean", 0.4)
-    ]
+    assert trained(
+        bases_at_chosen_rates(own, {"cosine": {"learning_rate": 0.4, "warmup": 0.0}})
+    ) == [("mean", 0.4)]
     # It sets no target.
     assert (
-        followers(plan(**ARMS, mean=MEAN), {"cosine": {"learning_rate": 0.4, "warmup": 0.0}}) == []
+        bases_at_chosen_rates(
+            plan(**ARMS, mean=MEAN), {"cosine": {"learning_rate": 0.4, "warmup": 0.0}}
+        )
+        == []
     )
 
 
@@ -186,7 +195,7 @@ def test_who_is_over_a_tuned_base_has_its_pair_and_who_says_a_number_has_that():
         for arm in arms(**ARMS, short=Arm(over="cosine", warmup=0.02, forecaster="linear"))
     }
     rates = {"cosine": {"learning_rate": 0.2, "warmup": 0.3}}
-    found = {name: settled(arm, rates) for name, arm in resolved.items()}
+    found = {name: at_chosen_rate(arm, rates) for name, arm in resolved.items()}
     assert {
         name: (arm.learning_rate, arm.warmup, arm.sweeps_warmup) for name, arm in found.items()
     } == {
@@ -348,10 +357,11 @@ def test_a_settled_arm_has_the_rate_that_was_chosen_and_is_otherwise_the_same():
         for arm in arms(**ARMS, slow=Arm(over="cosine", learning_rate=0.5, jump=Jump()))
     }
     rates = {"cosine": {"learning_rate": 0.2, "warmup": 0.0}}
-    assert {name: settled(arm, rates).learning_rate for name, arm in resolved.items()} == {
+    assert {name: at_chosen_rate(arm, rates).learning_rate for name, arm in resolved.items()} == {
         "constant": 0.1, "constant_linear": 0.1, "cosine": 0.2, "cosine_linear": 0.2, "slow": 0.5
     }  # fmt: skip
     for arm in resolved.values():
         assert (
-            replace(settled(arm, rates), learning_rate=arm.learning_rate, warmup=arm.warmup) == arm
+            replace(at_chosen_rate(arm, rates), learning_rate=arm.learning_rate, warmup=arm.warmup)
+            == arm
         )

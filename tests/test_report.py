@@ -397,7 +397,7 @@ def test_jumping_to_where_a_run_is_changes_nothing(again):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("other", "epochs: 11 there, 12 asked for"),
+        ("other", "epochs: 11 there, 12 in this command"),
         ("damaged", "configuration.json is damaged"),
         ("into", "holds a report of one task"),
     ],
@@ -420,7 +420,8 @@ def test_a_value_that_nobody_reaches_is_refused_in_one_line_and_what_is_trained_
     assert (code, out) == (2, "")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert (
-        "target_value=0.99: no run of any arm reaches this accuracy, the best comes to 0." in line
+        "target_value=0.99: no run of any arm reaches this accuracy, and the best run reaches 0."
+        in line
     )
     assert "Traceback" not in err
     _, code, out, err, _ = again("paper")
@@ -485,8 +486,8 @@ def test_jobs_that_write_over_one_anothers_report_are_not_joined(again):
     folder, code, _, err, _ = again("workers")
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2
-    assert "jobs wrote one after another to" in line
-    assert "give each its own report=" in line
+    assert "several jobs wrote their reports to" in line
+    assert "give each job its own report=" in line
     assert not (folder / "results.json").exists()
 
 

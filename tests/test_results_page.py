@@ -11,7 +11,7 @@ import sys
 import pytest
 from test_docs import ROOT
 
-from evaluate import said, tables
+from evaluate import sentences, tables
 
 KEPT = ROOT / "docs" / "results"
 
@@ -65,8 +65,8 @@ def test_a_place_is_filled_with_every_arm_that_is_over_another_and_its_picture(
                 assert tables.ratio(found) in line
             assert f"{against['epochs']['median']:g}" in line
     assert any("seeds are few" in line for line in results["verdicts"])
-    assert said.texts(results) == results["verdicts"]
-    for line in said.lines(results):
+    assert sentences.texts(results) == results["verdicts"]
+    for line in sentences.lines(results):
         assert (f"\n- {line.text}\n" in text) == line.caution
     assert "![mine](mine/curves.png)" in text
     folder = page.parent / "mine"
@@ -92,7 +92,7 @@ def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
     assert "all tasks [95 %] | task1 | task2" in text
     assert "**Final loss, base / arm**" in text
     assert "**Seconds to the target**" not in text
-    for line in (one.text for one in said.lines(results) if one.caution):
+    for line in (one.text for one in sentences.lines(results) if one.caution):
         assert text.count(line) == text.count(f"\n- task1, task2: {line}\n") == 1
     assert "**Seconds to the target**" in whole
     for row in results["arms"]:
@@ -179,7 +179,7 @@ def test_prose_that_is_not_filled_in_is_wrapped(page):
         ("another end", "needs an <!-- end --> of its own"),
         ("lost end", "needs an <!-- end --> of its own"),
         ("both", "holds a results.json and folders of tasks (old, …)"),
-        ("damaged", "is damaged, without curves, commands"),
+        ("damaged", "is damaged: it lacks curves, commands"),
         ("not UTF-8", "utf-8"),
     ],
 )

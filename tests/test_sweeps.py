@@ -262,10 +262,10 @@ def test_a_bundle_says_how_it_was_made_and_scores_each_task_by_the_others(
     ("runs", "line"),
     [
         ([], "corpus=corpora/made holds no finished run"),
-        (sweep(), "sweeps of one alone; .* collect those of another task too"),
+        (sweep(), "sweeps of one alone, .* collect sweeps of another task too"),
         (sweep(best=1.0), "no group of runs .* collect sweeps over more rates"),
         (sweep(band=3), "was recorded with band=3, .* collect it with band=4 or more"),
-        ([Made(0.1, optimizer={"name": "adam"})], "does not say its learning rate"),
+        ([Made(0.1, optimizer={"name": "adam"})], "does not record its learning rate"),
     ],
 )  # fmt: skip
 def test_corpora_of_no_use_are_refused(unchecked, made_corpus, tmp_path, runs, line):

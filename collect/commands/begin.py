@@ -15,7 +15,7 @@ def begin(module: str) -> None:
     Where only the library is installed, one line says what the commands need.
 
     Args:
-        module: Such as ``collect.commands.collect``.
+        module: The name of the module, such as ``collect.commands.collect``.
     """
     large_pages()  # before the heavy imports
     try:

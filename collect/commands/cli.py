@@ -1,4 +1,4 @@
-"""The frame of all commands: Hydra configuration in, one line out where something is wrong."""
+"""Run a command: read its configuration with Hydra, and end with one line if input is wrong."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ from nowcast import text
 from nowcast.types import UserError
 
 INSTALLED = Path(ROOT, "weight_nowcaster_configs")
-"""Where the configurations are in an installed project; in a clone they are in ``configs``."""
+"""The folder of the configurations in an installed project; in a clone it is ``configs``."""
 CONFIGS = str(INSTALLED if INSTALLED.is_dir() else Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Collected(NamedTuple):
-    """What a job returns."""
+    """The result of one job."""
 
     corpus: str
     left: int
@@ -35,7 +35,7 @@ def main(config: CollectConfig) -> "Estimate | Collected":
         would = estimate(config)
         print(f"{would.task}: {would}", flush=True)
         return would
-    with build.told(config):
+    with build.failures_in_one_line(config):
         counts = collect_population(config, command_line("collect"))
     said = ", ".join(
         f"{counts[key]} {key}" for key in ("complete", "diverged", "already", "left") if counts[key]

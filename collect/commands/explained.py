@@ -1,4 +1,4 @@
-"""What ``--help`` prints: every key of a configuration, from its dataclass."""
+"""Make the text of ``--help``: every key of a configuration, from its dataclass."""
 
 import ast
 import inspect
@@ -57,7 +57,7 @@ def keys(schema: type, groups: dict[str, Any], parent: str = "") -> Iterator[Key
 
     Args:
         schema: The dataclass.
-        groups: What is chosen of each group of configurations where nothing is said.
+        groups: The default choice in each group of configurations.
         parent: The key of the dataclass itself, with a dot behind it.
     """
     says, kinds = documented(schema), get_type_hints(schema)

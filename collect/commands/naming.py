@@ -1,4 +1,4 @@
-"""From a run's configuration back to the arguments that name its task, for ``next:`` lines."""
+"""Turn a run's configuration back into the arguments that name its task, for ``next:`` lines."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from collect.commands.cli import CONFIGS
 from collect.commands.typed import argument, quoted
 
 USUAL = "model=resnet20 data=digits"
-"""What a forecaster is compared on that was fitted to the default task: few corpora have it."""
+"""The arguments for a forecaster that was fitted to the default task; few corpora hold them."""
 
 
 def named(config: Mapping[str, Any]) -> str | None:
@@ -56,6 +56,6 @@ def _argument(key: str, value: Any) -> str:
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:
-    """The keys of a file of ours; none where there is no such file."""
+    """The keys of one of our configuration files; empty where there is no such file."""
     file = Path(CONFIGS) / group / f"{name}.yaml"
     return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.exists() else {}

@@ -29,19 +29,19 @@ LIKE = {
     "█": "#",
     "▏": ".",
 }
-"""What stands for characters that we print."""
+"""The replacements of characters that we print."""
 HANDLER = "like"
 
 
 def print_anything() -> None:
     """Replace characters that the terminal lacks in all that is printed from now on."""
-    codecs.register_error(HANDLER, _like)
+    codecs.register_error(HANDLER, _replacement)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not what a test or a notebook put there
             stream.reconfigure(errors=HANDLER)
 
 
-def _like(error: UnicodeError) -> tuple[str | bytes, int]:
+def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
     """A replacement for the part that cannot be encoded, and where to go on."""
     if not isinstance(error, UnicodeEncodeError):
         raise error

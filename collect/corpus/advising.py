@@ -30,14 +30,14 @@ class Increments(NamedTuple):
 
     name: str
     each: Float[np.ndarray, "D L 4"]
-    """By increment, leaf and how many increments back: see :func:`nowcast.movement.products`."""
+    """D increments × L leaves × 4 increments back (:func:`nowcast.movement.products`)."""
     steps: list[int]
     """The snapshots' steps, one more than there are increments."""
     leaves: list[Leaf]
     length: int | None
     """Steps of the whole run, if it is finished."""
     notes: list[str]
-    """What was left out, in words."""
+    """Sentences on what was left out."""
 
     @property
     def every(self) -> int:
@@ -46,7 +46,7 @@ class Increments(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a run's last windows say at one step."""
+    """The advice from the windows of a run up to one step."""
 
     step: int
     drift: float
@@ -103,7 +103,7 @@ def advice(increments: Increments, length: int | None) -> Advice:
     """The advice at the end of a run.
 
     Args:
-        increments: Of the run.
+        increments: The increments of the run.
         length: The steps that the run is to take; None: those of a finished run, else it is not
             known.
     """
@@ -156,7 +156,7 @@ def _flat(arrays: Mapping[str, np.ndarray]) -> Float[np.ndarray, "N"]:
 
 
 def _even(found: Increments) -> Increments:
-    """The same without a last snapshot that comes early, and up to where weights are not finite.
+    """Cut the increments off before weights that are not finite, and before an early last snapshot.
 
     Raises:
         UserError: Other snapshots are not evenly spaced, or too few are left.

@@ -48,7 +48,7 @@ STATE = frozenset(
         "batch_stats",
     }
 )
-"""Their names of parts that are no parameters."""
+"""Names that programs give to parts of a checkpoint that are no parameters."""
 ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt")
 """One of these files lies in an Orbax checkpoint."""
 
@@ -222,4 +222,4 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".pt": _torch,
     ".pth": _torch,
 }
-"""By the end of a file's name."""
+"""The function that reads a file, by the end of its name."""

@@ -63,7 +63,7 @@ class Folder:
         check_destination(self.path)
 
     def finished(self, runs: Sequence[str]) -> set[str]:
-        """Those of the named runs that the folder holds whole."""
+        """The named runs that the folder holds whole."""
         return {name for name in runs if is_finished(self.path, name)}
 
     def recorder(self, name: str, **about: Any) -> Recorder:
@@ -99,7 +99,7 @@ class Store(Folder):
             read_manifest(self.corpus)
 
     def finished(self, runs: Sequence[str]) -> set[str]:
-        """Those of the named runs that the store holds."""
+        """The named runs that the store holds."""
         found = {
             name: info
             for name, (_, info) in read_descriptions(self.corpus, runs).items()

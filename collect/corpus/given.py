@@ -1,4 +1,4 @@
-"""What a loop gives to be recorded: arrays of any framework, labels, metrics, a configuration."""
+"""Convert what a loop records: arrays of any framework, labels, metrics, a configuration."""
 
 import json
 import operator

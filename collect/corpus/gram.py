@@ -29,7 +29,7 @@ class Products:
     """Gives the rows of one run.
 
     Args:
-        leaves: Its leaves.
+        leaves: The leaves of the run.
         band: How many increments each is multiplied with, itself included.
     """
 
@@ -84,7 +84,7 @@ def increments(run: "Run", band: int) -> Float[np.ndarray, "D L band"]:
 def multiplied(
     rows: Iterable[Float[np.ndarray, "N"]], leaves: Sequence[Leaf], band: int
 ) -> Float[np.ndarray, "D L band"]:
-    """The same from snapshots, oldest first."""
+    """The inner products of :func:`increments`, computed from snapshots, oldest first."""
     products = Products(leaves, band)
     return np.stack([products.add(row).reshape(len(leaves), band) for row in rows])[1:]
 

@@ -32,7 +32,7 @@ class Imported(NamedTuple):
     operations: dict[str, int]
     """How many leaves each operation has."""
     notes: list[str]
-    """What was converted or left out, and whether the run diverged, in words."""
+    """Sentences on what was converted or left out, and on whether the run diverged."""
 
 
 class Choice:
@@ -133,8 +133,8 @@ def import_checkpoints(
             and ranks.
         prefix: The part of a checkpoint that holds the parameters; None: it is found.
         sample: As in :func:`collect.record`.
-        kind: ``record`` there.
-        band: As there.
+        kind: ``record`` of :func:`collect.record`.
+        band: As in :func:`collect.record`.
         command: The command that does this.
 
     Raises:

@@ -147,7 +147,7 @@ def kvstore(place: Place) -> Any:
 
 
 def ask(place: Place, future: Any) -> Any:
-    """The answer of a store."""
+    """Wait for a store's answer, and turn its refusal into a :class:`UserError` of one line."""
     try:
         return future.result()
     except NotImplementedError:
@@ -164,7 +164,7 @@ def is_unreachable(error: Exception) -> bool:
 
 
 def unreachable(place: Place, error: Exception) -> UserError:
-    """The error that says so."""
+    """The error that says that a store cannot be reached."""
     rights = next(
         (f" ({how})" for scheme, how in RIGHTS.items() if str(place).startswith(scheme)), ""
     )

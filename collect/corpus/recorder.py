@@ -32,7 +32,7 @@ CHECKPOINT_SHARE = 0.05
 
 
 def holds(sample: int | None, record: str, band: int) -> dict[str, Any]:
-    """What a run's configuration says of the record, where that is not all weights."""
+    """The entries of a run's configuration on what is recorded; empty if that is all weights."""
     return ({} if sample is None else {"sample": sample}) | (
         {"record": "gram", "band": band} if record == "gram" else {}
     )
@@ -153,7 +153,7 @@ class Recorder:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the run is recorded to its end."""
         return self._info["status"] in FINISHED
 
     def resume(self, like: PyTree) -> tuple[int, PyTree] | None:
@@ -254,7 +254,7 @@ class Recorder:
                     shutil.rmtree(old)
 
     def describe(self, **more: Any) -> None:
-        """Add to the configuration what was not known at first."""
+        """Add entries to the run's configuration that were not known when recording began."""
         self._info["config"] |= more
 
     def discard(self) -> None:

@@ -30,7 +30,7 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Everything that determined it: model, data, optimizer, seed, rate, schedule, epochs."""
+        """Everything that determined the run: model, data, optimizer, seed, schedule, epochs."""
         return self.info["config"]
 
     @property
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def folder(self) -> Place:
-        """Where its arrays and metrics lie."""
+        """The folder of its arrays and metrics."""
         return self.path / self.info["folder"] if "folder" in self.info else self.path
 
     @cached_property
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def snapshots(self) -> int:
-        """How many snapshots it has."""
+        """How many snapshots the run has."""
         return self.info["snapshots"]
 
     @property
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def arrays(self) -> dict[str, Trajectory]:
-        """All arrays that it holds, by name."""
+        """All arrays that the run holds, by name."""
         names = [
             "weights" if self.band is None else "gram",
             *(["statistics"] if "statistics" in self.info else []),

@@ -47,11 +47,11 @@ class Rows:
     """An array that is written row by row.
 
     Args:
-        path: Its folder.
+        path: The folder of the array.
         width: The length of a row.
         rows: How many there will be. None: unknown; the array grows, and :meth:`cut` gives it its
             length.
-        dtype: Of its values.
+        dtype: The type of its values.
     """
 
     def __init__(self, path: Path, width: int, rows: int | None, dtype: str = "float32"):

@@ -25,7 +25,7 @@ class Images:
     Its examples have numbers: those of its training split come first, then its other splits.
 
     Args:
-        name: Such as ``mnist``, ``cifar10``, ``fashion_mnist``, ``emnist/letters``.
+        name: The set's name, such as ``mnist``, ``cifar10`` or ``emnist/letters``.
         directory: Where the prepared sets lie; ``$TFDS_DATA_DIR``, then ``~/tensorflow_datasets``,
             when left out.
         size: The shorter side of each image is resized to this, and the centre cut out; None: as

@@ -52,7 +52,7 @@ def builder(name: str, folder: Path, kind: str) -> Any:
     A missing set is prepared first, where TFDS can do so without TensorFlow.
 
     Args:
-        name: Of the set, as TFDS knows it.
+        name: The name of the set in TFDS.
         folder: The folder of all prepared sets.
         kind: What the caller reads, for the message that refuses a name: ``image classification
             sets``.
@@ -66,7 +66,7 @@ def builder(name: str, folder: Path, kind: str) -> Any:
         )
     # TFDS raises all sorts where files are damaged; or the set is not there, or in another format.
     except Exception as error:
-        if lies := _lies(name, folder):
+        if lies := _newest_version(name, folder):
             raise damaged(name, lies, error) from None
     if re.split("[/:]", name)[0] not in tfds.list_builders(with_community_datasets=False):
         raise UserError(
@@ -91,7 +91,7 @@ def _build(name: str, folder: Path) -> str:
     return f"tfds build {name} --file_format=array_record --data_dir={shlex.quote(str(folder))}"
 
 
-def _lies(name: str, folder: Path) -> Path | None:
+def _newest_version(name: str, folder: Path) -> Path | None:
     """The folder of a set's newest version, if it has ``array_record`` files or only descriptions.
 
     Without a configuration in the name, the set's default one counts.

@@ -40,9 +40,9 @@ class Streamed:
 
     Args:
         images: The prepared set.
-        name: Of the data set.
+        name: The name of the data set.
         places: The numbers of each split's examples.
-        image_shape: Of the images that are given; smaller ones are enlarged to it.
+        image_shape: The shape of the images that are given; smaller images are enlarged to it.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Streamed:
         Small batches are read together.
 
         Args:
-            split: Which one.
-            rows: From a step to positions in the split; called in several threads. Only the last
-                step's may be fewer.
-            steps: One after another; nothing is read for any other step.
+            split: The name of the split.
+            rows: A function from a step to positions in the split, called in several threads. Only
+                the last step may have fewer positions.
+            steps: The steps, in ascending order; nothing is read for any other step.
         """
         import grain
 

@@ -35,7 +35,7 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
     """Turn the texts of all splits into tokens.
 
     Args:
-        texts: What is encoded.
+        texts: The texts of all splits.
         tokens: ``characters``, those of the training text (others are one token more); ``bytes``,
             of UTF-8; or the path of a tokenizer's file, as Hugging Face's ``tokenizers`` writes it.
         train_size: Use the first so many training tokens only.

@@ -20,10 +20,10 @@ class Attention(nnx.Module):
     """Causal self-attention of several heads.
 
     Args:
-        width: Of the model; a multiple of the heads.
-        heads: How many.
+        width: The width of the model; a multiple of ``heads``.
+        heads: How many heads there are.
         spread: Standard deviation of the output's initial weights.
-        rngs: For the initial weights.
+        rngs: Draws the initial weights.
     """
 
     def __init__(self, width: int, heads: int, spread: float, rngs: nnx.Rngs):
@@ -32,7 +32,7 @@ class Attention(nnx.Module):
         self.out = linear(width, width, spread, rngs)
 
     def __call__(self, x: Float[Array, "B T width"]) -> Float[Array, "B T width"]:
-        """What each place takes from itself and from the places before."""
+        """The attention of each place to itself and to the places before it, in the same shape."""
         batch, length, width = x.shape
         query, key, value = (  # heads before places: the products are faster on a CPU
             part.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
@@ -51,11 +51,11 @@ class Block(nnx.Module):
     """Attention, then two fully connected layers, each normalised first and added to its input.
 
     Args:
-        width: Of the model.
-        heads: Of the attention.
+        width: The width of the model.
+        heads: How many heads the attention has.
         dropout: Share of each addition that is left out in training.
         spread: Standard deviation of the initial weights of the additions.
-        rngs: For the initial weights.
+        rngs: Draws the initial weights.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, spread: float, rngs: nnx.Rngs):
@@ -81,12 +81,12 @@ class GPT(nnx.Module):
 
     Args:
         vocabulary: How many tokens there are.
-        layers: Blocks.
-        heads: Of each attention; they divide the width.
-        width: Of the model.
+        layers: How many blocks there are.
+        heads: How many heads each attention has; they divide the width.
+        width: The width of the model.
         context: The longest text that it reads, in tokens.
         dropout: Share of the embeddings and of each block's additions that is left out in training.
-        rngs: For the initial weights.
+        rngs: Draws the initial weights.
     """
 
     def __init__(

@@ -21,12 +21,12 @@ class ConvNorm(nnx.Module):
     Args:
         inputs: Channels that come in.
         outputs: Channels that go out; for a depthwise convolution as many.
-        kernel: Its height and width.
-        stride: Of the convolution.
+        kernel: The height and width of the kernel.
+        stride: The stride of the convolution.
         depthwise: Every channel on its own.
         use_bias: Useless before BatchNorm, which subtracts it again: only where the reference has
             one.
-        rngs: For the initial weights.
+        rngs: Draws the initial weights.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ CHANNELS = {
     1.5: (24, 176, 352, 704, 1024),
     2.0: (24, 244, 488, 976, 2048),
 }
-"""Of the stem, the three stages and the last convolution, by width."""
+"""The channels of the stem, the three stages and the last convolution, by width."""
 
 
 class Unit(nnx.Module):

@@ -16,7 +16,7 @@ from typing import Any
 
 from collect.tasks import check
 from collect.tasks.classification import Classification
-from collect.tasks.failure import failure, is_theirs
+from collect.tasks.failure import failure, is_in_users_code
 from collect.tasks.protocol import Task
 from nowcast.types import UserError
 
@@ -42,7 +42,7 @@ def make(config: Any, batch_size: int | None = None) -> Task:
 
 
 def described(config: Any) -> dict[str, Any]:
-    """The keys that a run depends on by its task: the task's own, and those of the parts it takes.
+    """The keys on which a run depends through its task: the task's own, and those of its parts.
 
     A classification's are those from before there were other tasks, so that old corpora and reports
     can be continued.
@@ -60,14 +60,17 @@ def described(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def told(config: Any) -> Iterator[None]:
-    """Errors in the code of a task of one's own, while it trains, as one line."""
+def failures_in_one_line(config: Any) -> Iterator[None]:
+    """A context that turns an error in a user's task into a :class:`UserError` of one line.
+
+    Errors of our own tasks, and errors outside the user's code, pass unchanged.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if is_ours(resolve(_target(config))) or not is_theirs(error):
+        if is_ours(resolve(_target(config))) or not is_in_users_code(error):
             raise
         raise UserError(
             f"task._target_={_target(config)}: failed while it trained ({failure(error)}); finished"
@@ -76,12 +79,12 @@ def told(config: Any) -> Iterator[None]:
 
 
 def is_ours(kind: type) -> bool:
-    """Whether a task comes with this project; the tests check those."""
+    """Whether a task comes with this project. Such tasks need no check, as the tests check them."""
     return kind.__module__.startswith("collect.tasks.")
 
 
 def check_typed(config: Any, typed: Iterable[str]) -> None:
-    """Refuse what was typed of a part that the task does not take: ``model=lenet`` of a GPT."""
+    """Refuse keys of a part that the task does not take, such as ``model=lenet`` for a GPT."""
     kind = resolve(_target(config))
     takes = inspect.signature(_maker(kind)).parameters
     for override in typed:
@@ -91,12 +94,12 @@ def check_typed(config: Any, typed: Iterable[str]) -> None:
 
 
 def is_classification(config: Any) -> bool:
-    """Whether the task is the default one."""
+    """Whether the task of a configuration is the default one, image classification."""
     return resolve(_target(config)) is Classification
 
 
-def said(config: Any) -> str:
-    """A task in a few words: ``resnet20 on digits``."""
+def in_words(config: Any) -> str:
+    """The task of a configuration in a few words: ``resnet20 on digits``."""
     if is_classification(config):
         return f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
     name = _target(config).rpartition(".")[2]

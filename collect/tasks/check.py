@@ -42,7 +42,7 @@ def check(task: Any, target: str) -> None:
     Raises:
         UserError: A member is missing or of the wrong kind, or a method fails.
     """
-    say = _Teller(target)
+    say = _MemberErrors(target)
     names = dict.fromkeys([*Task.__annotations__, *METHODS, *OPTIONAL])
     has = {name for name in names if say.calling(name, partial(hasattr, task, name))}
     own_gradients = "gradients" in has
@@ -78,7 +78,7 @@ def check(task: Any, target: str) -> None:
         _check_evaluation(task, params, extra, split, say)
 
 
-class _Teller:
+class _MemberErrors:
     """Makes errors that name a member of the class."""
 
     def __init__(self, target: str):
@@ -98,7 +98,7 @@ class _Teller:
             raise self(member, f"failed when it {how} ({failure(error)})") from None
 
 
-def _check_attributes(task: Any, say: _Teller) -> None:
+def _check_attributes(task: Any, say: _MemberErrors) -> None:
     if not isinstance(task.name, str) or not NAME.fullmatch(task.name):
         rule = (
             "must be a text without spaces and slashes, of letters, digits and -_.+=, at most 100"
@@ -155,12 +155,12 @@ def _check_attributes(task: Any, say: _Teller) -> None:
     _check_once("splits", splits, say)
 
 
-def _check_once(member: str, names: Sequence[str], say: _Teller) -> None:
+def _check_once(member: str, names: Sequence[str], say: _MemberErrors) -> None:
     if twice := next((name for name in names if list(names).count(name) > 1), None):
         raise say(member, f"{twice!r} is there twice")
 
 
-def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
+def _start(task: Any, say: _MemberErrors) -> tuple[Any, Any]:
     """``(params, extra)`` of seed 0, checked."""
     begun = say.calling("init", lambda: task.init(0))
     if not isinstance(begun, tuple) or len(begun) != 2:
@@ -194,7 +194,7 @@ def _start(task: Any, say: _Teller) -> tuple[Any, Any]:
     return params, extra
 
 
-def _check_steps(task: Any, say: _Teller) -> Any:
+def _check_steps(task: Any, say: _MemberErrors) -> Any:
     """The first step's input of ``batch``, checked.
 
     It is the first row of an epoch's order, or what a stream gives for the first step.
@@ -210,7 +210,7 @@ def _check_steps(task: Any, say: _Teller) -> Any:
     return _check_stream(task, say) if hasattr(task, "stream") else order[0]
 
 
-def _check_stream(task: Any, say: _Teller) -> Any:
+def _check_stream(task: Any, say: _MemberErrors) -> Any:
     """Check that a stream gives a step the same wherever it begins, and return its first step."""
     (first, second), (again,) = (_ahead(task, range(step, 2), say) for step in (0, 1))
     if _shapes(first) != _shapes(second):
@@ -228,24 +228,24 @@ def _check_stream(task: Any, say: _Teller) -> Any:
     return first
 
 
-def _ahead(task: Any, steps: range, say: _Teller) -> list[Any]:
-    """What a stream gives for these steps."""
+def _ahead(task: Any, steps: range, say: _MemberErrors) -> list[Any]:
+    """The inputs that a stream gives for these steps."""
     stream = say.calling("stream", lambda: task.stream(0, steps))
     return [say.calling("stream", lambda: next(stream)) for _ in steps]
 
 
-def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _Teller) -> None:
+def _check_evaluation(task: Any, params: Any, extra: Any, split: str, say: _MemberErrors) -> None:
     check_measured(task, say.calling("evaluate", lambda: task.evaluate(params, extra, split)), say)
 
 
-def check_measured(task: Any, measured: Any, say: "_Teller | None" = None) -> None:
+def check_measured(task: Any, measured: Any, say: "_MemberErrors | None" = None) -> None:
     """Refuse what ``evaluate`` gave if it is not every metric of the task, as a number.
 
     Raises:
         UserError: A metric is missing, is unknown or is no number, or is below 0 and compared by
             ratio.
     """
-    say = say or _Teller(type(task).__name__)
+    say = say or _MemberErrors(type(task).__name__)
     names = {metric.name for metric in task.metrics}
     if not isinstance(measured, Mapping) or set(measured) != names:
         expected = f"a dict with the metrics, {', '.join(sorted(names))}"
@@ -275,7 +275,7 @@ def _shapes(tree: Any) -> Any:
 
 
 def _is_float(value: Any) -> bool:
-    """Whether it is an array of floats, in any precision that JAX has."""
+    """Whether a value is an array of floats, in any precision that JAX has."""
     return bool(jax.dtypes.issubdtype(getattr(value, "dtype", object), np.floating))
 
 

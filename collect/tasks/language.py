@@ -25,7 +25,7 @@ RECORD_EVERY = 10
 EVALUATED = 8192
 """Tokens that are evaluated at once, at most, but at least one context."""
 USUAL = {"layers": 2, "heads": 4, "width": 64, "context": 64}
-"""The sizes of a model where nothing is said."""
+"""The default sizes of a model."""
 CACHED = {"cpu": 1024}
 """Tokens in a part of a batch whose values fit a core's cache: steps are a fifth faster."""
 
@@ -42,8 +42,8 @@ class Language:
         batch_size: Windows a step; the remainder of a pass is dropped (another one each pass).
         steps_per_epoch: Steps; a pass when None.
         layers: Blocks of the model.
-        heads: Of each attention; they divide the width.
-        width: Of the model.
+        heads: How many heads each attention has; they divide the width.
+        width: The width of the model.
         context: Tokens in a window.
         dropout: Share left out of the embeddings and of what each block adds, in training.
     """

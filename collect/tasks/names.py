@@ -49,6 +49,6 @@ def family(name: str) -> str:
 
 
 def is_architecture(name: str) -> bool:
-    """Whether it is an architecture of ours, with its depth or without."""
+    """Whether a name is that of one of our architectures, with its depth or without."""
     deep = family(name) in MODELS and own_depth(family(name)) is not None
     return name in MODELS or deep

@@ -19,7 +19,7 @@ def mean_by_parts(loss: Loss, params: PyTree, parts: PyTree) -> Float[Array, ""]
     core's cache. There is no forward mode (``jax.jvp``).
 
     Args:
-        loss: Of the parameters and one part.
+        loss: A function of the parameters and one part.
         params: What gradients are taken of.
         parts: A pytree of arrays whose first axis counts the parts.
 

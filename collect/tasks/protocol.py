@@ -17,7 +17,7 @@ class Metric(NamedTuple):
     name: str
     better: Literal["lower", "higher"] = "lower"
     compare: Literal["ratio", "difference"] = "ratio"
-    """By ratio, which needs values above 0, or by difference (an accuracy, a reward below 0)."""
+    """``ratio``, which needs values above 0, or ``difference`` (an accuracy, a reward below 0)."""
 
 
 LOSS = Metric("loss")
@@ -41,7 +41,7 @@ TAKEN = {
     "statistics_sha256",
     "machine",
 }
-"""What a run says of itself beside its metrics."""
+"""The names that a run uses for other things than its metrics."""
 
 
 def names_a_metric(name: str) -> bool:

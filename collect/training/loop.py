@@ -88,12 +88,12 @@ class Loop:
         """Train, pausing at every snapshot.
 
         Args:
-            seed: Of the initial weights and of the data order.
+            seed: The seed of the initial weights and of the data order.
             rates: The learning rate of every step; its length is the run's.
             record_every: Steps between two snapshots; an epoch when left out. The last step is
                 always one.
             also: Further steps to pause after.
-            state: Where to go on from, with ``first_step``; the start of the run when left out.
+            state: The state to continue from, after ``first_step`` steps; left out: the start.
             first_step: Steps already taken.
 
         Yields:
@@ -131,7 +131,7 @@ class Loop:
         to rounding.
 
         Args:
-            seeds: One per run.
+            seeds: The seed of each run.
             rates: ``(runs, steps)``.
             record_every: As in :meth:`run`.
             also: As in :meth:`run`.

@@ -28,9 +28,9 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "dadapt_adamw": lambda rate: optax.contrib.dadapt_adamw(rate),
     "mechanize": lambda rate: optax.contrib.mechanize(optax.adam(rate)),
 }
-"""By their learning rate, which may be traced."""
+"""The function that makes each optimizer from its learning rate, which may be traced."""
 FIND_THEIR_RATE = ("prodigy", "dadapt_adamw")
-"""Optimizers that estimate a rate, and take a factor of it: 1 is meant, whatever the task."""
+"""Optimizers that estimate their rate. Their learning rate is a factor of it, 1 for any task."""
 OWN_WEIGHTS = ("schedule_free", "mechanize")
 """Optimizers whose next weights come from weights that they keep.
 
@@ -42,7 +42,7 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "step": lambda progress: np.where(progress < 0.5, 1, np.where(progress < 0.75, 0.1, 0.01)),
     "wsd": lambda progress: np.minimum(1, (1 - progress) / 0.2),
 }
-"""A rate's factor by the share of the run that has passed."""
+"""The function from the share of the run that has passed to the factor of the rate."""
 GRIDS = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
@@ -109,7 +109,7 @@ def rates(
             2017); ``step``, a tenth of it after half of the steps and a hundredth after three
             quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then evenly to 0 over the last
             fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024).
-        learning_rate: Where the schedule begins.
+        learning_rate: The rate with which the schedule begins.
         steps: Length of the run.
         warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al.,
             2017, §2.2); the schedule takes the rest.

@@ -39,7 +39,7 @@ def measure(loop: Loop, seeds: Sequence[int], steps: int) -> Pace:
 
     Args:
         loop: What trains.
-        seeds: Of the runs that would train together.
+        seeds: The seeds of the runs that would train together.
         steps: Length of all runs that are to be trained, together: what the choice is worth.
     """
     one_by_one = apart(loop, seeds)

@@ -18,14 +18,14 @@ ROOM = 1 << 24
 """Bytes of inputs that one program reads at most."""
 
 Step = Callable[..., tuple[PyTree, jax.Array]]
-"""From ``(state, arrays, *inputs)`` to ``(new state, loss)``."""
+"""A function from ``(state, arrays, *inputs)`` to ``(new state, loss)``."""
 
 
 class Stepper:
     """Takes steps; compiled once, however many are taken at a time.
 
     Args:
-        step: One step.
+        step: The function that takes one step.
         loops: Whether one program takes many steps. All of them, one alone too, are the same
             compiled code: a run does not depend on how many are taken at a time.
     """

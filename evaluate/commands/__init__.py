@@ -1,10 +1,10 @@
-"""What begins ``nowcast-evaluate`` and ``nowcast-report``."""
+"""Start ``nowcast-evaluate`` and ``nowcast-report``."""
 
 from collect.commands.begin import begin
 
 
 def start_evaluate() -> None:
-    """Compare ways to train, paired and on a tuned base too: bundle → report."""
+    """Compare ways to train, paired by seed, with tuned bases: bundle → report."""
     begin("evaluate.commands.evaluate")
 
 

@@ -1,4 +1,4 @@
-"""Compare ways to train, paired and on a tuned base too: bundle → report."""
+"""Compare ways to train, paired by seed, with tuned bases: bundle → report."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ ROBUST_ARMS = (
     "schedule_free",
     "cosine_gram_guarded",
 )
-"""What protocol=robust compares where the command names no arms."""
-GROWS = (
+"""The arms of protocol=robust where the command names none."""
+NOT_IN_NAME = (
     "report",
     "arm",
     "seeds",
@@ -38,11 +38,14 @@ GROWS = (
     "beside",
     "beside_title",
 )
-"""What does not tell one report from another."""
+"""Keys that do not change the name of a job's folder, such as those that let its report grow."""
 
 
 def with_arms(typed: list[str]) -> list[str]:
-    """The arguments, with the arms of the robust protocol where they ask for that and name none."""
+    """Add :data:`ROBUST_ARMS` to a command's arguments, if it needs them.
+
+    It needs them where it asks for ``protocol=robust`` and names no arms.
+    """
     named = any(re.match(r"(arm|experiment)=", one) for one in typed)
     return (
         typed
@@ -52,7 +55,7 @@ def with_arms(typed: list[str]) -> list[str]:
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    """One job: one comparison, and its report."""
+    """Run one job: make one comparison, write its report, and print it."""
     from collect.tasks import build
     from collect.training.stop import Stop
     from evaluate import joining, report  # here: --help needs none of what these import
@@ -66,7 +69,7 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
         folder /= name(config)
     with Stop(config.max_minutes) as stop:
         try:
-            with build.told(config):
+            with build.failures_in_one_line(config):
                 results = evaluate(config, folder, stop)
         except Stopped as stopped:
             print(
@@ -83,32 +86,34 @@ def main(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def name(config: EvaluateConfig) -> str:
-    """Of the folder of one job of several, the same one when it is given again, also with more arms
-    or seeds.
+    """The name of the folder of one job of ``-m``.
+
+    The name stays the same when the command is given again, also with more arms or more seeds.
     """
     from collect.tasks import build
 
-    grows = (*GROWS, "task") if build.is_classification(config) else GROWS
-    described = {key: value for key, value in asdict(config).items() if key not in grows}
-    target = described.pop("target_metric")  # its name and its value in one, as names had them
+    skipped = (*NOT_IN_NAME, "task") if build.is_classification(config) else NOT_IN_NAME
+    described = {key: value for key, value in asdict(config).items() if key not in skipped}
+    # The names of older folders hash the target's metric and value as one key, and no warm-ups.
+    target = described.pop("target_metric")
     described[f"target_{target}"] = described.pop("target_value")
-    if config.tuned.warmups == list(WARMUPS):  # older names know nothing of them
+    if config.tuned.warmups == list(WARMUPS):
         del described["tuned"]["warmups"]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
-    trained = re.sub(r"[^\w.]+", "-", build.said(config).replace(" on ", "-"))
+    trained = re.sub(r"[^\w.]+", "-", build.in_words(config).replace(" on ", "-"))
     return f"{trained}-{told_apart}"
 
 
 def conclude(jobs: list[dict[str, Any]]) -> None:
-    """Once, after all jobs: several reports become one."""
+    """Join the reports of all jobs into one, and print where the results lie."""
     from evaluate import joining
 
     last = Path(jobs[-1]["folder"])
     if len(jobs) > 1:
         if len({job["folder"] for job in jobs}) < len(jobs):
             raise UserError(
-                f"-m: jobs wrote one after another to {str(last)!r}, which keeps the last one's"
-                " report alone; give each its own report="
+                f"-m: several jobs wrote their reports to {str(last)!r}, and only the last one is"
+                " left; give each job its own report="
             )
         last = Path(jobs[0]["report"])
         joining.write(last, [Path(job["folder"]) for job in jobs], jobs[-1]["command"])

@@ -67,7 +67,7 @@ def show(config: MetaTrainConfig, card: dict) -> None:
 
 
 def _next(config: MetaTrainConfig, forecaster: str) -> str:
-    """What to do with a bundle: compare it on a task like the corpus's, or wrap one's loop."""
+    """The text of ``next:``: compare the bundle on a task of the corpus, or use it in a loop."""
     from collect import corpus
 
     configs = [run.config for path in config.corpus for run in corpus.open(path)]

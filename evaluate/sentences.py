@@ -1,4 +1,4 @@
-"""The sentences of a report, whatever its protocol."""
+"""Collect the sentences of a report, by any protocol: what came out, and the cautions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from evaluate.decision import Line
 
 
 def lines(results: Mapping[str, Any]) -> list[Line]:
-    """What came out, and what to bear in mind."""
+    """The sentences on the results, and the cautions, with their verdicts."""
     if "robust" in results:
         return [Line(robust.sentence(results)), *cautions.lines(results)]
     if "budget" in results:
@@ -17,5 +17,5 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
 
 
 def texts(results: Mapping[str, Any]) -> list[str]:
-    """As ``results.json`` has them, under ``verdicts``."""
+    """The texts of :func:`lines`, which ``results.json`` has under ``verdicts``."""
     return [line.text for line in lines(results)]
