@@ -26,6 +26,8 @@ def slow(*values):
 
 SMALL = {
     "densenet": {"depth": 10},
+    "hyper_cnn": {},
+    "hyper_resnet": {"depth": 8},
     "introspection_n0": {},
     "mobilenet_v2": {},
     "nino_cnn": {},
@@ -118,6 +120,12 @@ def test_stages_have_the_published_size_channels_and_length(name, sizes, parts, 
         ("densenet", {}, {"conv": 1 + 2 * 48 + 2, "norm": 2 * (96 + 2 + 1), "fc": 1, "bias": 1}),
         ("introspection_n0", {}, {"conv": 3, "fc": 2, "bias": 5}),
         ("nino_cnn", {}, {"conv": 3, "fc": 1, "bias": 4}),
+        ("hyper_cnn", {}, {"conv": 1, "embedding": 1, "fc": 2 + 2, "bias": 1 + 2 + 3 + 2}),
+        (
+            "hyper_resnet",
+            {},
+            {"conv": 1, "embedding": 1, "norm": 2 * 19, "fc": 2 + 1, "bias": 2 + 1},
+        ),
     ],
 )
 def test_operations_of_all_leaves(name, sizes, expected):

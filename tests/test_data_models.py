@@ -89,6 +89,11 @@ def test_an_unknown_data_set_is_refused_with_those_that_exist():
         ("mlp", (8, 8, 1), {}, 85_002),
         ("lstm", (28, 28, 1), {}, 4 * 128 * (28 + 128 + 1) + 1290),
         ("lstm", (8, 8, 1), {}, 71_434),
+        # Embeddings of 2 + 8 + 16 units, both layers, and what is not generated: the first
+        # convolution, biases, FC.
+        ("hyper_cnn", (32, 32, 3), {}, 26 * 26 + 26 * 208 + 208 + 26 * 72 + 72 + 9_210),
+        # Embeddings of 6 + 22 + 88 units of 16x16x3x3 (Ha et al.: 64 entries), and both layers.
+        ("hyper_resnet", (32, 32, 3), {"depth": 20}, 116 * 64 + 65 * 1024 + 65 * 144 + 2_458),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, image_shape, sizes, published):

@@ -131,7 +131,7 @@ def launched(command_line, tmp_path):
             "-m",
             *TINY,
             "model.width=0.05,0.1",
-            "epochs=300",
+            "epochs=150",
             "record_every=1",
             "corpus=corpus",
         ]
@@ -189,7 +189,7 @@ def test_a_signal_ends_the_command_and_its_jobs(launched, tmp_path, number, ever
     recorded = snapshots(tmp_path)
     time.sleep(1)
     assert snapshots(tmp_path) == recorded
-    assert max(recorded) < 601
+    assert max(recorded) < 301
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(launched, tmp_path):
             os.kill(int(child), signal.SIGUSR2)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert snapshots(tmp_path) == [601] * 4
+    assert snapshots(tmp_path) == [301] * 4
 
     def said():
         logs = [log.read_text() for log in tmp_path.glob("multirun/jobs/*/*.out")]

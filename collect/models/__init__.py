@@ -10,6 +10,8 @@ from typing import Any
 
 _CLASSES = {
     "densenet": "DenseNet",
+    "hyper_cnn": "HyperCNN",
+    "hyper_resnet": "HyperResNet",
     "introspection_n0": "IntrospectionN0",
     "lenet": "LeNet",
     "lstm": "LSTM",

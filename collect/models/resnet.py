@@ -18,7 +18,7 @@ class Block(nnx.Module):
     """Two 3×3 convolutions with BatchNorm, and a shortcut around them."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs):
-        self.stride, self.grow = stride, outputs - inputs
+        self.stride, self.outputs = stride, outputs
         self.conv1 = conv(
             inputs, outputs, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs
         )
@@ -30,10 +30,29 @@ class Block(nnx.Module):
         """An image of the same size, or half of it with more channels."""
         y = jax.nn.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        if self.stride > 1 or self.grow:  # option A: subsample, and zeros for the new channels
-            x = x[:, :: self.stride, :: self.stride]
-            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (self.grow // 2, self.grow - self.grow // 2)))
-        return jax.nn.relu(x + y)
+        return jax.nn.relu(shortcut(x, self.stride, self.outputs) + y)
+
+
+def shortcut(
+    x: Float[Array, "B height width C"], stride: int, outputs: int
+) -> Float[Array, "B h w D"]:
+    """The paper's option A: every ``stride``-th pixel, and zeros for the new channels."""
+    grow = outputs - x.shape[-1]
+    if stride == 1 and not grow:
+        return x
+    return jnp.pad(
+        x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (grow // 2, grow - grow // 2))
+    )
+
+
+def check_depth(depth: int) -> None:
+    """Refuse a depth that is not 6n + 2.
+
+    Raises:
+        UserError: The depth is another.
+    """
+    if depth < 8 or (depth - 2) % 6:
+        raise UserError(f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …")
 
 
 class ResNet(nnx.Module):
@@ -50,10 +69,7 @@ class ResNet(nnx.Module):
         depth: int = 20,
         rngs: nnx.Rngs,
     ):
-        if depth < 8 or (depth - 2) % 6:
-            raise UserError(
-                f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …"
-            )
+        check_depth(depth)
         c1, c2, c3 = (scaled(n, width) for n in (16, 32, 64))
         self.stem = conv(image_shape[-1], c1, (3, 3), padding=1, use_bias=False, rngs=rngs)
         self.bn = nnx.BatchNorm(c1, momentum=0.9, rngs=rngs)
