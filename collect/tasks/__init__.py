@@ -6,11 +6,12 @@ from collect.tasks.protocol import LOSS, Metric, Task
 
 if TYPE_CHECKING:
     from collect.tasks.classification import Classification
+    from collect.tasks.control import DDPG
     from collect.tasks.language import Language
 
-__all__ = ["LOSS", "Classification", "Language", "Metric", "Task"]
+__all__ = ["DDPG", "LOSS", "Classification", "Language", "Metric", "Task"]
 
-HOME = {"Classification": "classification", "Language": "language"}
+HOME = {"Classification": "classification", "DDPG": "control", "Language": "language"}
 """The module that each of our tasks is defined in."""
 
 

@@ -27,7 +27,7 @@ METHODS = {
     "gradients": "gradients(params, extra, batch, key)",
     "evaluate": "evaluate(params, extra, split)",
 }
-OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops")
+OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops", "waits")
 
 
 def check(task: Any, target: str) -> None:
@@ -113,9 +113,10 @@ def _check_attributes(task: Any, say: _MemberErrors) -> None:
         isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1
     ):
         raise say("record_every", f"must be a whole number of steps, 1 or more, and is {every!r}")
-    loops = getattr(task, "loops", False)
-    if not isinstance(loops, bool):
-        raise say("loops", f"must be True or False, and is {loops!r}")
+    for name in ("loops", "waits"):
+        given = getattr(task, name, False)
+        if not isinstance(given, bool):
+            raise say(name, f"must be True or False, and is {given!r}")
     metrics, splits = task.metrics, task.splits
     listed = isinstance(metrics, Sequence) and len(metrics) > 0
     if not listed or not all(

@@ -70,6 +70,8 @@ class Task(Protocol):
     - ``gradients(params, extra, batch, key)`` gives ``(loss, gradients, new extra)`` where a step
       has more than one loss; without it the gradients are those of ``loss``.
     - ``rates``, a pytree of numbers like ``params``, multiplies each leaf's update.
+    - ``waits``, False by default, says that a step whose gradients are all 0 is no step of the
+      optimizer: weights, moments and counts stay. It is for a task that first gathers experience.
     - ``record_every`` is the default number of steps between snapshots (:func:`spacing`).
     - ``stream(seed, steps)`` reads data that are not in memory: it gives an iterator over the
       inputs that ``batch`` gets instead of ``indices`` at each step of a ``range``, as NumPy arrays

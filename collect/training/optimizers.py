@@ -60,11 +60,11 @@ GRIDS = {
 def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose ``update`` takes ``learning_rate=``.
 
-    If a :class:`collect.tasks.Task` has ``rates``, they multiply the updates leaf by leaf. This
-    happens inside of any wrapper of the optimizer, so that outer steps, averages and jumps see
-    weights that moved at those rates.
+    If a :class:`collect.tasks.Task` has ``rates``, they multiply the updates leaf by leaf; if it
+    ``waits``, gradients that are all 0 change nothing. This happens inside of any wrapper of the
+    optimizer, so that outer steps, averages and jumps see weights that moved so.
     """
-    factors = getattr(task, "rates", None)
+    factors, waits = getattr(task, "rates", None), getattr(task, "waits", False)
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
     if factors is not None and name in OWN_WEIGHTS:
@@ -77,7 +77,14 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
         updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
     ) -> tuple[PyTree, Any]:
         now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
+        grads, before = updates, state
         updates, state = now.update(updates, state, params, **extra)
+        if waits:
+            moves = jnp.any(jnp.stack([jnp.any(grad != 0) for grad in jax.tree.leaves(grads)]))
+            still = jax.tree.map(jnp.zeros_like, updates)
+            updates, state = jax.tree.map(
+                lambda new, old: jnp.where(moves, new, old), (updates, state), (still, before)
+            )
         if factors is not None:
             updates = jax.tree.map(
                 lambda update, factor: update * jnp.asarray(factor, update.dtype), updates, factors
