@@ -193,9 +193,9 @@ class TrainingConfig:
     """what is trained (names below): classification of images; gpt or gpt2_small, language models
     (task.layers=2, task.width=64 and the other keys of its file in configs/task; an epoch is
     task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or the
-    path of a tokenizer.json of Hugging Face's tokenizers); or a class of your own:
-    task._target_=file.Class task.key=value, of a file in the current folder or a package
-    (docs/own_task.md)"""
+    path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
+    (an epoch is an episode); or a class of your own: task._target_=file.Class task.key=value, of a
+    file in the current folder or a package (docs/own_task.md)"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """of classification: the architecture (names below)"""
     data: DataConfig = field(default_factory=DataConfig)
@@ -210,7 +210,7 @@ class TrainingConfig:
     epochs: int = 10
     """length of each run"""
     batch_size: int = 64
-    """examples a step; of gpt texts of task.context=64 tokens each"""
+    """examples a step; of gpt texts of task.context=64 tokens each; of ddpg transitions"""
     record_every: int | None = None
     """steps between two snapshots, and between two evaluations; null: an epoch, of gpt 10 steps"""
     max_minutes: float | None = None

@@ -143,6 +143,25 @@ def test_a_rate_of_1_changes_nothing_and_the_others_are_factors(name):
     np.testing.assert_allclose(moved[2]["kernel"], 0.5 * moved[0]["kernel"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["adam", "momentum", "prodigy"])
+def test_an_optimizer_of_a_task_that_waits_begins_at_the_first_gradient(name):
+
+    class Waits(Parts):
+        waits, rates, begins = True, None, 2
+
+        def gradients(self, params, extra, batch, key):
+            now = extra["sum"] >= self.begins
+            grads = jax.tree.map(lambda leaf: jnp.where(now, 0.5 * leaf, 0), params)
+            return jnp.float32(7), grads, {"sum": extra["sum"] + 1}
+
+    late, soon = Waits(), Waits()
+    soon.begins = 0
+    paths = [run(task, optimizers.make(name, task)) for task in (late, soon)]
+    jax.tree.map(np.testing.assert_array_equal, paths[0][2].state.params, paths[0][0].state.params)
+    for own, other in zip(paths[0][2:], paths[1], strict=False):
+        jax.tree.map(np.testing.assert_array_equal, own.state[::2], other.state[::2])
+
+
 @pytest.mark.parametrize("name", ["schedule_free", "mechanize"])
 def test_an_optimizer_that_knows_no_rates_of_leaves_says_so_in_one_line(name):
     with pytest.raises(

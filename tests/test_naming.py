@@ -24,6 +24,17 @@ GPT = {
     "steps_per_epoch": 50,
 }
 
+DDPG = {
+    "_target_": "collect.tasks.DDPG",
+    "gamma": 0.95,
+    "tau": 0.005,
+    "capacity": 20000,
+    "learns_after": 64,
+    "noise": 0.2,
+    "actor_rate": 1.0,
+    "critic_rate": 2.0,
+}
+
 
 def test_what_no_command_trains_has_no_arguments_and_images_have_a_network_of_their_own():
     assert named({"task": "mine", "run": "mine-7", "record_every": 100}) is None
@@ -40,6 +51,7 @@ def test_what_no_command_trains_has_no_arguments_and_images_have_a_network_of_th
             "task=gpt 'task.tokens=my tokens.json' task.layers=3 task.steps_per_epoch=null"
             " data.name=lm1b data.train_size=5000",
         ),
+        (DDPG | {"tau": 0.001}, None, "task=ddpg task.tau=0.001"),
         (
             {"_target_": "mine.Sine", "wide": True, "sizes": [1, 2], "more": {"a": 0.5}},
             None,

@@ -87,6 +87,7 @@ def test_a_classification_is_a_task():
         ("rates", {"slope": "half"}, "Line.rates: must hold a finite number for each leaf"),
         ("rates", {"slope": np.ones(7)}, "must hold a finite number"),
         ("rates", {"slope": float("nan")}, "must hold a finite number"),
+        ("waits", 1, "Line.waits: must be True or False, and is 1"),
         ("record_every", 0, "Line.record_every: must be a whole number of steps"),
         ("metrics", ("loss",), "Line.metrics: must be a sequence of collect.tasks.Metric"),
         ("metrics", (Metric("loss", "less"),), "better is 'lower' or 'higher'"),

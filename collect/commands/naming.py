@@ -14,6 +14,9 @@ from collect.commands.typed import argument, quoted
 USUAL = "model=resnet20 data=digits"
 """The arguments for a forecaster that was fitted to the default task; few corpora hold them."""
 
+OURS = ("gpt", "ddpg")
+"""Our tasks beside the default one, each by the file of its usual keys."""
+
 
 def named(config: Mapping[str, Any]) -> str | None:
     """The arguments by which ``evaluate`` trains a task like that of a run.
@@ -33,10 +36,11 @@ def named(config: Mapping[str, Any]) -> str | None:
         return USUAL if "model" in config else None
     own = dict(config["task_config"])
     words = []
-    preset = _preset("task", "gpt")
-    if own["_target_"] == preset["_target_"]:
-        words.append("task=gpt")
-        own = {key: value for key, value in own.items() if preset.get(key, ...) != value}
+    for name in OURS:
+        preset = _preset("task", name)
+        if own.get("_target_") == preset["_target_"]:
+            words.append(f"task={name}")
+            own = {key: value for key, value in own.items() if preset.get(key, ...) != value}
     words += [_argument(f"task.{key}", value) for key, value in own.items()]
     data = config.get("data")
     if data:

@@ -1,8 +1,8 @@
 """Control: an agent that learns to swing up a pendulum and hold it, by DDPG.
 
 DDPG is by Lillicrap et al., "Continuous control with deep reinforcement learning", ICLR 2016
-(arXiv:1509.02971). This is the program of the WNN paper's Table 5 (github.com/jjh6297/WNN, folder
-``RL``), with these departures:
+(arXiv:1509.02971). The networks, the buffer, the noise and the order of a step are those of the
+program of the WNN paper's Table 5 (github.com/jjh6297/WNN, folder ``RL``), with these departures:
 
 - Both gradients of a step are taken at the same weights. There the critic moves first, and the
   actor climbs the critic that has moved.
@@ -48,8 +48,13 @@ class DDPG:
     the run carries beside its weights (target networks, replay buffer, pendulum, noise, rewards) is
     its ``extra``.
 
-    The step's learning rate is the critic's. The training reward is (r + 8) / 8, and the last step
-    of an episode is taken to end it: its value is its reward alone. Metrics are of plain rewards:
+    The learning rates of the networks are multiples of the step's. By default, with a rate of
+    0.001, these rates, τ and the batch are those of Keras's example of DDPG
+    (keras.io/examples/rl/ddpg_pendulum), which learns within 40 episodes;
+    ``experiment=table5_ddpg`` has the WNN paper's.
+
+    The training reward is (r + 8) / 8, and the last step of an episode is taken to end it: its
+    value is its reward alone. Metrics are of plain rewards:
 
     - ``average_reward``: the mean of the last 40 episodes' rewards, of all where there are fewer;
     - ``reward``: the last episode's, as it was played in training, with noise;
@@ -63,7 +68,8 @@ class DDPG:
         capacity: Transitions that are kept; the oldest one gives way.
         learns_after: Transitions that are kept before the first update.
         noise: The deviation σ of the noise, in N·m over the root of its time.
-        actor_rate: The actor's learning rate as a share of the critic's.
+        actor_rate: The actor's learning rate, as a multiple of the step's.
+        critic_rate: The critic's.
 
     Raises:
         UserError: A value is out of range.
@@ -88,17 +94,20 @@ class DDPG:
 
     def __init__(
         self,
-        batch_size: int = 32,
+        batch_size: int = 64,
         *,
         gamma: float = 0.95,
-        tau: float = 0.001,
+        tau: float = 0.005,
         capacity: int = 20_000,
-        learns_after: int = 1_000,
+        learns_after: int = 64,
         noise: float = 0.2,
-        actor_rate: float = 0.1,
+        actor_rate: float = 1.0,
+        critic_rate: float = 2.0,
     ):
         self.batch_size = whole("batch_size", batch_size, "transitions")
-        self._gamma, self._tau, self._noise, rate = _checked(gamma, tau, noise, actor_rate)
+        self._gamma, self._tau, self._noise, *own = _checked(
+            gamma, tau, noise, actor_rate, critic_rate
+        )
         self._after = whole("task.learns_after", learns_after, "transitions")
         self._capacity = whole("task.capacity", capacity, "transitions")
         if self._after < batch_size:
@@ -114,8 +123,8 @@ class DDPG:
         module = nnx.eval_shape(lambda: self._build(0))
         self.labels = nowcast.label_ops(module)
         self.rates = {
-            name: jax.tree.map(lambda _, own=own: own, self.labels[name])
-            for name, own in (("actor", rate), ("critic", 1.0))
+            name: jax.tree.map(lambda _, rate=rate: rate, self.labels[name])
+            for name, rate in zip(("actor", "critic"), own, strict=True)
         }
         self._actor, self._critic = nnx.graphdef(module.actor), nnx.graphdef(module.critic)
         self._greedy = jax.jit(self._play)
@@ -171,7 +180,7 @@ class DDPG:
         return loss, grads, extra
 
     def loss(
-        self, params: PyTree, extra: Carried, batch: Draws, key: jax.Array
+        self, params: PyTree, extra: Carried, batch: Draws, key: jax.Array | None = None
     ) -> tuple[Float[Array, ""], Carried]:
         """What a guard judges a jump by, on kept transitions; nothing is played.
 
@@ -268,15 +277,17 @@ class DDPG:
 
 
 def _checked(
-    gamma: Any, tau: Any, noise: Any, actor_rate: Any
-) -> tuple[float, float, float, float]:
+    gamma: Any, tau: Any, noise: Any, actor_rate: Any, critic_rate: Any
+) -> tuple[float, ...]:
     """The numbers of a configuration, each in its range."""
+    above = ("must be above 0, such as 1", lambda own: own > 0)
     for key, value, rule, fits in (
         ("gamma", gamma, "must be 0 or more, below 1, such as 0.95", lambda own: 0 <= own < 1),
-        ("tau", tau, "must be above 0 and at most 1, such as 0.001", lambda own: 0 < own <= 1),
+        ("tau", tau, "must be above 0 and at most 1, such as 0.005", lambda own: 0 < own <= 1),
         ("noise", noise, "must be 0 or more, such as 0.2; 0: none", lambda own: own >= 0),
-        ("actor_rate", actor_rate, "must be above 0, such as 0.1", lambda own: own > 0),
+        ("actor_rate", actor_rate, *above),
+        ("critic_rate", critic_rate, *above),
     ):
         if not fits(real(f"task.{key}", value, rule)):
             raise UserError(f"task.{key}={value}: {rule}")
-    return float(gamma), float(tau), float(noise), float(actor_rate)
+    return tuple(map(float, (gamma, tau, noise, actor_rate, critic_rate)))

@@ -32,6 +32,7 @@ from collect.population import make_task
 from collect.tasks import Classification
 from collect.training import optimizers
 from collect.training.loop import Loop
+from scripts.bench.control import control
 from scripts.bench.language import language
 from scripts.bench.population import RATE, Population, spread
 from scripts.bench.recording import EPOCH, recording
@@ -47,6 +48,7 @@ MODELS = {  # channels of the images, steps a round, how many times as fast as P
 PARTS = {
     "speed": lambda args: speed(args),
     "language": language,
+    "control": control,
     "recording": lambda args: recording(args, make_loop, "weights", goal=5),
     "gram": lambda args: recording(args, make_loop, "gram", goal=10),
     "memory": lambda args: memory(args),
