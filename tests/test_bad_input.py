@@ -152,6 +152,8 @@ COLLECT = [
     ("task=gpt data=tiny_shakespeare augment=crop_flip", "augment=crop_flip"),
     ("task=gpt task.heads=5 data=tiny_shakespeare", "task.heads=5: must divide"),
     ("task=gpt task.dropout=1 data=tiny_shakespeare", "task.dropout=1"),
+    ("task=ddpg task.tau=0", "task.tau=0: must be above 0 and at most 1"),
+    ("task=ddpg data=mnist", "data=mnist: collect.tasks.DDPG takes no data; leave it out"),
     ("task=gpt data.name={folder}", "{folder}': holds no .txt file"),
     ("task=gpt data.name={folder}/none", "is not there"),
     ("task=gpt data.name={file}", "is a file"),
