@@ -14,7 +14,7 @@ import nowcast
 from collect.config import CollectConfig
 from collect.corpus.recording import Recording
 from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
-from collect.tasks import Language
+from collect.tasks import DDPG, Language
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
 from evaluate.config import EvaluateConfig, ReportConfig
@@ -54,7 +54,11 @@ KEYS = {
     )
     for key in keys(schema)
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
-TASK = {f"task.{name}" for name in ("_target_", *inspect.signature(Language.configured).parameters)}
+TASK = {"task._target_"} | {
+    f"task.{name}"
+    for task in (Language.configured, DDPG)
+    for name in inspect.signature(task).parameters
+}
 LIBRARY = parameters(
     nowcast.periodic,
     nowcast.auto_rate,
