@@ -64,6 +64,7 @@ LIBRARY = parameters(
     nowcast.Guard.backtracking,
     nowcast.forecast,
     nowcast.decaying_horizon,
+    nowcast.import_published_nino,
     nowcast.import_published_wnn,
     nowcast.label_ops,
     evaluation.compare,

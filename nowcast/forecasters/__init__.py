@@ -15,6 +15,7 @@ from nowcast.forecasters.permuted import Permuted
 from nowcast.forecasters.quadratic import Quadratic
 from nowcast.forecasters.wnn import WNN
 from nowcast.forecasters.wnn_multi import WNNMulti
+from nowcast.forecasters.wnn_plus import WNNPlus
 
 SIMPLE: dict[str, type[Forecaster]] = {
     kind.name: kind
@@ -31,5 +32,5 @@ SIMPLE: dict[str, type[Forecaster]] = {
     )
 }
 LEARNED: dict[str, type[Learned]] = {
-    kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear, Gram)
+    kind.name: kind for kind in (WNN, WNNMulti, WNNPlus, Introspection, IntrospectionLinear, Gram)
 }

@@ -48,6 +48,11 @@ class Learned(Forecaster):
     """
     limit: ClassVar[float] = math.inf
     """The largest output that a network can give."""
+    context: ClassVar[tuple[str, ...]] = ()
+    """What :meth:`normalise` needs to know of a weight's leaf, in columns behind its window:
+    ``mean`` and ``deviation`` of the leaf in the window, and the number of its ``operation``."""
+    weight_decay: ClassVar[float] = 0.0
+    """The decoupled weight decay of a fit."""
 
     mapping: ClassVar[Mapping[str, str | None]] = NETWORKS
     """The network of each operation, unless ``networks`` says otherwise."""
@@ -69,6 +74,10 @@ class Learned(Forecaster):
     def init_network(key: PRNGKeyArray, window: int, outputs: int) -> PyTree:
         """Fresh parameters of one network: a dict of layers, each a dict of arrays."""
         raise NotImplementedError
+
+    def fresh(self, key: PRNGKeyArray) -> PyTree:
+        """Fresh parameters of a network of this forecaster's size."""
+        return self.init_network(key, self.window, self.outputs)
 
     @staticmethod
     def normalise(windows: Float[Array, "N W"]) -> Normalised:
@@ -107,9 +116,7 @@ class Learned(Forecaster):
                 f"{self.name}: networks={self.networks!r} names none of the networks"
                 f" {', '.join(self.params)}"
             )
-        wanted = jax.eval_shape(
-            lambda: self.init_network(jax.random.key(0), self.window, self.outputs)
-        )
+        wanted = jax.eval_shape(lambda: self.fresh(jax.random.key(0)))
         for name, found in self.params.items():
             for path, leaf in jax.tree.flatten_with_path(wanted)[0]:
                 layer, kind = (key.key for key in path)
