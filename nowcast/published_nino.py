@@ -29,9 +29,8 @@ WNN_PLUS = {
 
 
 def is_published(file: str | os.PathLike[str]) -> bool:
-    """Whether a path is that of a PyTorch file."""
-    path = expanded(file)
-    return path.suffix == ".pt" and path.is_file()
+    """Whether a path is called like a PyTorch file."""
+    return os.fspath(file).endswith(".pt")
 
 
 def import_published_nino(file: str | os.PathLike[str]) -> Any:

@@ -243,7 +243,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step():
         fit(SETTINGS._replace(learning_rate=1e30))
 
 
-TWINS = {"gram", "introspection_linear", "wnn_multi"}
+TWINS = {"gram", "introspection_linear", "wnn_multi", "wnn_plus"}
 """Forecasters whose fit is that of another one, or has a test of its own."""
 
 

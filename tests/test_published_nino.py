@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from torch_files import theirs, torch_bytes
+from torch_files import random_wnn_plus, theirs, torch_bytes
 
 import nowcast
 from nowcast import published_nino
-from nowcast.forecasters import wnn_plus
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "shared" / "reference" / "nino"
 needs_authors = pytest.mark.skipif(
@@ -67,20 +66,12 @@ def test_both_sizes_of_wnn_plus_are_read_and_kept_in_bundles(tmp_path, file, uni
     assert loaded.units == units
 
 
-def small(units=16, outputs=3):
-    """A WNN+ of a few units whose parameters are all random."""
-    shapes = jax.eval_shape(lambda: wnn_plus.init_network(jax.random.key(0), 5, outputs, units))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32) / 4, shapes)
-    return wnn_plus.WNNPlus(params={"all": params}, horizon=outputs, units=units)
-
-
 def write(path, monkeypatch, tensors, **around):
     path.write_bytes(torch_bytes({"state_dict": tensors, **around}, patch=monkeypatch))
 
 
 def test_a_file_is_read_layer_by_layer(tmp_path, monkeypatch):
-    forecaster = small()
+    forecaster = random_wnn_plus()
     tensors = theirs(published_nino.WNN_PLUS, forecaster.params["all"])
     write(tmp_path / "a.pt", monkeypatch, tensors)
     read = nowcast.import_published_nino(tmp_path / "a.pt")
@@ -103,7 +94,7 @@ def in_numpy(params, history, kind):
 
 @pytest.mark.parametrize(("operation", "kind"), [("fc", 1), ("bias", 2), ("conv", 3), ("norm", 4)])
 def test_wnn_plus_is_the_network_of_the_paper(operation, kind):
-    forecaster = small()
+    forecaster = random_wnn_plus()
     x = np.random.default_rng(1).normal(size=(5, 24)).cumsum(axis=0).astype(np.float32)
     expected = in_numpy(forecaster.params["all"], x, kind)
     history = {"w": jnp.asarray(x.reshape(5, 2, 3, 4))}
@@ -113,7 +104,7 @@ def test_wnn_plus_is_the_network_of_the_paper(operation, kind):
 
 
 def test_a_large_leaf_is_forecast_in_pieces_with_the_scale_of_the_whole():
-    forecaster = small()
+    forecaster = random_wnn_plus()
     x = np.random.default_rng(1).normal(size=(5, 40_000)).astype(np.float32)
     x[:, :100] *= 30
     got = nowcast.forecast(forecaster, {"kernel": x.reshape(5, 200, 200)}, horizon=2)["kernel"]
@@ -123,7 +114,9 @@ def test_a_large_leaf_is_forecast_in_pieces_with_the_scale_of_the_whole():
 
 def test_a_run_jumps_by_wnn_plus_and_its_horizon_decays():
     horizon = nowcast.decaying_horizon(2, first=3)
-    tx = nowcast.periodic(optax.sgd(0.1), small(), every=1, horizon=horizon, min_drift=None)
+    tx = nowcast.periodic(
+        optax.sgd(0.1), random_wnn_plus(), every=1, horizon=horizon, min_drift=None
+    )
     params = {"kernel": jnp.arange(6.0).reshape(2, 3), "scale": jnp.ones(3)}
     state, update = tx.init(params), jax.jit(tx.update)
     for _ in range(10):
@@ -135,13 +128,13 @@ def test_a_run_jumps_by_wnn_plus_and_its_horizon_decays():
 
 def test_what_stands_still_stays_bit_for_bit():
     history = {"bias": jnp.full((5, 4), 0.3), "kernel": jnp.zeros((5, 2, 2))}
-    got = nowcast.forecast(small(), history)
+    got = nowcast.forecast(random_wnn_plus(), history)
     jax.tree.map(lambda g, h: np.testing.assert_array_equal(g, h[-1]), got, history)
 
 
 @pytest.mark.parametrize("what", ["other names", "no dict", "one layer less", "another shape"])
 def test_a_file_of_another_network_is_refused_in_one_line(tmp_path, monkeypatch, what):
-    tensors = theirs(published_nino.WNN_PLUS, small().params["all"])
+    tensors = theirs(published_nino.WNN_PLUS, random_wnn_plus().params["all"])
     said = "not the network of WNN.*give the authors' nino_mlp.pt"
     if what == "other names":
         tensors = {"fc.weight": np.zeros((2, 3), np.float32)}

@@ -7,7 +7,11 @@ import types
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from nowcast.forecasters import wnn_plus
+from nowcast.published_nino import WNN_PLUS
 
 STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
 
@@ -89,3 +93,17 @@ def theirs(layers, params):
         else:
             found[f"{name}.weight"] = layer["kernel"]
     return found
+
+
+def random_wnn_plus(units=16, outputs=3):
+    """A WNN+ of a few units whose parameters are all random."""
+    shapes = jax.eval_shape(lambda: wnn_plus.init_network(jax.random.key(0), 5, outputs, units))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32) / 4, shapes)
+    return wnn_plus.WNNPlus(params={"all": params}, horizon=outputs, units=units)
+
+
+def write_wnn_plus(path, patch):
+    """A file like the authors', of that network."""
+    tensors = theirs(WNN_PLUS, random_wnn_plus().params["all"])
+    path.write_bytes(torch_bytes({"state_dict": tensors}, patch=patch))

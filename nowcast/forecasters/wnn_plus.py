@@ -71,17 +71,17 @@ def init_network(key: PRNGKeyArray, window: int, outputs: int, units: int = UNIT
     return made
 
 
-def normalise(rows: Float[Array, "N W_and_3"]) -> Normalised:
+def normalise(windows: Float[Array, "N W_and_3"]) -> Normalised:
     """The network's inputs from windows, each followed by its leaf's mean, deviation and operation.
 
     The operation is its number in :data:`nowcast.types.OPERATIONS`. The inputs are the scaled
     window, and the row of the table of operations.
     """
-    windows, mean, deviation, operation = rows[:, :-3], *jnp.split(rows[:, -3:], 3, axis=1)
-    of_types = jnp.asarray([TYPE[each] for each in OPERATIONS], rows.dtype)
+    values, mean, deviation, operation = windows[:, :-3], *jnp.split(windows[:, -3:], 3, axis=1)
+    of_types = jnp.asarray([TYPE[each] for each in OPERATIONS], values.dtype)
     kind = of_types[jnp.clip(operation, 0, len(OPERATIONS) - 1).astype(jnp.int32)]
-    scaled = (windows - mean) / (deviation + EPSILON)
-    return Normalised(jnp.concatenate([scaled, kind], axis=1), windows[:, -1], deviation[:, 0])
+    scaled = (values - mean) / (deviation + EPSILON)
+    return Normalised(jnp.concatenate([scaled, kind], axis=1), values[:, -1], deviation[:, 0])
 
 
 def network(params: PyTree, inputs: Float[Array, "N W_and_1"]) -> Float[Array, "N outputs"]:
