@@ -110,7 +110,8 @@ class MetaTrainConfig:
             rule = "is the older name of networks: give one of them"
             require(self.networks is None, "served_by", self.served_by, rule)
             self.networks, self.served_by = self.served_by, None
-        one_of("forecaster", self.forecaster, [*LEARNED, Rate.name])
+        fitted = [name for name, kind in LEARNED.items() if kind.fitted]
+        one_of("forecaster", self.forecaster, [*fitted, Rate.name])
         self._check_places()
         if self.of_rates:
             self._of_rates()

@@ -13,6 +13,7 @@ from nowcast.forecasters.base import Forecaster, forecast
 from nowcast.guard import Guard, WaitingGuard
 from nowcast.horizons import decaying_horizon
 from nowcast.jumps import Jumps
+from nowcast.neurons import neuron_graph
 from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
 from nowcast.published_nino import import_published_nino
@@ -42,6 +43,7 @@ __all__ = [
     "import_published_wnn",
     "label_ops",
     "load",
+    "neuron_graph",
     "periodic",
     "reestimate",
     "save",

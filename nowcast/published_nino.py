@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nowcast.forecasters import wnn_plus
+from nowcast.forecasters import nino, wnn_plus
+from nowcast.forecasters.nino import NiNo
 from nowcast.forecasters.wnn_plus import WNNPlus
+from nowcast.neurons.graph import LARGEST
 from nowcast.paths import expanded
 from nowcast.torch_file import read_tensors
 from nowcast.types import PyTree, UserError
@@ -26,6 +28,30 @@ WNN_PLUS = {
     "out": "edge_mlp.fc.6",
 }
 """Our layers of WNN+, and the authors' names of them."""
+NINO = {
+    "types": "layer_embed",
+    "nodes": "node_proj.fc.0",
+    "edges": "edge_proj.fc.0",
+    **{
+        f"{ours}{number}": f"gnn.{theirs}"
+        for number in range(nino.ROUNDS)
+        for ours, theirs in {
+            "message": f"convs.{number}.edge_encoder",
+            "pair": f"convs.{number}.pre_nns.0.0",
+            "node": f"convs.{number}.post_nns.0.0",
+            "out": f"convs.{number}.lin",
+            "edge": f"edge_update.{number}.lin_e",
+            "source": f"edge_update.{number}.lin_s",
+            "target": f"edge_update.{number}.lin_t",
+            "last": f"edge_update.{number}.lin1",
+        }.items()
+    },
+    "hidden": "edge_out.fc.0",
+    "out": "edge_out.fc.2",
+}
+"""Those of NiNo."""
+UNREAD = "gnn.convs.2."
+"""The authors' third round of messages: it changes neurons only, and nothing reads them."""
 
 
 def is_published(file: str | os.PathLike[str]) -> bool:
@@ -37,10 +63,12 @@ def import_published_nino(file: str | os.PathLike[str]) -> Any:
     """The forecaster of NiNo's authors, from one of their files of weights.
 
     Args:
-        file: ``nino_mlp.pt`` or ``nino_mlp_h32.pt`` (WNN+, with 128 and with 32 units).
+        file: ``nino_no_posw.pt`` (NiNo without vectors for tokens); ``nino_mlp.pt`` or
+            ``nino_mlp_h32.pt`` (WNN+, with 128 and with 32 units).
 
     Returns:
-        A :class:`nowcast.Forecaster`. It forecasts 1 to 40 snapshots ahead, 40 unless ``horizon``
+        A :class:`nowcast.Forecaster`: of NiNo, ``forecaster.on(model)`` takes the neuron graph from
+        a module. It forecasts 1 to 40 snapshots ahead, 40 unless ``horizon``
         says otherwise, from windows of 5 snapshots. The authors take a snapshot every 200 steps.
 
     Raises:
@@ -63,10 +91,24 @@ def import_published_nino(file: str | os.PathLike[str]) -> Any:
     tensors = {name: value for name, value in named if isinstance(value, np.ndarray)}
     if set(tensors) == _names(WNN_PLUS):
         return _wnn_plus(file, tensors)
+    if {name for name in tensors if not name.startswith(UNREAD)} == _names(NINO):
+        return _nino(file, tensors)
     raise UserError(
-        f"{expanded(file)} holds {_described(tensors)}, not the network of WNN+;"
-        " give the authors' nino_mlp.pt or nino_mlp_h32.pt"
+        f"{expanded(file)} holds {_described(tensors)}, not the network of WNN+ or NiNo;"
+        " give the authors' nino_mlp.pt, nino_mlp_h32.pt or nino_no_posw.pt"
     )
+
+
+def _nino(file: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> NiNo:
+    params = _layers(NINO, tensors)
+    shapes = jax.tree.map(np.shape, params)
+    read, units = (shapes["edges"]["kernel"] + (0, 0))[:2]
+    window, outputs = read // LARGEST, (shapes["out"]["bias"] + (0,))[0] // LARGEST
+    wanted = jax.eval_shape(lambda: nino.init_network(jax.random.key(0), window, outputs, units))
+    _check(file, shapes, jax.tree.map(lambda leaf: leaf.shape, wanted))
+    if units != nino.UNITS:
+        raise UserError(f"{expanded(file)}: NiNo has {units} units, not {nino.UNITS}")
+    return NiNo(params={"all": params}, window=window, horizon=outputs)
 
 
 def _wnn_plus(file: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> WNNPlus:

@@ -67,6 +67,7 @@ LIBRARY = parameters(
     nowcast.import_published_nino,
     nowcast.import_published_wnn,
     nowcast.label_ops,
+    nowcast.neuron_graph,
     evaluation.compare,
     nowcast.forecasters.Forecaster,
     *LEARNED.values(),

@@ -249,7 +249,11 @@ TWINS = {"gram", "introspection_linear", "wnn_multi", "wnn_plus"}
 
 @pytest.mark.parametrize(
     "forecaster",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS)) for name in LEARNED],
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS))
+        for name, kind in LEARNED.items()
+        if kind.fitted
+    ],
 )
 def test_every_forecaster_is_fitted_saved_and_loaded(
     tmp_path, corpus_config, forecaster, unchecked
