@@ -183,7 +183,6 @@ def test_every_weight_of_an_architecture_is_the_weight_of_one_edge(name):
 
 
 NO_PLACE = {
-    "densenet": (lambda: shapes_only("densenet"), "layers/1/bottleneck/conv/kernel"),
     "shufflenet_v2": (lambda: shapes_only("shufflenet_v2"), "kernel"),
     "lstm": (lambda: shapes_only("lstm"), "cell/dense_i/kernel"),
     "vector": (lambda: zeros(fc={"kernel": (2, 3)}, other={"scale": (7,)}), "other/scale"),
