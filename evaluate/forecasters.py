@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import nowcast
 from evaluate.arms import Arm
-from nowcast import bundle
+from nowcast import bundle, published_nino
 from nowcast.forecasters import SIMPLE, Forecaster
 from nowcast.published import is_published
 
@@ -36,7 +36,8 @@ def load(name_or_path: str) -> Loaded:
     """Load a forecaster.
 
     Args:
-        name_or_path: A name, a bundle's folder, or a folder with the WNN authors' files.
+        name_or_path: A name, a bundle's folder, a folder with the WNN authors' files, or a PyTorch
+            file of NiNo's authors.
 
     Raises:
         UserError: There is no such forecaster, or its files are damaged.
@@ -44,6 +45,9 @@ def load(name_or_path: str) -> Loaded:
     if is_published(name_or_path):
         published = nowcast.import_published_wnn(name_or_path)
         return Loaded(published, bundle.params_hash(published), {})
+    if published_nino.is_published(name_or_path):
+        nino = nowcast.import_published_nino(name_or_path)
+        return Loaded(nino, bundle.params_hash(nino), {})
     if name_or_path in SIMPLE:
         return Loaded(nowcast.load(name_or_path), name_or_path, {})
     forecaster = nowcast.load(name_or_path)

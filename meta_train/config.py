@@ -23,6 +23,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection": INTROSPECTION,
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
+    "wnn_plus": {"learning_rate": 3e-3},
     Rate.name: {"steps": 1_000, "batch_size": 512, "learning_rate": 3e-3},
 }
 """A forecaster's settings where the configuration leaves them open; the rest is ``COMMON``."""
@@ -53,15 +54,16 @@ class MetaTrainConfig:
     the end; a fit that was stopped or killed goes on from PATH.checkpoint; with -m, one for each
     job: 'bundle=bundles/h${horizon}'"""
     forecaster: str = "wnn"
-    """what to fit: wnn, wnn_multi (all horizons up to 40), gram (whole leaves, all horizons up to
-    40), introspection, introspection_linear; or rate, which reads from sweeps of learning rates how
+    """what to fit: wnn, wnn_multi (all horizons up to 40), wnn_plus (the same, one network for all
+    operations, scaled by leaf), gram (whole leaves, all horizons up to 40),
+    introspection, introspection_linear; or rate, which reads from sweeps of learning rates how
     far a rate is from its best, for nowcast.auto_rate (docs/learning_rate.md): it takes corpus,
     bundle, keep_out, steps, batch_size, learning_rate, seed"""
     window: int | None = None
     """snapshots it reads; null: 5, for introspection 11"""
     horizon: int | None = None
-    """snapshots past the window that it forecasts; null: 5, for wnn_multi and gram all of 1 to 40,
-    for introspection 10"""
+    """snapshots past the window that it forecasts; null: 5, for wnn_multi, wnn_plus and gram all of
+    1 to 40, for introspection 10"""
     networks: Any = None
     """which network forecasts each operation, where it differs from the forecaster's default:
     networks={norm:norm,depthwise_conv:depthwise,bias:null} gives two operations networks of their
@@ -85,7 +87,7 @@ class MetaTrainConfig:
     rate any number, null: 512"""
     learning_rate: float | None = None
     """the learning rate of Adam at the first step, which a cosine takes to 0; null: 0.002, for
-    introspection 0.0005, for gram and rate 0.003"""
+    introspection 0.0005, for gram, wnn_plus and rate 0.003"""
     patience: int = 10
     """the fit ends after so many evaluations without a better network; a fit has 40 evaluations,
     more if it is long, fewer if it has fewer steps"""
@@ -108,7 +110,8 @@ class MetaTrainConfig:
             rule = "is the older name of networks: give one of them"
             require(self.networks is None, "served_by", self.served_by, rule)
             self.networks, self.served_by = self.served_by, None
-        one_of("forecaster", self.forecaster, [*LEARNED, Rate.name])
+        fitted = [name for name, kind in LEARNED.items() if kind.fitted]
+        one_of("forecaster", self.forecaster, [*fitted, Rate.name])
         self._check_places()
         if self.of_rates:
             self._of_rates()
@@ -187,7 +190,7 @@ class MetaTrainConfig:
         one_of("sampling", str(self.sampling), SAMPLING)
         whole = "takes leaves as a whole, each as likely as any other; leave this key out"
         require(
-            self.kind.elementwise or self.sampling == SAMPLING[0],
+            not self.kind.leaves or self.sampling == SAMPLING[0],
             "sampling",
             self.sampling,
             f"{self.forecaster} {whole}",
@@ -258,5 +261,5 @@ class MetaTrainConfig:
         steps, size, rate = cast(
             tuple[int, int, float], (self.steps, self.batch_size, self.learning_rate)
         )
-        handful = {} if self.kind.elementwise else {"handful": LEAVES}
+        handful = {"handful": LEAVES} if self.kind.leaves else {}
         return Settings(steps, size, rate, self.seed, self.patience, **handful)

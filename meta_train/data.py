@@ -12,6 +12,7 @@ from collect.corpus import Corpus, Run
 from meta_train import splitting, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.leaves import Leaves
+from meta_train.scaled import ScaledWindows
 from meta_train.source import Rule, Source
 from meta_train.windows import Windows
 from nowcast import bundle, text
@@ -78,7 +79,7 @@ def read(config: MetaTrainConfig) -> Data:
         validate.draw(
             _source(config, some, each),
             list(each),
-            SCORED if config.kind.elementwise else SCORED_LEAVES,
+            SCORED_LEAVES if config.kind.leaves else SCORED,
             config.seed,
         )
         for some in parts[1:]
@@ -122,9 +123,10 @@ def _source(
     config: MetaTrainConfig, runs: Sequence[Run], networks: Mapping[str, str | None]
 ) -> Source:
     """Make the source of the forecaster's examples."""
-    if config.kind.elementwise:
-        return Windows(runs, networks, config.rule, config.sampling)
-    return Leaves(runs, networks, config.rule)
+    if config.kind.leaves:
+        return Leaves(runs, networks, config.rule)
+    windows = ScaledWindows if config.kind.context else Windows
+    return windows(runs, networks, config.rule, config.sampling)
 
 
 def _networks(config: MetaTrainConfig, train: Source, checked: Source) -> list[str]:

@@ -26,9 +26,7 @@ def error(
         window: Snapshots of a window.
     """
     each, there = (
-        _absolute(kind, params, rows, window)
-        if kind.elementwise
-        else _squared(params, rows, window)
+        _absolute(kind, params, rows, window) if not kind.leaves else _squared(params, rows, window)
     )
     return jnp.sum(jnp.where(there, each, 0)) / jnp.maximum(jnp.sum(there), 1)
 
@@ -36,14 +34,17 @@ def error(
 def examples(
     kind: type[Learned], windows: Float[Array, "N columns"], window: int
 ) -> tuple[Float[Array, "N I"], Float[Array, "N outputs"]]:
-    """``(network inputs, wanted outputs)`` of windows whose last columns are their targets.
+    """``(network inputs, wanted outputs)`` of windows that are followed by their targets.
 
-    NaN stands for a missing target. Outputs are clipped to what the network can give (±1 for WNN's
-    tanh). Under an L1 loss this changes no gradient, but a few weights that did not move and then
-    did (their unit is 2e-5) no longer dominate the mean.
+    Behind the targets is the forecaster's ``context``. NaN stands for a missing target. Outputs are
+    clipped to what the network can give (±1 for WNN's tanh). Under an L1 loss this changes no
+    gradient, but a few weights that did not move and then did (their unit is 2e-5) no longer
+    dominate the mean.
     """
-    inputs, base, scale = kind.normalise(windows[:, :window])
-    target = (windows[:, window:] - base[:, None]) / scale[:, None]
+    end = windows.shape[1] - len(kind.context)
+    known = jnp.concatenate([windows[:, :window], windows[:, end:]], axis=1)
+    inputs, base, scale = kind.normalise(known)
+    target = (windows[:, window:end] - base[:, None]) / scale[:, None]
     return inputs, jnp.clip(target, -kind.limit, kind.limit)
 
 

@@ -85,7 +85,7 @@ def start(
     curves: dict[str, list[float]] = {
         f"{what}/{name}": [] for what in ("loss", "validation") for name in networks
     }
-    state = _optimizer(settings).init(params)
+    state = _optimizer(kind, settings).init(params)
     return Progress(
         0, params, state, params, [float("inf")] * len(networks), 0, {"step": [], **curves}
     )
@@ -174,7 +174,7 @@ def _compiled(
 
 
 def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
-    optimizer, each = _optimizer(settings), settings.batch_size // loader.SLOTS
+    optimizer, each = _optimizer(kind, settings), settings.batch_size // loader.SLOTS
     taken = jax.vmap(jax.vmap(lambda rows, picks: rows[picks]))
 
     def advance(params: PyTree, state: PyTree, pool: loader.Pool, first: Array, end: Array) -> Any:
@@ -234,5 +234,8 @@ def _where(better: Bool[Array, "K"], new: PyTree, old: PyTree) -> PyTree:
     )
 
 
-def _optimizer(settings: Settings) -> optax.GradientTransformation:
-    return optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.steps))
+def _optimizer(kind: type[Learned], settings: Settings) -> optax.GradientTransformation:
+    rate = optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
+    if kind.weight_decay:
+        return optax.adamw(rate, weight_decay=kind.weight_decay)
+    return optax.adam(rate)

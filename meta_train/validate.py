@@ -84,9 +84,10 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
         for horizon in horizons:
             same: Any = {"window": forecaster.window, "horizon": horizon}
             rivals = (LastValue(**same), Linear(**same), Quadratic(**same), forecaster)
-            if forecaster.elementwise:
+            if not forecaster.leaves:
                 column = forecaster.window + (horizon - 1 if forecaster.many else 0)
-                errors: Any = partial(_errors, column=column)
+                context = len(forecaster.context)
+                errors: Any = partial(_errors, column=column, context=context)
                 units: tuple[str, ...] = "normalised", "weight"
             else:
                 errors, units = _leaf_errors, ("normalised",)
@@ -122,11 +123,14 @@ def _errors(
     horizon: int,
     windows: Float[np.ndarray, "N columns"],
     column: int,
+    context: int,
 ) -> tuple[float, float]:
     """The mean absolute error, normalised and in units of the weights; NaN without a target."""
     parts = np.array_split(windows, -(-len(windows) // AT_ONCE))
+    end = windows.shape[1] - context
     sums = [
-        _sums(rival, operation, horizon, part[:, : rival.window], part[:, column]) for part in parts
+        _sums(rival, operation, horizon, part[:, : rival.window], part[:, column], part[:, end:])
+        for part in parts
     ]
     normalised, weight, count = np.sum(sums, axis=0)
     return (
@@ -175,9 +179,15 @@ def _sums(
     horizon: int,
     history: Float[Array, "N W"],
     target: Float[Array, "N"],
+    context: Float[Array, "N C"],
 ) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
     there = jnp.isfinite(target)
-    error = jnp.where(there, jnp.abs(rival.leaf(history.T, operation, horizon) - target), 0)
+    if isinstance(rival, Learned) and rival.context:
+        known = jnp.concatenate([history, context], axis=1)
+        forecast = rival.of_rows(known, operation, horizon)
+    else:
+        forecast = rival.leaf(history.T, operation, horizon)
+    error = jnp.where(there, jnp.abs(forecast - target), 0)
     return jnp.sum(jnp.minimum(error / normalise(history).scale, 1)), jnp.sum(error), jnp.sum(there)
 
 

@@ -52,6 +52,8 @@ class Windows(Source):
     """
 
     what = "windows"
+    context = 0
+    """Columns behind the targets, about the leaf that a window's weight belongs to."""
 
     def __init__(
         self,
@@ -68,8 +70,8 @@ class Windows(Source):
 
     @property
     def columns(self) -> int:
-        """How many numbers a row has: the window's, and its targets."""
-        return len(self.rule.offsets)
+        """How many numbers a row has: the window's, its targets, and its context."""
+        return len(self.rule.offsets) + self.context
 
     def _check(self, run: Run) -> None:
         if run.band is not None:
@@ -99,11 +101,19 @@ class Windows(Source):
         picked = columns[_picks(len(columns), size, self.sampling, rng)]
         values = np.full((len(rows), size), np.nan, np.float32)
         values[: len(block)] = block[:, picked]
-        drawn = values[
-            places.reshape(len(starts), -1)[rng.integers(len(starts), size=size)],
-            np.arange(size)[:, None],
-        ]
-        return drawn[np.isfinite(drawn[:, : self.rule.window + 1]).all(axis=1)]
+        which = rng.integers(len(starts), size=size)
+        drawn = values[places.reshape(len(starts), -1)[which], np.arange(size)[:, None]]
+        first = self.rule.places(starts)[which, 0]
+        context = self._context(run, part.chunk * CHUNK + picked, first)
+        sound = np.isfinite(drawn[:, : self.rule.window + 1]).all(axis=1)
+        sound &= np.isfinite(context).all(axis=1)
+        return np.concatenate([drawn, context], axis=1)[sound]
+
+    def _context(
+        self, run: Run, columns: Int[np.ndarray, "N"], first: Int[np.ndarray, "N"]
+    ) -> Float[np.ndarray, "N context"]:
+        """What to say of the leaves of these columns, in windows that begin at these snapshots."""
+        return np.empty((len(columns), 0), np.float32)
 
     def _read(self, run: Run, rows: Int[np.ndarray, "R"], chunk: int) -> Float[np.ndarray, "R C"]:
         key = (run.path, rows.tobytes(), chunk)

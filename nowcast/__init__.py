@@ -13,8 +13,10 @@ from nowcast.forecasters.base import Forecaster, forecast
 from nowcast.guard import Guard, WaitingGuard
 from nowcast.horizons import decaying_horizon
 from nowcast.jumps import Jumps
+from nowcast.neurons import neuron_graph
 from nowcast.ops import label_ops
 from nowcast.published import import_published_wnn
+from nowcast.published_nino import import_published_nino
 from nowcast.rate_state import RATE_POPULATION, RateState
 from nowcast.state import POPULATION, NowcastState
 from nowcast.transform import periodic
@@ -37,9 +39,11 @@ __all__ = [
     "decaying_horizon",
     "explain",
     "forecast",
+    "import_published_nino",
     "import_published_wnn",
     "label_ops",
     "load",
+    "neuron_graph",
     "periodic",
     "reestimate",
     "save",

@@ -16,7 +16,7 @@ from nowcast.drift import drift
 from nowcast.forecasters.base import Horizon
 from nowcast.guard import ValueFn, WaitingGuard, blend
 from nowcast.history import History
-from nowcast.landing import after_jump, to_forecast
+from nowcast.landing import after_jump, network_to_forecast, to_forecast
 from nowcast.ops import flat_labels
 from nowcast.split import everywhere
 from nowcast.state import Clock, Kept, NowcastState
@@ -202,8 +202,12 @@ class Step:
             horizon = jnp.maximum(jnp.asarray(own.horizon(jumps)).astype(jnp.int32), 1)
         elif own.horizon is not None:
             horizon = own.horizon
-        to = partial(after_jump, own.forecaster, horizon=horizon, damping=own.damping)
-        return to_forecast(to, out, self.base, history, flat_labels(out, own.labels))
+        labels, how = flat_labels(out, own.labels), {"horizon": horizon, "damping": own.damping}
+        if own.forecaster.whole:
+            return network_to_forecast(own.forecaster, out, self.base, history, labels, **how)
+        return to_forecast(
+            partial(after_jump, own.forecaster, **how), out, self.base, history, labels
+        )
 
     def _params(self, out: PyTree) -> PyTree:
         return out if self.base is None else optax.apply_updates(self.base, out)

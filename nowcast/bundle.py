@@ -221,8 +221,12 @@ def card_hash(card: Mapping[str, Any]) -> str:
 
 
 def _settings(forecaster: Any) -> list[str]:
-    """The fields that a forecaster has besides its parameters."""
-    return [field.name for field in dataclasses.fields(forecaster) if field.name != "params"]
+    """The fields that a forecaster has besides its parameters, and that a bundle keeps."""
+    return [
+        field.name
+        for field in dataclasses.fields(forecaster)
+        if field.name != "params" and field.metadata.get("saved", True)
+    ]
 
 
 def _read(path: Path) -> bytes:

@@ -34,6 +34,7 @@ from nowcast.checks import (
 )
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.guard import Guard, ValueFn, needed
+from nowcast.guess import walk
 from nowcast.ops import flat_labels, path_name
 from nowcast.split import axis_names, check_split, split_over
 from nowcast.state import Clock, Kept, NowcastState
@@ -280,6 +281,8 @@ class Jumps:
     def _jumping(self, params: PyTree) -> list[bool]:
         """Which leaves jump."""
         names = [path_name(path) for path, _ in jax.tree.flatten_with_path(params)[0]]
-        return check_jumping(
-            self.forecaster, names, flat_labels(params, self.labels), self.operations
+        labels = flat_labels(params, self.labels)
+        self.forecaster.check_network(
+            [named.names for named in walk(params)], jax.tree.leaves(params), labels
         )
+        return check_jumping(self.forecaster, names, labels, self.operations)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from nowcast import history as window_of
 from nowcast.forecasters.base import Forecaster, Horizon, by_pieces
+from nowcast.guess import walk
 from nowcast.history import History
 from nowcast.types import PyTree
 
@@ -56,20 +57,63 @@ def after_jump(
         As ``out``: a snapshot or an update.
     """
 
-    def newest(out: Array, *base: Array) -> Array:
-        return (base[0] + out).astype(base[0].dtype) if base else out
-
     def piece(out: Array, *parts: Array) -> Array:
         kept, base = parts[: len(parts) - based], parts[len(parts) - based :]
-        window = window_of.window(forecaster.window, newest(out, *base), *kept)
-        there = forecaster.leaf(window, operation, horizon)
-        if damping != 1:
-            there = window[-1] + damping * (there - window[-1])
-        # Frozen weights stay frozen, whatever a network forecasts for them.
-        unmoved = jnp.all(window == window[-1:], axis=0)
-        return jnp.where(
-            unmoved, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
-        )
+        window = window_of.window(forecaster.window, _newest(out, base), *kept)
+        return _landed(out, base, window, forecaster.leaf(window, operation, horizon), damping)
 
     based = len(base)
     return by_pieces(forecaster, piece, (out, *kept, *base), out)
+
+
+def network_to_forecast(
+    forecaster: Forecaster,
+    out: PyTree,
+    base: PyTree | None,
+    history: History,
+    labels: list[str],
+    *,
+    horizon: Horizon,
+    damping: float,
+) -> PyTree:
+    """``out`` after the jump of a forecaster that needs all leaves at once.
+
+    A leaf that never jumps has no history: the forecaster sees it as standing still.
+    """
+    leaves, treedef = jax.tree.flatten(out)
+    trees: Any = (history.first, *history.moved)
+    flat: list[list[Any]] = [treedef.flatten_up_to(tree) for tree in trees]  # type: ignore[attr-defined]
+    kept = list(zip(*flat, strict=True))
+    bases: list[Any] = [()] * len(leaves)
+    if base is not None:
+        bases = [(each,) for each in jax.tree.leaves(base)]
+    windows = []
+    for leaf, own, parts in zip(leaves, bases, kept, strict=True):
+        newest, still = _newest(leaf, own), window_of.absent(parts[0])
+        parts = (newest, *[jnp.zeros_like(newest)] * (forecaster.window - 2)) if still else parts
+        windows.append(window_of.window(forecaster.window, newest, *parts))
+    names = [named.names for named in walk(out)]
+    there = forecaster.network_of_leaves(windows, names, labels, horizon)
+    after = [
+        leaf if window_of.absent(parts[0]) else _landed(leaf, own, window, to, damping)
+        for leaf, own, parts, window, to in zip(leaves, bases, kept, windows, there, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, after)
+
+
+def _newest(out: Array, base: tuple[Array, ...]) -> Array:
+    """The newest snapshot: what an update leads to, or ``out`` itself."""
+    return (base[0] + out).astype(base[0].dtype) if base else out
+
+
+def _landed(
+    out: Array, base: tuple[Array, ...], window: Array, there: Array, damping: float
+) -> Array:
+    """Where a jump to ``there`` ends, as ``out``: a snapshot or an update."""
+    if damping != 1:
+        there = window[-1] + damping * (there - window[-1])
+    # Frozen weights stay frozen, whatever a network forecasts for them.
+    unmoved = jnp.all(window == window[-1:], axis=0)
+    return jnp.where(
+        unmoved, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
+    )

@@ -20,6 +20,7 @@ EVERY = {
     "test_keras.py::test_batches_are_counted_whatever_the_steps_of_an_execution": 2,
     "test_keras.py::test_the_guard_refuses_what_ruins": 2,
     "test_moments.py::test_moments_of_optaxs_optimizers": 4,
+    "test_neuron_graph.py::test_every_weight_of_an_architecture_is_the_weight_of_one_edge": 4,
     "test_ops.py::test_every_architecture_of_ours_is_labelled_without_a_guess": 3,
     "test_record.py::test_a_collection_that_was_killed_records_the_same": 2,
     "test_report.py::test_other_configurations_do_not_mix_with_results_that_are_there": 3,

@@ -244,6 +244,8 @@ EVALUATE = [
     ("forecaster={folder}", "{folder}"),
     ("forecaster={file}", "{file}"),
     ("forecaster={damaged_bundle}", "params.npz"),
+    ("forecaster={damaged_pt}", "{damaged_pt} is no zip, as PyTorch writes since 1.6; give a file"),
+    ("forecaster={folder}/nowhere.pt", "{folder}/nowhere.pt cannot be read (No such file"),
     ("forecaster=???", "forecaster"),
     ("forecaster=", "forecaster"),
     ("report=???", "report"),
@@ -557,6 +559,7 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     """Things that a path may lead to; none of them may be changed."""
     root = tmp_path_factory.mktemp("bad")
     (root / "file").write_text("dear")
+    (root / "damaged.pt").write_text("dear")
     (root / "folder").mkdir()
     (root / "dangling").symlink_to(root / "gone")
     (root / "folder" / "chapter1.tex").write_text("dear")
@@ -606,6 +609,7 @@ def places(tmp_path_factory, corpus_path, bundle_path):
     copies |= {name: root / name for name in ("empty_text", "short_text", "latin_text")}
     places = {
         "file": root / "file",
+        "damaged_pt": root / "damaged.pt",
         "folder": root / "folder",
         "dangling": root / "dangling",
         **copies,

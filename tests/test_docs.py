@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from networks import random_wnn, write_published
 from omegaconf import OmegaConf, open_dict
+from torch_files import write_wnn_plus
 
 import nowcast
 from collect.config import CollectConfig
@@ -262,6 +263,7 @@ def test_every_python_example_of_a_page_runs(page, corpus_path, tmp_path, monkey
         monkeypatch.setitem(LEARNED, "small", None)  # which the page adds: to be taken away again
         (tmp_path / "downloads" / "WNN").mkdir(parents=True)
         write_published(tmp_path / "downloads" / "WNN", random_wnn().params)
+        write_wnn_plus(tmp_path / "downloads" / "nino_mlp.pt", monkeypatch)
     if page.stem == "corpus":
         (tmp_path / "corpora").mkdir()
         (tmp_path / "corpora" / "mine").symlink_to(corpus_path)

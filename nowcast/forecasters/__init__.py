@@ -10,11 +10,13 @@ from nowcast.forecasters.introspection import Introspection, IntrospectionLinear
 from nowcast.forecasters.last_value import LastValue
 from nowcast.forecasters.learned import Learned
 from nowcast.forecasters.linear import Linear
+from nowcast.forecasters.nino import NiNo
 from nowcast.forecasters.noise import Noise
 from nowcast.forecasters.permuted import Permuted
 from nowcast.forecasters.quadratic import Quadratic
 from nowcast.forecasters.wnn import WNN
 from nowcast.forecasters.wnn_multi import WNNMulti
+from nowcast.forecasters.wnn_plus import WNNPlus
 
 SIMPLE: dict[str, type[Forecaster]] = {
     kind.name: kind
@@ -31,5 +33,6 @@ SIMPLE: dict[str, type[Forecaster]] = {
     )
 }
 LEARNED: dict[str, type[Learned]] = {
-    kind.name: kind for kind in (WNN, WNNMulti, Introspection, IntrospectionLinear, Gram)
+    kind.name: kind
+    for kind in (WNN, WNNMulti, WNNPlus, NiNo, Introspection, IntrospectionLinear, Gram)
 }

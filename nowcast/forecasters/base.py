@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from nowcast.arrays import DTYPES, wide
 from nowcast.chunks import chunked
+from nowcast.guess import walk
 from nowcast.ops import flat_labels
 from nowcast.split import axis_names, split_over
 from nowcast.types import PyTree, UserError, whole
@@ -39,6 +40,9 @@ class Forecaster:
     elementwise: ClassVar[bool] = True
     """Whether each weight's forecast depends on its own window alone."""
 
+    whole: ClassVar[bool] = False
+    """Whether all leaves of a network are forecast at once, by :meth:`network_of_leaves`."""
+
     window: int = 5
     horizon: int = 5
 
@@ -57,6 +61,21 @@ class Forecaster:
     ) -> Float[Array, "*shape"]:
         """Forecast one leaf, or a piece of one, from its window, oldest snapshot first."""
         raise NotImplementedError
+
+    def network_of_leaves(
+        self,
+        windows: Sequence[Float[Array, "W *_"]],
+        names: Sequence[tuple[str, ...]],
+        operations: Sequence[str],
+        horizon: Horizon,
+    ) -> list[Array]:
+        """Forecast all leaves of a network, from their windows, paths and operations."""
+        return [self.leaf(each, op, horizon) for each, op in zip(windows, operations, strict=True)]
+
+    def check_network(
+        self, names: Sequence[tuple[str, ...]], leaves: Sequence[Any], operations: Sequence[str]
+    ) -> None:
+        """Refuse a network that the forecaster cannot forecast as a whole."""
 
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon to use: the forecaster's own when none is asked for."""
@@ -125,7 +144,7 @@ def forecast(
     horizon = forecaster.check_horizon(horizon)
     leaves, treedef = jax.tree.flatten_with_path(history)
     ops = flat_labels(history, labels, leading_axes=1)
-    out = []
+    out, windows = [], []
     for (path, leaf), op in zip(leaves, ops, strict=True):
         where = jax.tree_util.keystr(path)
         try:
@@ -148,7 +167,10 @@ def forecast(
                 f"history{where} is {leaf.dtype}: forecasts are of {', '.join(DTYPES)}; cast it to"
                 " one of them"
             )
-        if forecaster.can_forecast(op):
+        if forecaster.whole:
+            windows.append(leaf.astype(wide(leaf.dtype)))
+            out.append(leaf[-1])
+        elif forecaster.can_forecast(op):
             with split_over(axis_names(axis_name)):
                 out.append(
                     by_pieces(
@@ -157,6 +179,11 @@ def forecast(
                 )
         else:
             out.append(leaf[-1])
+    if forecaster.whole:
+        names = [named.names for named in walk(history)]
+        with split_over(axis_names(axis_name)):
+            there = forecaster.network_of_leaves(windows, names, ops, horizon)
+        out = [each.astype(last.dtype) for each, last in zip(there, out, strict=True)]
     return jax.tree.unflatten(treedef, out)
 
 

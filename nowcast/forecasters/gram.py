@@ -96,6 +96,7 @@ class Gram(Learned):
 
     name: ClassVar[str] = "gram"
     elementwise: ClassVar[bool] = False
+    leaves: ClassVar[bool] = True
     many: ClassVar[bool] = True
     horizon: int = 10
     longest: int | None = 40

@@ -48,6 +48,15 @@ class Learned(Forecaster):
     """
     limit: ClassVar[float] = math.inf
     """The largest output that a network can give."""
+    leaves: ClassVar[bool] = False
+    """Whether a fit's examples are inner products of whole leaves, not windows of weights."""
+    context: ClassVar[tuple[str, ...]] = ()
+    """What :meth:`normalise` needs to know of a weight's leaf, in columns behind its window:
+    ``mean`` and ``deviation`` of the leaf in the window, and the number of its ``operation``."""
+    fitted: ClassVar[bool] = True
+    """Whether meta-training can fit one."""
+    weight_decay: ClassVar[float] = 0.0
+    """The decoupled weight decay of a fit."""
 
     mapping: ClassVar[Mapping[str, str | None]] = NETWORKS
     """The network of each operation, unless ``networks`` says otherwise."""
@@ -69,6 +78,10 @@ class Learned(Forecaster):
     def init_network(key: PRNGKeyArray, window: int, outputs: int) -> PyTree:
         """Fresh parameters of one network: a dict of layers, each a dict of arrays."""
         raise NotImplementedError
+
+    def fresh(self, key: PRNGKeyArray) -> PyTree:
+        """Fresh parameters of a network of this forecaster's size."""
+        return self.init_network(key, self.window, self.outputs)
 
     @staticmethod
     def normalise(windows: Float[Array, "N W"]) -> Normalised:
@@ -107,9 +120,7 @@ class Learned(Forecaster):
                 f"{self.name}: networks={self.networks!r} names none of the networks"
                 f" {', '.join(self.params)}"
             )
-        wanted = jax.eval_shape(
-            lambda: self.init_network(jax.random.key(0), self.window, self.outputs)
-        )
+        wanted = jax.eval_shape(lambda: self.fresh(jax.random.key(0)))
         for name, found in self.params.items():
             for path, leaf in jax.tree.flatten_with_path(wanted)[0]:
                 layer, kind = (key.key for key in path)
@@ -149,23 +160,28 @@ class Learned(Forecaster):
         if not self.many:
             raise UserError(
                 f"horizon: this {self.name} forecasts {self.horizon} snapshots ahead only; a"
-                " schedule needs a forecaster with many horizons, such as gram or wnn_multi"
+                " schedule needs a forecaster with many horizons, such as gram or wnn_plus"
             )
+
+    def of_rows(
+        self, rows: Float[Array, "N known"], operation: str, horizon: Horizon
+    ) -> Float[Array, "N"]:
+        """Forecast weights from their windows, each followed by its :attr:`context`."""
+        params = jax.tree.map(
+            lambda p: p.astype(rows.dtype), self.params[self.network_of(operation) or ""]
+        )
+        inputs, base, scale = self.normalise(rows)
+        output = self.network(params, inputs)
+        number = jnp.clip(horizon, 1, self.longest) - 1 if self.many else 0
+        return base + scale * output[:, number]
 
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
         """Forecast one leaf with the network of its operation."""
-        params = jax.tree.map(
-            lambda p: p.astype(history.dtype), self.params[self.network_of(operation) or ""]
-        )
 
         def row(windows: Float[Array, "W N"]) -> Float[Array, "N"]:
-            inputs, base, scale = self.normalise(windows.T)
-            output = self.network(params, inputs)
-            return (
-                base + scale * output[:, jnp.clip(horizon, 1, self.longest) - 1 if self.many else 0]
-            )
+            return self.of_rows(windows.T, operation, horizon)
 
         if history.ndim == 1:
             return row(history[:, None])[0]
