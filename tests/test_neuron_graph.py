@@ -193,7 +193,10 @@ NO_PLACE = {
 }
 
 
-@pytest.mark.parametrize("what", NO_PLACE)
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(what, marks=[pytest.mark.slow] * (what == "shufflenet_v2")) for what in NO_PLACE],
+)
 def test_what_has_no_place_is_named_in_one_line(what):
     make, named = NO_PLACE[what]
     with pytest.raises(nowcast.UserError, match="the neuron graph has no place for") as caught:
