@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from collect.checks import check_record, check_seed, require
 from nowcast.paths import at_home
+from nowcast.types import UserError
 
 
 @dataclass
@@ -133,7 +134,8 @@ class AdviseConfig:
                 getattr(self, key) != "", key, "''", "must be a text; leave it out for the usual"
             )
         one = (self.corpus is None) != (self.checkpoints is None)
-        require(one, "corpus", self.corpus, "give corpus=… or checkpoints=…, and not both")
+        if not one:
+            raise UserError("give corpus=… or checkpoints=…, and not both; --help explains them")
         require(
             self.run is None or self.corpus is not None,
             "run",

@@ -35,11 +35,12 @@ def claim(folder: Path, described: dict[str, Any]) -> None:
                 f"report={str(folder)!r}: {file.name} is damaged; choose another folder, or remove"
                 " this one"
             ) from None
-        changed = sorted(
+        changed = [
             key for key in described.keys() | before.keys() if described.get(key) != before.get(key)
-        )
+        ]
         if changed:
-            key = changed[0]
+            # What a reader knows a comparison by comes before a hash of its content.
+            key = min(changed, key=lambda key: (key != "task", key == "content", key))
             raise UserError(
                 f"report={str(folder)!r} holds results of another configuration ({key}:"
                 f" {before.get(key)!r} there, {described.get(key)!r} in this command); choose"

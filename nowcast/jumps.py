@@ -127,7 +127,10 @@ class Jumps:
 
         check_forecaster(self.forecaster)
         if self.guard is not None and not isinstance(self.guard, Guard):
-            raise UserError(f"guard={self.guard!r} must be one: nowcast.Guard()")
+            raise UserError(
+                f"guard={self.guard!r} is no guard; pass nowcast.Guard.backtracking() or"
+                " nowcast.Guard()"
+            )
         settle(every=whole("every", self.every, "optimizer steps"))
         if callable(self.horizon):
             self.forecaster.check_schedule()

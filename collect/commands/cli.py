@@ -9,7 +9,8 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,8 @@ INSTALLED = Path(ROOT, "weight_nowcaster_configs")
 """The folder of the configurations in an installed project; in a clone it is ``configs``."""
 CONFIGS = str(INSTALLED if INSTALLED.is_dir() else Path(ROOT, "configs"))
 WRONG = (UserError, OmegaConfBaseException, OSError, YAMLError)
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+"""OmegaConf's types, in words."""
 _WHOLE = "give an arm, or a part of one, as in '+arm={mine: {over: cosine, guard: {after: 0.5}}}'"
 
 
@@ -204,17 +207,17 @@ def _cause(error: BaseException) -> str:
             return f"{override}: this key takes a list: {override.replace('=', '=[')}]"
         if "is not a subclass of Arm" in str(error.__cause__):
             return f"{override}: cannot be given so; {_WHOLE}"
+        kind = re.search(r"could not be converted to (\w+)", str(error.__cause__))
+        if kind and kind[1] in _KINDS:
+            return f"{override}: must be {_KINDS[kind[1]]}"
         return f"{error}: {_cause(error.__cause__)}"
     if said := re.match(r"Could not override '(arm\.[^.]+\.guard)\.(\w+)'", str(error)):
         return (
             f"{said[1]}.{said[2]}: the arm's guard is a word; give {said[1]}={{kind: …,"
             f" {said[2]}: …}}"
         )
-    if "To append to your config use +" in str(error):
-        return (
-            f"{str(error).splitlines()[0].rstrip('.')}: there is no such key; --help lists"
-            " every one"
-        )
+    if unknown := re.match(r"Could not override '([^']*)'", str(error)):
+        return f"{unknown[1]}: there is no such key{_nearest(unknown[1], error)}"
     if foreign := re.match(r"In '(experiment/[^']+)': ", str(error)):
         return (
             f"{foreign[1].replace('/', '=')} is not for this command"
@@ -238,6 +241,16 @@ def _cause(error: BaseException) -> str:
         "See https",
     )
     return " ".join(line for line in lines if line and not line.startswith(noise))
+
+
+def _nearest(key: str, error: BaseException) -> str:
+    """The end of a message about an unknown key: what may be meant, and where all keys are."""
+    schema = getattr(error.__cause__, "object_type", None)
+    names = [one.name for one in fields(schema)] if is_dataclass(schema) else []
+    part, _, name = key.rpartition(".")
+    near = get_close_matches(name, names, 1)
+    meant = f"; {f'{part}.' if part else ''}{near[0]} is the nearest" if near else ""
+    return f"{meant}; --help lists every one"
 
 
 def _stored(group: str) -> set[str]:

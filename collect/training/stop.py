@@ -1,5 +1,6 @@
 """Stop in good order: SIGTERM, Ctrl-C and ``max_minutes`` take effect between two snapshots."""
 
+import os
 import signal
 import time
 from types import FrameType
@@ -45,5 +46,7 @@ class Stop:
         return 128 + self._signal if self._signal else 0
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        if not self._signal and os.isatty(2):  # somebody watches; a signal may come within a print
+            os.write(2, b"\nstopping after what is being done now; again: at once\n")
         self._signal = number
         signal.signal(number, self._before[signal.Signals(number)])
