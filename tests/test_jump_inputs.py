@@ -160,7 +160,7 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
         (lambda: nowcast.periodic(optax.adam, LINEAR, every=1, min_drift=None), "is no optimizer"),
         (
             lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, min_drift=None, guard=True),
-            "guard=True must be one",
+            "guard=True is no guard",
         ),
         (lambda: nowcast.Jumps(forecaster=LINEAR, every=10**10), "2,000,000,000 at most"),
         (
