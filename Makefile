@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+PYTEST := $(BIN)/python -m pytest --dist worksteal --durations=10
 
 .PHONY: setup setup-all demo test test-slow test-all docs lint
 .DEFAULT_GOAL := setup
@@ -26,10 +26,10 @@ demo: setup
 	$(BIN)/python scripts/demo.py $(if $(FAST),--fast) $(if $(FULL),--full)
 
 test: setup
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -n 2 -m 'not slow'
 
 test-slow: setup-all
-	$(PYTEST) -m slow
+	$(PYTEST) -n 3 -m slow  # they wait a third of their time for processes that they start
 
 test-all: test test-slow
 

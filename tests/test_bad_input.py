@@ -456,6 +456,7 @@ TYPED = {
     "collect": [
         "model=lenett",
         "hydra/launcher=sloorm",
+        "task=ddpg data=mnist",
         "hydra/launcher=joblib",
         "augment.angle=3",
         "optimizer.learning_rate=fast",
@@ -509,6 +510,7 @@ ALONE = (
     "-m",
     "--",
     "hydra/launcher",
+    "task=ddpg data=",
     "corpus=memory:",
     "corpus=a,b",
     "arm.constant.average=",

@@ -45,10 +45,13 @@ def test_every_number_of_the_projects_results_stands_but_for_the_ends_of_interva
         base = row["over"]
         if base is None:
             continue
-        ends = row["final_loss_ratio"]
-        if len(ends["each"] or []) > 1 and np.std(np.log(ends["each"])) > 1e-12:
-            theirs = stats.ttest_1samp(np.log(ends["each"]), 0)
-            assert ends["ratio"][1:] == pytest.approx(np.exp(theirs.confidence_interval()))
+        metric = kept.get("metrics", [{"name": "loss", "compare": "ratio"}])[0]
+        compare = metric["compare"]
+        ends = row[f"final_{metric['name']}_{compare}"]
+        to, back = {"ratio": (np.log, np.exp), "difference": (np.asarray, np.asarray)}[compare]
+        if len(ends["each"] or []) > 1 and np.std(to(ends["each"])) > 1e-12:
+            theirs = stats.ttest_1samp(to(ends["each"]), 0)
+            assert ends[compare][1:] == pytest.approx(back(theirs.confidence_interval()))
             assert ends["clear"] == (theirs.pvalue < 0.05)
         each = [rows[one]["against"][base][headline]["steps"]["each"] for one in (base, name)]
         found = row["against"][base][headline]["steps"]["speed_up"]
