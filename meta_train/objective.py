@@ -26,7 +26,7 @@ def error(
         window: Snapshots of a window.
     """
     each, there = (
-        _absolute(kind, params, rows, window) if not kind.leaves else _squared(params, rows, window)
+        _squared(params, rows, window) if kind.leaves else _absolute(kind, params, rows, window)
     )
     return jnp.sum(jnp.where(there, each, 0)) / jnp.maximum(jnp.sum(there), 1)
 

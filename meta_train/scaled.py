@@ -7,7 +7,7 @@ numbers for each leaf and snapshot, however many weights a leaf has. Of a run wi
 are those of the sample.
 """
 
-from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +16,8 @@ from jaxtyping import Float, Int
 from collect.corpus import Run
 from collect.corpus.layout import CHUNK
 from collect.corpus.places import Place
-from meta_train.source import Rule
-from meta_train.windows import SAMPLING, Windows
-from nowcast.forecasters.wnn_plus import EPSILON
+from meta_train.windows import Windows
+from nowcast.forecasters.wnn_plus import EPSILON, WNNPlus
 from nowcast.types import OPERATIONS
 
 
@@ -39,17 +38,12 @@ class Sums(NamedTuple):
 class ScaledWindows(Windows):
     """Windows, each with the mean, the deviation and the operation of its leaf."""
 
-    context = 3
+    context = len(WNNPlus.context)
 
-    def __init__(
-        self,
-        runs: Sequence[Run],
-        networks: Mapping[str, str | None],
-        rule: Rule,
-        sampling: str | None = SAMPLING[0],
-    ):
-        super().__init__(runs, networks, rule, sampling)
-        self._sums: dict[Place, Sums] = {}
+    @cached_property
+    def _sums(self) -> dict[Place, Sums]:
+        """Of the runs that were read."""
+        return {}
 
     def _context(
         self, run: Run, columns: Int[np.ndarray, "N"], first: Int[np.ndarray, "N"]

@@ -5,6 +5,8 @@ the MIT licence. PyTorch is not needed to read them.
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -104,8 +106,7 @@ def _nino(file: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> NiNo:
     shapes = jax.tree.map(np.shape, params)
     read, units = (shapes["edges"]["kernel"] + (0, 0))[:2]
     window, outputs = read // LARGEST, (shapes["out"]["bias"] + (0,))[0] // LARGEST
-    wanted = jax.eval_shape(lambda: nino.init_network(jax.random.key(0), window, outputs, units))
-    _check(file, shapes, jax.tree.map(lambda leaf: leaf.shape, wanted))
+    _check(file, shapes, partial(nino.init_network, jax.random.key(0), window, outputs, units))
     if units != nino.UNITS:
         raise UserError(f"{expanded(file)}: NiNo has {units} units, not {nino.UNITS}")
     return NiNo(params={"all": params}, window=window, horizon=outputs)
@@ -116,10 +117,7 @@ def _wnn_plus(file: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> W
     shapes = jax.tree.map(np.shape, params)
     window, units = (shapes["in"]["kernel"] + (0, 0))[:2]
     outputs = (shapes["out"]["bias"] + (0,))[0]
-    wanted = jax.eval_shape(
-        lambda: wnn_plus.init_network(jax.random.key(0), window, outputs, units)
-    )
-    _check(file, shapes, jax.tree.map(lambda leaf: leaf.shape, wanted))
+    _check(file, shapes, partial(wnn_plus.init_network, jax.random.key(0), window, outputs, units))
     return WNNPlus(params={"all": params}, window=window, horizon=outputs, units=units)
 
 
@@ -144,14 +142,14 @@ def _layers(layers: dict[str, str], tensors: dict[str, np.ndarray]) -> PyTree:
     return made
 
 
-def _check(file: str | os.PathLike[str], shapes: PyTree, wanted: PyTree) -> None:
-    """Refuse layers of other shapes, and name the first."""
-    for layer, each in wanted.items():
-        for kind, shape in each.items():
-            if shapes[layer][kind] != shape:
+def _check(file: str | os.PathLike[str], shapes: PyTree, fresh: Callable[[], PyTree]) -> None:
+    """Refuse layers of other shapes than those of a fresh network, and name the first."""
+    for layer, each in jax.eval_shape(fresh).items():
+        for kind, wanted in each.items():
+            if shapes[layer][kind] != wanted.shape:
                 raise UserError(
                     f"{expanded(file)}: layer {layer}/{kind} has shape {shapes[layer][kind]}, not"
-                    f" {shape}; give the authors' file as it is"
+                    f" {wanted.shape}; give the authors' file as it is"
                 )
 
 

@@ -12,7 +12,28 @@ from jaxtyping import Array, Float
 
 from collect.models.hypernetwork import Generated, Hypernetwork
 from collect.models.layers import conv, scaled
-from collect.models.resnet import check_depth, shortcut
+from collect.models.resnet import plan, shortcut
+
+
+class HyperBlock(nnx.Module):
+    """As :class:`collect.models.resnet.Block`, with both kernels given at every call."""
+
+    def __init__(self, outputs: int, stride: int, *, rngs: nnx.Rngs):
+        self.conv1 = Generated(outputs, stride)
+        self.bn1 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
+        self.conv2 = Generated(outputs)
+        self.bn2 = nnx.BatchNorm(outputs, momentum=0.9, rngs=rngs)
+
+    def __call__(
+        self,
+        kernel1: Float[Array, "3 3 C D"],
+        kernel2: Float[Array, "3 3 D D"],
+        x: Float[Array, "B height width C"],
+    ) -> Float[Array, "B h w D"]:
+        """An image of the same size, or half of it with more channels."""
+        y = jax.nn.relu(self.bn1(self.conv1(kernel1, x)))
+        y = self.bn2(self.conv2(kernel2, y))
+        return jax.nn.relu(shortcut(x, self.conv1.stride, y.shape[-1]) + y)
 
 
 class HyperResNet(nnx.Module):
@@ -29,33 +50,19 @@ class HyperResNet(nnx.Module):
         depth: int = 20,
         rngs: nnx.Rngs,
     ):
-        check_depth(depth)
-        sizes = [scaled(n, width) for n in (16, 32, 64)]
-        self.stem = conv(image_shape[-1], sizes[0], (3, 3), padding=1, use_bias=False, rngs=rngs)
-        self.bn = nnx.BatchNorm(sizes[0], momentum=0.9, rngs=rngs)
-        outputs = [size for size in sizes for _ in range((depth - 2) // 6)]
-        inputs = [sizes[0], *outputs[:-1]]
-        pairs = [pair for i, o in zip(inputs, outputs, strict=True) for pair in ((i, o), (o, o))]
-        self.kernels = Hypernetwork(pairs, unit=sizes[0], size=scaled(64, width), rngs=rngs)
-        self.norms = nnx.List([nnx.BatchNorm(o, momentum=0.9, rngs=rngs) for _, o in pairs])
-        blocks = (depth - 2) // 6
-        strides = [2 if i in (blocks, 2 * blocks) else 1 for i in range(3 * blocks)]
-        self.convs = nnx.List(
-            [
-                Generated(size, stride)
-                for size, first in zip(outputs, strides, strict=True)
-                for stride in (first, 1)
-            ]
-        )
-        self.head = nnx.Linear(sizes[-1], classes, rngs=rngs)
+        blocks = plan(depth, width)
+        first, last = blocks[0][0], blocks[-1][1]
+        self.stem = conv(image_shape[-1], first, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.bn = nnx.BatchNorm(first, momentum=0.9, rngs=rngs)
+        pairs = [pair for i, o, _ in blocks for pair in ((i, o), (o, o))]
+        self.kernels = Hypernetwork(pairs, unit=first, size=scaled(64, width), rngs=rngs)
+        self.blocks = nnx.List([HyperBlock(o, stride, rngs=rngs) for _, o, stride in blocks])
+        self.head = nnx.Linear(last, classes, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
         """Logits of a batch of images."""
         x = jax.nn.relu(self.bn(self.stem(x)))
-        layers = list(zip(self.convs, self.kernels(), self.norms, strict=True))
-        for one, two in zip(layers[::2], layers[1::2], strict=True):
-            (conv1, kernel1, bn1), (conv2, kernel2, bn2) = one, two
-            y = jax.nn.relu(bn1(conv1(kernel1, x)))
-            y = bn2(conv2(kernel2, y))
-            x = jax.nn.relu(shortcut(x, conv1.stride, y.shape[-1]) + y)
+        kernels = self.kernels()
+        for block, kernel1, kernel2 in zip(self.blocks, kernels[::2], kernels[1::2], strict=True):
+            x = block(kernel1, kernel2, x)
         return self.head(jnp.mean(x, axis=(1, 2)))

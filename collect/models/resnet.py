@@ -45,14 +45,24 @@ def shortcut(
     )
 
 
-def check_depth(depth: int) -> None:
-    """Refuse a depth that is not 6n + 2.
+def plan(depth: int, width: float) -> list[tuple[int, int, int]]:
+    """``(input channels, output channels, stride)`` of each block, first to last.
 
     Raises:
-        UserError: The depth is another.
+        UserError: A depth that is not 6n + 2.
+
+    Examples:
+        >>> plan(8, 1.0)
+        [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
     """
     if depth < 8 or (depth - 2) % 6:
         raise UserError(f"model.depth={depth}: a resnet has depth 6n + 2: 8, 14, 20, 32, 44, 56, …")
+    blocks, inputs = [], scaled(16, width)
+    for stage, channels in enumerate((16, 32, 64)):
+        for i in range((depth - 2) // 6):
+            blocks.append((inputs, scaled(channels, width), 2 if stage and not i else 1))
+            inputs = scaled(channels, width)
+    return blocks
 
 
 class ResNet(nnx.Module):
@@ -69,17 +79,12 @@ class ResNet(nnx.Module):
         depth: int = 20,
         rngs: nnx.Rngs,
     ):
-        check_depth(depth)
-        c1, c2, c3 = (scaled(n, width) for n in (16, 32, 64))
-        self.stem = conv(image_shape[-1], c1, (3, 3), padding=1, use_bias=False, rngs=rngs)
-        self.bn = nnx.BatchNorm(c1, momentum=0.9, rngs=rngs)
-        blocks, inputs = [], c1
-        for stage, outputs in enumerate((c1, c2, c3)):
-            for i in range((depth - 2) // 6):
-                blocks.append(Block(inputs, outputs, 2 if stage and not i else 1, rngs=rngs))
-                inputs = outputs
-        self.blocks = nnx.List(blocks)
-        self.head = nnx.Linear(c3, classes, rngs=rngs)
+        blocks = plan(depth, width)
+        first, last = blocks[0][0], blocks[-1][1]
+        self.stem = conv(image_shape[-1], first, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.bn = nnx.BatchNorm(first, momentum=0.9, rngs=rngs)
+        self.blocks = nnx.List([Block(*block, rngs=rngs) for block in blocks])
+        self.head = nnx.Linear(last, classes, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
         """Logits of a batch of images."""

@@ -70,7 +70,7 @@ class Forecaster:
         horizon: Horizon,
     ) -> list[Array]:
         """Forecast all leaves of a network, from their windows, paths and operations."""
-        return [self.leaf(each, op, horizon) for each, op in zip(windows, operations, strict=True)]
+        raise NotImplementedError
 
     def check_network(
         self, names: Sequence[tuple[str, ...]], leaves: Sequence[Any], operations: Sequence[str]

@@ -35,7 +35,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from nowcast.forecasters.base import Horizon
 from nowcast.forecasters.learned import Learned
-from nowcast.forecasters.wnn_plus import EPSILON, TYPES, scale_of
+from nowcast.forecasters.wnn_plus import EPSILON, TYPES, drawn, scale_of
 from nowcast.neurons.build import graph_of, neuron_graph
 from nowcast.neurons.graph import LARGEST, Graph
 from nowcast.neurons.messages import Messages
@@ -59,13 +59,7 @@ def init_network(key: PRNGKeyArray, window: int, outputs: int, units: int = UNIT
             **{f"{what}{number}": (units, units) for what in ("edge", "source", "target", "last")},
         }
     shapes |= {"hidden": (units, units), "out": (units, LARGEST * outputs)}
-    keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
-    made = {
-        name: {"kernel": 0.02 * jax.random.normal(keys[name], shape), "bias": jnp.zeros(shape[-1])}
-        for name, shape in shapes.items()
-    }
-    del made["types"]["bias"]
-    return made
+    return drawn(key, shapes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

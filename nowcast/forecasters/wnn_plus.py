@@ -62,6 +62,11 @@ def init_network(key: PRNGKeyArray, window: int, outputs: int, units: int = UNIT
         **dict.fromkeys(HIDDEN, (units, units)),
         "out": (units, outputs),
     }
+    return drawn(key, shapes)
+
+
+def drawn(key: PRNGKeyArray, shapes: Mapping[str, tuple[int, int]]) -> PyTree:
+    """Fresh layers of these kernels; ``types`` is a table, and has no bias."""
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
     made = {
         name: {"kernel": 0.02 * jax.random.normal(keys[name], shape), "bias": jnp.zeros(shape[-1])}

@@ -263,12 +263,10 @@ def _tried(
     while waiting:
         ready = next((layer for layer in waiting if wiring.fits(layer)), None)
         ready = ready or next((layer for layer in waiting if wiring.fits_earlier(layer)), None)
-        ready = ready or waiting[0]
-        if not wiring.fits(ready) and not wiring.fits_earlier(ready):
-            read, gives = sizes(ready)
-            leaf = first(ready)
+        if ready is None:
+            read, gives = sizes(waiting[0])
             what = f"reads {read} neurons" if read else f"belongs to {gives} neurons"
-            raise Unplaced(leaf, f"it {what}, and no layer before it has so many")
+            raise Unplaced(first(waiting[0]), f"it {what}, and no layer before it has so many")
         wiring.place(ready)
         waiting.remove(ready)
     return wiring
