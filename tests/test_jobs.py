@@ -245,7 +245,7 @@ SLURM = {
         """cp "$1" sbatch.txt
         for i in 0 1; do
             SLURM_JOB_ID=9$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NODELIST=here \\
-                bash "$1" > job$i.log 2>&1 &
+                bash sbatch.txt > job$i.log 2>&1 &  # "$1" is moved as soon as this ends
         done
         echo Submitted batch job 7"""
     ),
