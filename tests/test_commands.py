@@ -1,6 +1,8 @@
 """The commands as a user types them: help explains every key; they lead from data to report."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -85,12 +87,26 @@ def test_help_names_what_there_is_to_choose(helped, name):
 
 
 def test_help_names_experiments_launchers_and_arms(helped):
-    listed = re.search(r"^arm: (.*)$", helped["evaluate"].stdout, re.MULTILINE)[1].split(", ")
+    listed = re.search(r"^arm: ((?:.|\n  )*)$", helped["evaluate"].stdout, re.MULTILINE)[1]
+    listed = re.split(r",\s+", listed)
     files = {option.stem for option in (CONFIGS / "arm").glob("*.yaml")}
     assert set(listed) == files | products.store().keys()
     for group in ("experiment", "hydra/launcher"):
         for option in (CONFIGS / group).glob("*.yaml"):
             assert option.stem in helped["collect"].stdout
+    assert "arm: " not in helped["collect"].stdout  # it has no arms
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(command_line):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = command_line("collect", "--help")
+    done = subprocess.run(
+        command, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    os.close(writes)
+    assert done.returncode == 1
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from collect.commands import output
+from collect.commands.choices import choices
 from collect.commands.explained import help_text
 from collect.commands.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 from collect.commands.typed import argument, as_text, takes_text, unreadable
@@ -224,10 +225,9 @@ def _cause(error: BaseException) -> str:
             f" ({str(error)[foreign.end() :].splitlines()[0]}); see configs/experiment"
         )
     missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
-    if missing and (folder := Path(CONFIGS) / missing[1]).is_dir():
+    if missing and Path(CONFIGS, missing[1]).is_dir():
         group, named = missing.groups()
-        files = {str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml")}
-        there = ", ".join(sorted(files | _stored(group)))
+        there = ", ".join(choices(Path(CONFIGS), group))
         also = f"; any other set of TensorFlow Datasets goes by data.name={named}" * (
             group == "data"
         )
@@ -253,16 +253,6 @@ def _nearest(key: str, error: BaseException) -> str:
     return f"{meant}; --help lists every one"
 
 
-def _stored(group: str) -> set[str]:
-    """The names of a group that have no file, such as the parts of arms that are products."""
-    if group.startswith("hydra"):
-        return set()  # plugins store launchers there
-    try:
-        return {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
-    except OSError:
-        return set()
-
-
 def line(error: BaseException) -> str:
     """An error's message on one line, as a command prints it."""
     if isinstance(error, UserError):
@@ -278,6 +268,9 @@ def line(error: BaseException) -> str:
 
 
 def _fail(error: BaseException) -> NoReturn:
+    if isinstance(error, BrokenPipeError):  # the reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     print(line(error), file=sys.stderr)
     sys.exit(2)
 

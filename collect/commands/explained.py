@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast, get_type_hints
 
 import yaml
 
+from collect.commands.choices import choices
 from nowcast import text
 
 COLUMN, WIDTH = 28, 130
@@ -47,9 +48,17 @@ def help_text(schema: type, configuration: Path) -> str:
         *(textwrap.fill(_line(what), WIDTH), *map(_typed, commands)),
         "\n".join(row for key in keys(schema, groups) for row in _rows(key)),
     ]
-    parts = [one.replace("$", "$$") for one in told]
-    parts += ["$APP_CONFIG_GROUPS"] * bool(groups)  # Hydra lists what there is to choose
-    return "\n\n".join([*parts, *(textwrap.fill(one, WIDTH) for one in notes)]) + "\n"
+    if groups:
+        there = [_names(group, choices(configuration.parent, group)) for group in groups]
+        told.append("\n".join(there))
+    told += [textwrap.fill(one, WIDTH) for one in notes]
+    return "\n\n".join(told).replace("$", "$$") + "\n"
+
+
+def _names(group: str, names: list[str]) -> str:
+    """A group's names, after its own."""
+    said = f"{group}: {', '.join(names)}"
+    return textwrap.fill(said, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def keys(schema: type, groups: dict[str, Any], parent: str = "") -> Iterator[Key]:
