@@ -78,7 +78,11 @@ def _next(config: MetaTrainConfig, forecaster: str) -> str:
             f"in your loop: nowcast.periodic(optimizer, nowcast.load({config.bundle!r}),"
             f" every={every})"
         )
-    return f"{text.command('evaluate')} {forecaster} {task} seeds=5 epochs=20 report=reports/mine"
+    few = "'arm=[constant,constant_nowcast]'"  # a tuned arm sweeps its rate, which takes an hour
+    return (
+        f"{text.command('evaluate')} {forecaster} {task} {few} seeds=5 epochs=20"
+        " report=reports/mine"
+    )
 
 
 def show_rates(config: MetaTrainConfig, card: dict) -> None:
