@@ -18,6 +18,7 @@ _CLASSES = {
     "mlp": "MLP",
     "mobilenet_v2": "MobileNetV2",
     "nino_cnn": "NiNoCNN",
+    "pvt_v2": "PVTv2",
     "resnet": "ResNet",
     "resnet18": "ResNet18",
     "shufflenet_v2": "ShuffleNetV2",
