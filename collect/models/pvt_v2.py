@@ -1,4 +1,4 @@
-"""Pyramid vision transformer, second version, size B0 (Wang et al., Computational Visual Media 2022).
+"""Pyramid vision transformer, version 2, size B0 (Wang et al., Computational Visual Media 2022).
 
 3,666,760 parameters with 1,000 classes, as the authors' program has, and 3,435,460 with 100. As
 there: overlapping patches, attention whose keys and values are shrunk by a strided convolution, a
