@@ -7,6 +7,7 @@ from typing import Any
 
 from collect.checks import require
 from nowcast.guard import Guard, WaitingGuard
+from nowcast.jumps import Jumps
 from nowcast.rate_rules import START
 
 EMA, LAWA = "ema", "lawa"
@@ -38,10 +39,8 @@ class Jump:
     start_after: float = 0.0
     stop_after: float | None = None
     moments: str = "keep"
-    min_drift: float | None = None
-    """The drift below which a jump is skipped. The default is null, not that of
-    :class:`nowcast.Jumps`, because the paper takes every jump.
-    """
+    min_drift: float | None = Jumps.min_drift
+    """The drift below which a jump is skipped; null: every jump is taken, as in the paper."""
     history_dtype: str | None = None
 
 

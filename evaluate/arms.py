@@ -10,6 +10,7 @@ from evaluate.arm_options import (
     EMA,
     Auto,
     Average,
+    GuardOptions,
     Jump,
     Outer,
     guard_options,
@@ -86,6 +87,8 @@ class Arm:
 
     def __post_init__(self) -> None:
         self.guard = guard_options(self.guard)
+        if self.forecaster in (None, ORACLE) and self.jump.min_drift == Jump.min_drift:
+            self.jump = replace(self.jump, min_drift=None)  # nothing to skip, or nothing skipped
 
     @property
     def forecast_by(self) -> str | None:
@@ -132,11 +135,13 @@ class Arm:
         elif self.forecaster:
             parts.append(f"jumps to the forecast of {self.forecast_by}")
         if self.forecaster:
-            parts += [f"{key} {_as_text(value)}" for key, value in changed(self.jump).items()]
+            parts += [
+                f"{key} {_as_text(value)}" for key, value in changed(self.jump, PLAIN).items()
+            ]
         if self.guard:
             said = ", ".join(
                 "the longest that passes" if key == "longest" else f"{key} {_as_text(value)}"
-                for key, value in changed(self.guard).items()
+                for key, value in changed(self.guard, GuardOptions()).items()
             )
             parts.append(f"guard{': ' + said if said else ''}")
         if self.average:
@@ -155,9 +160,13 @@ def bases(arms: Sequence[Arm]) -> list[Arm]:
     return [arm for arm in arms if arm.over is None or arm.name in named]
 
 
-def changed(options: Any) -> dict[str, Any]:
-    """The options of a dataclass that differ from their defaults, by name."""
-    unsaid = asdict(type(options)())
+PLAIN = Jump(min_drift=None)
+"""The paper's jumps. An arm is described by what its jumps have beside them."""
+
+
+def changed(options: Any, usual: Any) -> dict[str, Any]:
+    """The options that differ from the usual ones, by name."""
+    unsaid = asdict(usual)
     return {key: value for key, value in asdict(options).items() if value != unsaid[key]}
 
 

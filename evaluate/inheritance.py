@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from collect.checks import require
-from evaluate.arm_options import LAWA, Jump
-from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, TUNED, Arm, changed
+from evaluate.arm_options import LAWA
+from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, PLAIN, TUNED, Arm, changed
 from evaluate.products import expanded
 from nowcast.types import UserError
 
@@ -38,7 +38,7 @@ def resolve(
         >>> arms = {"cosine": Arm(schedule="cosine")}
         >>> arms["linear"] = Arm(over="cosine", forecaster="linear")
         >>> [arm.words for arm in resolve(arms, optimizer="adam", learning_rate=1e-3)[0]]
-        ['adam, cosine', 'adam, cosine; jumps to the forecast of linear']
+        ['adam, cosine', 'adam, cosine; jumps to the forecast of linear; min_drift 0.2']
     """
     arms = expanded(arms)
     left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
@@ -142,7 +142,7 @@ def _check(arm: Arm) -> None:
             " of arm=[…]"
         )
     if arm.forecaster is None:
-        for name, there in (("jump", arm.jump != Jump()), ("guard", arm.guard)):
+        for name, there in (("jump", arm.jump != PLAIN), ("guard", arm.guard)):
             require(
                 not there,
                 f"{key}.{name}",
@@ -195,7 +195,7 @@ def _check(arm: Arm) -> None:
         )
     if arm.forecaster == ORACLE:
         allowed = {"horizon", "every"}
-        other = [f"jump.{name}" for name in changed(jump) if name not in allowed] + [
+        other = [f"jump.{name}" for name in changed(jump, PLAIN) if name not in allowed] + [
             "guard"
         ] * bool(arm.guard)
         require(

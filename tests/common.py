@@ -280,6 +280,7 @@ def evaluation(bundle_path, small_task):
     return [
         f"forecaster={bundle_path}",
         *small_task,
+        "arm=[constant,constant_linear,constant_nowcast,cosine,cosine_linear,cosine_nowcast]",
         "seeds=3",
         "epochs=11",
         "tuned.learning_rates=[0.003,0.01]",

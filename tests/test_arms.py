@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from evaluate.arm_options import Auto, Average, GuardOptions, Jump, Outer
-from evaluate.arms import Arm, bases
+from evaluate.arms import PLAIN, Arm, bases
 from evaluate.commands import products
 from evaluate.config import EvaluateConfig
 from evaluate.inheritance import resolve
@@ -77,7 +77,7 @@ def test_forecasters_jumps_and_guards_are_an_arms_own():
     arms = resolved(base=BASE, first=first, second=Arm(over="first"))
     assert (arms["second"].forecaster, arms["second"].jump, arms["second"].guard) == (
         None,
-        Jump(),
+        PLAIN,
         None,
     )
 
@@ -336,7 +336,7 @@ def test_outer_steps_and_averages_that_cannot_be_meant_are_refused(wrong, said):
     assert "must be" in str(caught.value)
 
 
-RESET = Jump(moments="reset")
+RESET = Jump(moments="reset", min_drift=None)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ RESET = Jump(moments="reset")
                 optimizer="adam",
                 schedule="cosine",
                 forecaster="bundles/mine",
-                jump=Jump(damping=0.5, horizon=3),
+                jump=Jump(damping=0.5, horizon=3, min_drift=None),
                 guard=GuardOptions(after=0.5),
             ),
             "adam, cosine; jumps to the forecast of bundles/mine; horizon 3; damping 0.5; guard:"
@@ -375,7 +375,7 @@ RESET = Jump(moments="reset")
                 optimizer="adam",
                 schedule="cosine",
                 forecaster="linear",
-                jump=Jump(operations=["conv", "fc"]),
+                jump=Jump(operations=["conv", "fc"], min_drift=None),
                 guard=GuardOptions(dampings=[1.0, 0.5]),
             ),
             "adam, cosine; jumps to the forecast of linear; operations conv/fc; guard: dampings"
@@ -388,8 +388,8 @@ RESET = Jump(moments="reset")
                 forecaster="gram",
                 guard=GuardOptions(dampings=[4.0, 1.0], longest=True),
             ),
-            "adam, cosine; jumps to the forecast of gram; guard: dampings 4/1, the longest that"
-            " passes",
+            "adam, cosine; jumps to the forecast of gram; min_drift 0.2; guard: dampings 4/1, the"
+            " longest that passes",
         ),
         (
             Arm(
@@ -399,11 +399,12 @@ RESET = Jump(moments="reset")
                 guard=GuardOptions(),
                 average=Average(),
             ),
-            "adam, cosine; jumps to the forecast of linear; guard; judged by its EMA 0.99",
+            "adam, cosine; jumps to the forecast of linear; min_drift 0.2; guard; judged by its EMA"
+            " 0.99",
         ),
         (
             Arm(optimizer="adam", schedule="constant", forecaster="noise", of="bundles/mine"),
-            "adam, constant; jumps to the forecast of noise of bundles/mine",
+            "adam, constant; jumps to the forecast of noise of bundles/mine; min_drift 0.2",
         ),
         (
             Arm(optimizer="adam", schedule="constant", forecaster="oracle"),
@@ -468,7 +469,7 @@ def test_a_product_is_all_of_its_parts():
 def test_a_command_takes_a_product_whole_or_one_part_of_it(script, tmp_path):
     arms = composed("arm=[constant,cosine,linear]", "arm.linear.jump.damping=0.5")
     assert list(arms) == ["constant", "constant_linear", "cosine", "cosine_linear"]
-    assert arms["cosine_linear"] == Arm(over="cosine", forecaster="linear", jump=Jump(damping=0.5))
+    assert arms["cosine_linear"].jump == Jump(damping=0.5, min_drift=None)
     arms = composed("arm=[cosine,cosine_ema]", "arm.cosine_ema.average.decay=0.95")
     assert arms["cosine_ema"].average.decay == 0.95
     (tmp_path / "arm").mkdir()
@@ -534,4 +535,4 @@ def test_a_command_changes_options_of_arms_and_adds_arms_of_its_own():
     assert list(arms)[-2:] == ["mine", "other"]
     assert arms["mine"] == Arm(over="cosine", forecaster="linear", jump=Jump(damping=0.5))
     assert arms["other"] == Arm(over="mine", average=Average("lawa"))
-    assert arms["cosine_nowcast"].jump == Jump(stop_after=10)
+    assert arms["cosine_nowcast"].jump == Jump(stop_after=10, min_drift=None)

@@ -14,6 +14,7 @@ from collect.config import CollectConfig, DataConfig, ModelConfig
 from collect.population import collect_population
 from collect.training.stop import Stop
 from evaluate import comparison, configured, older
+from evaluate.arm_options import Jump
 from evaluate.arms import Arm
 from evaluate.commands.evaluate import name
 from evaluate.config import EvaluateConfig, RobustConfig, TunedConfig
@@ -59,7 +60,8 @@ def test_a_report_goes_on_and_trains_nothing_again(before, monkeypatch):
     # another compiler rounds the initial weights otherwise
     monkeypatch.setattr(comparison, "fingerprint", lambda task: known["about"]["content"])
     runs = {file: file.read_bytes() for file in (before / "report" / "runs").rglob("seed*")}
-    jump = Arm(over="constant", forecaster=str(before / "bundle"))
+    every = Jump(min_drift=None)  # what an arm had before min_drift was its default
+    jump = Arm(over="constant", forecaster=str(before / "bundle"), jump=every)
     config = EvaluateConfig(
         str(before / "report"),
         arm={"constant": Arm(), "constant_nowcast": jump},

@@ -48,7 +48,7 @@ def test_each_option_is_described_once():
 
 def test_an_arm_has_the_options_of_jumps_with_their_defaults():
     own = {field.name: field.default for field in fields(Jump)}
-    more = {"every": 1, "horizon_to": None, "moments": "keep", "min_drift": None}
+    more = {"every": 1, "horizon_to": None, "moments": "keep"}
     assert own == {name: OPTIONS[name].default for name in OPTIONS.keys() - NOT_OF_ARMS} | more
     assert inspect.signature(nowcast.periodic).parameters["moments"].default == more["moments"]
 

@@ -117,7 +117,7 @@ def test_a_run_that_begins_below_the_target_crosses_it_at_its_first_evaluation()
 def test_a_row_says_what_the_arm_is_and_took(rows):
     row = rows["cosine_linear"]
     assert (row["over"], row["learning_rate"]) == ("cosine", 0.2)
-    assert row["words"] == "adam, cosine; jumps to the forecast of linear"
+    assert row["words"] == "adam, cosine; jumps to the forecast of linear; min_drift 0.2"
     assert row["settings"]["forecaster"] == "linear"
     assert (row["best_loss"], row["final_loss"], row["test_loss"], row["test_accuracy"]) == (
         0.25,

@@ -78,7 +78,8 @@ def _next(config: MetaTrainConfig, forecaster: str) -> str:
             f"in your loop: nowcast.periodic(optimizer, nowcast.load({config.bundle!r}),"
             f" every={every})"
         )
-    few = "'arm=[constant,constant_nowcast]'"  # a tuned arm sweeps its rate, which takes an hour
+    # A tuned arm sweeps its rate, which takes an hour.
+    few = "'arm=[constant,constant_nowcast_drift_guarded]'"
     return (
         f"{text.command('evaluate')} {forecaster} {task} {few} seeds=5 epochs=20"
         " report=reports/mine"
