@@ -128,7 +128,7 @@ class Jumps:
         check_forecaster(self.forecaster)
         if self.guard is not None and not isinstance(self.guard, Guard):
             raise UserError(
-                f"guard={self.guard!r} is no guard; pass nowcast.Guard.backtracking() or"
+                f"guard={self.guard!r} is not a guard: pass nowcast.Guard.backtracking() or"
                 " nowcast.Guard()"
             )
         settle(every=whole("every", self.every, "optimizer steps"))
