@@ -57,7 +57,7 @@ class MetaTrainConfig:
     """what to fit: wnn, wnn_multi (all horizons up to 40), wnn_plus (the same, one network for all
     operations, scaled by leaf), gram (whole leaves, all horizons up to 40),
     introspection, introspection_linear; or rate, which reads from sweeps of learning rates how
-    far a rate is from its best, for nowcast.auto_rate (docs/learning_rate.md): it takes corpus,
+    far a rate is from its best, for nowcast.auto_rate: it takes corpus,
     bundle, keep_out, steps, batch_size, learning_rate, seed"""
     window: int | None = None
     """snapshots it reads; null: 5, for introspection 11"""

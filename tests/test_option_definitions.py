@@ -69,7 +69,8 @@ def test_an_arm_has_the_options_of_a_guard_with_their_defaults():
         assert own.options.keys() == {*vars(guard), "after"}
         assert own == GuardOptions(**own.options)
     with pytest.raises(
-        nowcast.UserError, match=r"guard\.kind=backtrack: is not a kind of guard; the nearest is backtracking"
+        nowcast.UserError,
+        match=r"guard\.kind=backtrack: is not a kind of guard; the nearest",
     ):
         GuardOptions(kind="backtrack")
     with pytest.raises(nowcast.UserError, match=r"guard\.after=1: backtracking does not wait"):

@@ -222,7 +222,7 @@ def _cause(error: BaseException) -> str:
     if foreign := re.match(r"In '(experiment/[^']+)': ", str(error)):
         return (
             f"{foreign[1].replace('/', '=')} is not for this command"
-            f" ({str(error)[foreign.end() :].splitlines()[0]}); see configs/experiment"
+            f" ({str(error)[foreign.end() :].splitlines()[0]}); give it to another command"
         )
     missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
     if missing and Path(CONFIGS, missing[1]).is_dir():

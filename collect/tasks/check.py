@@ -50,7 +50,8 @@ def check(task: Any, target: str) -> None:
         if name not in has and name not in OPTIONAL and not (name == "loss" and own_gradients):
             raise say(
                 name,
-                f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one",
+                f"is missing: a task needs {METHODS.get(name, name)}; the guide 'Your own task'"
+                " shows one",
             )
         if name in METHODS and name in has and not callable(getattr(task, name)):
             raise say(name, f"must be a method, {METHODS[name]}")
