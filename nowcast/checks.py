@@ -72,8 +72,8 @@ def check_jumping(
     for operation in operations or ():
         if operation in labels and not forecaster.can_forecast(operation):
             raise UserError(
-                f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served"
-                f" by no network of this {forecaster.name}; leave it out, or meta-train with"
+                f"operations: this {forecaster.name} does not forecast {operation!r}, of leaf"
+                f" {names[labels.index(operation)]!r}; leave it out, or meta-train with"
                 f" networks={{{operation}:{operation}}}"
             )
     jumping = [
@@ -116,8 +116,8 @@ def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str,
         raise UserError(f"damping={damping} {rule}")
     if min_drift is not None:
         rule = (
-            "must lie between -1 and 1: the mean cosine of increments of the window from which on"
-            " the run jumps, such as 0.2; None: it always jumps"
+            "must lie between -1 and 1, such as 0.2: the run jumps where the mean cosine of the"
+            " window's increments is not below it; None: it always jumps"
         )
         min_drift = real("min_drift", min_drift, rule)
         if not -1 <= min_drift <= 1:

@@ -1,6 +1,6 @@
 """When a run jumps, where to, and what happens to a jump that hurts.
 
-This serves optax, loops without optax, and Keras.
+The loops with optax, without optax, and of Keras all use it.
 
 The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
 

@@ -28,7 +28,7 @@ import nowcast
                 "forecaster": random_wnn(),
                 "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}},
             },
-            "operations: 'norm', of leaf 'conv/kernel', is served by no network of this wnn; leave"
+            "operations: this wnn does not forecast 'norm', of leaf 'conv/kernel'; leave"
             " it out, or meta-train with networks=.norm:norm.",
         ),
         (
