@@ -249,6 +249,7 @@ def _unknown(typed: str, error: BaseException) -> str:
     key, place = getattr(cause, "full_key", None) or typed, getattr(cause, "parent_node", None)
     part, _, name = key.rpartition(".")
     names = [str(one) for one in place] if isinstance(place, DictConfig) else []
+    names = [one for one in names if part or one != "hydra"]
     whose = f"{part} has no key of this name" if part else "no key has this name"
     return f"{key}: {whose}; {text.choice(name, names, '' if part else '--help')}"
 
