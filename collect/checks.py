@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nowcast import text
 from nowcast.types import UserError
 
 
@@ -13,7 +14,7 @@ def require(ok: object, key: str, value: object, rule: str) -> None:
 
 def one_of(key: str, value: str, options: Any) -> None:
     """Refuse a name that is not among the options."""
-    require(value in options, key, value, f"unknown; available: {', '.join(options)}")
+    require(value in options, key, value, f"is unknown; {text.choice(value, list(options))}")
 
 
 def check_rate(key: str, rate: float) -> None:

@@ -90,7 +90,7 @@ class DataConfig:
     as they are"""
     in_memory: float = collect.data.IN_MEMORY
     """a budget in GB: a prepared set whose images take more is read from its files as it is needed,
-    to the same numbers; 0: always (docs/data.md)"""
+    to the same numbers; 0: always"""
 
     def __post_init__(self) -> None:
         require(
@@ -191,11 +191,11 @@ class TrainingConfig:
 
     task: dict[str, Any] = field(default_factory=any_keys)
     """what is trained (names below): classification of images; gpt or gpt2_small, language models
-    (task.layers=2, task.width=64 and the other keys of its file in configs/task; an epoch is
+    (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch is
     task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or the
     path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
     (an epoch is an episode); or a class of your own: task._target_=file.Class task.key=value, of a
-    file in the current folder or a package (docs/own_task.md)"""
+    file in the current folder or a package (the guide "Your own task")"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """of classification: the architecture (names below)"""
     data: DataConfig = field(default_factory=DataConfig)

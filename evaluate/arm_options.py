@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from collect.checks import require
+from nowcast import text
 from nowcast.guard import Guard, WaitingGuard
 from nowcast.jumps import Jumps
 from nowcast.rate_rules import START
@@ -69,7 +70,8 @@ class GuardOptions:
 
     def __post_init__(self) -> None:
         kind = self.kind or (WAITING if self.after else AT_ONCE)
-        require(kind in USUAL, "guard.kind", kind, f"must be {', '.join(USUAL)}, or left out")
+        unknown = f"is not a kind of guard; {text.choice(str(kind), list(USUAL))}"
+        require(kind in USUAL, "guard.kind", kind, unknown)
         rule = "must be above 0 snapshots, such as 0.5"
         after = WAIT if self.after is None and kind == WAITING else self.after or 0
         fine = isinstance(after, int | float) and math.isfinite(after)
@@ -128,7 +130,8 @@ def guard_options(given: Any) -> GuardOptions | None:
     rule = f"must be {', '.join(USUAL)}, or a guard's options: {', '.join(known)}"
     require(isinstance(said, Mapping), "guard", given, rule)
     for name, value in said.items():
-        require(name in known, f"guard.{name}", value, rule)
+        meant = f"a guard has no option of this name; {text.choice(str(name), known)}"
+        require(name in known, f"guard.{name}", value, meant)
     options = dict(said)
     if options.get("kind") == NONE:
         del options["kind"]

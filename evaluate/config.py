@@ -125,7 +125,7 @@ class EvaluateConfig(TrainingConfig):
     """the folder to write: report.html, report.md, results.json, targets.json, and every finished
     run. Given again with more arms or more seeds, the command trains only what is missing"""
     arm: dict[str, Arm] = field(default_factory=dict)
-    """what is compared (names below; see configs/arm). arm.NAME.jump.damping=0.5 changes an option
+    """what is compared (names below). arm.NAME.jump.damping=0.5 changes an option
     of one arm; '+arm={mine: {over: cosine, forecaster: linear}}' adds an arm. An arm without over
     is a base"""
     forecaster: str = "wnn"
@@ -142,10 +142,10 @@ class EvaluateConfig(TrainingConfig):
     protocol: str = HONEST
     """how arms are compared. honest: the time to targets that calibration runs of the base set.
     paper: the time to target_value on the test set, measured before a jump. robust: the final loss
-    from rates many times too low or too high, against the swept base (docs/learning_rate.md);
+    from rates many times too low or too high, against the swept base;
     without arm= it compares cosine, cosine_auto, prodigy, dadapt_adamw, mechanize, schedule_free
     and cosine_gram_guarded. budget: the length at which the swept base, with a cosine fitted to
-    each length, ends as well as each arm (docs/evaluate.md#an-honest-speed-up)"""
+    each length, ends as well as each arm"""
     target_share: float = 0.75
     """honest: the verdicts' target is the loss that a base has reached after this share of its
     length, in the median of its calibration runs; the report also has 0.5, 0.75 and 0.95"""

@@ -45,7 +45,7 @@ def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[st
     fit, corpus = card.get("seconds"), card.get("corpus", {}).get("seconds")
     seconds = verdict(LOSS, found["seconds"]["speed_up"], bound(found))
     faster = steps(found) is seconds is Verdict.BETTER
-    shown = bool(row["alone"] and faster and saved > 0)
+    shown = bool(row["seconds_comparable"] and faster and saved > 0)
     return {
         "fit_seconds": fit,
         "corpus_seconds": corpus,

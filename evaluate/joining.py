@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collect.files import replace
-from evaluate import joint, joint_report, older
+from evaluate import joint, joint_report, older, older_keys
 from evaluate.folder import write_json
 from evaluate.summary import SCHEMA
 from nowcast import text
@@ -41,6 +41,7 @@ def read(folder: Path) -> dict[str, Any]:
             f"reports: {str(file)!r} has schema {schema}, and this version reads {SCHEMA}; give the"
             " command that wrote it again"
         )
+    results = older_keys.results_of(results)
     required = json.loads(
         (resources.files("evaluate") / "results.schema.json").read_text(encoding="utf-8")
     )["required"]

@@ -32,7 +32,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         A dict with these keys, among others:
 
         - ``tasks``: name, setting and command of each task.
-        - ``alone``: whether seconds can be compared on every task.
+        - ``seconds_comparable``: whether seconds can be compared on every task.
         - ``strongest``: for each task, the base with the best final value.
         - ``metric``: the metric that all tasks are judged by; None: they are judged by different
           ones.
@@ -67,7 +67,7 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name, one in by_task.items()
         ],
         "metric": metric._asdict() if metric else None,
-        "alone": all(one["alone"] for one in all_results),
+        "seconds_comparable": all(one["seconds_comparable"] for one in all_results),
         "arms": [_arm(name, over, by_task, metric) for name, over in pairs],
         "strongest": {name: answer.strongest(one)["name"] for name, one in by_task.items()},
         "warnings": _warnings(by_task),

@@ -43,7 +43,7 @@ def page(
         report.coloured(lines(joint)),
         report.figure(picture(joint), "all"),
         (
-            '<p class="quiet">Geometric mean over tasks of that over seeds, with Student\'s 95 %'
+            '<p class="note">Geometric mean over tasks of that over seeds, with Student\'s 95 %'
             f" t-interval of the tasks' log-ratios, from {ENOUGH} tasks on: it decides words and"
             " colours.</p>"
         ),
@@ -60,7 +60,7 @@ def page(
     for place, (task, one) in enumerate(zip(joint["tasks"], all_results, strict=True)):
         parts += [
             f"<h2>{esc(task['name'])}</h2>",
-            f'<p class="quiet">{esc(task["setting"])}</p>',
+            f'<p class="note">{esc(task["setting"])}</p>',
             report.answered(answer.sentence(one)),
             report.coloured(sentences.lines(one)),
             *(part for base in tables.panels(one) for part in report.over(one, base, level=3)),
@@ -68,7 +68,7 @@ def page(
         ]
         if len(arm_tables.forecasts(one)) > 1:
             parts += [
-                f'<p class="quiet">{esc(words.FORECASTS)}</p>',
+                f'<p class="note">{esc(words.FORECASTS)}</p>',
                 report.table(arm_tables.forecasts(one)),
             ]
     commands = dict.fromkeys(
@@ -83,7 +83,7 @@ def page(
 def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
     return (
         []
-        if joint["alone"] or kind != "seconds_speed_up"
+        if joint["seconds_comparable"] or kind != "seconds_speed_up"
         else [f"<p>{html.escape(words.SHARED)}</p>"]
     )
 
@@ -91,7 +91,7 @@ def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
 def markdown(joint: Mapping[str, Any]) -> str:
     """The joint report as Markdown, without pictures."""
     texts = verdicts(joint)
-    shared = [] if joint["alone"] else [words.SHARED]
+    shared = [] if joint["seconds_comparable"] else [words.SHARED]
     bound = [words.BOUND] if any(sign in line for line in texts for sign in "≥≤") else []
     notes = [f"- {line}" for line in [*texts, *shared, *bound]]
     return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
@@ -143,7 +143,7 @@ def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
         what: A key of :func:`kinds`.
     """
     names = [task["name"] for task in joint["tasks"]]
-    mark = tables.SHARED if what == "seconds_speed_up" and not joint["alone"] else ""
+    mark = tables.SHARED if what == "seconds_speed_up" and not joint["seconds_comparable"] else ""
     metric = LOSS if what in SPEED_UPS else _metric(joint) or LOSS
     table: Table = [("arm", "over", "all tasks [95 %]", *names)]
     for row in joint["arms"]:

@@ -44,7 +44,7 @@ def outcome(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Ou
     """
     against = row["against"][base][results["protocol"]["headline"]]
     seconds = verdict(LOSS, against["seconds"]["speed_up"], bound(against))
-    timed = row["alone"] if row["over"] == base else results["alone"]
+    timed = (row if row["over"] == base else results)["seconds_comparable"]
     metric = of(results)[0]
     return Outcome(
         steps=steps(against),

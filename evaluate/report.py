@@ -44,7 +44,7 @@ table.words td, table.words th {
   text-align: left; white-space: normal; max-width: 34rem; vertical-align: top;
 }
 .better { color: light-dark(#0b5cad, #7db8f5); } .worse { color: light-dark(#a8203a, #f29aa9); }
-li { margin: .3rem 0; } .quiet { opacity: .78; font-size: .92rem; } .facts { margin-top: 0; }
+li { margin: .3rem 0; } .note { opacity: .78; font-size: .92rem; } .facts { margin-top: 0; }
 pre {
   padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: .4rem;
   font-size: .85rem;
@@ -61,7 +61,7 @@ def page(results: Mapping[str, Any]) -> str:
     parts = [
         f"<h1>Ways to train, compared on {_esc(about['task'])}</h1>",
         answered(answer.sentence(results)),
-        f'<p class="quiet facts">{_esc(words.setting(results))}</p>',
+        f'<p class="note facts">{_esc(words.setting(results))}</p>',
     ]
     if lines := sentences.lines(results):
         parts += ["<h2>What came out</h2>", coloured(lines)]
@@ -111,7 +111,7 @@ def _from_any_rate(results: Mapping[str, Any]) -> list[str]:
 def _honest_speed_up(results: Mapping[str, Any]) -> list[str]:
     """The parts of the page for the budget protocol: speed-ups, their picture, and the runs."""
     parts = ["<h2>An honest speed-up</h2>", f"<p>{_esc(budget.words(results))}</p>"]
-    parts += [table(budget.speed_ups(results)), f'<p class="quiet">{_esc(words.BEYOND)}</p>']
+    parts += [table(budget.speed_ups(results)), f'<p class="note">{_esc(words.BEYOND)}</p>']
     parts.append(figure(pictures.drawn(results)["budget"], "budget"))
     parts += ["<h2>The base at every length</h2>", table(budget.base(results))]
     return [*parts, *over(results, results["budget"]["base"])]
@@ -135,14 +135,14 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
         label = "steps of the base / steps of the arm, to the target (above 1: faster)"
         parts += [
             figure(pictures.forest(entries, label), "forest"),
-            f'<p class="quiet">{_esc(words.FOREST)}</p>',
+            f'<p class="note">{_esc(words.FOREST)}</p>',
         ]
     drawn = pictures.drawn(results)
     if "sweep" in drawn:
         parts += [
             "<h2>From rate to rate</h2>",
             figure(drawn["sweep"], "sweep"),
-            f'<p class="quiet">{_esc(words.SWEEP)}</p>',
+            f'<p class="note">{_esc(words.SWEEP)}</p>',
         ]
     panels = tables.panels(results)
     for base in panels:
@@ -153,7 +153,7 @@ def _compared(results: Mapping[str, Any]) -> list[str]:
     parts += [
         "<h2>How the runs went</h2>",
         figure(drawn["curves"], "curves"),
-        f'<p class="quiet">{_esc(words.curves(results))}</p>',
+        f'<p class="note">{_esc(words.curves(results))}</p>',
     ]
     if len(panels) > 1:
         parts.append("<h2>Everything against each base</h2>")
@@ -196,7 +196,7 @@ def closing(all_results: Sequence[Mapping[str, Any]], commands: Sequence[str]) -
     if commands:
         parts += ["<h2>To make it again</h2>", "<pre>" + _esc("\n".join(commands)) + "</pre>"]
     each = dict.fromkeys(words.versions(one) for one in all_results)
-    return [*parts, *(f'<p class="quiet">{_esc(line)}</p>' for line in each)]
+    return [*parts, *(f'<p class="note">{_esc(line)}</p>' for line in each)]
 
 
 def markdown(results: Mapping[str, Any]) -> str:

@@ -72,7 +72,9 @@ def summarise(
         },
         "rates": {name: dict(chosen) for name, chosen in rates.items()},
         "targets": {name: dict(own) for name, own in targets.items()},
-        "alone": _have_comparable_seconds([run for runs in curves.values() for run in runs]),
+        "seconds_comparable": _have_comparable_seconds(
+            [run for runs in curves.values() for run in runs]
+        ),
         "machines": sorted({str(run.get("machine")) for runs in curves.values() for run in runs}),
         "arms": rows,
         "metrics": [metric._asdict() for metric in plan.metrics],
@@ -154,7 +156,7 @@ def measured(
             speed_up([run["seconds"][-1] for run in runs], [run["seconds"][-1] for run in base])
         ),
         "compile_seconds": median(run["compile_seconds"] for run in runs),
-        "alone": _have_comparable_seconds([*runs, *base]),
+        "seconds_comparable": _have_comparable_seconds([*runs, *base]),
         "parameters": runs[0]["parameters"],
         "history_bytes_per_parameter": runs[0]["history_bytes"] / runs[0]["parameters"],
         "jumps": jumps(metric, runs),
@@ -207,7 +209,8 @@ def _have_comparable_seconds(runs: Sequence[Curve]) -> bool:
     They can if every run had the machine to itself, and it was the same machine.
     """
     return (
-        all(bool(run["alone"]) for run in runs) and len({run.get("machine") for run in runs}) == 1
+        all(bool(run["undisturbed"]) for run in runs)
+        and len({run.get("machine") for run in runs}) == 1
     )
 
 

@@ -204,4 +204,4 @@ def _reached(results: Mapping[str, Any], against: Mapping[str, Any]) -> str:
 
 def mark(row: Mapping[str, Any]) -> str:
     """The sign before seconds of an arm that did not have the machine to itself."""
-    return "" if row["alone"] else SHARED
+    return "" if row["seconds_comparable"] else SHARED

@@ -15,7 +15,7 @@ from collect.training.machine import OtherPrograms
 from collect.training.stop import Stop
 from collect.training.workers import side_by_side
 from collect.training.workers import workers as own_workers
-from evaluate import weight_samples
+from evaluate import older_keys, weight_samples
 from evaluate.arm_options import LAWA
 from evaluate.arms import ORACLE, TUNED, Arm
 from evaluate.curve import Curve
@@ -161,7 +161,8 @@ class Trials:
 
     def curve(self, arm: Arm, seed: int) -> Curve:
         """Read what a finished run measured; NaN stands for values that were not finite."""
-        return with_nan(json.loads(self._file(arm, seed).read_text(encoding="utf-8")))
+        content = json.loads(self._file(arm, seed).read_text(encoding="utf-8"))
+        return older_keys.run_of(with_nan(content))
 
     def forecast_errors(
         self, arm: Arm, base: Arm, seeds: Sequence[int]
@@ -273,7 +274,7 @@ class Trials:
                 record.samples.write(file.with_suffix(".npz"))
             how = {
                 "settings_sha256": self._digest(arm),
-                "alone": undisturbed,
+                "undisturbed": undisturbed,
                 "compile_seconds": training.compile_seconds,
                 "machine": machine.described(),
             }

@@ -224,7 +224,7 @@ def curves(results: Mapping[str, Any]) -> str:
 def costs(results: Mapping[str, Any]) -> str:
     """The paragraph that explains the table of costs."""
     said = "Medians over seeds."
-    if not results["alone"]:
+    if not results["seconds_comparable"]:
         said += f" {tables.SHARED}: not all of these runs had the machine to themselves."
     if results["cost"]:
         said += (

@@ -57,7 +57,7 @@ class MetaTrainConfig:
     """what to fit: wnn, wnn_multi (all horizons up to 40), wnn_plus (the same, one network for all
     operations, scaled by leaf), gram (whole leaves, all horizons up to 40),
     introspection, introspection_linear; or rate, which reads from sweeps of learning rates how
-    far a rate is from its best, for nowcast.auto_rate (docs/learning_rate.md): it takes corpus,
+    far a rate is from its best, for nowcast.auto_rate: it takes corpus,
     bundle, keep_out, steps, batch_size, learning_rate, seed"""
     window: int | None = None
     """snapshots it reads; null: 5, for introspection 11"""
@@ -68,8 +68,6 @@ class MetaTrainConfig:
     """which network forecasts each operation, where it differs from the forecaster's default:
     networks={norm:norm,depthwise_conv:depthwise,bias:null} gives two operations networks of their
     own, and biases none. Operations: conv, depthwise_conv, fc, bias, norm, embedding, other"""
-    served_by: Any = None
-    """the older name of networks"""
     sampling: str | None = None
     """uniform over the weights; or movement: half of the windows from the half that moved most, a
     quarter from the next quartile; null: movement for introspection, else uniform; gram takes
@@ -106,10 +104,6 @@ class MetaTrainConfig:
     """the address of process 0, such as 10.0.0.1:12345"""
 
     def __post_init__(self) -> None:
-        if self.served_by is not None:
-            rule = "is the older name of networks: give one of them"
-            require(self.networks is None, "served_by", self.served_by, rule)
-            self.networks, self.served_by = self.served_by, None
         fitted = [name for name, kind in LEARNED.items() if kind.fitted]
         one_of("forecaster", self.forecaster, [*fitted, Rate.name])
         self._check_places()
@@ -166,6 +160,7 @@ class MetaTrainConfig:
         require(1 <= size <= 10**6, "batch_size", size, "must be 1 to a million windows")
 
     def _of_weights(self) -> None:
+        self.default_horizon = self.horizon is None
         ahead = self.kind.longest or self.kind.horizon
         recipe = (
             COMMON

@@ -64,9 +64,12 @@ def read(config: MetaTrainConfig) -> Data:
     train, checked = (_source(config, some, config.networks) for some in parts[:2])
     longest = max(_ahead(run, config.rule) for run in parts.training)
     if config.kind.many and config.rule.horizon > longest > 0:
+        asked = f"horizon={config.rule.horizon}"
+        if config.default_horizon:
+            asked = f"{config.forecaster} forecasts 1 to {config.rule.horizon} snapshots by default"
         raise UserError(
-            f"horizon={config.rule.horizon}: the longest run to fit has windows with {longest}"
-            f" snapshots after them; give horizon={longest}, or collect longer runs"
+            f"{asked}: the longest run to fit has windows with {longest} snapshots after them;"
+            f" give horizon={longest}, or collect longer runs"
         )
     networks = _networks(config, train, checked)
     watched = validate.draw(checked, networks, WATCHED, config.seed)

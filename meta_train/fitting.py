@@ -34,7 +34,6 @@ NOT_OF_THE_FIT = (
     "processes",
     "process",
     "coordinator",
-    "served_by",
 )
 
 
@@ -104,7 +103,7 @@ def describe_fit(config: MetaTrainConfig, command: str | None) -> dict[str, Any]
     names = ("weight-nowcaster", "jax", "optax", "numpy")
     return {
         "command": command,
-        "configuration": {k: v for k, v in asdict(config).items() if k != "served_by"},
+        "configuration": asdict(config),
         "versions": {name: metadata.version(name) for name in names},
     }
 

@@ -16,7 +16,7 @@ from nowcast.drift import drift
 from nowcast.forecasters.base import Horizon
 from nowcast.guard import ValueFn, WaitingGuard, blend
 from nowcast.history import History
-from nowcast.landing import after_jump, network_to_forecast, to_forecast
+from nowcast.jump_end import leaf_after_jump, leaves_after_jump, network_after_jump
 from nowcast.ops import flat_labels
 from nowcast.split import everywhere
 from nowcast.state import Clock, Kept, NowcastState
@@ -204,9 +204,9 @@ class Step:
             horizon = own.horizon
         labels, how = flat_labels(out, own.labels), {"horizon": horizon, "damping": own.damping}
         if own.forecaster.whole:
-            return network_to_forecast(own.forecaster, out, self.base, history, labels, **how)
-        return to_forecast(
-            partial(after_jump, own.forecaster, **how), out, self.base, history, labels
+            return network_after_jump(own.forecaster, out, self.base, history, labels, **how)
+        return leaves_after_jump(
+            partial(leaf_after_jump, own.forecaster, **how), out, self.base, history, labels
         )
 
     def _params(self, out: PyTree) -> PyTree:

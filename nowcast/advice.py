@@ -226,7 +226,7 @@ def _checked(history: PyTree) -> tuple[list[str], list[np.ndarray]]:
             kind = type(leaf).__name__
             raise UserError(f"leaf {name!r} is a {kind}; give arrays of snapshots, (S, *shape)")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise UserError(f"leaf {name!r} is {leaf.dtype}; leave out what is no weight")
+            raise UserError(f"leaf {name!r} is {leaf.dtype}; leave out what is not a weight")
         if not leaf.shape or (leaves and leaf.shape[0] != len(leaves[0])):
             there = f", and {names[0]!r} {leaves[0].shape}" if leaves else ""
             cure = "give (S, *shape), the same S for all leaves"

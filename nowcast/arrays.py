@@ -24,7 +24,7 @@ def is_abstract(leaf: Any) -> bool:
 def dtype_of_leaf(leaf: Any) -> Any:
     """The dtype that JAX gives a leaf: float32 for Python's 1.0.
 
-    Raises ``TypeError`` for a leaf that is no array.
+    Raises ``TypeError`` for a leaf that is not an array.
     """
     if is_abstract(leaf):
         return leaf.dtype

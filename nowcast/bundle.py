@@ -200,7 +200,7 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
         )
         foreign = sorted(held - {"card.json", "params.npz", "loss.png"})
         if not ours or foreign:
-            what = f"also holds {foreign[0]!r}" if ours else "exists and is no bundle"
+            what = f"also holds {foreign[0]!r}" if ours else "exists and is not a bundle"
             raise UserError(f"bundle {str(folder)!r} {what}; choose another path")
 
 

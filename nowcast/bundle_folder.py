@@ -40,8 +40,9 @@ def folder_of(name_or_path: str | os.PathLike[str], names: Sequence[str]) -> Pat
             )
         kind = f"forecaster={name_or_path} " if str(name_or_path) in kinds() else ""
         raise UserError(
-            f"forecaster {str(name_or_path)!r} is neither a name ({', '.join(names)}) nor a"
-            f" bundle's folder; {text.command('meta_train')} {kind}makes one"
+            f"forecaster {str(name_or_path)!r} is neither a name nor a bundle's folder;"
+            f" {text.choice(str(name_or_path), names)}; {text.command('meta_train')} {kind}makes a"
+            " bundle"
         )
     return expanded(name_or_path)
 

@@ -5,7 +5,6 @@ A state and gradients are checked in :mod:`nowcast.state_checks`.
 
 import sys
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -15,11 +14,12 @@ from nowcast.arrays import DTYPES, dtype_of_leaf
 from nowcast.drift import SHORTEST
 from nowcast.forecasters.base import Forecaster
 from nowcast.ops import path_name
+from nowcast.text import choice
 from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
 
 
 def check_weights(params: PyTree) -> None:
-    """Refuse a leaf that is no floating-point array, and name it.
+    """Refuse a leaf that is not a floating-point array, and name it.
 
     Python's and NumPy's numbers count as arrays, and so do shapes with a dtype.
     """
@@ -72,8 +72,8 @@ def check_jumping(
     for operation in operations or ():
         if operation in labels and not forecaster.can_forecast(operation):
             raise UserError(
-                f"operations: {operation!r}, of leaf {names[labels.index(operation)]!r}, is served"
-                f" by no network of this {forecaster.name}; leave it out, or meta-train with"
+                f"operations: this {forecaster.name} does not forecast {operation!r}, of leaf"
+                f" {names[labels.index(operation)]!r}; leave it out, or meta-train with"
                 f" networks={{{operation}:{operation}}}"
             )
     jumping = [
@@ -103,7 +103,8 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
         )
     for operation in asked:
         if operation not in OPERATIONS:
-            raise UserError(f"operations: {operation!r} is none; they are {', '.join(OPERATIONS)}")
+            meant = choice(str(operation), OPERATIONS)
+            raise UserError(f"operations: {operation!r} is not an operation; {meant}")
     return tuple(asked)
 
 
@@ -115,7 +116,8 @@ def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str,
         raise UserError(f"damping={damping} {rule}")
     if min_drift is not None:
         rule = (
-            "must lie between -1 and 1: 0.2, a jump where that share of the movement goes one way"
+            "must lie between -1 and 1, such as 0.2: the run jumps where the mean cosine of the"
+            " window's increments is not below it; None: it always jumps"
         )
         min_drift = real("min_drift", min_drift, rule)
         if not -1 <= min_drift <= 1:
@@ -132,10 +134,8 @@ def check_known(asked: Collection[str], known: Collection[str], what: str) -> No
     """Refuse options that ``what`` does not have, and suggest the closest name."""
     for option in asked:
         if option not in known:
-            near = get_close_matches(option, known, n=1)
-            nearest = f", and {near[0]} is near" if near else ""
             raise UserError(
-                f"{option}: {what} has no such option{nearest}; it has {', '.join(known)}"
+                f"{option}: {what} has no option of this name; {choice(option, list(known))}"
             )
 
 
@@ -172,6 +172,6 @@ def check_optimizer(inner: Any) -> None:
     """Refuse anything but an optax transformation."""
     if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
         raise UserError(
-            f"inner={inner!r} is no optimizer: pass an optax transformation, such as"
+            f"inner={inner!r} is not an optimizer: pass an optax transformation, such as"
             " optax.adam(1e-3)"
         )

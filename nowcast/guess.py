@@ -75,7 +75,7 @@ def _walk(node: Any, names: tuple[str, ...], holder: str, depthwise: bool) -> An
 def is_value(key: Any) -> bool:
     """Whether a key of a path leads into a box around an array.
 
-    Boxes are an NNX Variable and Linen's ``Partitioned``; such a key is no name of the model's.
+    Boxes are an NNX Variable and Linen's ``Partitioned``; such a key is not a name of the model's.
     """
     return isinstance(key, jax.tree_util.GetAttrKey) and key.name in ("value", "raw_value")
 
@@ -145,5 +145,5 @@ def _says_depthwise(names: tuple[str, ...]) -> bool:
 
 
 def _last(names: tuple[str, ...]) -> str:
-    """The last part of a path that is no number; of Haiku's ``mlp/~/linear_0``, ``linear_0``."""
+    """The last part of a path that is not a number; of Haiku's ``mlp/~/linear_0``, ``linear_0``."""
     return next((name.rpartition("/")[2] for name in reversed(names) if not name.isdigit()), "")

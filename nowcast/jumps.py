@@ -1,6 +1,6 @@
 """When a run jumps, where to, and what happens to a jump that hurts.
 
-This serves optax, loops without optax, and Keras.
+The loops with optax, without optax, and of Keras all use it.
 
 The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per epoch:
 
@@ -128,7 +128,7 @@ class Jumps:
         check_forecaster(self.forecaster)
         if self.guard is not None and not isinstance(self.guard, Guard):
             raise UserError(
-                f"guard={self.guard!r} is no guard; pass nowcast.Guard.backtracking() or"
+                f"guard={self.guard!r} is not a guard: pass nowcast.Guard.backtracking() or"
                 " nowcast.Guard()"
             )
         settle(every=whole("every", self.every, "optimizer steps"))

@@ -92,7 +92,7 @@ def flat_guesses(tree: PyTree, labels: PyTree | None, *, leading_axes: int = 0) 
     for names, label in given.items():
         if label not in OPERATIONS:
             raise UserError(
-                f"label {label!r} of leaf {'/'.join(names)!r} is no operation: use one of"
+                f"label {label!r} of leaf {'/'.join(names)!r} is not an operation: use one of"
                 f" {', '.join(OPERATIONS)}"
             )
     for leaf in leaves:
@@ -122,7 +122,7 @@ def is_state(tree: Any) -> bool:
 def path_name(path: tuple[Any, ...]) -> str:
     """A key path as text: ``convs/0/kernel``.
 
-    The ``value`` inside a box around an array is left out: it is no name of the model's.
+    The ``value`` inside a box around an array is left out: it is not a name of the model's.
     """
     names = key_names(path)
     inside = len(names) > 1 and is_value(path[-1])

@@ -74,8 +74,8 @@ def import_published_nino(file: str | os.PathLike[str]) -> Any:
         says otherwise, from windows of 5 snapshots. The authors take a snapshot every 200 steps.
 
     Raises:
-        UserError: The file is not there, is no PyTorch file, holds anything but tensors, or holds a
-            network of another architecture.
+        UserError: The file is not there, is not a PyTorch file, holds anything but tensors, or
+            holds a network of another architecture.
 
     Examples:
         >>> import nowcast

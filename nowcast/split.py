@@ -103,7 +103,8 @@ def _axes_of(leaf: Array, what: str) -> tuple[str, ...]:
     for name in given:
         if name not in mesh:
             raise UserError(
-                f"axis_name={name!r} is no axis of this mesh: it has {', '.join(map(repr, mesh))}"
+                f"axis_name={name!r} is not an axis of this mesh: it has"
+                f" {', '.join(map(repr, mesh))}"
             )
     return tuple(name for name in given if name in manual and (not known or name in _varying(leaf)))
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 INSTALLED = {
@@ -15,6 +16,8 @@ INSTALLED = {
     "report": "nowcast-report",
 }
 """The commands by their names in ``scripts``: what they are called where they are installed."""
+MOST = 20
+"""The most names that a message lists."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,6 +35,26 @@ def command(name: str) -> str:
     if begun_as not in INSTALLED.values() and (ROOT / "scripts" / f"{name}.py").is_file():
         return f"python scripts/{name}.py"
     return INSTALLED[name]
+
+
+def choice(name: str, names: Collection[str], listed_by: str = "") -> str:
+    """The end of a message about a wrong name: the nearest name, then all names.
+
+    Args:
+        name: The wrong one.
+        names: Those that exist.
+        listed_by: What lists them, where they are too many for a message (more than 20).
+
+    Examples:
+        >>> choice("mnits", ["digits", "mnist"])
+        'the nearest is mnist; there are digits, mnist'
+        >>> choice("constat", ["constant", *map(str, range(20))], "--help")
+        'the nearest is constant; --help lists all 21'
+    """
+    near = get_close_matches(name, names, 1)
+    many = len(names) > MOST and listed_by
+    rest = f"{listed_by} lists all {len(names)}" if many else f"there are {', '.join(names)}"
+    return "; ".join([*(f"the nearest is {one}" for one in near), rest])
 
 
 def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:

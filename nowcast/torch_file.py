@@ -44,7 +44,8 @@ def read_tensors(file: str | os.PathLike[str]) -> Any:
         The same dicts, lists, numbers and texts; each tensor as an array of its shape and dtype.
 
     Raises:
-        UserError: The file is not there, is no such zip, is damaged, or names anything but tensors.
+        UserError: The file is not there, is not such a zip file, is damaged, or names anything but
+            tensors.
 
     Examples:
         >>> from nowcast.torch_file import read_tensors
@@ -63,7 +64,7 @@ def read_tensors(file: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {cure}") from None
     except zipfile.BadZipFile:
-        raise UserError(f"{path} is no zip, as PyTorch writes since 1.6; {cure}") from None
+        raise UserError(f"{path} is not a zip file, as PyTorch writes since 1.6; {cure}") from None
     # A damaged pickle raises whatever its broken instructions meet.
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
         raise UserError(f"{path} is damaged ({first_line(error)}); {cure}") from None
@@ -108,7 +109,7 @@ class _Unpickler(pickle.Unpickler):
             ("collections", "OrderedDict"): OrderedDict,
         }
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"holds {module}.{name}, which is no tensor")
+            raise pickle.UnpicklingError(f"holds {module}.{name}, which is not a tensor")
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> Any:

@@ -47,7 +47,7 @@ def run(loss, *, seconds=2.0, accuracy=None, jumps=(), refused=0, **more):
         "refused": refused,
         "history_bytes": 800 if jumps else 0,
         "parameters": 100,
-        "alone": True,
+        "undisturbed": True,
         "compile_seconds": 1.5,
     } | more
 

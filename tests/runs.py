@@ -14,7 +14,7 @@ LINEAR = nowcast.forecasters.Linear(window=WINDOW, horizon=2)
 
 
 def start(dtype=jnp.float32):
-    """Parameters with a leaf of each operation that a WNN serves."""
+    """Parameters with a leaf of each operation that a WNN forecasts."""
     rng = np.random.default_rng(0)
     shapes = {"conv": {"kernel": (2, 2, 1, 3)}, "head": {"bias": (4,), "kernel": (3, 4)}}
     tree = jax.tree.map(

@@ -122,7 +122,7 @@ def test_a_movement_that_has_faded_tells_no_rate():
         ({"w": 0 * STRAIGHT}, {}, "the last 5 snapshots are the same; give a run that trains"),
         ({"w": np.where(STRAIGHT == 3, np.nan, 0)}, {}, "leaf 'w' is not finite in snapshot 3"),
         ({"w": STRAIGHT, "v": STRAIGHT[:6]}, {}, "leaf 'w' has shape (8, 200), and 'v' (6, 200)"),
-        ({"w": STRAIGHT.astype(int)}, {}, "leaf 'w' is int64; leave out what is no weight"),
+        ({"w": STRAIGHT.astype(int)}, {}, "leaf 'w' is int64; leave out what is not a weight"),
         ({"w": 3.0}, {}, "leaf 'w' is a float; give arrays"),
         ({}, {}, "history holds no array"),
         ({"w": STRAIGHT}, {"share": 2.0}, "share=2.0 must be"),

@@ -386,7 +386,7 @@ def test_every_is_the_memory_unless_it_is_given_and_less_is_warned_of():
         ({"start": 2.0}, "start=2.0 must be a multiplier of the rate"),
         ({"stop_after": -1}, "stop_after=-1"),
         ({"scalars": 0}, "scalars=0"),
-        ({"inner": 3}, "inner=3 is no optimizer"),
+        ({"inner": 3}, "inner=3 is not an optimizer"),
         ({"axis_name": 3}, "axis_name=3 must be"),
     ],
 )

@@ -158,7 +158,7 @@ def test_a_damaged_bundle_is_refused_in_one_line_with_its_path_and_the_cure(
 )
 def test_an_unknown_name_is_refused_with_the_names_that_exist(read, names, given):
     with pytest.raises(
-        nowcast.UserError, match=f"'{given}' is neither a name .* nor a bundle's folder"
+        nowcast.UserError, match=f"'{given}' is neither a name nor a bundle's folder; .*there are "
     ) as caught:
         read(given)
     for word in names:
@@ -175,7 +175,7 @@ def test_what_can_be_no_name_is_refused_as_one_that_is_unknown(given, unchecked)
 
 def test_a_kind_that_is_not_shipped_is_said_to_be_fitted():
     with pytest.raises(
-        nowcast.UserError, match=r"scripts/meta_train.py forecaster=wnn_multi makes one"
+        nowcast.UserError, match=r"scripts/meta_train.py forecaster=wnn_multi makes a bundle"
     ):
         nowcast.load("wnn_multi")
 

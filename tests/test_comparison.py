@@ -85,7 +85,7 @@ for given in GIVEN.values():
     given.jump.min_drift = None  # every jump is taken
 ARMS = {arm.name: arm for arm in resolve(GIVEN, optimizer="adam", learning_rate=RATE)[0]}
 WITHOUT_JUMPS = ["constant", "ema", "lawa", "free", "lookahead", "cosine"]
-TIMES = ("seconds", "compile_seconds", "alone")
+TIMES = ("seconds", "compile_seconds", "undisturbed")
 
 
 @pytest.fixture(scope="module")
@@ -735,7 +735,7 @@ def test_what_is_not_finite_becomes_null_and_comes_back_as_nan(trials, tmp_path)
     run = {
         "loss": [1.0, math.nan, math.inf],
         "jumps": {"before": (math.nan,)},
-        "alone": None,
+        "undisturbed": None,
         "refused": 0,
     }
     file = tmp_path / "constant" / "0.003" / "seed0.json"
@@ -744,14 +744,14 @@ def test_what_is_not_finite_becomes_null_and_comes_back_as_nan(trials, tmp_path)
     assert json.loads(file.read_text()) == {
         "loss": [1, None, None],
         "jumps": {"before": [None]},
-        "alone": None,
+        "undisturbed": None,
         "refused": 0,
     }
     assert '"loss": [1.0, null, null],\n' in file.read_text()  # in one line
     expected = {
         "loss": [1, math.nan, math.nan],
         "jumps": {"before": [math.nan]},
-        "alone": None,
+        "undisturbed": None,
         "refused": 0,
     }
     np.testing.assert_equal(trials(tmp_path).curve(ARMS["constant"], 0), expected)

@@ -71,7 +71,7 @@ def test_a_train_size_that_the_data_cannot_give_is_refused(size):
 
 
 def test_an_unknown_data_set_is_refused_with_those_that_exist():
-    with pytest.raises(nowcast.UserError, match="'mnits' is unknown; available: digits"):
+    with pytest.raises(nowcast.UserError, match="'mnits' is unknown; give digits"):
         data.load("mnits")
 
 

@@ -355,7 +355,7 @@ def test_an_unknown_set_is_refused_with_those_that_are_prepared(made):
     with pytest.raises(
         nowcast.UserError,
         match=(
-            r"'mnits' is unknown; available: digits, .* holds counted, hidden, made, odd,"
+            r"'mnits' is unknown; give digits, .* holds counted, hidden, made, odd,"
             r" several/first, several/second, sized"
         ),
     ):

@@ -9,9 +9,11 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
+import curves
 import jax
 import numpy as np
 import pytest
@@ -22,13 +24,16 @@ from omegaconf import OmegaConf, open_dict
 from torch_files import write_wnn_plus
 
 import nowcast
+from collect.commands import explained
 from collect.config import CollectConfig
 from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
-from evaluate import resolve, starts
+from evaluate import Arm, resolve, starts
+from evaluate.arm_options import Jump
 from evaluate.commands import products
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
+from nowcast import text
 from nowcast.forecasters import LEARNED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,11 +70,11 @@ def called(page):
     )
 
 
-def commands(text):
+def commands(page):
     """``(script, overrides)`` of every ``python scripts/…`` line in the bash blocks of a Markdown
     text.
     """
-    for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+    for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
             found = re.match(r"\s*(?:\$ )?(?:\S*/)?python3? scripts/(\w+)\.py\s*(.*)", line)
             if found:
@@ -256,6 +261,50 @@ def test_the_readme_is_short_and_its_example_too():
     assert len([line for line in example.splitlines() if line]) <= 30
 
 
+def test_the_site_starts_with_the_readmes_install_and_example():
+    install, example = (
+        re.findall(pattern, README.read_text(), re.DOTALL | re.MULTILINE)[0]
+        for pattern in (r"^```bash\n.*?^```", r"^```python\n.*?^```")
+    )
+    assert install in (DOCS / "index.md").read_text()
+    assert example in (DOCS / "index.md").read_text()
+
+
+def test_the_page_of_the_bundle_has_every_key_of_a_card():
+    page = (DOCS / "bundle.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    shown = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    assert shown | {"bias"} == nowcast.bundle.read_card("wnn").keys()
+
+
+def test_the_page_of_an_arm_has_every_key_of_an_arm():
+    page = (DOCS / "own_arm.md").read_text()
+    given = {one.name for one in fields(Arm)} - {"name", "rate_of", "sweeps_warmup"}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) >= given
+    [jump] = re.findall(r"^### `jump`\n\n(.*?)\.", page, re.DOTALL | re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", jump)) == {one.name for one in fields(Jump)}
+
+
+def test_the_pages_that_are_made_have_every_command_and_every_key_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from scripts import docs_pages
+
+    page = docs_pages.on_page_markdown((DOCS / "commands.md").read_text())
+    assert docs_pages.SCHEMAS == SCHEMAS
+    for name, schema in SCHEMAS.items():
+        section = page.split(f"\n## {text.INSTALLED[name]}\n")[1].split("\n## ")[0]
+        groups = explained.groups_of(ROOT / "configs" / f"{name}.yaml")
+        for key in explained.keys(schema, groups):
+            assert f"\n| `{key.name}` | " in section
+    page = docs_pages.on_page_markdown((DOCS / "results_json.md").read_text())
+    for name, schema in curves.SCHEMAS.items():
+        for key in schema["properties"]:
+            assert f"\n| `{key}` | " in page
+        for part in schema.get("$defs", {}):
+            assert f"(#{name}-{part})" in page
+            assert f"{{ #{name}-{part} }}" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=called)
 def test_every_python_example_of_a_page_runs(page, corpus_path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -359,8 +408,8 @@ def slug(heading):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=called)
 def test_every_link_of_a_page_leads_somewhere(page):
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
         if re.match(r"\w+:", target):
             continue
         path, _, anchor = target.partition("#")

@@ -224,7 +224,7 @@ def test_a_bundle_is_saved_and_loaded_at_home(home):
     }
     assert nowcast.load("~/bundles/mine").name == nowcast.load(Path("~/bundles/mine")).name == "wnn"
     assert nowcast.bundle.read_card("~/bundles/mine")["forecaster"] == "wnn"
-    with pytest.raises(UserError, match="exists and is no bundle"):
+    with pytest.raises(UserError, match="exists and is not a bundle"):
         nowcast.save(random_wnn(), "~")
 
 

@@ -85,9 +85,9 @@ def test_a_speed_up_over_tasks_is_the_mean_of_those_tasks_that_have_the_arm(join
 def test_seconds_are_joined_as_steps_are(joined, tasks):
     found = arm(joined, "wnn")["seconds_speed_up"]
     assert found["seeds"] == {"a": [2, 2], "b": [8, 8]}
-    assert joined["alone"]
-    shared = tasks[0] | {"alone": False}
-    assert not joint.join([shared, tasks[1]])["alone"]
+    assert joined["seconds_comparable"]
+    shared = tasks[0] | {"seconds_comparable": False}
+    assert not joint.join([shared, tasks[1]])["seconds_comparable"]
     assert "| wnn | constant | ≈4.00× |" in joint_report.markdown(joint.join([shared, tasks[1]]))
 
 

@@ -15,7 +15,7 @@ import nowcast
     [
         ({"moments": "forget"}, "moments='forget' must be one of keep, reset"),
         ({"moments": "reset_first"}, "moments='reset_first' must be one of keep, reset"),
-        ({"operations": ("dense",)}, "operations: 'dense' is none; they are conv"),
+        ({"operations": ("dense",)}, "operations: 'dense' is not an operation; there are conv"),
         ({"operations": ()}, r"operations=\(\) lets nothing jump"),
         (
             {"operations": ("norm",), "forecaster": random_wnn()},
@@ -28,7 +28,7 @@ import nowcast
                 "forecaster": random_wnn(),
                 "labels": {"conv": {"kernel": "norm"}, "head": {"bias": "bias", "kernel": "fc"}},
             },
-            "operations: 'norm', of leaf 'conv/kernel', is served by no network of this wnn; leave"
+            "operations: this wnn does not forecast 'norm', of leaf 'conv/kernel'; leave"
             " it out, or meta-train with networks=.norm:norm.",
         ),
         (
@@ -155,12 +155,15 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
         (lambda: nowcast.forecasters.Noise(of="linear"), "pass nowcast.load"),
         (
             lambda: nowcast.periodic(1e-3, LINEAR, every=1, min_drift=None),
-            "inner=0.001 is no optimizer",
+            "inner=0.001 is not an optimizer",
         ),
-        (lambda: nowcast.periodic(optax.adam, LINEAR, every=1, min_drift=None), "is no optimizer"),
+        (
+            lambda: nowcast.periodic(optax.adam, LINEAR, every=1, min_drift=None),
+            "is not an optimizer",
+        ),
         (
             lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, min_drift=None, guard=True),
-            "guard=True is no guard",
+            "guard=True is not a guard",
         ),
         (lambda: nowcast.Jumps(forecaster=LINEAR, every=10**10), "2,000,000,000 at most"),
         (

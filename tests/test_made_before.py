@@ -13,7 +13,7 @@ from collect import corpus
 from collect.config import CollectConfig, DataConfig, ModelConfig
 from collect.population import collect_population
 from collect.training.stop import Stop
-from evaluate import comparison, configured, older
+from evaluate import comparison, configured, older, older_keys
 from evaluate.arm_options import Jump
 from evaluate.arms import Arm
 from evaluate.commands.evaluate import name
@@ -76,7 +76,9 @@ def test_a_report_goes_on_and_trains_nothing_again(before, monkeypatch):
         results = configured.evaluate(config, before / "report", stop)
     assert {file: file.read_bytes() for file in (before / "report" / "runs").rglob("seed*")} == runs
     # Its file has intervals of a bootstrap; all else is as it was.
-    for arm, then in zip(results["arms"], older.recounted(known)["arms"], strict=True):
+    for arm, then in zip(
+        results["arms"], older.recounted(older_keys.results_of(known))["arms"], strict=True
+    ):
         assert (arm["name"], arm["final_loss"]) == (then["name"], then["final_loss"])
         assert json.loads(json.dumps(arm["against"])) == then["against"]
 

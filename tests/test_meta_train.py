@@ -291,15 +291,6 @@ def test_leaves_are_learned_from_their_inner_products(tmp_path, corpus_path):
         MetaTrainConfig(str(corpus_path), str(tmp_path / "b"), "gram", sampling="movement")
 
 
-def test_a_configuration_with_the_older_name_of_networks_is_read():
-    asked = {"norm": "scales", "bias": None}
-    now, older = (MetaTrainConfig("c", "b", **{key: asked}) for key in ("networks", "served_by"))
-    assert older == now
-    assert (older.networks["norm"], older.networks["fc"], older.served_by) == ("scales", "fc", None)
-    with pytest.raises(nowcast.UserError, match="older name of networks: give one of them"):
-        MetaTrainConfig("c", "b", networks=asked, served_by=asked)
-
-
 @pytest.mark.slow
 def test_a_mapping_of_ones_own_gives_networks_to_other_operations(tmp_path, corpus_config):
     recorded = corpus_config(tmp_path / "corpus", batch_size=200, runs=2)

@@ -69,7 +69,8 @@ def test_an_arm_has_the_options_of_a_guard_with_their_defaults():
         assert own.options.keys() == {*vars(guard), "after"}
         assert own == GuardOptions(**own.options)
     with pytest.raises(
-        nowcast.UserError, match=r"guard\.kind=backtrack: must be at_once, backtracking, waiting"
+        nowcast.UserError,
+        match=r"guard\.kind=backtrack: is not a kind of guard; the nearest",
     ):
         GuardOptions(kind="backtrack")
     with pytest.raises(nowcast.UserError, match=r"guard\.after=1: backtracking does not wait"):
@@ -111,11 +112,14 @@ def test_the_schema_of_results_has_the_options_of_arms():
         (
             "min_drfit",
             (
-                "nowcast.periodic has no such option, and min_drift is near; it has labels,"
-                " operations, "
+                "nowcast.periodic has no option of this name; the nearest is min_drift; there are"
+                " labels, operations, "
             ),
         ),
-        ("max_relative_jump", "nowcast.periodic has no such option; it has labels, operations, "),
+        (
+            "max_relative_jump",
+            "nowcast.periodic has no option of this name; there are labels, operations, ",
+        ),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest(option, said):

@@ -93,7 +93,7 @@ def test_a_classification_is_a_task():
         ("metrics", (Metric("loss", "less"),), "better is 'lower' or 'higher'"),
         ("splits", "test", "Line.splits: must be a sequence of names"),
         ("labels", {"slop": "fc"}, "Line.labels: must have the structure of params"),
-        ("labels", {"slope": "gru"}, "'gru' is no operation"),
+        ("labels", {"slope": "gru"}, "'gru' is not an operation"),
         ("rates", {"other": 1.0}, "Line.rates: must have the structure of params"),
         (
             "init",
@@ -420,7 +420,7 @@ def test_a_member_that_fails_when_it_is_read_is_named():
 @pytest.mark.parametrize("target", ["builtins.int", "collect.tasks.protocol.Task"])
 def test_a_class_that_is_no_task_is_refused_in_one_line(target):
     with pytest.raises(
-        UserError, match=f"task._target_={target}: is no task; give a class of your own"
+        UserError, match=f"task._target_={target}: is not a task; give a class of your own"
     ):
         build.resolve(target)
 

@@ -253,8 +253,8 @@ def test_weights_that_are_not_finite_at_the_end_are_a_run_that_diverged(tmp_path
         (lambda p: {"head": p["head"]}, "'conv/bias' is missing"),
         (lambda p: {**p, "more": np.ones(3)}, "'more' was not there"),
         (lambda p: {**p, "more": np.ones(3, int)}, "'more' holds int64.*leave it out"),
-        (lambda p: {}, "no array in them"),
-        (lambda p: {"a": "text"}, "'a' is no array but str"),
+        (lambda p: {}, "they hold no array"),
+        (lambda p: {"a": "text"}, "'a' is not an array but str"),
     ],
 )
 def test_other_parameters_are_refused_and_nothing_is_finished(tmp_path, change, said):
@@ -277,11 +277,11 @@ def test_steps_go_forward(tmp_path, unchecked, step, said):
     [
         ({"run": "a/b"}, "run='a/b'"),
         ({"run": ".."}, "run='..'"),
-        ({"record": "grams"}, "available: weights, gram"),
+        ({"record": "grams"}, "the nearest is gram; there are weights, gram"),
         ({"sample": 3, "record": "gram"}, "leave one of them out"),
         ({"sample": 0}, "sample=0"),
         ({"record_every": 0}, "record_every=0"),
-        ({"params": {}}, "no array in them"),
+        ({"params": {}}, "they hold no array"),
         ({"params": {"a": np.ones(3, bool)}}, "'a' holds bool"),
         ({"labels": {"conv": "fc"}}, "labels have no entry"),
         ({"config": {"a": np.ones(3)}}, "config="),
@@ -473,7 +473,9 @@ def test_a_band_that_is_too_short_is_refused_and_a_horizon_that_fits_is_named(tm
             record(tmp_path / name, range(25), run=f"walk-{seed}", record="gram", band=band)
     with pytest.raises(nowcast.UserError, match="collect with band=5 or more"):
         fit(tmp_path / "short", tmp_path / "b", "gram", horizon=1)
-    with pytest.raises(nowcast.UserError, match="give horizon=4"):
+    with pytest.raises(
+        nowcast.UserError, match=r"gram forecasts 1 to 40 snapshots by default: .* horizon=4"
+    ):
         fit(tmp_path / "fits", tmp_path / "b", "gram")
     fit(tmp_path / "fits", tmp_path / "b", "gram", horizon=4)
 

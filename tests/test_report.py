@@ -26,7 +26,7 @@ ARMS = [
     "cosine_nowcast",
 ]
 MORE = ["constant_noop", "cosine_ema", "cosine_nowcast_ema"]
-TIMES = ("seconds", "compile_seconds", "alone")
+TIMES = ("seconds", "compile_seconds", "undisturbed")
 
 
 def read(folder):

@@ -40,7 +40,7 @@ def made_up(tmp_path_factory):
         [1.0, NAN, NAN, NAN],
         accuracy=[0.1, NAN, NAN, NAN],
         jumps=[(20, 0.5, NAN, 1.0), (30, NAN, NAN, 0.0)],
-        alone=None,
+        undisturbed=None,
     )
     good = reaching(3, length=4, accuracy=[0.1, 0.5, 0.7, 0.8])
     own = plan(seeds=1, **ARMS, target_metric="accuracy", target_value=0.6)

@@ -157,7 +157,7 @@ def test_a_forecast_that_is_not_finite_on_one_device_is_refused_on_all():
             "gram",
             False,
             {"axis_name": "modle"},
-            "axis_name='modle' is no axis of this mesh: it has 'model'",
+            "axis_name='modle' is not an axis of this mesh: it has 'model'",
         ),
     ],
 )

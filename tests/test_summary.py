@@ -432,7 +432,7 @@ def test_sooner_in_steps_and_later_in_seconds_is_said_where_seconds_can_be_compa
         in line
     )
     assert colours(base, slow) == []
-    slow = [reaching(when, seconds=6.0, alone=False) for when in quick]
+    slow = [reaching(when, seconds=6.0, undisturbed=False) for when in quick]
     assert "SLOWER" not in said_of(of(base, slow)[2])
 
 
@@ -605,11 +605,11 @@ def test_seconds_count_where_every_run_had_the_machine_to_itself(undisturbed):
     own = plan(seeds=2, **TWO)
     runs = {
         "constant": [reaching(20)] * 2,
-        "constant_linear": [reaching(10), reaching(10, alone=undisturbed)],
+        "constant_linear": [reaching(10), reaching(10, undisturbed=undisturbed)],
     }
     found = results(own, runs)
-    assert [row["alone"] for row in found["arms"]] == [True, undisturbed is True]
-    assert found["alone"] == (undisturbed is True)
+    assert [row["seconds_comparable"] for row in found["arms"]] == [True, undisturbed is True]
+    assert found["seconds_comparable"] == (undisturbed is True)
 
 
 def test_seconds_of_two_machines_do_not_count():
@@ -617,7 +617,7 @@ def test_seconds_of_two_machines_do_not_count():
         [reaching(20, machine=name) for name in names] for names in (("cpu", "cpu"), ("cpu", "gpu"))
     ]
     base, row, _ = of(*own)
-    assert (base["alone"], row["alone"]) == (True, False)
+    assert (base["seconds_comparable"], row["seconds_comparable"]) == (True, False)
 
 
 def test_the_papers_protocol_counts_the_first_accuracy_and_says_test_loss():
@@ -687,9 +687,9 @@ def test_a_forecaster_pays_after_so_many_runs(crossings, card, saved, shown, pay
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("more", [{"alone": False}, {"seconds": 1.9}])
+@pytest.mark.parametrize("more", [{"undisturbed": False}, {"seconds": 1.9}])
 def test_a_forecaster_pays_only_where_seconds_can_be_compared_and_steps_are_saved(more):
-    base, arm = [30, 31, 30, 29, 30], SURE if "alone" in more else [30, 31, 30, 29, 31]
+    base, arm = [30, 31, 30, 29, 30], SURE if "undisturbed" in more else [30, 31, 30, 29, 31]
     made = [reaching(when, **more) for when in arm]
     found = results(
         plan(seeds=5, **TWO),

@@ -45,7 +45,7 @@ def test_what_is_no_tensor_is_refused_and_not_run(tmp_path, monkeypatch, saved, 
             return saved, ("touch " + str(tmp_path / "done"),)
 
     (tmp_path / "a.pt").write_bytes(torch_bytes({"x": Evil()}, patch=monkeypatch))
-    with pytest.raises(nowcast.UserError, match=rf"a.pt holds \S*{named}, which is no tensor"):
+    with pytest.raises(nowcast.UserError, match=rf"a.pt holds \S*{named}, which is not a tensor"):
         read_tensors(tmp_path / "a.pt")
     assert not (tmp_path / "done").exists()
 

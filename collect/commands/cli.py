@@ -9,8 +9,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -177,7 +176,8 @@ def _refuse_unknown(config: Any, schema: Any, parents: str = "") -> None:
     known = list(schema.keys())  # `in` would miss the mandatory ones
     for key in config:
         if key not in known:
-            raise UserError(f"key '{parents}{key}' is unknown; available: {', '.join(known)}")
+            meant = text.choice(str(key), known, "--help" * (not parents))
+            raise UserError(f"key '{parents}{key}' is unknown; {meant}")
         inside = schema._get_node(key)
         if (
             OmegaConf.is_dict(config._get_node(key))
@@ -218,20 +218,20 @@ def _cause(error: BaseException) -> str:
             f" {said[2]}: …}}"
         )
     if unknown := re.match(r"Could not override '([^']*)'", str(error)):
-        return f"{unknown[1]}: there is no such key{_nearest(unknown[1], error)}"
+        return _unknown(unknown[1], error)
     if foreign := re.match(r"In '(experiment/[^']+)': ", str(error)):
         return (
             f"{foreign[1].replace('/', '=')} is not for this command"
-            f" ({str(error)[foreign.end() :].splitlines()[0]}); see configs/experiment"
+            f" ({str(error)[foreign.end() :].splitlines()[0]}); give it to another command"
         )
     missing = re.search(r"Could not (?:find|load) '([\w/]+)/([^'/]+)'", str(error))
     if missing and Path(CONFIGS, missing[1]).is_dir():
         group, named = missing.groups()
-        there = ", ".join(choices(Path(CONFIGS), group))
+        meant = text.choice(named, choices(Path(CONFIGS), group), "--help")
         also = f"; any other set of TensorFlow Datasets goes by data.name={named}" * (
             group == "data"
         )
-        return f"{group}={named}: there is no such one, but {there}{also}"
+        return f"{group}={named}: no choice of {group} has this name; {meant}{also}"
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines()]
     noise = (
         "full_key:",
@@ -243,14 +243,15 @@ def _cause(error: BaseException) -> str:
     return " ".join(line for line in lines if line and not line.startswith(noise))
 
 
-def _nearest(key: str, error: BaseException) -> str:
-    """The end of a message about an unknown key: what may be meant, and where all keys are."""
-    schema = getattr(error.__cause__, "object_type", None)
-    names = [one.name for one in fields(schema)] if is_dataclass(schema) else []
+def _unknown(typed: str, error: BaseException) -> str:
+    """The message about an unknown key: what may be meant, and which keys exist in its place."""
+    cause = error.__cause__
+    key, place = getattr(cause, "full_key", None) or typed, getattr(cause, "parent_node", None)
     part, _, name = key.rpartition(".")
-    near = get_close_matches(name, names, 1)
-    meant = f"; {f'{part}.' if part else ''}{near[0]} is the nearest" if near else ""
-    return f"{meant}; --help lists every one"
+    names = [str(one) for one in place] if isinstance(place, DictConfig) else []
+    names = [one for one in names if part or one != "hydra"]
+    whose = f"{part} has no key of this name" if part else "no key has this name"
+    return f"{key}: {whose}; {text.choice(name, names, '' if part else '--help')}"
 
 
 def line(error: BaseException) -> str:

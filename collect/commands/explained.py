@@ -39,13 +39,10 @@ def help_text(schema: type, configuration: Path) -> str:
         schema: The dataclass of the configuration.
         configuration: The file whose list of defaults says which keys are groups.
     """
-    defaults = yaml.safe_load(configuration.read_text(encoding="utf-8"))["defaults"]
-    groups = {key: one[key] for one in defaults if isinstance(one, dict) for key in one}
-    what, *paragraphs = (inspect.getdoc(schema) or "").split("\n\n")
-    commands = [one for one in paragraphs if one.startswith("nowcast-")]
-    notes = [_line(one) for one in paragraphs if one not in commands]
+    groups = groups_of(configuration)
+    what, commands, notes = said(schema)
     told = [
-        *(textwrap.fill(_line(what), WIDTH), *map(_typed, commands)),
+        *(textwrap.fill(what, WIDTH), *map(_typed, commands)),
         "\n".join(row for key in keys(schema, groups) for row in _rows(key)),
     ]
     if groups:
@@ -53,6 +50,19 @@ def help_text(schema: type, configuration: Path) -> str:
         told.append("\n".join(there))
     told += [textwrap.fill(one, WIDTH) for one in notes]
     return "\n\n".join(told).replace("$", "$$") + "\n"
+
+
+def groups_of(configuration: Path) -> dict[str, Any]:
+    """The default choice in each group of a command's configuration file."""
+    defaults = yaml.safe_load(configuration.read_text(encoding="utf-8"))["defaults"]
+    return {key: one[key] for one in defaults if isinstance(one, dict) for key in one}
+
+
+def said(schema: type) -> tuple[str, list[str], list[str]]:
+    """What the docstring of a configuration says: its first paragraph, commands to try, notes."""
+    what, *paragraphs = (inspect.getdoc(schema) or "").split("\n\n")
+    commands = [one for one in paragraphs if one.startswith("nowcast-")]
+    return _line(what), commands, [_line(one) for one in paragraphs if one not in commands]
 
 
 def _names(group: str, names: list[str]) -> str:

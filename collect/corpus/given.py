@@ -28,7 +28,7 @@ def arrays_of(params: PyTree) -> PyTree:
     """The same tree with arrays of JAX or NumPy; PyTorch's are moved to host memory."""
     leaves, structure = jax.tree.flatten_with_path(params)
     if not leaves:
-        raise UserError("params: there is no array in them; give the parameters that are trained")
+        raise UserError("params: they hold no array; give the parameters that are trained")
     return jax.tree.unflatten(structure, [_array(path_name(path), leaf) for path, leaf in leaves])
 
 
@@ -44,8 +44,8 @@ def _array(name: str, leaf: Any) -> Any:
         if not isinstance(leaf, float):
             kind = type(leaf).__name__
             raise UserError(
-                f"leaf {name!r} is no array but {kind}; give the arrays that are trained, in dicts"
-                " or lists"
+                f"leaf {name!r} is not an array but {kind}; give the arrays that are trained, in"
+                " dicts or lists"
             )
         leaf = np.float32(leaf)
     if not jax.dtypes.issubdtype(leaf.dtype, np.floating):
@@ -96,7 +96,7 @@ def number(name: str, value: Any) -> float | int:
         return float(value)
     except (TypeError, ValueError):
         raise UserError(
-            f"metrics: {name}={value!r} is no number; give a number for each name"
+            f"metrics: {name}={value!r} is not a number; give a number for each name"
         ) from None
 
 

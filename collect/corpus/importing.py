@@ -260,7 +260,7 @@ def _patterns(file: str | None) -> dict[str, str | None]:
     for pattern, operation in found.items():
         if operation is not None and operation not in OPERATIONS:
             raise UserError(
-                f"operations={file}: {pattern!r} is {operation!r}, which is no operation: use"
+                f"operations={file}: {operation!r} of {pattern!r} is not an operation: use"
                 f" {', '.join(OPERATIONS)}, or null to leave it out"
             )
     return found

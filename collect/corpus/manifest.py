@@ -40,7 +40,7 @@ def check_destination(corpus: Path) -> None:
     elif corpus.exists() and any(
         item.name != "runs" and item.name[0] != "." for item in corpus.iterdir()
     ):
-        raise UserError(f"corpus={str(corpus)!r} exists and is no corpus; choose another path")
+        raise UserError(f"corpus={str(corpus)!r} exists and is not a corpus; choose another path")
 
 
 def index(corpus: Path, *, wait: bool = False) -> None:

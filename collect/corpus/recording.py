@@ -15,6 +15,7 @@ from collect.corpus.json_files import read_metrics
 from collect.corpus.leaf import describe_leaves, sampled
 from collect.corpus.recorder import Recorder, holds
 from collect.corpus.run import read_run
+from nowcast import text
 from nowcast.ops import path_name
 from nowcast.types import PyTree, UserError, whole
 
@@ -77,7 +78,7 @@ def record(
             f"run={run!r}: must be a name of letters, digits and -_.+=, such as run='ppo-3'"
         )
     if record not in KINDS:
-        raise UserError(f"record={record!r}: unknown; available: {', '.join(KINDS)}")
+        raise UserError(f"record={record!r} is unknown; {text.choice(str(record), list(KINDS))}")
     sample = None if sample is None else whole("sample", sample, "scalars")
     if sample is not None and record == "gram":
         raise UserError(
@@ -187,7 +188,7 @@ class Recording:
 
         Raises:
             UserError: Other leaves than at the beginning, a step that is not behind the last one,
-                a metric that is no number, or a call outside ``with``.
+                a metric that is not a number, or a call outside ``with``.
         """
         if not self._open:
             raise _closed(self._run)

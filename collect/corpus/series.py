@@ -82,7 +82,7 @@ def _paths(checkpoints: str) -> list[Path]:
                 if path.is_dir()
                 else "give a narrower pattern"
             )
-            raise UserError(f"checkpoints: {path} is no checkpoint that can be read; {cure}")
+            raise UserError(f"checkpoints: {path} cannot be read as a checkpoint; {cure}")
         if path.is_file() and not path.stat().st_size:
             raise UserError(
                 f"checkpoints: {path} is empty; copy it anew, or leave it out with a narrower"

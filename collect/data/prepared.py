@@ -70,8 +70,8 @@ def builder(name: str, folder: Path, kind: str) -> Any:
             raise damaged(name, lies, error) from None
     if re.split("[/:]", name)[0] not in tfds.list_builders(with_community_datasets=False):
         raise UserError(
-            f"data.name={name!r} is unknown; available: {kind} of TensorFlow Datasets, "
-            f"of which {folder} holds {', '.join(_prepared(folder)) or 'none'}"
+            f"data.name={name!r} is unknown; give {kind} of TensorFlow Datasets;"
+            f" of these {folder} holds {', '.join(_prepared(folder)) or 'none'}"
         )
     try:
         return _prepare(name, folder)

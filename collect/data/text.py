@@ -97,7 +97,7 @@ def _files(name: str) -> str:
             texts.append(file.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{str(file)!r}: is no UTF-8 at byte {error.start}; convert it, or move it away"
+                f"{str(file)!r}: is not UTF-8 at byte {error.start}; convert it, or move it away"
             ) from None
         if not texts[-1].strip():
             raise UserError(f"{str(file)!r}: is empty; fill it, or move it away")
@@ -111,8 +111,8 @@ def _set(name: str, directory: str | None) -> dict[str, str]:
     """
     if name == "digits":
         raise UserError(
-            "data.name='digits': is no text; give data=tiny_shakespeare, a text set, or a folder's"
-            " path"
+            "data.name='digits': is not a text; give data=tiny_shakespeare, a text set, or a"
+            " folder's path"
         )
     folder = prepared.located(directory)
     with prepared.without_messages():

@@ -110,7 +110,7 @@ def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarr
     file = expanded(path)
     if not file.is_file():
         raise UserError(
-            f"{key}: is no file; give characters, bytes, or the path of a tokenizer.json"
+            f"{key}: is not a file; give characters, bytes, or the path of a tokenizer.json"
         )
     tokenizer = _read(key, file)
     unknown = getattr(tokenizer.model, "unk_token", None)
@@ -153,5 +153,5 @@ def _read(key: str, file: Path) -> Any:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # whatever the library makes of a file that is something else
         raise UserError(
-            f"{key}: is no tokenizer's file ({first_line(error)[:80]}); give a tokenizer.json"
+            f"{key}: is not a tokenizer's file ({first_line(error)[:80]}); give a tokenizer.json"
         ) from None

@@ -134,7 +134,7 @@ def resolve(target: str) -> type:
         raise UserError(f"task._target_={target}: {module} has no class {name}")
     if found.__module__ in sys.builtin_module_names or found is Task:
         raise UserError(
-            f"task._target_={target}: is no task; give a class of your own, with the members of"
+            f"task._target_={target}: is not a task; give a class of your own, with the members of"
             f" {Task.__name__}"
         )
     return found

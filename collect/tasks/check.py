@@ -31,7 +31,7 @@ OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops", "waits")
 
 
 def check(task: Any, target: str) -> None:
-    """Refuse an object that is no :class:`collect.tasks.Task`.
+    """Refuse an object that lacks a member of :class:`collect.tasks.Task`.
 
     Every member is looked at, and every method is called once or traced.
 
@@ -50,7 +50,8 @@ def check(task: Any, target: str) -> None:
         if name not in has and name not in OPTIONAL and not (name == "loss" and own_gradients):
             raise say(
                 name,
-                f"is missing: a task needs {METHODS.get(name, name)}; docs/own_task.md shows one",
+                f"is missing: a task needs {METHODS.get(name, name)}; the guide 'Your own task'"
+                " shows one",
             )
         if name in METHODS and name in has and not callable(getattr(task, name)):
             raise say(name, f"must be a method, {METHODS[name]}")
@@ -178,7 +179,7 @@ def _start(task: Any, say: _MemberErrors) -> tuple[Any, Any]:
     for label in jax.tree.leaves(task.labels):
         if label not in OPERATIONS:
             are = ", ".join(OPERATIONS)
-            raise say("labels", f"{label!r:.60} is no operation: use one of {are}")
+            raise say("labels", f"{label!r:.60} is not an operation: use one of {are}")
     rates = getattr(task, "rates", None)
     if rates is not None and jax.tree.structure(rates) != structure:
         raise say("rates", "must have the structure of params, with a number for each leaf")
@@ -243,7 +244,7 @@ def check_measured(task: Any, measured: Any, say: "_MemberErrors | None" = None)
     """Refuse what ``evaluate`` gave if it is not every metric of the task, as a number.
 
     Raises:
-        UserError: A metric is missing, is unknown or is no number, or is below 0 and compared by
+        UserError: A metric is missing, is unknown or is not a number, or is below 0 and compared by
             ratio.
     """
     say = say or _MemberErrors(type(task).__name__)

@@ -33,7 +33,8 @@ TAKEN = {
     "refused",
     "history_bytes",
     "parameters",
-    "alone",
+    "alone",  # in files of older versions
+    "undisturbed",
     "compile_seconds",
     "settings_sha256",
     "sha256",

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
+from nowcast import text
 from nowcast.types import PyTree, UserError
 
 OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
@@ -66,7 +67,7 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
     """
     factors, waits = getattr(task, "rates", None), getattr(task, "waits", False)
     if name not in OPTIMIZERS:
-        raise UserError(f"optimizer.name={name!r} is unknown; available: {', '.join(OPTIMIZERS)}")
+        raise UserError(f"optimizer.name={name!r} is unknown; {text.choice(name, OPTIMIZERS)}")
     if factors is not None and name in OWN_WEIGHTS:
         raise UserError(
             f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose"
@@ -122,7 +123,7 @@ def rates(
             2017, §2.2); the schedule takes the rest.
     """
     if schedule not in SCHEDULES:
-        raise UserError(f"schedule={schedule!r} is unknown; available: {', '.join(SCHEDULES)}")
+        raise UserError(f"schedule={schedule!r} is unknown; {text.choice(schedule, SCHEDULES)}")
     if not 0 < learning_rate < 100:
         raise UserError(
             f"learning_rate={learning_rate}: must be above 0 and below 100, such as 0.001"

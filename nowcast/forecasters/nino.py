@@ -140,9 +140,9 @@ class NiNo(Learned):
                 "nino needs whole leaves, and these are split over devices inside shard_map; use"
                 " wnn_plus, or jump outside"
             )
-        served = tuple(map(self.can_forecast, operations))
+        forecastable = tuple(map(self.can_forecast, operations))
         number = jnp.clip(jnp.asarray(horizon, jnp.int32), 1, self.longest) - 1
-        return _forecast(self.params["all"], list(windows), number, graph, served)
+        return _forecast(self.params["all"], list(windows), number, graph, forecastable)
 
     def check_network(
         self, names: Sequence[tuple[str, ...]], leaves: Sequence[Any], operations: Sequence[str]
@@ -159,17 +159,17 @@ class NiNo(Learned):
         raise UserError("nino forecasts a whole network: call nowcast.forecast with all its leaves")
 
 
-@partial(jax.jit, static_argnames=("graph", "served"))
+@partial(jax.jit, static_argnames=("graph", "forecastable"))
 def _forecast(
     params: PyTree,
     windows: list[Float[Array, "W *_"]],
     number: Int[Array, ""],
     graph: Graph,
-    served: tuple[bool, ...],
+    forecastable: tuple[bool, ...],
 ) -> list[Array]:
     """The forecast of each leaf, for the horizon of this number from 0.
 
-    It is compiled once for all horizons. Leaves that are not ``served`` keep their last value.
+    It is compiled once for all horizons. The other leaves keep their last value.
     """
     dtype = jnp.result_type(*windows)
     params = jax.tree.map(lambda p: p.astype(dtype), params)
@@ -181,7 +181,7 @@ def _forecast(
     residuals = Messages(graph, params, len(windows[0])).residuals(scaled, number)
     there = [window[-1] for window in windows]
     for block, residual in zip(graph.blocks, residuals, strict=True):
-        if block.view is not None and residual is not None and served[block.view.leaf]:
+        if block.view is not None and residual is not None and forecastable[block.view.leaf]:
             leaf = block.view.leaf
             now = block.view.of(windows[leaf])[-1]
             there[leaf] = block.view.put(there[leaf], now + scales[leaf][1] * residual)

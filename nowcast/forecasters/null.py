@@ -46,7 +46,7 @@ class Null(Forecaster):
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon
     ) -> Float[Array, "*shape"]:
-        """The last snapshot plus a jump that is no forecast."""
+        """The last snapshot plus a jump that does not forecast."""
         each = jax.lax.bitcast_convert_type(history.astype(jnp.float32), jnp.uint32)
         # A sum of whole numbers is the same in any order, on any number of devices.
         bits = jnp.sum(each, dtype=jnp.uint32)

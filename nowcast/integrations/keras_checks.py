@@ -131,7 +131,7 @@ def check_jumps(
     if operations is None:
         asked, cure = (
             f"this {forecaster.name}",
-            "pass another forecaster, such as nowcast.load('linear'), which serves all",
+            "pass another forecaster, such as nowcast.load('linear'), which forecasts all",
         )
     else:
         asked, cure = f"operations={tuple(operations)}", "leave operations out, or name others"

@@ -14,12 +14,24 @@ from nowcast.history import History
 from nowcast.types import PyTree
 
 
-def to_forecast(
-    to: Callable[..., Array], out: PyTree, base: PyTree | None, history: History, labels: list[str]
+def leaves_after_jump(
+    jump: Callable[..., Array],
+    out: PyTree,
+    base: PyTree | None,
+    history: History,
+    labels: list[str],
 ) -> PyTree:
-    """``out`` after the jump, leaf by leaf, by ``to`` (:func:`landed`).
+    """``out`` after the jump, leaf by leaf.
 
-    Leaves that never jump stay unchanged.
+    Args:
+        jump: :func:`leaf_after_jump` with its forecaster and options.
+        out: The newest snapshot, or the update that leads to it.
+        base: What the update is to be added to; None for a snapshot.
+        history: The window but for its newest snapshot.
+        labels: The operation of each leaf.
+
+    Returns:
+        As ``out``. Leaves without a history never jump and stay unchanged.
     """
     bases = () if base is None else (base,)
 
@@ -27,13 +39,13 @@ def to_forecast(
         if window_of.absent(first):
             return out
         count = len(history.moved)
-        return to(label, out, rest[count:], first, *rest[:count])
+        return jump(label, out, rest[count:], first, *rest[:count])
 
     of_leaves = jax.tree.unflatten(jax.tree.structure(out), labels)
     return jax.tree.map(leaf, out, of_leaves, history.first, *history.moved, *bases)
 
 
-def after_jump(
+def leaf_after_jump(
     forecaster: Forecaster,
     operation: str,
     out: Float[Array, "*shape"],
@@ -60,13 +72,13 @@ def after_jump(
     def piece(out: Array, *parts: Array) -> Array:
         kept, base = parts[: len(parts) - based], parts[len(parts) - based :]
         window = window_of.window(forecaster.window, _newest(out, base), *kept)
-        return _landed(out, base, window, forecaster.leaf(window, operation, horizon), damping)
+        return _moved(out, base, window, forecaster.leaf(window, operation, horizon), damping)
 
     based = len(base)
     return by_pieces(forecaster, piece, (out, *kept, *base), out)
 
 
-def network_to_forecast(
+def network_after_jump(
     forecaster: Forecaster,
     out: PyTree,
     base: PyTree | None,
@@ -78,7 +90,7 @@ def network_to_forecast(
 ) -> PyTree:
     """``out`` after the jump of a forecaster that needs all leaves at once.
 
-    A leaf that never jumps has no history: the forecaster sees it as standing still.
+    A leaf that never jumps has no history: the forecaster sees a window that does not change.
     """
     leaves, treedef = jax.tree.flatten(out)
     trees: Any = (history.first, *history.moved)
@@ -89,14 +101,17 @@ def network_to_forecast(
         bases = [(each,) for each in jax.tree.leaves(base)]
     windows = []
     for leaf, own, parts in zip(leaves, bases, kept, strict=True):
-        newest, still = _newest(leaf, own), window_of.absent(parts[0])
-        parts = (newest, *[jnp.zeros_like(newest)] * (forecaster.window - 2)) if still else parts
+        newest, never_jumps = _newest(leaf, own), window_of.absent(parts[0])
+        if never_jumps:
+            parts = (newest, *[jnp.zeros_like(newest)] * (forecaster.window - 2))
         windows.append(window_of.window(forecaster.window, newest, *parts))
     names = [named.names for named in walk(out)]
-    there = forecaster.network_of_leaves(windows, names, labels, horizon)
+    forecasts = forecaster.network_of_leaves(windows, names, labels, horizon)
     after = [
-        leaf if window_of.absent(parts[0]) else _landed(leaf, own, window, to, damping)
-        for leaf, own, parts, window, to in zip(leaves, bases, kept, windows, there, strict=True)
+        leaf if window_of.absent(parts[0]) else _moved(leaf, own, window, forecast, damping)
+        for leaf, own, parts, window, forecast in zip(
+            leaves, bases, kept, windows, forecasts, strict=True
+        )
     ]
     return jax.tree.unflatten(treedef, after)
 
@@ -106,14 +121,12 @@ def _newest(out: Array, base: tuple[Array, ...]) -> Array:
     return (base[0] + out).astype(base[0].dtype) if base else out
 
 
-def _landed(
-    out: Array, base: tuple[Array, ...], window: Array, there: Array, damping: float
+def _moved(
+    out: Array, base: tuple[Array, ...], window: Array, forecast: Array, damping: float
 ) -> Array:
-    """Where a jump to ``there`` ends, as ``out``: a snapshot or an update."""
-    if damping != 1:
-        there = window[-1] + damping * (there - window[-1])
+    """The end of a jump to a forecast, as ``out``: a snapshot or an update."""
+    end = forecast if damping == 1 else window[-1] + damping * (forecast - window[-1])
     # Frozen weights stay frozen, whatever a network forecasts for them.
     unmoved = jnp.all(window == window[-1:], axis=0)
-    return jnp.where(
-        unmoved, out, (there - base[0].astype(there.dtype) if base else there).astype(out.dtype)
-    )
+    moved = end - base[0].astype(end.dtype) if base else end
+    return jnp.where(unmoved, out, moved.astype(out.dtype))
