@@ -40,7 +40,7 @@ def periodic(
     Args:
         inner: Any optax optimizer.
         forecaster: What to forecast with, from :func:`nowcast.load`.
-        every: Optimizer steps between two snapshots. Left out: ``at`` names the steps to jump after.
+        every: Optimizer steps between two snapshots. None: ``at`` names the steps of jumps.
         moments: Whether a jump keeps the optimizer's moments (``"keep"``) or resets them with their
             count (``"reset"``; schedules go on). ``optax.contrib.schedule_free`` needs ``"reset"``:
             it keeps weights of its own, which would pull the run back.
