@@ -134,6 +134,11 @@ class EvaluateConfig(TrainingConfig):
     average, noise, permuted and last_value need no fit"""
     introspection: str = "introspection"
     """the forecaster of the arms ..._introspection, given in the same way"""
+    introspection_linear: str = ""
+    """a bundle of forecaster=introspection_linear, for the arms that need one"""
+    introspection_further: str = ""
+    """a bundle of forecaster=introspection horizon=12, which aims at 2.2 times the step, for the
+    arms that need one"""
     published: str = ""
     """the folder of the WNN authors' files NWNN_*_13.h5, for the arms that need them"""
     seeds: int = 5

@@ -13,6 +13,15 @@ from evaluate.inheritance import resolve
 from evaluate.protocol import BUDGET, PAPER, ROBUST
 from nowcast.types import UserError
 
+GIVEN = (
+    "forecaster",
+    "introspection",
+    "introspection_linear",
+    "introspection_further",
+    "published",
+)
+"""The keys of a configuration that give a forecaster."""
+
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
     """Call :func:`evaluate.comparison.compare` with the values of a configuration.
@@ -61,7 +70,7 @@ def _check_forecasters(config: EvaluateConfig) -> None:
         config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
     )
     used = {given for arm in arms for given in (arm.forecaster, arm.of)}
-    for key in ("forecaster", "introspection", "published"):
+    for key in GIVEN:
         given = getattr(config, key)
         if given and given not in used and given != getattr(EvaluateConfig, key):
             raise UserError(

@@ -24,9 +24,8 @@ class IntrospectionMNIST2(nnx.Module):
     ):
         height, breadth, channels = image_shape
         c1, c2, hidden = (scaled(n, width) for n in (20, 50, 500))
-        valid = {"padding": "VALID", "kernel_init": XAVIER, "rngs": rngs}
-        self.conv1 = conv(channels, c1, (5, 5), **valid)
-        self.conv2 = conv(c1, c2, (5, 5), **valid)
+        self.conv1 = conv(channels, c1, (5, 5), padding="VALID", kernel_init=XAVIER, rngs=rngs)
+        self.conv2 = conv(c1, c2, (5, 5), padding="VALID", kernel_init=XAVIER, rngs=rngs)
         flat = ((height - 4) // 2 - 4) // 2 * (((breadth - 4) // 2 - 4) // 2) * c2
         self.fc = nnx.Linear(flat, hidden, kernel_init=XAVIER, rngs=rngs)
         self.head = nnx.Linear(hidden, classes, kernel_init=XAVIER, rngs=rngs)
