@@ -165,6 +165,8 @@ class EvaluateConfig(TrainingConfig):
     workers: int | None = None
     """runs that train side by side; null: one per core. With 1 a run has the machine to itself, and
     seconds can be compared"""
+    dry_run: bool = False
+    """true: say how many runs the comparison is and how long it would take, and write nothing"""
     together: bool | None = None
     """true: the seeds of an arm train as one program; null: true on an accelerator only"""
     tuned: TunedConfig = field(default_factory=TunedConfig)
