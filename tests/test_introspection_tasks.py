@@ -173,7 +173,7 @@ def test_an_experiment_runs_in_fast_mode(script, composed, tmp_path, name):
     earlier = {
         arm: [3 + 2 * place for place in range(len(own.jump.at))]
         for arm, own in composed(name).arm.items()
-        if own.jump.at
+        if own.jump.at and own.forecaster
     }
     done = script(
         "evaluate",
