@@ -140,7 +140,7 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """the rate before the schedule changes it"""
     schedule: str = "constant"
-    """constant, cosine, step or wsd; the arms of an evaluation have their own"""
+    """constant, cosine, step, wsd, inverse or staircase; an evaluation's arms have their own"""
     warmup: float = 0.0
     """the share of the run in which the rate climbs; the arms of an evaluation have their own"""
 

@@ -24,11 +24,16 @@ WAIT = 0.5
 class Jump:
     """The options of an arm's jumps; :class:`nowcast.Jumps` describes each of them.
 
-    Times count snapshots of the comparison, not steps, so that one arm fits any task.
+    Times count snapshots of the comparison, not steps, so that one arm fits any task. Only ``at``
+    counts steps.
     """
 
     every: int = 1
     """How many snapshots of the comparison lie between two neighbours of a window."""
+    at: list[int] | None = None
+    """In place of ``every``: the optimizer steps to jump after, as Introspection does."""
+    aim: float | None = None
+    """With ``at``: where a jump leads, in multiples of its step; null: the forecaster's own."""
     horizon: int | None = None
     """Snapshots from the window's end to the forecast; null: the forecaster's default."""
     horizon_to: int | None = None

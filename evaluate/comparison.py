@@ -1,7 +1,6 @@
 """Run a comparison: calibrate, fix the targets, train every arm, summarise, write the report."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,20 +16,18 @@ from collect.figures import png
 from collect.files import replace
 from collect.tasks import build, check
 from collect.tasks.protocol import Task, spacing
-from collect.training.optimizers import GRIDS
 from collect.training.stop import Stop
 from evaluate import budget, cost, lengths, metrics, pictures, report, robust, sentences
-from evaluate.arms import ORACLE, Arm
+from evaluate.arms import Arm
 from evaluate.calibration import calibrate
 from evaluate.ends import best
 from evaluate.folder import claim, locked, write_json
-from evaluate.forecasters import commands_of_bundles, describe_fits, of
-from evaluate.inheritance import resolve
-from evaluate.protocol import BUDGET, HONEST, ROBUST, WARMUPS, Plan, warmup_entry
-from evaluate.starts import SWEPT, WARMUP, prepared, rows
+from evaluate.forecasters import commands_of_bundles, describe_fits
+from evaluate.preparation import prepare
+from evaluate.protocol import BUDGET, ROBUST, WARMUPS, Plan, warmup_entry
+from evaluate.starts import SWEPT, WARMUP, rows
 from evaluate.starts import spread as spread_from
 from evaluate.summary import summarise
-from evaluate.trials import Trials
 from nowcast.paths import check_writable, expanded
 from nowcast.types import UserError, whole
 
@@ -117,38 +114,31 @@ def compare(
     check_writable(f"report={str(folder)!r}", folder)
     if not build.is_ours(type(task)):
         check.check(task, type(task).__name__)
-    if starts is not None:
-        chosen, left_out = prepared(arms, optimizer=optimizer, warmup=start_warmup)
-    else:
-        settle = resolve if base_lengths is None else lengths.prepared
-        chosen, left_out = settle(arms, optimizer=optimizer, learning_rate=learning_rate)
-    protocol = ROBUST if starts is not None else BUDGET if base_lengths is not None else ""
-    forecasters = {
-        str(arm.forecast_by): of(arm) for arm in chosen if arm.forecaster not in (None, ORACLE)
-    }
-    plan = Plan(
-        arms=tuple(chosen),
-        grids={name: tuple(learning_rates or grid) for name, grid in GRIDS.items()},
-        seeds=tuple(seeds),
-        calibration_seeds=tuple(calibration_seeds),
-        warmups=tuple(warmups),
-        metrics=tuple(task.metrics),
-        splits=tuple(task.splits),
+    ready = prepare(
+        task,
+        arms,
+        folder,
+        epochs=epochs,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        learning_rates=learning_rates,
+        warmups=warmups,
+        seeds=seeds,
+        calibration_seeds=calibration_seeds,
+        record_every=record_every,
         target_share=target_share,
         target_metric=target_metric,
         target_value=target_value,
+        starts=starts,
+        start_warmup=start_warmup,
+        base_lengths=base_lengths,
+        workers=workers,
+        together=together,
+        stop=stop,
     )
-    _check_splits(task, plan)
-    make = functools.partial(
-        Trials, task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
-        forecasters={name: one.forecaster for name, one in forecasters.items()},
-        identities={name: one.identity for name, one in forecasters.items()},
-        protocol=plan.protocol, workers=workers, together=together,
-    )  # fmt: skip
-    trials = make()
-    trials.check(chosen)
-    plan.check_length(trials.evaluations)
-    shorter = lengths.trials(make, chosen[0], base_lengths or ())
+    plan, trials, shorter, forecasters = ready.plan, ready.trials, ready.shorter, ready.forecasters
+    chosen, left_out = plan.arms, ready.left_out
+    protocol = ROBUST if starts is not None else BUDGET if base_lengths is not None else ""
     content = fingerprint(task)
     own = {
         "task": task.name,
@@ -219,16 +209,6 @@ def compare(
         "beside": {},
         "made_by": commands_of_bundles(cards),
     }
-
-
-def _check_splits(task: Task, plan: Plan) -> None:
-    """Refuse to choose rates or targets on the test split, which has the last word."""
-    chosen = plan.protocol == HONEST or any(arm.rate_of for arm in plan.arms)
-    if chosen and task.splits[0] == "test":
-        raise UserError(
-            f"{task.name} has only a test split, and targets and rates must be chosen on another"
-            " one; give it a validation split"
-        )
 
 
 def fingerprint(task: Task) -> str:

@@ -134,6 +134,11 @@ class EvaluateConfig(TrainingConfig):
     average, noise, permuted and last_value need no fit"""
     introspection: str = "introspection"
     """the forecaster of the arms ..._introspection, given in the same way"""
+    introspection_linear: str = ""
+    """a bundle of forecaster=introspection_linear, for the arms that need one"""
+    introspection_further: str = ""
+    """a bundle of forecaster=introspection horizon=12, which aims at 2.2 times the step, for the
+    arms that need one"""
     published: str = ""
     """the folder of the WNN authors' files NWNN_*_13.h5, for the arms that need them"""
     seeds: int = 5
@@ -160,6 +165,8 @@ class EvaluateConfig(TrainingConfig):
     workers: int | None = None
     """runs that train side by side; null: one per core. With 1 a run has the machine to itself, and
     seconds can be compared"""
+    dry_run: bool = False
+    """true: say how many runs the comparison is and how long it would take, and write nothing"""
     together: bool | None = None
     """true: the seeds of an arm train as one program; null: true on an accelerator only"""
     tuned: TunedConfig = field(default_factory=TunedConfig)

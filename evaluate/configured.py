@@ -8,10 +8,21 @@ from collect.training.stop import Stop
 from evaluate.arms import ORACLE
 from evaluate.comparison import compare
 from evaluate.config import EvaluateConfig
+from evaluate.estimate import Estimate, estimate
 from evaluate.forecasters import load
 from evaluate.inheritance import resolve
+from evaluate.preparation import prepare
 from evaluate.protocol import BUDGET, PAPER, ROBUST
 from nowcast.types import UserError
+
+GIVEN = (
+    "forecaster",
+    "introspection",
+    "introspection_linear",
+    "introspection_further",
+    "published",
+)
+"""The keys of a configuration that give a forecaster."""
 
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
@@ -29,30 +40,51 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         UserError: No arm uses a forecaster that was given; what ``compare`` refuses.
     """
     _check_forecasters(config)
-    task = build.make(config)
-    return compare(
-        task,
+    results = compare(
+        build.make(config),
         config.arm,
         folder,
-        epochs=config.epochs,
-        optimizer=config.optimizer.name,
-        learning_rate=config.optimizer.learning_rate,
-        learning_rates=config.tuned.learning_rates,
-        warmups=config.tuned.warmups,
-        seeds=range(config.seed, config.seed + config.seeds),
-        calibration_seeds=range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
-        record_every=config.record_every,
-        target_share=config.target_share,
-        target_metric=config.target_metric if config.protocol == PAPER else None,
-        target_value=config.target_value if config.protocol == PAPER else None,
-        starts=config.robust.starts if config.protocol == ROBUST else None,
-        start_warmup=config.robust.warmup,
-        base_lengths=config.budget.lengths if config.protocol == BUDGET else None,
-        workers=config.workers,
-        together=config.together,
+        **_arguments(config),
         about=about(config),
         stop=stop,
-    ) | {"beside_title": config.beside_title, "beside": dict(config.beside)}
+    )
+    return results | {"beside_title": config.beside_title, "beside": dict(config.beside)}
+
+
+def dry_run(config: EvaluateConfig, folder: Path) -> Estimate:
+    """Estimate the size and time of the comparison; nothing is written, and no run begins.
+
+    Raises:
+        UserError: What :func:`evaluate` refuses before it trains.
+    """
+    _check_forecasters(config)
+    task = build.make(config)
+    options = _arguments(config)
+    ready = prepare(task, config.arm, folder, **options, stop=Stop())
+    return estimate(task, ready, options["starts"], config.workers)
+
+
+def _arguments(config: EvaluateConfig) -> dict[str, Any]:
+    """The arguments of :func:`evaluate.comparison.compare` that a configuration gives."""
+    paper = config.protocol == PAPER
+    return {
+        "epochs": config.epochs,
+        "optimizer": config.optimizer.name,
+        "learning_rate": config.optimizer.learning_rate,
+        "learning_rates": config.tuned.learning_rates,
+        "warmups": config.tuned.warmups,
+        "seeds": range(config.seed, config.seed + config.seeds),
+        "calibration_seeds": range(config.tuned.seed, config.tuned.seed + config.tuned.seeds),
+        "record_every": config.record_every,
+        "target_share": config.target_share,
+        "target_metric": config.target_metric if paper else None,
+        "target_value": config.target_value if paper else None,
+        "starts": config.robust.starts if config.protocol == ROBUST else None,
+        "start_warmup": config.robust.warmup,
+        "base_lengths": config.budget.lengths if config.protocol == BUDGET else None,
+        "workers": config.workers,
+        "together": config.together,
+    }
 
 
 def _check_forecasters(config: EvaluateConfig) -> None:
@@ -61,7 +93,7 @@ def _check_forecasters(config: EvaluateConfig) -> None:
         config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
     )
     used = {given for arm in arms for given in (arm.forecaster, arm.of)}
-    for key in ("forecaster", "introspection", "published"):
+    for key in GIVEN:
         given = getattr(config, key)
         if given and given not in used and given != getattr(EvaluateConfig, key):
             raise UserError(

@@ -7,6 +7,7 @@ from collect.checks import require
 from evaluate.arm_options import LAWA
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, PLAIN, TUNED, Arm, changed
 from evaluate.products import expanded
+from nowcast.timetable import named_steps
 from nowcast.types import UserError
 
 INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
@@ -176,6 +177,7 @@ def _check(arm: Arm) -> None:
         "must be ema for an arm with a forecaster",
     )  # fmt: skip
     jump = arm.jump
+    _check_named_steps(key, jump)
     require(jump.every >= 1, f"{key}.jump.every", jump.every, "must be 1 snapshot or more")
     ahead = jump.horizon is None or jump.horizon >= 1
     require(ahead, f"{key}.jump.horizon", jump.horizon, "must be 1 snapshot or more")
@@ -204,3 +206,18 @@ def _check(arm: Arm) -> None:
             "…",
             f"the oracle has only the options {' and '.join(sorted(allowed))}; leave this one out",
         )
+
+
+def _check_named_steps(key: str, jump: Jump) -> None:
+    """Refuse steps that cannot be named, and options that count snapshots beside them."""
+    if jump.at is None:
+        rule = f"belongs to jumps at named steps; give {key}.jump.at=[…] too, or leave it out"
+        require(jump.aim is None, f"{key}.jump.aim", jump.aim, rule)
+        return
+    try:
+        named_steps(jump.at)
+    except UserError as error:
+        raise UserError(f"{key}.jump.{error}") from None
+    rule = "is not for jumps at named steps, which jump.at lists; leave it out"
+    for name in ("every", "horizon", "horizon_to", "start_after", "stop_after"):
+        require(name not in changed(jump), f"{key}.jump.{name}", getattr(jump, name), rule)

@@ -104,6 +104,8 @@ class Training:
         No jump comes at a run's last step, where no step could follow it.
         """
         jump, guard, every = self.arm.jump, self.arm.guard, self._every
+        if jump.at is not None:
+            return self._named_options(forecaster)
         start, last = round(jump.start_after * every), self._steps - 1
         first = start + forecaster.window * jump.every * every
         if first > last:
@@ -112,9 +114,7 @@ class Training:
                 "train longer (epochs=…) or record more often (record_every=…)"
             )
         stop = last if jump.stop_after is None else min(last, round(jump.stop_after * every))
-        options: dict[str, Any] = {
-            key: value for key, value in vars(jump).items() if key not in CONVERTED
-        }
+        options = self._unconverted()
         times = {"every": jump.every * every, "start_after": start, "stop_after": stop}
         options |= times | {"forecaster": forecaster}
         if guard:
@@ -128,9 +128,27 @@ class Training:
             options["horizon"] = jump.horizon
         return options
 
-    def _jumps(self, forecaster: Forecaster) -> range:
+    def _named_options(self, forecaster: Forecaster) -> dict[str, Any]:
+        """The same for jumps at named steps, which count steps already."""
+        jump, last = self.arm.jump, self._steps - 1
+        if (end := max(_not_none(jump.at))) > last:
+            raise nowcast.UserError(
+                f"jump.at={list(jump.at or ())}: a run has {self._steps} steps, and step {end} is"
+                f" named; name steps up to {last}, or train longer (epochs=…)"
+            )
+        options = self._unconverted()
+        options |= {"every": None, "start_after": 0, "forecaster": forecaster}
+        if guard := self.arm.guard:
+            options["guard"] = guard.guard(self._every)
+        return options
+
+    def _unconverted(self) -> dict[str, Any]:
+        """The options of the arm's jumps that :class:`nowcast.Jumps` takes as they are."""
+        return {key: value for key, value in vars(self.arm.jump).items() if key not in CONVERTED}
+
+    def _jumps(self, forecaster: Forecaster) -> Sequence[int]:
         if self.arm.forecaster is None:
-            return range(0)
+            return ()
         try:
             return Jumps(**self._options(forecaster)).steps(self._steps)
         except nowcast.UserError as error:

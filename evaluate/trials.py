@@ -27,7 +27,7 @@ from nowcast import bundle
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 
-NEW_OPTIONS = ("min_drift",)
+NEW_OPTIONS = ("min_drift", "at", "aim")
 """Options of a jump that runs recorded by older versions lack.
 
 Such an option is left out of a run's description where it is not used, so that the descriptions of
@@ -177,13 +177,16 @@ class Trials:
         Returns:
             For each seed and operation, the error of the forecasts over that of the last value
             (:func:`evaluate.weight_samples.errors`). None: the arm has no forecaster, its horizon
-            varies, or the base's weights were not kept.
+            varies, it jumps at named steps, or the base's weights were not kept.
         """
         forecaster = self._forecasters.get(str(arm.forecast_by))
         kept = [weight_samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
-        if forecaster is None or arm.jump.horizon_to is not None or None in kept:
+        jump = arm.jump
+        if forecaster is None or jump.horizon_to is not None or jump.at is not None:
             return None
-        horizon = forecaster.check_horizon(arm.jump.horizon)
+        if None in kept:
+            return None
+        horizon = forecaster.check_horizon(jump.horizon)
         whole = (
             self._steps // self._every + 1
         )  # the last row may come sooner than a snapshot after the one before it
@@ -193,9 +196,7 @@ class Trials:
             if one is not None
         ]
         return [
-            weight_samples.errors(
-                one, forecaster, horizon, arm.jump.every, round(arm.jump.start_after)
-            )
+            weight_samples.errors(one, forecaster, horizon, jump.every, round(jump.start_after))
             for one in found
         ]
 

@@ -50,37 +50,16 @@ class Step:
 
         Returns ``out`` (parameters, or the updates that lead to them) after it, and the next state.
         """
-        clock = self._tick(state.clock)
+        times = self.jumps.timetable
+        clock = times.tick(state.clock)
         out, changes = self._judge_if_due(clock, out, self._changeable(state))
-        due = self._is_due(clock)
-        full = due & (clock.filled >= self.jumps.forecaster.window - 1)
-        history = self._record_if(due & ~full, clock, out, state.history)
-        moves, changes = self._drifts_if(full, out, history, changes)
+        snapshot, full = times.due(clock)
+        history = self._record_if(snapshot, clock, out, state.history)
+        moves, changes = self._drifts_if(full, clock, out, history, changes)
         out, changes = branch(moves, partial(self._jump, history, clock), _as_it_is, out, changes)
-        return out, state._replace(clock=self._after(clock, due, full), history=history, **changes)
-
-    def _tick(self, clock: Clock) -> Clock:
-        """The clock one step later.
-
-        A window's snapshots are ``every`` steps apart: a snapshot that comes later begins a new
-        window.
-        """
-        step, filled, windows, total = clock
-        return Clock(
-            step + 1, jnp.where(step + 1 > self.jumps.every, 0, filled), windows, total + 1
+        return out, state._replace(
+            clock=times.after(clock, snapshot, full), history=history, **changes
         )
-
-    def _after(self, clock: Clock, due: Bool[Array, ""], full: Bool[Array, ""]) -> Clock:
-        """The clock after a snapshot was taken, or after the window was emptied."""
-        return clock._replace(
-            step=jnp.where(full, -self.jumps.wait, jnp.where(due, 0, clock.step)),
-            filled=jnp.where(full, 0, clock.filled + _count(due)),
-            windows=clock.windows + _count(full),
-        )
-
-    def _is_due(self, clock: Clock) -> Bool[Array, ""]:
-        due, end = clock.step >= self.jumps.every, self.jumps.stop_after
-        return due if end is None else due & (clock.total <= end)
 
     def _changeable(self, state: NowcastState) -> Changes:
         changes = {
@@ -125,31 +104,32 @@ class Step:
     def _record_if(
         self, yes: Bool[Array, ""], clock: Clock, out: PyTree, history: History
     ) -> History:
-        """Add a snapshot to the window if ``yes``.
+        """Store a snapshot if ``yes``.
 
-        The last snapshot of a window is not stored: the forecast uses it at once.
+        The snapshot of the jump itself is not stored: the forecast uses it at once.
         """
         return branch(
             yes,
-            lambda history, out: window_of.record(history, clock.filled, self._params(out)),
+            lambda history, out: self.jumps.timetable.record(history, clock, self._params(out)),
             lambda history, out: history,
             history,
             out,
         )
 
     def _drifts_if(
-        self, full: Bool[Array, ""], out: PyTree, history: History, changes: Changes
+        self, full: Bool[Array, ""], clock: Clock, out: PyTree, history: History, changes: Changes
     ) -> tuple[Bool[Array, ""], Changes]:
         """Whether a full window drifts enough to jump; if not, count a refused jump.
 
         A drift that is NaN does not prevent the jump: weights that are not finite will.
         """
-        least, window = self.jumps.min_drift, self.jumps.forecaster.window
+        least, size = self.jumps.min_drift, self.jumps.reader.window
         if least is None:
             return full, changes
 
         def drifts(out: PyTree, history: History) -> Bool[Array, ""]:
-            return ~(drift(window, history, self._params(out)) < least)
+            window = self.jumps.timetable.window(history, clock)
+            return ~(drift(size, window, self._params(out)) < least)
 
         moves = branch(full, drifts, lambda *_: jnp.array(False), out, history)
         refused = changes["refused"] + _count(full & ~moves)
@@ -165,6 +145,7 @@ class Step:
 
         Where the forecast is not finite, the run takes no part of the jump.
         """
+        history = self.jumps.timetable.window(history, clock)
         there = self._forecast(out, history, clock.windows)
         passes, there, damping = self._guarded(out, there, history, was["in_a_row"])
         passes &= _finite(self._params(there))
@@ -197,16 +178,16 @@ class Step:
     def _forecast(self, out: PyTree, history: History, jumps: Int[Array, ""]) -> PyTree:
         """``out`` after the whole jump; leaves that do not jump stay unchanged."""
         own = self.jumps
-        horizon: Horizon = own.forecaster.horizon
+        horizon: Horizon = own.reader.horizon
         if callable(own.horizon):
             horizon = jnp.maximum(jnp.asarray(own.horizon(jumps)).astype(jnp.int32), 1)
         elif own.horizon is not None:
             horizon = own.horizon
         labels, how = flat_labels(out, own.labels), {"horizon": horizon, "damping": own.damping}
-        if own.forecaster.whole:
-            return network_after_jump(own.forecaster, out, self.base, history, labels, **how)
+        if own.reader.whole:
+            return network_after_jump(own.reader, out, self.base, history, labels, **how)
         return leaves_after_jump(
-            partial(leaf_after_jump, own.forecaster, **how), out, self.base, history, labels
+            partial(leaf_after_jump, own.reader, **how), out, self.base, history, labels
         )
 
     def _params(self, out: PyTree) -> PyTree:

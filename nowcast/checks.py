@@ -15,7 +15,8 @@ from nowcast.drift import SHORTEST
 from nowcast.forecasters.base import Forecaster
 from nowcast.ops import path_name
 from nowcast.text import choice
-from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real
+from nowcast.timetable import named_steps
+from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real, whole
 
 
 def check_weights(params: PyTree) -> None:
@@ -106,6 +107,57 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
             meant = choice(str(operation), OPERATIONS)
             raise UserError(f"operations: {operation!r} is not an operation; {meant}")
     return tuple(asked)
+
+
+def window_options(jumps: Any) -> dict[str, Any]:
+    """The options of jumps after full windows, checked: ``every``, ``horizon`` and the limits."""
+    if jumps.every is None:
+        raise UserError(
+            "every=None must be a whole number of optimizer steps, or at=[…] must name the steps to"
+            " jump after"
+        )
+    if jumps.aim is not None:
+        raise UserError(f"aim={jumps.aim!r} belongs to at=[…]; give that too, or horizon instead")
+    forecaster, horizon, start = jumps.forecaster, jumps.horizon, jumps.start_after
+    every = whole("every", jumps.every, "optimizer steps")
+    if callable(horizon):
+        forecaster.check_schedule()
+        with jax.ensure_compile_time_eval():
+            forecaster.check_horizon(first_horizon(horizon))
+    else:
+        horizon = forecaster.check_horizon(horizon)
+    start = whole("start_after", start, "optimizer steps") if start != 0 else 0
+    if jumps.stop_after is not None:
+        first = start + forecaster.window * every
+        if whole("stop_after", jumps.stop_after, "optimizer steps") < first:
+            raise UserError(
+                f"stop_after={jumps.stop_after} lets nothing jump: the first jump is at step"
+                f" {first}"
+            )
+    return {"every": every, "horizon": horizon, "start_after": start}
+
+
+def named_options(jumps: Any) -> dict[str, Any]:
+    """The options of jumps at named steps, checked: ``at`` and ``aim``."""
+    rule = "leave it out: at=[…] counts from the first step, and names the last jump too"
+    for name, unsaid in (("every", None), ("start_after", 0), ("stop_after", None)):
+        if getattr(jumps, name) != unsaid:
+            raise UserError(f"at and {name}={getattr(jumps, name)!r} exclude each other; {rule}")
+    if jumps.horizon is not None:
+        raise UserError(
+            f"at and horizon={jumps.horizon!r} exclude each other: with at=[…] a jump leads to a"
+            " multiple of its step; give aim=2, or leave both out"
+        )
+    if jumps.guard is not None and jumps.guard.wait:
+        raise UserError(
+            f"at and guard={jumps.guard!r} exclude each other: snapshots taken during the wait"
+            " may be of a run that is taken back; pass nowcast.Guard.backtracking()"
+        )
+    aim = jumps.aim
+    if aim is not None:
+        aim = real("aim", aim, "must be a number above 1: 2 leads to twice the step")
+    jumps.forecaster.at_named_steps(aim)  # refuses what it cannot do
+    return {"at": named_steps(jumps.at), "aim": aim}
 
 
 def limits_of(forecaster: Forecaster, damping: Any, min_drift: Any) -> dict[str, float | None]:

@@ -76,7 +76,7 @@ def explain(
         shape, size = jnp.shape(leaf), math.prod(jnp.shape(leaf))
         window = forecaster.window if forecaster else 5
         kept = jax.eval_shape(
-            partial(window_of.empty, [leaf], [bool(network)], window, history_dtype)
+            partial(window_of.empty, [leaf], [bool(network)], window - 2, history_dtype)
         )
         history = sum(part.size * part.dtype.itemsize for part in jax.tree.leaves(kept))
         total, jumping, held = total + size, jumping + (size if network else 0), held + history

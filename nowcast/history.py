@@ -1,10 +1,13 @@
 """The window of snapshots that a run carries: W − 1 times its parameters.
 
-It is not W times, because a jump follows the last snapshot at once. The first snapshot is kept
+It is not W times, because a jump follows the last snapshot at once. Jumps at named steps share one
+history, which holds the untrained weights and what later jumps will read
+(:class:`nowcast.timetable.NamedSteps`). The first snapshot is kept
 itself, later ones as differences from the first: in half precision the differences lose almost
 nothing, while snapshots, which differ in their last digits, would lose everything.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from nowcast.arrays import wide
+from nowcast.arrays import copied, wide
 from nowcast.types import PyTree
 
 
@@ -27,11 +30,13 @@ class History(NamedTuple):
     first: PyTree
     """The oldest snapshot."""
     moved: tuple[PyTree, ...]
-    """The next W − 2 snapshots (or none), minus the first."""
+    """The next W − 2 snapshots (or none), or those between the start and jumps at named steps;
+    each minus the first.
+    """
 
 
-def empty(params: PyTree, jumping: list[bool], window: int, dtype: Any = None) -> History:
-    """Room for a window of the leaves of ``params`` that are ``jumping``.
+def empty(params: PyTree, jumping: list[bool], kept: int, dtype: Any = None) -> History:
+    """Room for the first snapshot and ``kept`` others, of the leaves that are ``jumping``.
 
     ``dtype`` is that of the differences; None: the parameters' own.
     """
@@ -44,7 +49,7 @@ def empty(params: PyTree, jumping: list[bool], window: int, dtype: Any = None) -
         ]
         return jax.tree.unflatten(treedef, kept)
 
-    return History(zeros(None), tuple(zeros(dtype) for _ in range(window - 2)))
+    return History(zeros(None), tuple(zeros(dtype) for _ in range(kept)))
 
 
 def record(history: History, filled: Array, params: PyTree) -> History:
@@ -67,6 +72,27 @@ def record(history: History, filled: Array, params: PyTree) -> History:
         for number, old in enumerate(history.moved, start=1)
     )
     return History(begun, tuple(rest))
+
+
+def begun(history: History, params: PyTree) -> History:
+    """The history with ``params`` as its first snapshot, in memory of its own."""
+    first = jax.tree.map(
+        lambda new, old: old if absent(old) else copied(new), params, history.first
+    )
+    return history._replace(first=first)
+
+
+def put(history: History, here: Sequence[Array], params: PyTree) -> History:
+    """Store ``params`` at the places of a history that are marked ``here``, and nowhere else."""
+
+    def moved(yes: Array, new: Array, old: Any, begun: Any) -> Any:
+        return old if absent(old) else jnp.where(yes, (new - begun).astype(old.dtype), old)
+
+    rest = (
+        jax.tree.map(partial(moved, yes), params, old, history.first)
+        for yes, old in zip(here, history.moved, strict=True)
+    )
+    return history._replace(moved=tuple(rest))
 
 
 def window(

@@ -10,10 +10,14 @@ The loop of WNN (Jang et al., ICML 2023, §3) with W = 5 and one snapshot per ep
         if the window holds W snapshots:
             weights ← forecast(window), `horizon` snapshots past its last one
             empty the window                             # no window straddles a jump
+
+That of Introspection (Sinha et al., ICLR 2017, §3) has jumps at named steps t, each to 2t by the
+weights at 0, 0.4t, 0.7t and t: :class:`nowcast.timetable.NamedSteps`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypedDict, cast
 
 import jax
@@ -28,9 +32,10 @@ from nowcast.checks import (
     check_jumping,
     check_weights,
     dtype_of,
-    first_horizon,
     limits_of,
+    named_options,
     operations_of,
+    window_options,
 )
 from nowcast.forecasters.base import Forecaster, check_forecaster
 from nowcast.guard import Guard, ValueFn, needed
@@ -38,13 +43,21 @@ from nowcast.guess import walk
 from nowcast.ops import flat_labels, path_name
 from nowcast.split import axis_names, check_split, split_over
 from nowcast.state import Clock, Kept, NowcastState
-from nowcast.state_checks import check_made_for, check_resumed, check_unchanged
-from nowcast.types import PyTree, UserError, whole
+from nowcast.state_checks import (
+    check_made_for,
+    check_named_steps_resumed,
+    check_resumed,
+    check_unchanged,
+)
+from nowcast.timetable import NamedSteps, Windows
+from nowcast.types import PyTree, UserError
 
 
 class JumpOptions(TypedDict, total=False):
     """The fields of :class:`Jumps` with a default, as keywords of :func:`nowcast.periodic`."""
 
+    at: Sequence[int] | None
+    aim: float | None
     labels: PyTree | None
     operations: Collection[str] | None
     horizon: int | Callable[[Any], Any] | None
@@ -68,6 +81,14 @@ class Jumps:
         forecaster: What to forecast with, from :func:`nowcast.load`.
         every: Optimizer steps between two snapshots; the steps of an epoch, to do as the paper
             does. With a window of 5 a jump follows every ``5 * every`` steps.
+        at: In place of ``every``: jump after exactly these optimizer steps, counted from ``init``,
+            as Introspection does. A jump at step t reads the weights at steps 0 (the untrained
+            weights, from ``init``), 0.4t, 0.7t and t, each rounded to a whole step and taken before
+            a jump of the same step. The history holds step 0 and the snapshots that jumps to come
+            will read. It needs the forecaster ``introspection``, ``introspection_linear``,
+            ``linear``, ``quadratic``, ``last_value``, or ``noise`` or ``permuted`` of one of these.
+        aim: With ``at``: where a jump leads, as a multiple of its step. 2 when left out, or what a
+            network was fitted to.
         labels: The operation of every leaf, from :func:`nowcast.label_ops`. Guessed from names and
             ranks when left out.
         operations: Which operations jump, such as ``("conv", "fc")``; the others train on as they
@@ -108,7 +129,9 @@ class Jumps:
     """
 
     forecaster: Forecaster
-    every: int
+    every: int | None = None
+    at: Sequence[int] | None = None
+    aim: float | None = None
     labels: PyTree | None = field(default=None, hash=False)  # a dict, which has no hash
     operations: Collection[str] | None = None
     horizon: int | Callable[[Any], Any] | None = None
@@ -131,33 +154,26 @@ class Jumps:
                 f"guard={self.guard!r} is not a guard: pass nowcast.Guard.backtracking() or"
                 " nowcast.Guard()"
             )
-        settle(every=whole("every", self.every, "optimizer steps"))
-        if callable(self.horizon):
-            self.forecaster.check_schedule()
-            with jax.ensure_compile_time_eval():
-                self.forecaster.check_horizon(first_horizon(self.horizon))
-        else:
-            settle(horizon=self.forecaster.check_horizon(self.horizon))
+        settle(**(window_options(self) if self.at is None else named_options(self)))
         settle(operations=operations_of(self.operations), axis_name=axis_names(self.axis_name))
-        settle(
-            start_after=(
-                whole("start_after", self.start_after, "optimizer steps")
-                if self.start_after != 0
-                else 0
-            )
-        )
-        if self.stop_after is not None:
-            first = self.start_after + self.forecaster.window * self.every
-            if whole("stop_after", self.stop_after, "optimizer steps") < first:
-                raise UserError(
-                    f"stop_after={self.stop_after} lets nothing jump: the first jump is at step"
-                    f" {first}"
-                )
-        settle(**limits_of(self.forecaster, self.damping, self.min_drift))
+        settle(**limits_of(self.reader, self.damping, self.min_drift))
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
 
-    def steps(self, length: int) -> range:
+    @cached_property
+    def reader(self) -> Forecaster:
+        """What forecasts: the forecaster itself, or for ``at`` the one of named steps."""
+        return self.forecaster if self.at is None else self.forecaster.at_named_steps(self.aim)
+
+    @cached_property
+    def timetable(self) -> Windows | NamedSteps:
+        """When snapshots and jumps are due."""
+        if self.at is not None:
+            return NamedSteps(tuple(self.at))
+        every, size = cast(int, self.every), self.forecaster.window
+        return Windows(every, size, self.start_after, self.stop_after, self.wait)
+
+    def steps(self, length: int) -> Sequence[int]:
         """The steps (the first is 1) after which a run of this length jumps, or refuses to.
 
         Examples:
@@ -165,9 +181,7 @@ class Jumps:
             >>> list(nowcast.Jumps(forecaster=nowcast.load("linear"), every=10).steps(200))
             [50, 100, 150, 200]
         """
-        window = self.forecaster.window * self.every
-        end = length if self.stop_after is None else min(length, self.stop_after)
-        return range(self.start_after + window, end + 1, window + self.wait)
+        return self.timetable.steps(length)
 
     def init(self, params: PyTree) -> NowcastState:
         """The state before the first step."""
@@ -203,12 +217,12 @@ class Jumps:
         kept = None
         if self.wait:
             kept = Kept(jax.tree.map(copied, params), jax.tree.map(copied, carry), jnp.array(False))
+        jumping, times = self._jumping(params), self.timetable
+        history = window_of.empty(params, jumping, times.kept, self.history_dtype)
         return NowcastState(
             inner=carry,
             clock=Clock(number(-self.start_after), number(), number(), number()),
-            history=window_of.empty(
-                params, self._jumping(params), self.forecaster.window, self.history_dtype
-            ),
+            history=times.begin(history, params),
             accepted=number(),
             refused=number(),
             in_a_row=number(),
@@ -241,7 +255,7 @@ class Jumps:
         """
         with split_over(cast(tuple[str, ...] | None, self.axis_name)):
             check_split(out, state.accepted)
-            check_made_for(self.forecaster, self.guard, state)
+            check_made_for(self, state)
             if not is_traced(state.clock):
                 self.check_resumed(state)
             if self.guard:
@@ -262,15 +276,18 @@ class Jumps:
         Its clock must hold numbers, so call this outside ``jit``.
 
         Raises:
-            UserError: The state was made with another ``start_after``, or has a snapshot of a step
-                past ``stop_after``.
+            UserError: The state was made with another ``start_after`` or other steps ``at``, or has
+                a snapshot of a step past ``stop_after``.
 
         Examples:
             >>> import jax.numpy as jnp, nowcast
             >>> jumps = nowcast.Jumps(forecaster=nowcast.load("linear"), every=1)
             >>> jumps.check_resumed(jumps.init({"kernel": jnp.zeros((2, 2))}))
         """
-        check_resumed(state.clock, self.start_after, self.stop_after, self.wait)
+        if isinstance(self.timetable, NamedSteps):
+            check_named_steps_resumed(state.clock, self.timetable)
+        else:
+            check_resumed(state.clock, self.start_after, self.stop_after, self.wait)
 
     def is_over(self, steps: int) -> bool:
         """Whether a run takes no snapshot after ``steps``, because ``stop_after`` has passed."""

@@ -19,7 +19,9 @@ class Clock(NamedTuple):
     a run resumed with a smaller ``every``) that snapshot begins a new window.
     """
     filled: Int[Array, ""]
-    """Snapshots in the window, below W: a full window is used and emptied at once."""
+    """Snapshots in the window, below W: a full window is used and emptied at once. For jumps at
+    named steps: snapshots stored so far.
+    """
     windows: Int[Array, ""]
     """Windows completed so far: jumps taken and refused."""
     total: Int[Array, ""]
@@ -42,14 +44,17 @@ class NowcastState(NamedTuple):
 
     A plain pytree: a run that was saved and resumed in the middle of a window equals one that was
     not. A run may be resumed with another ``every``, later ``stop_after`` or guard that does not
-    wait: its next snapshots follow the new options. ``start_after`` counts from ``init``.
+    wait: its next snapshots follow the new options. ``start_after`` and ``at`` count from
+    ``init``; a run goes on with the same ``at``.
     """
 
     inner: optax.OptState
     """State of the wrapped optimizer; ``()`` for :class:`Jumps`."""
     clock: Clock
     history: History
-    """The memory cost of nowcasting: W − 1 times the parameters that jump."""
+    """The memory cost of nowcasting: W − 1 times the parameters that jump. For jumps at named
+    steps: once, and once for each snapshot that is needed at the same time.
+    """
     accepted: Int[Array, ""]
     """Jumps taken, and not taken back."""
     refused: Int[Array, ""]

@@ -11,11 +11,10 @@ import numpy as np
 import optax
 
 from nowcast.arrays import dtype_of_leaf
-from nowcast.forecasters.base import Forecaster
-from nowcast.guard import Guard
 from nowcast.history import absent
 from nowcast.ops import path_name
 from nowcast.state import Clock, NowcastState
+from nowcast.timetable import NamedSteps
 from nowcast.types import PyTree, UserError
 
 
@@ -85,18 +84,22 @@ def _difference(what: str, state: NowcastState, tree: PyTree) -> str | None:
     return None
 
 
-def check_made_for(forecaster: Forecaster, guard: Guard | None, state: NowcastState) -> None:
+def check_made_for(jumps: Any, state: NowcastState) -> None:
     """Refuse a state that was made for another window or another kind of guard.
 
-    The window is the forecaster's. A guard that waits needs a state made for one, and the other way
-    round.
+    The window is the forecaster's, or that of the named steps. A guard that waits needs a state
+    made for one, and the other way round.
     """
-    held = len(state.history.moved)
-    if held != max(forecaster.window - 2, 0):
+    held, wanted, guard = len(state.history.moved), jumps.timetable.kept, jumps.guard
+    if held != wanted:
+        window = (
+            f"{jumps.forecaster.name} reads {jumps.forecaster.window}: go on with the forecaster"
+        )
+        if jumps.at is not None:
+            window = f"at={list(jumps.at)} needs {wanted + 2}: go on with the steps"
         raise UserError(
-            f"the state's window is of {held + 2} snapshots, and {forecaster.name} reads"
-            f" {forecaster.window}: go on with the forecaster that the state was made for, or make"
-            " a new one with init(params)"
+            f"the state's window is of {held + 2} snapshots, and {window} that the state was made"
+            " for, or make a new one with init(params)"
         )
     if (state.kept is None) == bool(guard and guard.wait):
         raise UserError(
@@ -139,6 +142,23 @@ def check_resumed(clock: Clock, start_after: int, stop_after: int | None, wait: 
         raise UserError(
             f"stop_after={stop_after}, and the state has a snapshot of step {last}, so it was made"
             f" with another: give a later step, or stop_after={total} to end the jumps now"
+        )
+
+
+def check_named_steps_resumed(clock: Clock, times: NamedSteps) -> None:
+    """Refuse a state whose clock has counted other snapshots or jumps than these steps give.
+
+    Args:
+        clock: With numbers, not placeholders of ``jit``.
+        times: The steps as they are now.
+    """
+    _, filled, windows, total = map(int, clock)
+    wanted = (sum(step <= total for step in times.places), len(times.steps(total)))
+    if (filled, windows) != wanted:
+        raise UserError(
+            f"at={list(times.at)}: by step {total} that is {wanted[0]} snapshots and {wanted[1]}"
+            f" jumps, and the state has {filled} and {windows}; go on with the steps that it was"
+            " made with, or make a new state with init(params)"
         )
 
 

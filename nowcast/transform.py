@@ -31,7 +31,7 @@ def periodic(
     inner: optax.GradientTransformation,
     forecaster: Forecaster,
     *,
-    every: int,
+    every: int | None = None,
     moments: str = "keep",
     **options: Unpack[JumpOptions],
 ) -> optax.GradientTransformationExtraArgs:
@@ -40,14 +40,14 @@ def periodic(
     Args:
         inner: Any optax optimizer.
         forecaster: What to forecast with, from :func:`nowcast.load`.
-        every: Optimizer steps between two snapshots.
+        every: Optimizer steps between two snapshots. None: ``at`` names the steps of jumps.
         moments: Whether a jump keeps the optimizer's moments (``"keep"``) or resets them with their
             count (``"reset"``; schedules go on). ``optax.contrib.schedule_free`` needs ``"reset"``:
             it keeps weights of its own, which would pull the run back.
         options: Those of :class:`nowcast.Jumps`, which says what each does and its default:
-            ``labels``, ``operations``, ``horizon``, ``damping``, ``start_after``, ``stop_after``,
-            ``history_dtype``, ``min_drift``, ``guard``, ``axis_name``. With a guard ``update``
-            needs ``value_fn=``.
+            ``at``, ``aim``, ``labels``, ``operations``, ``horizon``, ``damping``, ``start_after``,
+            ``stop_after``, ``history_dtype``, ``min_drift``, ``guard``, ``axis_name``. With a guard
+            ``update`` needs ``value_fn=``.
 
     Returns:
         A ``GradientTransformationExtraArgs``. It must be the outermost one (only ``MultiSteps`` or
@@ -78,6 +78,10 @@ def periodic(
         ...     params = optax.apply_updates(params, updates)
         >>> round(params["kernel"][0, 0].item(), 4)
         -1.0
+
+        Jumps after steps 10 and 20, each to where the run would be at twice the step:
+
+        >>> tx = nowcast.periodic(optax.sgd(0.1), nowcast.load("introspection"), at=[10, 20])
     """
     if moments not in MOMENTS:
         raise UserError(f"moments={moments!r} must be one of {', '.join(MOMENTS)}")

@@ -290,6 +290,26 @@ WRONG = {
         {"base": BASE, "linear": replace(LINEAR, jump=Jump(horizon=3, horizon_to=4))},
         ["arm.linear.jump.horizon_to=4", "1 to jump.horizon=3"],
     ),
+    "named steps, and every": (
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(at=[20, 30], every=2))},
+        ["arm.linear.jump.every=2", "leave it out"],
+    ),
+    "named steps, and a horizon": (
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(at=[20, 30], horizon=5))},
+        ["arm.linear.jump.horizon=5", "leave it out"],
+    ),
+    "named steps in disorder": (
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(at=[30, 20]))},
+        ["arm.linear.jump.at: step 20 comes after step 30"],
+    ),
+    "an aim without named steps": (
+        {"base": BASE, "linear": replace(LINEAR, jump=Jump(aim=1.1))},
+        ["arm.linear.jump.aim=1.1", "give arm.linear.jump.at=[…] too"],
+    ),
+    "oracle, named steps": (
+        {"base": BASE, "oracle": replace(ORACLE, jump=Jump(at=[20]))},
+        ["arm.oracle.jump.at=", "only the options every and horizon"],
+    ),
     "oracle, damped": (
         {"base": BASE, "oracle": replace(ORACLE, jump=Jump(damping=0.5))},
         ["arm.oracle.jump.damping=", "only the options every and horizon"],
@@ -405,6 +425,15 @@ RESET = Jump(moments="reset", min_drift=None)
         (
             Arm(optimizer="adam", schedule="constant", forecaster="noise", of="bundles/mine"),
             "adam, constant; jumps to the forecast of noise of bundles/mine; min_drift 0.2",
+        ),
+        (
+            Arm(
+                schedule="inverse",
+                optimizer="sgd",
+                forecaster="linear",
+                jump=Jump(at=[6, 8], aim=1.1),
+            ),
+            "sgd, inverse; jumps to the forecast of linear; at 6/8; aim 1.1",
         ),
         (
             Arm(optimizer="adam", schedule="constant", forecaster="oracle"),

@@ -426,11 +426,45 @@ def test_a_guard_undoes_a_jump_after_its_share_of_a_snapshot(curve):
         (Jump(), GuardOptions(), [20, 40]),
         (Jump(), GuardOptions(after=0.5), [20, 42]),
         (Jump(), GuardOptions(after=0.01), [20, 41]),  # a step at least
+        (Jump(at=[13, 22, 43]), None, [13, 22, 43]),
+        (Jump(at=[13], aim=1.1), GuardOptions(), [13]),
     ],
 )
 def test_times_of_jumps_are_in_snapshots(task, jump, guard, steps):
     arm = dataclasses.replace(ARMS["linear"], jump=jump, guard=guard)
     assert list(Training(task, arm, FORECASTERS["linear"], EACH, STEPS).jumps) == steps
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_jump_at_a_named_step_is_the_fit_of_four_weights_of_the_run(task, path, together):
+    arm = dataclasses.replace(ARMS["linear"], jump=Jump(at=[13, 22]))
+    training = Training(task, arm, FORECASTERS["linear"], EACH, STEPS)
+    seeds = [0, 1][: 1 + together]
+    found = {
+        pause.snapshots[0].step: [
+            np.array(one.params["head"]["kernel"], np.float64)
+            for one in (pause.snapshots[0].state, pause.before[0])
+        ]
+        for pause in training.pauses(arm, seeds, together=together)
+        if pause.before
+    }
+    weights = [params["head"]["kernel"] for params, _ in path(optimizers.make("adam"))]
+    window = np.stack([weights[step].ravel() for step in (0, 5, 9, 13)])
+    slope, start = np.polyfit([0, 0.4, 0.7, 1], window.astype(np.float64), 1)
+    after, before = found[13]
+    np.testing.assert_allclose(after.ravel(), start + 2 * slope, rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(before, weights[13], rtol=1e-3, atol=1e-5)
+    assert [*found] == [13, 22]
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [([13, 44], "step 44 is named; name steps up to 43"), ([99], "a run has 44 steps")],
+)
+def test_a_step_beyond_the_run_cannot_be_named(task, at, said):
+    arm = dataclasses.replace(ARMS["linear"], jump=Jump(at=at))
+    with pytest.raises(nowcast.UserError, match=said):
+        Training(task, arm, FORECASTERS["linear"], EACH, STEPS)
 
 
 @pytest.mark.parametrize(
@@ -681,6 +715,8 @@ def test_there_are_no_forecast_errors_without_a_horizon_or_without_the_bases_wei
     falling = dataclasses.replace(ARMS["linear"], jump=Jump(horizon=5, horizon_to=1))
     assert trained.forecast_errors(ARMS["oracle"], ARMS["constant"], [0]) is None
     assert trained.forecast_errors(falling, ARMS["constant"], [0]) is None
+    named = dataclasses.replace(ARMS["linear"], jump=Jump(at=[13]))
+    assert trained.forecast_errors(named, ARMS["constant"], [0]) is None
     assert trained.forecast_errors(ARMS["linear"], ARMS["linear"], [0]) is None  # recorded without
     assert trials(tmp_path).forecast_errors(ARMS["linear"], ARMS["constant"], [0]) is None
 

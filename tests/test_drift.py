@@ -21,7 +21,7 @@ STRAIGHT, WAVERING, BACK = (
 
 def filled(snapshots, jumping, dtype=None):
     """The history of a run's snapshots but the last one."""
-    history = window_of.empty(snapshots[0], jumping, len(snapshots), dtype)
+    history = window_of.empty(snapshots[0], jumping, len(snapshots) - 2, dtype)
     for number, params in enumerate(snapshots[:-1]):
         history = window_of.record(history, jnp.array(number), params)
     return history

@@ -242,10 +242,12 @@ def test_variables_of_one_name_are_kept_apart():
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
 )  # Keras's own, in model.save
-@pytest.mark.parametrize("every", [None, 3], ids=["epochs", "batches"])
-def test_a_second_fit_and_a_restart_in_the_middle_of_a_window_go_on(data, tmp_path, every):
+@pytest.mark.parametrize(
+    "when", [{}, {"every": 3}, {"at": [20]}], ids=["epochs", "batches", "named batches"]
+)
+def test_a_second_fit_and_a_restart_in_the_middle_of_a_window_go_on(data, tmp_path, when):
     def callback():
-        return WeightNowcasting(nowcast.load("linear"), every=every, min_drift=None)
+        return WeightNowcasting(nowcast.load("linear"), min_drift=None, **when)
 
     whole = fit(network(), data, callback(), epochs=7)
 
@@ -337,11 +339,51 @@ def test_the_model_is_compiled_for_once(data, monkeypatch):
     assert int(callback.state.clock.filled) == 4
 
 
+@pytest.mark.parametrize("together", [1, 2, 4, 8])
+def test_named_batches_jump_whatever_the_steps_of_an_execution(data, together):
+    # With 8, the snapshots of batches 4 and 7 and the jump at 10 are of executions 8 and 16.
+    model, recorder = network(), Recorder(by_batch=True)
+    model.compile(
+        "sgd",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=together,
+    )
+    callback = WeightNowcasting(nowcast.load("introspection"), at=[10, 20, 70], min_drift=None)
+    model.fit(*data, batch_size=16, epochs=3, verbose=0, callbacks=[recorder, callback])
+    assert callback.accepted == 2
+    assert callback.state.clock.total == 48
+    model.fit(*data, batch_size=16, epochs=2, verbose=0, callbacks=[callback])
+    assert callback.accepted == 3
+
+
+def test_a_named_batch_is_followed_by_the_forecast_of_the_four_weights(data):
+    model, recorder = network(), Recorder(by_batch=True)
+    linear = nowcast.load("linear")
+    callback = WeightNowcasting(linear, at=[20], min_drift=None, history_dtype="float32")
+    begin = values(model)
+    model.fit(
+        *data,
+        batch_size=64,
+        epochs=5,
+        shuffle=False,
+        verbose=0,
+        callbacks=[recorder, callback],
+    )
+    read = [begin, *(recorder.snapshots[batch // 2 - 1] for batch in (8, 14, 20))]
+    for name, got in values(model).items():
+        window = np.stack([one[name] for one in read]).astype(np.float64)
+        slope, start = np.polyfit([0, 0.4, 0.7, 1], window.reshape(4, -1), 1)
+        there = (start + 2 * slope).reshape(got.shape)
+        np.testing.assert_allclose(got, there, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 def test_options_that_do_not_go_together_are_refused(data):
     for options, words in (
         ({"guard": nowcast.Guard()}, "guard_data=(x, y)"),
         ({"guard_data": data}, "guard=None"),
         ({"every": 0}, "every=0"),
+        ({"every": 5, "at": [6]}, "at and every=5 exclude each other"),
+        ({"at": [6, 5]}, "at: step 5 comes after step 6"),
         ({"operations": ("convolution",)}, "'convolution'"),
     ):
         with pytest.raises(nowcast.UserError, match=re.escape(words)) as caught:
@@ -522,6 +564,8 @@ def test_refusals_name_options_that_the_callback_has(data):
             WeightNowcasting(nowcast.load("linear"), **{option: None})
         named = str(caught.value).rpartition("there are ")[2].split(", ")
         assert set(named) - {"forecaster", "every", "guard", "guard_data"} == {
+            "at",
+            "aim",
             "operations",
             "horizon",
             "damping",

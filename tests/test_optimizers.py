@@ -151,6 +151,19 @@ def test_wsd_climbs_first_where_there_is_a_warm_up():
     np.testing.assert_array_equal(warm[10:], rates("wsd", 0.3, 50))
 
 
+def test_inverse_and_staircase_follow_the_step_whatever_the_runs_length():
+    steps = np.arange(10_000)
+    inverse = rates("inverse", 0.01, 10_000)
+    np.testing.assert_allclose(inverse, 0.01 * (1 + 1e-4 * steps) ** -0.75, rtol=1e-6)
+    np.testing.assert_allclose(inverse[-1], 0.01 * 1.9999**-0.75, rtol=1e-6)
+    np.testing.assert_array_equal(rates("inverse", 0.01, 500), inverse[:500])
+    stairs = rates("staircase", 0.1, 300_000)
+    theirs = optax.exponential_decay(0.1, 136_718, 0.1, staircase=True)
+    for step in (0, 136_717, 136_718, 273_435, 273_436, 299_999):
+        np.testing.assert_allclose(stairs[step], theirs(step), rtol=1e-5)
+    np.testing.assert_array_equal(rates("staircase", 0.1, 40_170), np.float32(0.1))
+
+
 @pytest.mark.parametrize("schedule", optimizers.SCHEDULES)
 def test_a_run_shorter_than_its_schedules_parts_has_rates_all_the_same(schedule):
     for steps in (1, 2, 3):

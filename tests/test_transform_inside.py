@@ -19,10 +19,18 @@ import nowcast
 STEPS = 12  # of windows of 5: two jumps, and two steps more
 
 
-def make(inner=None, labels=None):
-    return nowcast.periodic(
-        optax.sgd(0.1) if inner is None else inner, nowcast.load("linear"), every=1, labels=labels
-    )
+WHEN = {"every": {"every": 1}, "at": {"at": [5, 10]}}
+
+
+@pytest.fixture(params=WHEN)
+def make(request):
+    """Makes a wrapped optimizer, with jumps after full windows or at named steps."""
+
+    def made(inner=None, labels=None):
+        inner = optax.sgd(0.1) if inner is None else inner
+        return nowcast.periodic(inner, nowcast.load("linear"), labels=labels, **WHEN[request.param])
+
+    return made
 
 
 def start():
@@ -47,7 +55,7 @@ def assert_close(got, expected):
     jax.tree.map(lambda g, e: np.testing.assert_allclose(g, e, rtol=1e-5, atol=1e-6), got, expected)
 
 
-def test_extra_arguments_reach_the_inner_optimizer():
+def test_extra_arguments_reach_the_inner_optimizer(make):
     def update(updates, state, params=None, *, factor, **_):
         return jax.tree.map(lambda u: -factor * u, updates), state
 
@@ -57,14 +65,14 @@ def test_extra_arguments_reach_the_inner_optimizer():
     np.testing.assert_allclose(got["bias"], params["bias"] - 2 * jnp.sin(params["bias"]), rtol=1e-6)
 
 
-def test_extra_arguments_may_be_given_to_an_inner_optimizer_that_takes_none():
+def test_extra_arguments_may_be_given_to_an_inner_optimizer_that_takes_none(make):
     tx, params = make(optax.sgd(0.1)), start()
     got, _ = step(tx, params, tx.init(params), learning_rate=3.0)
     expected, _ = step(tx, params, tx.init(params))
     assert_close(got, expected)
 
 
-def test_in_a_scan_it_does_what_it_does_in_a_loop():
+def test_in_a_scan_it_does_what_it_does_in_a_loop(make):
     tx, params = make(optax.adam(0.1)), start()
     carry = (params, tx.init(params))
     scanned, _ = jax.lax.scan(lambda c, _: (step(tx, *c), None), carry, length=STEPS)
@@ -73,7 +81,7 @@ def test_in_a_scan_it_does_what_it_does_in_a_loop():
     assert scanned[1].clock.windows == 2
 
 
-def test_multi_steps_counts_accumulated_steps():
+def test_multi_steps_counts_accumulated_steps(make):
     # Two halves of one gradient make one step, so the run is that of the plain loop with steps
     # twice as long.
     tx = optax.MultiSteps(make(), every_k_schedule=2)
@@ -90,7 +98,7 @@ def test_multi_steps_counts_accumulated_steps():
 @pytest.mark.parametrize(
     "labels", [None, {"kernel": "fc", "bias": "bias", "table": "other"}], ids=["guessed", "given"]
 )
-def test_masked_leaves_out_what_cannot_be_nowcast(labels):
+def test_masked_leaves_out_what_cannot_be_nowcast(make, labels):
     mask = {"kernel": True, "bias": True, "table": False}
     tx = optax.masked(make(labels=labels), mask)
     params, state = start() | {"table": jnp.arange(3)}, None
@@ -103,7 +111,7 @@ def test_masked_leaves_out_what_cannot_be_nowcast(labels):
     assert_close(params, loop(make(), start())[0])
 
 
-def test_donated_buffers_are_reused():
+def test_donated_buffers_are_reused(make):
     tx, params = make(optax.adam(0.1)), start()
     jitted = jax.jit(lambda p, s: step(tx, p, s), donate_argnums=(0, 1))
     state = tx.init(params)
@@ -118,7 +126,7 @@ def test_donated_buffers_are_reused():
 @pytest.mark.parametrize(
     "labels", [None, {"kernel": "fc", "bias": "bias"}], ids=["guessed", "given"]
 )
-def test_map_params_reaches_moments_and_history_and_leaves_the_clock(labels):
+def test_map_params_reaches_moments_and_history_and_leaves_the_clock(make, labels):
     tx = make(optax.adam(0.1), labels)
     _, state = loop(tx, start(), 3)
     doubled = optax.tree.map_params(tx, lambda x: 2 * x, state)
@@ -128,7 +136,7 @@ def test_map_params_reaches_moments_and_history_and_leaves_the_clock(labels):
     assert doubled.inner[0].count == 3
 
 
-def test_on_8_devices_the_window_is_sharded_like_the_parameters_and_the_numbers_are_the_same():
+def test_on_8_devices_the_window_is_sharded_like_the_parameters_and_the_numbers_are_the_same(make):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, P("data"))
     tx = make(optax.adam(0.1))
@@ -209,7 +217,7 @@ def test_in_a_scan_with_every_option_of_a_guard(options):
     assert scanned[1].accepted + scanned[1].refused == 2
 
 
-def test_flaxs_and_optaxs_ways_to_partition_an_optimizer_state_work():
+def test_flaxs_and_optaxs_ways_to_partition_an_optimizer_state_work(make):
     mesh = jax.make_mesh((8,), ("m",), axis_types=(AxisType.Auto,))
     tx = make(optax.adam(0.1))
     specs, params = {"kernel": P("m"), "bias": P(None)}, start()

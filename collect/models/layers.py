@@ -101,6 +101,29 @@ def _quarters(x: Array) -> list[Array]:
     return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
 
 
+def max_pool_3(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
+    """3×3 max-pooling with stride 2 of values of 0 or more, as maxima of strided slices.
+
+    Height and width must be even. The last window of a row or column reaches one pixel past the
+    image, as with the padding ``SAME``. Where several values are the largest, the gradient is
+    split among them.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        parts = (
+            jax.lax.slice_in_dim(x, 0, size, 2, axis),
+            jax.lax.slice_in_dim(x, 1, size, 2, axis),
+            jax.lax.slice_in_dim(_one_more(x, axis), 2, size + 1, 2, axis),
+        )
+        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+    return x
+
+
+def _one_more(x: Array, axis: int) -> Array:
+    """``x`` with one more row or column of zeros behind it."""
+    return jnp.pad(x, [(0, int(place == axis)) for place in range(x.ndim)])
+
+
 def mean_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
     """2×2 average-pooling with stride 2; an odd last row or column is dropped."""
     batch, height, width, channels = x.shape

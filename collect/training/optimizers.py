@@ -37,13 +37,21 @@ OWN_WEIGHTS = ("schedule_free", "mechanize")
 
 Their update is no multiple of the rate.
 """
-SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "constant": np.ones_like,
-    "cosine": lambda progress: (1 + np.cos(np.pi * progress)) / 2,
-    "step": lambda progress: np.where(progress < 0.5, 1, np.where(progress < 0.75, 0.1, 0.01)),
-    "wsd": lambda progress: np.minimum(1, (1 - progress) / 0.2),
+TENTH_AFTER = 350 * 50_000 // 128
+"""Steps from one fall of the schedule ``staircase`` to the next: 350 epochs of CIFAR-10 in batches
+of 128, as in TensorFlow's CIFAR-10 tutorial and in CIFAR_1 of Introspection.
+"""
+SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "constant": lambda step, _: np.ones_like(step),
+    "cosine": lambda step, length: (1 + np.cos(np.pi * (step / length))) / 2,
+    "step": lambda step, length: np.where(
+        step / length < 0.5, 1, np.where(step / length < 0.75, 0.1, 0.01)
+    ),
+    "wsd": lambda step, length: np.minimum(1, (1 - step / length) / 0.2),
+    "inverse": lambda step, _: (1 + 1e-4 * step) ** -0.75,
+    "staircase": lambda step, _: 0.1 ** (step // TENTH_AFTER),
 }
-"""The function from the share of the run that has passed to the factor of the rate."""
+"""The function from a step (the first is 0.0) and the run's length to the factor of the rate."""
 GRIDS = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
@@ -116,7 +124,10 @@ def rates(
         schedule: ``constant``; ``cosine``, from ``learning_rate`` to 0 (Loshchilov & Hutter, ICLR
             2017); ``step``, a tenth of it after half of the steps and a hundredth after three
             quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then evenly to 0 over the last
-            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024).
+            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024). Two follow the number of
+            steps, whatever the run's length: ``inverse``, times ``(1 + 1e-4·step)^−0.75`` (Caffe's
+            LeNet, and MNIST_2 of Introspection: Sinha et al., ICLR 2017); ``staircase``, a tenth
+            after each :data:`TENTH_AFTER` steps.
         learning_rate: The rate with which the schedule begins.
         steps: Length of the run.
         warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al.,
@@ -130,7 +141,7 @@ def rates(
         )
     warm = round(warmup * steps)
     climb = np.arange(1, warm + 1) / max(warm, 1)
-    shape = SCHEDULES[schedule](np.arange(steps - warm) / max(steps - warm, 1))
+    shape = SCHEDULES[schedule](np.arange(steps - warm, dtype=float), max(steps - warm, 1))
     return (learning_rate * np.concatenate([climb, shape])).astype(np.float32)
 
 

@@ -47,8 +47,14 @@ def measure(loop: Loop, seeds: Sequence[int], steps: int) -> Pace:
     return Pace(one_by_one, together(loop, seeds) if worth_it else float("nan"))
 
 
-def apart(loop: Loop, seeds: Sequence[int], steps: int = PROBE) -> float:
-    """Steps per second, over all runs, with one run after another on each worker."""
+def apart(
+    loop: Loop, seeds: Sequence[int], steps: int = PROBE, at_once: int | None = None
+) -> float:
+    """Steps per second, over all runs, with one run after another on each worker.
+
+    ``at_once`` is how many workers there are; None: one per core.
+    """
+    at_once = at_once or workers()
     rates = np.full(steps, 1e-6, np.float32)
 
     def train(seed: int) -> None:
@@ -56,9 +62,9 @@ def apart(loop: Loop, seeds: Sequence[int], steps: int = PROBE) -> float:
             pass
 
     train(seeds[0])  # compiles
-    some = [seeds[i % len(seeds)] for i in range(workers())]
+    some = [seeds[i % len(seeds)] for i in range(at_once)]
     begun = time.perf_counter()
-    side_by_side(train, some)
+    side_by_side(train, some, at_once)
     return steps * len(some) / (time.perf_counter() - begun)
 
 

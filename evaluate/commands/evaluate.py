@@ -29,6 +29,7 @@ ROBUST_ARMS = (
 """The arms of protocol=robust where the command names none."""
 NOT_IN_NAME = (
     "report",
+    "dry_run",
     "arm",
     "seeds",
     "robust",
@@ -55,18 +56,23 @@ def with_arms(typed: list[str]) -> list[str]:
 
 
 def main(config: EvaluateConfig) -> dict[str, Any]:
-    """Run one job: make one comparison, write its report, and print it."""
+    """Run one job: make one comparison, write its report, and print it; or estimate it."""
     from collect.tasks import build
     from collect.training.stop import Stop
     from evaluate import joining, report  # here: --help needs none of what these import
     from evaluate.comparison import write
-    from evaluate.configured import evaluate
+    from evaluate.configured import dry_run, evaluate
     from evaluate.trials import Stopped
 
     folder = Path(config.report)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         joining.check(folder)
         folder /= name(config)
+    if config.dry_run:
+        with build.failures_in_one_line(config):
+            would = dry_run(config, folder)
+        print(f"{would.task}: {would}", flush=True)
+        return {"dry_run": would}
     with Stop(config.max_minutes) as stop:
         try:
             with build.failures_in_one_line(config):
@@ -99,15 +105,31 @@ def name(config: EvaluateConfig) -> str:
     described[f"target_{target}"] = described.pop("target_value")
     if config.tuned.warmups == list(WARMUPS):
         del described["tuned"]["warmups"]
+    for later in ("introspection_linear", "introspection_further"):
+        if not described[later]:  # older folders lack the key
+            del described[later]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
     trained = re.sub(r"[^\w.]+", "-", build.in_words(config).replace(" on ", "-"))
     return f"{trained}-{told_apart}"
 
 
 def conclude(jobs: list[dict[str, Any]]) -> None:
-    """Join the reports of all jobs into one, and print where the results lie."""
+    """Join the reports of all jobs into one, and print where the results lie.
+
+    After a dry run, print the time of all jobs.
+    """
     from evaluate import joining
 
+    if would := [job["dry_run"] for job in jobs if "dry_run" in job]:
+        if len(would) > 1:
+            hours = sum(one.hours for one in would)
+            print(f"{len(would)} jobs: {sum(one.runs for one in would):,} runs, {hours:,.2f} hours")
+        print(
+            "the time is this machine's, as if no run were finished: training and evaluating count,"
+            " compiling and jumps do not"
+        )
+        print("next: the same command without dry_run=true")
+        return
     last = Path(jobs[-1]["folder"])
     if len(jobs) > 1:
         if len({job["folder"] for job in jobs}) < len(jobs):

@@ -17,6 +17,12 @@ from nowcast.split import axis_names, split_over
 from nowcast.types import PyTree, UserError, whole
 
 Horizon = int | Int[Array, ""]
+PLACES = (0.0, 0.4, 0.7, 1.0)
+"""Where a jump at a named step reads the run, in parts of that step (Introspection: Sinha et al.,
+ICLR 2017).
+"""
+AIM = 2.0
+"""Where such a jump leads, as a multiple of its step."""
 
 
 def as_float(horizon: Horizon, like: Array) -> float | Float[Array, ""]:
@@ -80,6 +86,20 @@ class Forecaster:
     def check_horizon(self, horizon: int | None) -> int:
         """The horizon to use: the forecaster's own when none is asked for."""
         return self.horizon if horizon is None else whole("horizon", horizon, "snapshots")
+
+    def at_named_steps(self, aim: float | None) -> "Forecaster":
+        """The forecaster of jumps at named steps, whose windows are the run at :data:`PLACES`.
+
+        Args:
+            aim: Where a jump leads, as a multiple of its step; None: the forecaster's own aim.
+
+        Raises:
+            UserError: This forecaster reads evenly spaced snapshots only, or cannot aim there.
+        """
+        raise UserError(
+            f"at: {self.name} reads evenly spaced snapshots, and a jump at a named step has none;"
+            " choose introspection, linear, quadratic or last_value, or give every=…"
+        )
 
     def check_schedule(self) -> None:
         """Refuse a horizon that changes over a run, where the forecaster has only one."""

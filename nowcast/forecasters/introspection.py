@@ -3,11 +3,12 @@
 The network has one hidden layer of 40 ReLUs, 241 parameters; inputs and output are scaled by 1000,
 and the output is the value itself, without a residual. Snapshots stand for steps: a window of W =
 11 snapshots is used at 0, 4, 7 and 10, and its horizon 10 is 2t. Its windows begin with the
-untrained weights.
+untrained weights. At named steps (``nowcast.periodic(…, at=[…])``) it reads the four snapshots
+alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from nowcast.forecasters.base import PLACES
 from nowcast.forecasters.learned import NETWORKS, Learned, Normalised, dense
-from nowcast.types import PyTree
+from nowcast.types import PyTree, UserError
 
-PLACES = (1.0, 0.7, 0.4, 0.0)
 HIDDEN, FACTOR = 40, 1000.0
 ALL = "all"
 """The name of the one network."""
@@ -35,7 +36,7 @@ def init_network(key: PRNGKeyArray, window: int = 11, outputs: int = 1) -> PyTre
 
 def normalise(windows: Float[Array, "N W"]) -> Normalised:
     """The four values ×1000, the newest first."""
-    columns = jnp.array([round(place * (windows.shape[1] - 1)) for place in PLACES])
+    columns = jnp.array([round(place * (windows.shape[1] - 1)) for place in reversed(PLACES)])
     ones = jnp.ones(len(windows))
     return Normalised(FACTOR * windows[:, columns], 0 * ones, ones / FACTOR)
 
@@ -64,6 +65,17 @@ class Introspection(Learned):
     init_network = staticmethod(init_network)
     normalise = staticmethod(normalise)
     network = staticmethod(network)
+
+    def at_named_steps(self, aim: float | None) -> "Introspection":
+        """The same network for a window of the four snapshots that it reads."""
+        own = 1 + self.horizon / (self.window - 1)
+        if aim is not None and round(aim - own, 6):
+            raise UserError(
+                f"aim={aim:g}: this {self.name} was fitted to forecast {own:g} times the step only;"
+                " leave aim out, or meta-train one with another horizon"
+            )
+        # Of four snapshots `normalise` takes numbers 3, 2, 1 and 0: all of them.
+        return replace(self, window=len(PLACES))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

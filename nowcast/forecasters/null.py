@@ -4,7 +4,7 @@ A forecaster that does not beat them does no better than shaking the weights. Th
 window: called again, they give the same forecast.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import jax
@@ -42,6 +42,10 @@ class Null(Forecaster):
     def check_schedule(self) -> None:
         """Refuse a changing horizon where the other forecaster does."""
         self.of.check_schedule()
+
+    def at_named_steps(self, aim: float | None) -> "Null":
+        """The null arm of the other forecaster's jumps at named steps."""
+        return replace(self, of=self.of.at_named_steps(aim))
 
     def leaf(
         self, history: Float[Array, "W *shape"], operation: str, horizon: Horizon

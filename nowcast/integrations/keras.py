@@ -4,7 +4,7 @@ The published code of WNN uses a callback too. ``import nowcast`` imports no Ker
 does, and needs ``KERAS_BACKEND=jax`` set before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,8 @@ from nowcast.integrations.keras_checks import (
 from nowcast.integrations.keras_ops import keras, label_ops, leaves
 from nowcast.integrations.keras_rate import AutoRate
 from nowcast.jumps import Jumps
-from nowcast.state import NowcastState
+from nowcast.state import Clock, NowcastState
+from nowcast.timetable import NamedSteps
 from nowcast.types import PyTree, UserError
 
 __all__ = ["AutoRate", "WeightNowcasting", "label_ops"]
@@ -42,6 +43,8 @@ class WeightNowcasting(keras.callbacks.Callback):
             paper does. (With ``steps_per_execution``, Keras tells callbacks of every so many
             batches only: a snapshot then follows the first execution that ends with, or after, the
             batch meant.)
+        at: In place of ``every``: the batches to jump after, as for :class:`nowcast.Jumps`, counted
+            from the first ``fit`` on.
         guard: As for :class:`nowcast.Jumps`. It restores the weights, but not the optimizer's
             moments.
         guard_data: ``(x, y)`` or ``(x, y, sample_weight)``, for a guard: the model's loss on them,
@@ -51,7 +54,7 @@ class WeightNowcasting(keras.callbacks.Callback):
         options: The other options of :class:`nowcast.Jumps`, except ``labels``: the operation of
             each weight is that of :func:`label_ops`. ``start_after``, ``stop_after`` and the
             ``after`` of a :class:`nowcast.WaitingGuard` are counted in epochs where ``every`` is
-            None, in batches otherwise.
+            and ``at`` are None, in batches otherwise.
             For a fit that should not end on a jump, set ``stop_after`` to its epochs less one.
 
     Raises:
@@ -80,6 +83,7 @@ class WeightNowcasting(keras.callbacks.Callback):
         forecaster: Forecaster,
         *,
         every: int | None = None,
+        at: Sequence[int] | None = None,
         guard: Guard | None = None,
         guard_data: tuple[Any, ...] | None = None,
         **options: Any,
@@ -96,9 +100,9 @@ class WeightNowcasting(keras.callbacks.Callback):
                 " data out"
             )
         check_options(options)
-        self._by_batch = every is not None
-        every = 1 if every is None else every
-        self._jumps = Jumps(forecaster=forecaster, every=every, labels=None, guard=guard, **options)
+        self._by_batch = every is not None or at is not None
+        every = every if self._by_batch else 1
+        self._jumps = Jumps(forecaster=forecaster, every=every, at=at, guard=guard, **options)
         self._guard_data = (
             None
             if guard_data is None
@@ -216,8 +220,15 @@ class WeightNowcasting(keras.callbacks.Callback):
         """
         over = self._jumps.is_over(self._clock_total + self._uncounted)
         self._uncounted += steps
+        times = self._jumps.timetable
+        if isinstance(times, NamedSteps):
+            while due := times.next_after(self._clock_total):
+                if self._clock_total + self._uncounted < due:
+                    break
+                self._advance_to(due)
+            return
         waits = self._clock_step < 0 and self._jumps.guard is not None
-        due = 0 if waits else self._jumps.every
+        due = 0 if waits else times.every
         if self._clock_step + self._uncounted >= due and (waits or not over):
             self._advance(due)
 
@@ -230,9 +241,27 @@ class WeightNowcasting(keras.callbacks.Callback):
         clock = self._state.clock
         late = self._clock_step >= due  # already before this execution: a new window begins
         before_due = clock.step if late else jnp.full_like(clock.step, due - 1)
-        state = self._state._replace(
-            clock=clock._replace(step=before_due, total=clock.total + self._uncounted - 1)
-        )
+        self._take(clock._replace(step=before_due, total=clock.total + self._uncounted - 1), 0)
+
+    def _advance_to(self, due: int) -> None:
+        """Advance the clock to a step with a snapshot or a jump; later batches stay uncounted.
+
+        An execution that goes past several such steps gives the same weights to each of them.
+        """
+        assert self._state
+        clock, passed = self._state.clock, due - self._clock_total
+        before_due = clock._replace(step=clock.step + passed - 1, total=clock.total + passed - 1)
+        self._take(before_due, self._uncounted - passed)
+
+    def _take(self, clock: Clock, uncounted: int) -> None:
+        """Take the step at which something is due.
+
+        Args:
+            clock: Before the step.
+            uncounted: The batches after it, which the clock does not count yet.
+        """
+        assert self._state
+        state = self._state._replace(clock=clock)
         # `self.model` makes Keras put the values into the variables.
         model, before = (
             self.model,
@@ -241,7 +270,7 @@ class WeightNowcasting(keras.callbacks.Callback):
         weights = {name: variable.value for name, variable in self._variables.items()}
         beside = None if self._guard_data is None else self._beside(model)
         weights, self._state = self._step(weights, state, beside)
-        self._uncounted, self._accepted = 0, self.accepted
+        self._uncounted, self._accepted = uncounted, self.accepted
         self._read_clock()
         if self._accepted != before:  # a jump, or one taken back; never both at once
             for name, variable in self._variables.items():
