@@ -43,6 +43,8 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "wsd": lambda progress: np.minimum(1, (1 - progress) / 0.2),
 }
 """The function from the share of the run that has passed to the factor of the rate."""
+POWERS = {"cosine": 2.0, "wsd": 1.0}
+"""The power of what is left of a run with which a schedule goes to 0. Other schedules do not."""
 GRIDS = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
