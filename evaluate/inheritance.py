@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from collect.checks import require
+from collect.training.optimizers import POWERS
+from evaluate.arm_continuous import INSIDE
 from evaluate.arm_options import LAWA, Jump
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, TUNED, Arm, changed
 from evaluate.products import expanded
 from nowcast.types import UserError
 
-INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
+INHERITED = (
+    *("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer"),
+    *("ema_nesterov", "gpa", "airbench_lookahead", "tail_blend", "average"),
+)
 """The settings that an arm inherits from the arm it is over, where its own are null."""
 
 
@@ -121,10 +126,7 @@ def _check(arm: Arm) -> None:
     require(
         fine, f"{key}.warmup", warm, f"must be a share of the run, 0 or more, below 1, or {TUNED}"
     )
-    require(
-        not (arm.outer and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
-        "keeps an average of its weights that an outer step would not change; leave outer out",
-    )  # fmt: skip
+    _check_wrappers(arm)
     require(
         not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
         "averages weights, and a factor of its rate has no effect; leave auto out",
@@ -159,6 +161,8 @@ def _check(arm: Arm) -> None:
     inside = (
         "outer"
         if arm.outer
+        else "airbench_lookahead"
+        if arm.airbench_lookahead
         else "optimizer=schedule_free"
         if arm.optimizer == "schedule_free"
         else ""
@@ -203,4 +207,35 @@ def _check(arm: Arm) -> None:
             f"{key}.{(other or [''])[0]}",
             "…",
             f"the oracle has only the options {' and '.join(sorted(allowed))}; leave this one out",
+        )
+
+
+def _check_wrappers(arm: Arm) -> None:
+    """Refuse wrappers and averages of an arm that exclude each other, or its optimizer."""
+    key, own = f"arm.{arm.name}", [name for name in INSIDE if getattr(arm, name)]
+    require(
+        len(own) < 2,
+        f"{key}.{(own or [''])[-1]}",
+        "…",
+        f"cannot be combined with {(own or [''])[0]}; leave one of them out",
+    )
+    require(
+        not own or arm.optimizer != "schedule_free",
+        f"{key}.optimizer",
+        arm.optimizer,
+        "keeps an average of its weights that an outer step would not change; leave"
+        f" {(own or [''])[0]} out",
+    )
+    if arm.tail_blend:
+        require(
+            arm.average is None,
+            f"{key}.tail_blend",
+            "…",
+            "cannot be combined with average; leave one of them out",
+        )
+        require(
+            arm.schedule in POWERS,
+            f"{key}.schedule",
+            arm.schedule,
+            f"has no decay to 0 that tail_blend could read; use {' or '.join(POWERS)}",
         )

@@ -84,7 +84,12 @@ def ema_nesterov(
         return EmaNesterovState(inner.init(params), jax.tree.map(jnp.zeros_like, params), push)
 
     def update(
-        updates: PyTree, state: EmaNesterovState, params: PyTree, *, learning_rate: Any, **extra: Any
+        updates: PyTree,
+        state: EmaNesterovState,
+        params: PyTree,
+        *,
+        learning_rate: Any,
+        **extra: Any,
     ) -> tuple[PyTree, EmaNesterovState]:
         updates, inside = inner.update(
             updates, state.inner, params, learning_rate=learning_rate, **extra
@@ -207,7 +212,7 @@ class LookaheadState(NamedTuple):
 
     inner: optax.OptState
     slow: PyTree
-    count: Count
+    clock: Count
 
 
 def airbench_lookahead(
@@ -260,7 +265,7 @@ def airbench_lookahead(
         updates: PyTree, state: LookaheadState, params: PyTree, **extra: Any
     ) -> tuple[PyTree, LookaheadState]:
         updates, inside = inner.update(updates, state.inner, params, **extra)
-        done = state.count.steps + 1
+        done = state.clock.steps + 1
         kept = decay**every * (done.astype(jnp.float32) / steps) ** power
 
         def synchronise(updates: PyTree, slow: PyTree) -> tuple[PyTree, PyTree]:
