@@ -76,7 +76,8 @@ def ema_nesterov(
         >>> y.item(), behind(state, y).item()
         (1.5, 1.0)
     """
-    inner, first, last = optax.with_extra_args_support(inner), round(start * steps), stop * steps
+    inner = optax.with_extra_args_support(inner)
+    first, last = round(start * steps), round(stop * steps)
 
     def init(params: PyTree) -> EmaNesterovState:
         zero = jnp.zeros([], jnp.float32)
@@ -103,7 +104,7 @@ def ema_nesterov(
         rate = jnp.asarray(learning_rate, jnp.float32)
         then, peak = state.push.steps + 1, jnp.maximum(rate, state.push.peak)
         climbs = (state.push.steps > 0) & (rate > state.push.peak)
-        pushes = (then >= first) & (then < round(last)) & ~climbs
+        pushes = (then >= first) & (then < last) & ~climbs
         ahead = jnp.where(pushes, beta * rate / peak, jnp.zeros([], jnp.float32))
         updates = jax.tree.map(
             lambda u, m: jnp.where(pushes, u + _times(ahead, m).astype(u.dtype), u),
