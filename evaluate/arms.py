@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from evaluate.arm_continuous import AirbenchLookahead, EmaNesterov, Gpa, TailBlend, within
 from evaluate.arm_options import (
     EMA,
     Auto,
@@ -22,7 +23,7 @@ GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of", "sweeps_warmup")
 """Fields that are not among an arm's :attr:`Arm.settings`."""
-NEW_SETTINGS = ("auto",)
+NEW_SETTINGS = ("auto", "ema_nesterov", "gpa", "airbench_lookahead", "tail_blend")
 """Settings that runs recorded by older versions lack.
 
 A setting of these is left out of a run's description where it is not used. So the descriptions of
@@ -36,7 +37,7 @@ class Arm:
 
     An arm without ``over`` is a base. An arm with ``over`` is compared with the arm of that name,
     and inherits the settings that it leaves open: optimizer, schedule, warm-up, learning rate,
-    automatic rate, outer step and average.
+    automatic rate, outer step, continuous method and average.
 
     Raises:
         UserError: The guard has an unknown kind or option.
@@ -63,6 +64,10 @@ class Arm:
     """A number; ``given``: the command's rate; ``tuned``: calibration chooses it from a grid."""
     auto: Auto | None = None
     outer: Outer | None = None
+    ema_nesterov: EmaNesterov | None = None
+    gpa: Gpa | None = None
+    airbench_lookahead: AirbenchLookahead | None = None
+    tail_blend: TailBlend | None = None
     average: Average | None = None
     forecaster: str | None = None
     """The forecaster that the arm jumps by: a name, a bundle's folder, or the folder of the WNN
@@ -130,6 +135,8 @@ class Arm:
                 f"{kind} every {self.outer.every} steps, rate {self.outer.learning_rate:g}"
                 + (f", momentum {self.outer.momentum:g}" if self.outer.momentum else "")
             )
+        if method := within(self):
+            parts.append(method.words)
         if self.forecaster == ORACLE:
             parts.append("jumps to the weights it will have (oracle)")
         elif self.forecaster:
@@ -151,6 +158,8 @@ class Arm:
                 else f"of {self.average.last} snapshots"
             )
             parts.append(f"judged by its {self.average.kind.upper()} {of}")
+        if self.tail_blend:
+            parts.append(self.tail_blend.words)
         return "; ".join(parts)
 
 

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from collect.checks import require
-from evaluate.arm_options import LAWA
+from collect.training.optimizers import POWERS
+from evaluate.arm_continuous import INSIDE
+from evaluate.arm_options import LAWA, Jump
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, PLAIN, TUNED, Arm, changed
 from evaluate.products import expanded
 from nowcast.timetable import named_steps
 from nowcast.types import UserError
 
-INHERITED = ("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer", "average")
+INHERITED = (
+    *("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer"),
+    *("ema_nesterov", "gpa", "airbench_lookahead", "tail_blend", "average"),
+)
 """The settings that an arm inherits from the arm it is over, where its own are null."""
 
 
@@ -122,10 +127,7 @@ def _check(arm: Arm) -> None:
     require(
         fine, f"{key}.warmup", warm, f"must be a share of the run, 0 or more, below 1, or {TUNED}"
     )
-    require(
-        not (arm.outer and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
-        "keeps an average of its weights that an outer step would not change; leave outer out",
-    )  # fmt: skip
+    _check_wrappers(arm)
     require(
         not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
         "averages weights, and a factor of its rate has no effect; leave auto out",
@@ -160,6 +162,8 @@ def _check(arm: Arm) -> None:
     inside = (
         "outer"
         if arm.outer
+        else "airbench_lookahead"
+        if arm.airbench_lookahead
         else "optimizer=schedule_free"
         if arm.optimizer == "schedule_free"
         else ""
@@ -220,4 +224,35 @@ def _check_named_steps(key: str, jump: Jump) -> None:
         raise UserError(f"{key}.jump.{error}") from None
     rule = "is not for jumps at named steps, which jump.at lists; leave it out"
     for name in ("every", "horizon", "horizon_to", "start_after", "stop_after"):
-        require(name not in changed(jump), f"{key}.jump.{name}", getattr(jump, name), rule)
+        require(name not in changed(jump, PLAIN), f"{key}.jump.{name}", getattr(jump, name), rule)
+
+
+def _check_wrappers(arm: Arm) -> None:
+    """Refuse wrappers and averages of an arm that exclude each other, or its optimizer."""
+    key, own = f"arm.{arm.name}", [name for name in INSIDE if getattr(arm, name)]
+    require(
+        len(own) < 2,
+        f"{key}.{(own or [''])[-1]}",
+        "…",
+        f"cannot be combined with {(own or [''])[0]}; leave one of them out",
+    )
+    require(
+        not own or arm.optimizer != "schedule_free",
+        f"{key}.optimizer",
+        arm.optimizer,
+        "keeps an average of its weights that an outer step would not change; leave"
+        f" {(own or [''])[0]} out",
+    )
+    if arm.tail_blend:
+        require(
+            arm.average is None,
+            f"{key}.tail_blend",
+            "…",
+            "cannot be combined with average; leave one of them out",
+        )
+        require(
+            arm.schedule in POWERS,
+            f"{key}.schedule",
+            arm.schedule,
+            f"has no decay to 0 that tail_blend could read; use {' or '.join(POWERS)}",
+        )

@@ -14,6 +14,7 @@ import nowcast
 from collect.tasks.protocol import Task
 from collect.training import optimizers, wrappers
 from collect.training.loop import Loop, Snapshot, State
+from evaluate.arm_continuous import within
 from evaluate.arm_options import EMA
 from evaluate.arms import ORACLE, Arm
 from nowcast.forecasters import Forecaster, LastValue, Linear
@@ -79,17 +80,16 @@ class Training:
                 learning_rate=arm.outer.learning_rate,
                 momentum=arm.outer.momentum,
             )
-        options: dict[str, Any] = {
-            "forecaster": LastValue(window=1),
-            "every": steps + 1,
-            "min_drift": None,
-        }  # never jumps
+        if method := within(arm):
+            inner = method.wrapped(inner, steps)
+        never = {"forecaster": LastValue(window=1), "every": steps + 1, "min_drift": None}
+        options: dict[str, Any] = never
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)
         axes: PyTree = nowcast.POPULATION
-        if self._decay is not None:
-            tx, axes = wrappers.averaged(tx, self._decay), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]
+        if self._averages:
+            tx, axes = self._averaged(tx), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]
         self.loop = Loop(task, tx, axes)
         self._lock, self.compile_seconds = threading.Lock(), 0.0
         self._compiled: set[int] = set()
@@ -97,6 +97,20 @@ class Training:
     @property
     def _decay(self) -> float | None:
         return self.arm.average.decay if self.arm.average and self.arm.average.kind == EMA else None
+
+    @property
+    def _averages(self) -> bool:
+        """Whether an average of the weights, around the jumps, goes along with a run."""
+        return self._decay is not None or self.arm.tail_blend is not None
+
+    def _averaged(
+        self, tx: optax.GradientTransformationExtraArgs
+    ) -> optax.GradientTransformationExtraArgs:
+        if self._decay is not None:
+            return wrappers.averaged(tx, self._decay)
+        power = optimizers.POWERS[_not_none(self.arm.schedule)]
+        start = _not_none(self.arm.tail_blend).start
+        return wrappers.tail_averaged(tx, steps=self._steps, power=power, start=start)
 
     def _options(self, forecaster: Forecaster) -> dict[str, Any]:
         """The options of :class:`nowcast.Jumps` for the arm's jumps, with times in steps.
@@ -177,22 +191,26 @@ class Training:
     def judged(self, state: State) -> PyTree:
         """The weights that a run is judged by.
 
-        They are the run's weights, its average, the slow weights of its outer step, or those that
-        its optimizer keeps for evaluation.
+        They are the run's weights, its average, the slow weights of its outer step, those of its
+        continuous method, or those that its optimizer keeps for evaluation.
         """
         params, optimizer = state.params, state.optimizer
         if self._decay is not None:
             return wrappers.mean_of(optimizer, params, self._decay)
+        if blend := self.arm.tail_blend:
+            return wrappers.blend_of(optimizer, params, blend.weight, self._task.labels)
         inner = self.nowcast(optimizer).inner
         if self.arm.outer:
             return inner.slow
+        if method := within(self.arm):
+            return method.judged(params, inner)
         return optimizers.judged(
             _not_none(self.arm.optimizer), params, inner.inner if self.arm.auto else inner
         )
 
     def nowcast(self, optimizer: optax.OptState) -> nowcast.NowcastState:
         """The state of :func:`nowcast.periodic` within the optimizer's state."""
-        return optimizer.inner if self._decay is not None else optimizer
+        return optimizer.inner if self._averages else optimizer
 
     def pauses(self, arm: Arm, seeds: Sequence[int], *, together: bool) -> Iterator[Pause]:
         """Train runs from the start to the end, and pause at every snapshot and jump.
@@ -246,7 +264,7 @@ class Training:
         own = own._replace(
             clock=own.clock._replace(step=jnp.full_like(own.clock.step, -self._steps))
         )
-        optimizer = state.optimizer._replace(inner=own) if self._decay is not None else own
+        optimizer = state.optimizer._replace(inner=own) if self._averages else own
         return state._replace(optimizer=optimizer)
 
     def _with_the_oracle(self, seed: int, rates: np.ndarray) -> Iterator[Pause]:

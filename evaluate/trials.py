@@ -231,7 +231,9 @@ class Trials:
 
     def _training(self, arm: Arm) -> Training:
         """The training of an arm; arms whose compiled program is the same share one."""
-        settings = arm.settings | {"schedule": None, "warmup": None}
+        settings = arm.settings | {"warmup": None}
+        if not arm.tail_blend:  # its average follows the schedule
+            settings |= {"schedule": None}
         if arm.average and arm.average.kind == LAWA:
             settings |= {"average": None}
         key = json.dumps(settings, sort_keys=True)

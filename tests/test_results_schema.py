@@ -98,6 +98,10 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
             missing = one["properties"].keys() - set(one["required"])
             assert missing <= {
                 "metrics",
+                "ema_nesterov",
+                "gpa",
+                "airbench_lookahead",
+                "tail_blend",
                 "target_metric",
                 "start",
                 "forecaster",

@@ -143,7 +143,7 @@ class PVTv2(nnx.Module):
         self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
     ):
         inputs, head = image_shape[-1], scaled(HEAD, width)
-        stages = []
+        stages: list[Stage] = []
         for heads, factor, shrink in STAGES:
             size = heads * head
             kernel, stride = (3, 2) if stages else (7, 4)

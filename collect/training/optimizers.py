@@ -52,6 +52,8 @@ SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "staircase": lambda step, _: 0.1 ** (step // TENTH_AFTER),
 }
 """The function from a step (the first is 0.0) and the run's length to the factor of the rate."""
+POWERS = {"cosine": 2.0, "wsd": 1.0}
+"""The power of what is left of a run with which a schedule goes to 0. Other schedules do not."""
 GRIDS = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
