@@ -431,7 +431,7 @@ RESET = Jump(moments="reset", min_drift=None)
                 schedule="inverse",
                 optimizer="sgd",
                 forecaster="linear",
-                jump=Jump(at=[6, 8], aim=1.1),
+                jump=Jump(at=[6, 8], aim=1.1, min_drift=None),
             ),
             "sgd, inverse; jumps to the forecast of linear; at 6/8; aim 1.1",
         ),
