@@ -29,6 +29,7 @@ from nowcast.rate_look import gradient_size, look, sampled_gradients
 from nowcast.rate_rules import START, by_drift, by_forecast, check_rule
 from nowcast.rate_state import RateState, begin
 from nowcast.split import axis_names, split_over
+from nowcast.state import NowcastState
 from nowcast.types import PyTree, UserError, whole
 
 
@@ -87,7 +88,7 @@ def auto_rate(
 
     Raises:
         UserError: An option is out of range; a forecaster of weights, or one without ``steps``;
-            ``update`` called without ``params``.
+            ``update`` called without ``params``; ``inner`` is a :func:`nowcast.periodic`.
 
     Examples:
         >>> import jax.numpy as jnp, nowcast, optax
@@ -119,7 +120,9 @@ def auto_rate(
 
     def init(params: PyTree) -> RateState:
         check_weights(params)
-        return begin(params, own_buffers(inner.init(params), params), scalars, start)
+        inside = inner.init(params)
+        jax.tree.map(_refuse_jumps, inside, is_leaf=_jumps)
+        return begin(params, own_buffers(inside, params), scalars, start)
 
     def update(
         grads: PyTree, state: RateState, params: PyTree | None = None, **extra: Any
@@ -153,6 +156,18 @@ def auto_rate(
         return updates, state._replace(inner=inside, step=state.step + 1, total=state.total + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _jumps(node: Any) -> bool:
+    return isinstance(node, NowcastState)
+
+
+def _refuse_jumps(node: Any) -> None:
+    if _jumps(node):
+        raise UserError(
+            "inner jumps: nowcast.auto_rate would multiply its jumps too; put it inside, as in"
+            " nowcast.periodic(nowcast.auto_rate(optax.adam(1e-3)), forecaster, every=…)"
+        )
 
 
 def _loss_of(extra: dict[str, Any]) -> Callable[[PyTree], Any] | None:

@@ -14,7 +14,7 @@ from nowcast.arrays import DTYPES, dtype_of_leaf
 from nowcast.drift import SHORTEST
 from nowcast.forecasters.base import Forecaster
 from nowcast.ops import path_name
-from nowcast.text import choice
+from nowcast.text import brief, choice
 from nowcast.timetable import named_steps
 from nowcast.types import OPERATIONS, PyTree, UserError, first_line, real, whole
 
@@ -222,8 +222,13 @@ def first_horizon(horizon: Callable[[Any], Any]) -> int:
 
 def check_optimizer(inner: Any) -> None:
     """Refuse anything but an optax transformation."""
+    if isinstance(inner, Forecaster):
+        raise UserError(
+            f"inner is the forecaster {inner.name}: the optimizer comes first, and the forecaster"
+            " second; nowcast.periodic(optax.adam(1e-3), nowcast.load('wnn'), every=…)"
+        )
     if not all(callable(getattr(inner, name, None)) for name in ("init", "update")):
         raise UserError(
-            f"inner={inner!r} is not an optimizer: pass an optax transformation, such as"
+            f"inner={brief(inner)} is not an optimizer: pass an optax transformation, such as"
             " optax.adam(1e-3)"
         )

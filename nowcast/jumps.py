@@ -49,6 +49,7 @@ from nowcast.state_checks import (
     check_resumed,
     check_unchanged,
 )
+from nowcast.text import brief
 from nowcast.timetable import NamedSteps, Windows
 from nowcast.types import PyTree, UserError
 
@@ -151,7 +152,7 @@ class Jumps:
         check_forecaster(self.forecaster)
         if self.guard is not None and not isinstance(self.guard, Guard):
             raise UserError(
-                f"guard={self.guard!r} is not a guard: pass nowcast.Guard.backtracking() or"
+                f"guard={brief(self.guard)} is not a guard: pass nowcast.Guard.backtracking() or"
                 " nowcast.Guard()"
             )
         settle(**(window_options(self) if self.at is None else named_options(self)))

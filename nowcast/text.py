@@ -18,6 +18,8 @@ INSTALLED = {
 """The commands by their names in ``scripts``: what they are called where they are installed."""
 MOST = 20
 """The most names that a message lists."""
+SHOWN = 80
+"""The most characters of a value that a message shows."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,6 +57,17 @@ def choice(name: str, names: Collection[str], listed_by: str = "") -> str:
     many = len(names) > MOST and listed_by
     rest = f"{listed_by} lists all {len(names)}" if many else f"there are {', '.join(names)}"
     return "; ".join([*(f"the nearest is {one}" for one in near), rest])
+
+
+def brief(value: object) -> str:
+    """A value as a message shows it: as Python writes it, or what it is where that is long.
+
+    Examples:
+        >>> brief([1, 2]), brief(list(range(100)))
+        ('[1, 2]', 'a list')
+    """
+    said = repr(value)
+    return said if len(said) <= SHOWN and "\n" not in said else f"a {type(value).__name__}"
 
 
 def align(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -396,6 +396,12 @@ def test_options_out_of_range_are_refused_in_one_line(unchecked, options, said):
     assert "\n" not in str(caught.value)
 
 
+def test_outside_of_jumps_it_is_refused():
+    tx = nowcast.auto_rate(nowcast.periodic(optax.sgd(0.1), nowcast.load("linear"), every=1))
+    with pytest.raises(UserError, match=r"inner jumps: .* nowcast\.periodic\(nowcast\.auto_rate\("):
+        tx.init(start())
+
+
 def test_without_parameters_it_says_what_to_call():
     tx = make()
     with pytest.raises(UserError, match="needs the parameters"):

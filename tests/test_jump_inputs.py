@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from networks import random_wnn
@@ -148,7 +149,7 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
     [
         (
             lambda: nowcast.periodic(optax.sgd(0.1), "linear", every=1),
-            r"forecaster='linear' is a str; pass nowcast.load\('linear'\)",
+            r"forecaster='linear' is not a forecaster: pass nowcast.load\('linear'\)",
         ),
         (lambda: nowcast.forecast("linear", {}), "pass nowcast.load"),
         (lambda: nowcast.explain({}, "linear"), "pass nowcast.load"),
@@ -156,6 +157,18 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
         (
             lambda: nowcast.periodic(1e-3, LINEAR, every=1, min_drift=None),
             "inner=0.001 is not an optimizer",
+        ),
+        (
+            lambda: nowcast.periodic(nowcast.load("wnn"), optax.adam(1e-3), every=1),
+            "inner is the forecaster wnn: the optimizer comes first",
+        ),
+        (
+            lambda: nowcast.periodic({"kernel": np.zeros((90, 90))}, LINEAR, every=1),
+            "inner=a dict is not an optimizer",
+        ),
+        (
+            lambda: nowcast.periodic(optax.sgd(0.1), LINEAR, every=1, guard=nowcast.load("wnn")),
+            "guard=.* is not a guard",
         ),
         (
             lambda: nowcast.periodic(optax.adam, LINEAR, every=1, min_drift=None),
@@ -210,5 +223,6 @@ def test_an_update_with_other_parameters_is_refused_whatever_the_optimizer(
     ],
 )
 def test_what_a_newcomer_may_type_gets_a_cure(make, said, unchecked):
-    with pytest.raises(nowcast.UserError, match=said):
+    with pytest.raises(nowcast.UserError, match=said) as caught:
         make()
+    assert len(str(caught.value)) < 400  # no arrays

@@ -14,6 +14,7 @@ from nowcast.chunks import chunked
 from nowcast.guess import walk
 from nowcast.ops import flat_labels
 from nowcast.split import axis_names, split_over
+from nowcast.text import brief
 from nowcast.types import PyTree, UserError, whole
 
 Horizon = int | Int[Array, ""]
@@ -113,7 +114,7 @@ def check_forecaster(forecaster: Any) -> None:
             cure = f"nowcast.load({forecaster!r})"
         elif getattr(forecaster, "learned", False):
             cure = "one that forecasts weights, such as nowcast.load('gram')"
-        raise UserError(f"forecaster={forecaster!r} is a {type(forecaster).__name__}; pass {cure}")
+        raise UserError(f"forecaster={brief(forecaster)} is not a forecaster: pass {cure}")
 
 
 def by_pieces(

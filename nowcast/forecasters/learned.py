@@ -7,7 +7,7 @@ and jumps are the same for all.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -65,8 +65,8 @@ class Learned(Forecaster):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    params: Mapping[str, PyTree]
-    networks: Mapping[str, str | None] | None = None
+    params: Mapping[str, PyTree] = field(repr=False)
+    networks: Mapping[str, str | None] | None = field(default=None, repr=False)
     """None: as in :attr:`mapping`."""
     longest: int | None = None
     """The longest horizon of networks with many; None: the same as ``horizon``.
