@@ -128,11 +128,11 @@ def untimed(runs):
 
 
 def bounded(against, unit="steps", runs=3):
-    """Its speed-up in steps or seconds, as shown: no more than a bound where runs of one side alone
-    do not reach the target.
-    """
+    """Its speed-up in steps or seconds, as shown, with the sign of runs that miss the target."""
     short, base_short = against["reached"] < runs, against["base_reached"] < runs
-    sign = {(True, False): "≤ ", (False, True): "≥ "}.get((short, base_short), "")
+    sign = {(True, False): "≤ ", (False, True): "≥ ", (True, True): "~ "}.get(
+        (short, base_short), ""
+    )
     return sign + interval(against[unit]["speed_up"])
 
 
