@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from collect.tasks.protocol import LOSS, Metric
-from evaluate import budget, metrics, robust, verdicts
+from evaluate import budget, judged, metrics, robust, verdicts
 from evaluate.arms import NULLS, ORACLE
 from evaluate.decision import Ratio, Verdict, decide
 from evaluate.judged import Outcome, bound, ending, outcome
+from evaluate.protocol import HONEST
 
 NO_CHOICE = (ORACLE, *NULLS)
 """Forecasters of arms that serve as controls only. No report recommends such an arm."""
@@ -56,7 +57,8 @@ def over_tasks(joint: Mapping[str, Any]) -> str:
         return f"No one base is the strongest ({named}): see what to use on each task below."
     base = bases.pop()
     over = [row for row in joint["arms"] if row["over"] == base]
-    shown = {row["name"]: decide(row["speed_up"]["all"]) for row in over}
+    shown = {row["name"]: judged.over_tasks(row["speed_up"]) for row in over}
+    at = _at_the_target(joint)
     if over and all(one is Verdict.UNDECIDED for one in shown.values()):
         return (
             f"{tasks} task{'s' * (tasks > 1)} decide nothing about tasks in general: see what to"
@@ -66,15 +68,26 @@ def over_tasks(joint: Mapping[str, Any]) -> str:
         row for row in over if shown[row["name"]] is Verdict.BETTER and not _ends_worse(joint, row)
     ]
     if not better:
-        return (
-            f"{_none_better(base, 'the strongest base', list(shown.values()))} over {tasks} tasks."
-        )
+        found = list(shown.values())
+        return f"{_none_better(base, 'the strongest base', found, at)} over {tasks} tasks."
     best = max(better, key=lambda row: float(row["speed_up"]["all"][1]))
-    size = metrics.shown(LOSS, best["speed_up"]["all"])
+    bounded = judged.bound_over_tasks(best["speed_up"])
+    size = bounded + metrics.shown(LOSS, best["speed_up"]["all"])
     return (
-        f"Use `{best['name']}` on tasks like these {tasks}: it reaches the target of `{base}`, the"
-        f" strongest base, {size} as fast in steps{_out_of(over)}."
+        f"Use `{best['name']}` on tasks like these {tasks}:{at} it is {size} as fast in steps as"
+        f" `{base}`, the strongest base{_out_of(over)}."
     )
+
+
+def _at_the_target(results: Mapping[str, Any]) -> str:
+    """The part of the sentence that names the target, such as ``at the target of 75 %``.
+
+    Args:
+        results: Of one task, or of several from :func:`evaluate.joint.join`.
+    """
+    name, headline = (results["protocol"][key] for key in ("name", "headline"))
+    share = f"{100 * float(headline):g} %" if name == HONEST else headline
+    return f" at the target of {share}"
 
 
 def _ends_worse(joint: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
@@ -150,7 +163,8 @@ def _compared(results: Mapping[str, Any]) -> str:
     found = candidates(results, base["name"])
     best = chosen(metric, found)
     if best is None:
-        return _none_better(base["name"], kind, [one.shown.overall for one in found])
+        where = f"{_at_the_target(results)} or at the end"
+        return _none_better(base["name"], kind, [one.shown.overall for one in found], where)
     return f"Use `{best.row['name']}`: {_gain(results, best, base['name'], kind)}{_out_of(found)}"
 
 
@@ -161,7 +175,8 @@ def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> 
     where = metrics.of(results)[0].better
     if best.shown.steps is not Verdict.BETTER:
         return (
-            f"it ends {where} than `{base}`, {kind}{end}, with no fewer steps shown to its target"
+            f"it ends {where} than `{base}`, {kind}{end}, and is not shown to be faster"
+            f"{_at_the_target(results)}"
         )
     against = best.row["against"][base][results["protocol"]["headline"]]
     speed_up = bound(against) + metrics.shown(LOSS, best.steps)
@@ -169,7 +184,8 @@ def _gain(results: Mapping[str, Any], best: Candidate, base: str, kind: str) -> 
         Verdict.BETTER: f", and ends {where}",
         Verdict.NO_DIFFERENCE: ", with no difference shown at the end",
     }.get(best.shown.final, "")
-    return f"it reaches the target of `{base}`, {kind}, {speed_up} as fast in steps{ends}{end}"
+    at = _at_the_target(results).strip()
+    return f"{at} it is {speed_up} as fast in steps as `{base}`, {kind}{ends}{end}"
 
 
 def _out_of(arms: Sequence[Any]) -> str:
@@ -178,7 +194,7 @@ def _out_of(arms: Sequence[Any]) -> str:
     return f"; the best of {many} arms, not corrected for their number" if many > 1 else ""
 
 
-def _none_better(base: str, kind: str, shown: Sequence[Verdict]) -> str:
+def _none_better(base: str, kind: str, shown: Sequence[Verdict], where: str = "") -> str:
     """The sentence where no arm is shown to be better than the base."""
     if not shown:
         return f"Use `{base}`, {kind}: no other arm was compared"
@@ -186,7 +202,7 @@ def _none_better(base: str, kind: str, shown: Sequence[Verdict]) -> str:
         return f"Use `{base}` alone, {kind}: these runs decide nothing about the other arms"
     arms = f"none of the {len(shown)} other arms" if len(shown) > 1 else "the other arm"
     was = "was" if len(shown) > 1 else "was not"
-    return f"Use `{base}` alone, {kind}: {arms} {was} shown to be better"
+    return f"Use `{base}` alone, {kind}: {arms} {was} shown to be better{where}"
 
 
 def _budget(results: Mapping[str, Any]) -> str:

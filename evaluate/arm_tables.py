@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from collect.tasks.protocol import Metric
+from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates
+from evaluate.cells import cell
 from evaluate.metrics import of, pair, shown
-from evaluate.tables import Table, beside_first, mark, ratio
+from evaluate.tables import Table, beside_first, mark
 
 
 def jumps(results: Mapping[str, Any]) -> Table:
@@ -43,14 +44,9 @@ def forecasts(results: Mapping[str, Any]) -> Table:
     operations = list(dict.fromkeys(name for row in rows for name in row["forecast_error"]))
     table: Table = [("arm", "runs of", *operations)]
     for row in rows:
-        cells = (row["forecast_error"].get(name) for name in operations)
-        table.append(
-            (
-                row["name"],
-                row["over"],
-                *(ratio(cell["ratio"]).replace("×", "") if cell else "–" for cell in cells),
-            )
-        )
+        errors = (row["forecast_error"].get(name) for name in operations)
+        cells = (cell(LOSS, one["ratio"], regret=True) if one else "–" for one in errors)
+        table.append((row["name"], row["over"], *cells))
     return table
 
 
@@ -79,9 +75,9 @@ def metrics(results: Mapping[str, Any]) -> Table:
                 for key, one in beside.values()
             )
             table.append(
-                (row["name"], row["over"], *(shown(metric, one[metric.compare]) for one in steps),
-                 *(mark(row) + shown(metric, one[metric.compare]) for one in seconds),
-                 *(shown(one, gain) if gain else "–" for one, gain in gains))
+                (row["name"], row["over"], *(cell(metric, one[metric.compare]) for one in steps),
+                 *(cell(metric, one[metric.compare], shared=not row["seconds_comparable"]) for one in seconds),
+                 *(cell(one, gain) if gain else "–" for one, gain in gains))
             )  # fmt: skip
     return table
 

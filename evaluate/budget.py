@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates, metrics
+from evaluate.cells import cell
 from evaluate.decision import Bound, Line, Verdict, bounded, decide
 from evaluate.ends import last
 from evaluate.folder import with_nan
@@ -213,12 +214,12 @@ def _sentence(arm: Mapping[str, Any], metric: Metric, seeds: int) -> str:
 
 
 def _bound(arm: Mapping[str, Any]) -> Bound:
-    """Whether a speed-up is only a bound, because seeds lie beyond the base's lengths."""
+    """On which sides the true speed-up may lie, because seeds lie beyond the base's lengths."""
     return bounded(bool(arm["above"]), bool(arm["below"]))
 
 
 def size(arm: Mapping[str, Any]) -> str:
-    """The speed-up with its interval, as text; ``≥`` or ``≤`` marks a bound."""
+    """The speed-up with its bound and its interval, as text."""
     return _bound(arm) + metrics.shown(LOSS, arm["speed_up"])
 
 
@@ -232,7 +233,8 @@ def speed_ups(results: Mapping[str, Any]) -> Table:
         value, beyond = arm["speed_up"][0], arm["above"] + arm["below"]
         equal = "–" if value is None else f"{value * epochs:.3g}"
         note = f", {beyond}/{seeds} beyond" if beyond else ""
-        table.append((arm["name"], number(arm["final"]), equal, size(arm) + note))
+        speed_up = cell(LOSS, arm["speed_up"], _bound(arm), note=note)
+        table.append((arm["name"], number(arm["final"]), equal, speed_up))
     return table
 
 

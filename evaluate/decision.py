@@ -1,7 +1,7 @@
 """Turn a printed 95 % interval into a verdict. All verdicts of a report are decided here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Verdict(Enum):
     UNCHANGED = "unchanged"
     """Every seed has the same result as the base."""
     UNDECIDED = "undecided"
-    """There is no interval, or the value is a bound that leaves the direction open."""
+    """There is no interval, or runs that missed the target leave the direction open."""
     DIVERGED = "diverged"
 
     @property
@@ -41,14 +41,19 @@ class Line(NamedTuple):
 
 
 class Bound(StrEnum):
-    """Whether a ratio is only a bound, as the sign that is printed before it.
+    """On which sides of a printed ratio the true one may lie, as the sign that is printed first.
 
-    A ratio is a bound where some runs did not reach the target and count with their whole length.
+    Runs that did not reach the target count with their whole length.
     """
 
     NONE = ""
+    """Every run reached the target."""
     AT_LEAST = "≥ "
+    """Only runs of the base did not: the true ratio can only be larger."""
     AT_MOST = "≤ "
+    """Only runs of the arm did not: the true ratio can only be smaller."""
+    UNKNOWN = "~ "
+    """Runs of both did not: the true ratio may be larger or smaller."""
 
     @property
     def inverse(self) -> "Bound":
@@ -60,13 +65,31 @@ class Bound(StrEnum):
 def bounded(at_least: bool, at_most: bool) -> Bound:
     """The bound of a ratio from the directions in which its seeds may be wrong.
 
+    A seed is a lower bound if only the base missed the target, an upper bound if only the arm did,
+    and unknown if both did. The mean of seeds is unknown if one seed is, or if some are lower
+    bounds and others upper ones. So it is unknown if and only if a run of the base and a run of the
+    arm missed, of one seed or of two, and the counts of runs are enough to tell.
+
     Args:
-        at_least: Whether some seeds have a true ratio above the one that counts.
-        at_most: Whether some seeds have a true ratio below it. With both there is no bound.
+        at_least: Whether the true ratio of some seed may lie above the one that counts.
+        at_most: Whether the true ratio of some seed may lie below it.
     """
-    if at_least == at_most:
-        return Bound.NONE
-    return Bound.AT_LEAST if at_least else Bound.AT_MOST
+    if at_least and at_most:
+        return Bound.UNKNOWN
+    return Bound.AT_LEAST if at_least else Bound.AT_MOST if at_most else Bound.NONE
+
+
+def together(bounds: Iterable[Bound]) -> Bound:
+    """The bound of a mean of ratios that have these bounds.
+
+    Examples:
+        >>> from evaluate.decision import Bound, together
+        >>> together([Bound.NONE, Bound.AT_LEAST]), together([Bound.AT_LEAST, Bound.AT_MOST])
+        (<Bound.AT_LEAST: '≥ '>, <Bound.UNKNOWN: '~ '>)
+    """
+    found = set(bounds)
+    unknown = Bound.UNKNOWN in found
+    return bounded(unknown or Bound.AT_LEAST in found, unknown or Bound.AT_MOST in found)
 
 
 def excludes(found: Ratio, nothing: float) -> bool:
@@ -84,8 +107,9 @@ def decide(
 ) -> Verdict:
     """The verdict of a printed interval, which shows a difference if it excludes ``nothing``.
 
-    An upper bound (``≤``) above ``nothing`` is undecided, because the true value may lie below
-    ``nothing``. So is a lower bound (``≥``) below ``nothing``.
+    A verdict must also hold with every uncertain seed counted against it. An upper bound (``≤``)
+    above ``nothing`` is undecided, because the true value may lie below ``nothing``. So is a lower
+    bound (``≥``) below ``nothing``, and any value without a bound (``~``).
 
     Args:
         found: ``(value, low, high)``; None or NaN where there is no value or no interval.
@@ -105,6 +129,6 @@ def decide(
     if not excludes(found, nothing):
         return Verdict.NO_DIFFERENCE
     above = float(found[1] or 0.0) > nothing
-    if bound is (Bound.AT_MOST if above else Bound.AT_LEAST):
+    if bound in (Bound.UNKNOWN, Bound.AT_MOST if above else Bound.AT_LEAST):
         return Verdict.UNDECIDED
     return Verdict.BETTER if above == more_is_better else Verdict.WORSE

@@ -10,7 +10,8 @@ import numpy as np
 from collect.tasks.protocol import Metric
 from evaluate import answer, metrics, sentences, words
 from evaluate.arms import TUNED
-from evaluate.decision import decide
+from evaluate.decision import Bound, decide
+from evaluate.judged import bound, bound_over_tasks
 from evaluate.protocol import HONEST, target_metric
 from evaluate.statistics import geometric_interval, t_interval
 from nowcast.types import UserError
@@ -39,8 +40,8 @@ def join(all_results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         - ``arms``: for each arm its name, its base, and three comparisons: ``speed_up`` (steps to
           the headline's target), ``seconds_speed_up``, and the final value, such as
           ``final_loss_ratio``, which is absent if ``metric`` is None. A comparison has the interval
-          over tasks (``all``), that of each task (``each``), and whether the tasks show a
-          difference (``clear``).
+          over tasks (``all``), that of each task (``each``) with its bound (``bounds``), and
+          whether the tasks show a difference (``clear``).
 
     Raises:
         UserError: The tasks were compared by different protocols, arms of one name have different
@@ -92,7 +93,7 @@ def final_key(metric: Metric) -> str:
 def _arm(
     name: str, over: str, by_task: Mapping[str, Mapping[str, Any]], metric: Metric | None
 ) -> dict[str, Any]:
-    empty: dict[str, Any] = {"each": {}, "seeds": {}}
+    empty: dict[str, Any] = {"each": {}, "seeds": {}, "bounds": {}}
     steps, seconds, end = (deepcopy(empty) for _ in range(3))
     for task, one in by_task.items():
         rows = {row["name"]: row for row in one["arms"]}
@@ -103,9 +104,11 @@ def _arm(
             against = [rows[each]["against"][over][headline][unit]["each"] for each in (over, name)]
             found["each"][task] = rows[name]["against"][over][headline][unit]["speed_up"]
             found["seeds"][task] = [base / arm for base, arm in zip(*against, strict=True)]
+            found["bounds"][task] = bound(rows[name]["against"][over][headline])
         if metric and rows[name][final_key(metric)]["each"]:
             end["each"][task] = rows[name][final_key(metric)][metric.compare]
             end["seeds"][task] = rows[name][final_key(metric)]["each"]
+            end["bounds"][task] = Bound.NONE
     for found in (steps, seconds, end):
         _summed_up(found, by_ratio=found is not end or metric is None or metric.compare == "ratio")
     row = {"name": name, "over": over, "speed_up": steps, "seconds_speed_up": seconds}
@@ -119,7 +122,8 @@ def _summed_up(found: dict[str, Any], *, by_ratio: bool) -> None:
         for each in found["seeds"].values()
     ]
     found["all"] = _over_tasks(means, by_ratio=by_ratio)
-    found["clear"] = decide(found["all"], 1.0 if by_ratio else 0.0).decided
+    nothing = 1.0 if by_ratio else 0.0
+    found["clear"] = decide(found["all"], nothing, bound=bound_over_tasks(found)).decided
 
 
 def _over_tasks(means: Sequence[float], *, by_ratio: bool) -> list[float]:

@@ -17,8 +17,10 @@ from evaluate import (
     tables,
     words,
 )
-from evaluate.decision import Line, Verdict, decide
+from evaluate.cells import cell
+from evaluate.decision import Bound, Line, Verdict
 from evaluate.joint import ENOUGH, final_key
+from evaluate.judged import bound_over_tasks, over_tasks
 from evaluate.tables import Table
 
 SPEED_UPS = {"speed_up": "Steps to the target", "seconds_speed_up": "Seconds to the target"}
@@ -90,11 +92,14 @@ def _shared(joint: Mapping[str, Any], kind: str) -> list[str]:
 
 def markdown(joint: Mapping[str, Any]) -> str:
     """The joint report as Markdown, without pictures."""
-    texts = verdicts(joint)
+    texts, found = verdicts(joint), ratios(joint)
     shared = [] if joint["seconds_comparable"] else [words.SHARED]
-    bound = [words.BOUND] if any(sign in line for line in texts for sign in "≥≤") else []
+    signs = ("≥", "≤", "~ ")
+    bound = (
+        [words.BOUND] if any(sign in line for line in (*texts, *found) for sign in signs) else []
+    )
     notes = [f"- {line}" for line in [*texts, *shared, *bound]]
-    return "\n".join([f"**{answer.over_tasks(joint)}**", *ratios(joint), "", *notes, ""])
+    return "\n".join([f"**{answer.over_tasks(joint)}**", *found, "", *notes, ""])
 
 
 def kinds(joint: Mapping[str, Any]) -> dict[str, str]:
@@ -126,7 +131,7 @@ def picture(joint: Mapping[str, Any]) -> Figure:
             f"{row['name']}  over  {row['over']}",
             row["speed_up"]["all"],
             _note(row),
-            _shown(row),
+            over_tasks(row["speed_up"]),
         )
         for row in joint["arms"]
     ]
@@ -143,15 +148,17 @@ def speed_ups(joint: Mapping[str, Any], what: str) -> Table:
         what: A key of :func:`kinds`.
     """
     names = [task["name"] for task in joint["tasks"]]
-    mark = tables.SHARED if what == "seconds_speed_up" and not joint["seconds_comparable"] else ""
+    shared = what == "seconds_speed_up" and not joint["seconds_comparable"]
     metric = LOSS if what in SPEED_UPS else _metric(joint) or LOSS
     table: Table = [("arm", "over", "all tasks [95 %]", *names)]
     for row in joint["arms"]:
-        each = row[what]["each"]
-        table.append(
-            (row["name"], row["over"], mark + metrics.shown(metric, row[what]["all"]),
-             *(mark + metrics.shown(metric, each[n]) if n in each else "–" for n in names))
-        )  # fmt: skip
+        each, bounds = row[what]["each"], row[what]["bounds"]
+        mean = cell(metric, row[what]["all"], bound_over_tasks(row[what]), shared=shared)
+        of_tasks = (
+            cell(metric, each[name], Bound(bounds[name]), shared=shared) if name in each else "–"
+            for name in names
+        )
+        table.append((row["name"], row["over"], mean, *of_tasks))
     return table
 
 
@@ -166,13 +173,13 @@ def verdicts(joint: Mapping[str, Any]) -> list[str]:
     return [line.text for line in lines(joint)]
 
 
-def _shown(row: Mapping[str, Any]) -> Verdict:
-    """The verdict on an arm's speed-up in steps, over tasks."""
-    return decide(row["speed_up"]["all"])
+def _size(row: Mapping[str, Any]) -> str:
+    """The speed-up in steps over tasks, with its bound and its interval, as text."""
+    return bound_over_tasks(row["speed_up"]) + tables.ratio(row["speed_up"]["all"])
 
 
 def _line(row: Mapping[str, Any]) -> Line:
-    size, shown = tables.ratio(row["speed_up"]["all"]), _shown(row)
+    size, shown = _size(row), over_tasks(row["speed_up"])
     tasks = len(row["speed_up"]["each"])
     many = f"{tasks} task{'s' * (tasks > 1)}"
     words = {
@@ -191,4 +198,4 @@ def _metric(joint: Mapping[str, Any]) -> Metric | None:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    return f"{tables.ratio(row['speed_up']['all'])}  {len(row['speed_up']['each'])} tasks"
+    return f"{_size(row)}  {len(row['speed_up']['each'])} tasks"

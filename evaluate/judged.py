@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from collect.tasks.protocol import LOSS, Metric
-from evaluate.decision import Bound, Ratio, Verdict, bounded
+from evaluate.decision import Bound, Ratio, Verdict, bounded, together
 from evaluate.ends import last
 from evaluate.folder import with_nan
 from evaluate.metrics import compared, of, verdict
@@ -68,12 +68,19 @@ def steps(against: Mapping[str, Any]) -> Verdict:
 
 
 def bound(against: Mapping[str, Any]) -> Bound:
-    """Whether a speed-up is a bound, because some runs do not reach the target.
-
-    Such runs count with their whole length.
-    """
+    """On which sides the true speed-up may lie, because some runs do not reach the target."""
     seeds = len(against["steps"]["each"])
     return bounded(against["base_reached"] < seeds, against["reached"] < seeds)
+
+
+def over_tasks(found: Mapping[str, Any]) -> Verdict:
+    """The verdict on a speed-up over tasks, from :func:`evaluate.joint.join`."""
+    return verdict(LOSS, found["all"], bound_over_tasks(found))
+
+
+def bound_over_tasks(found: Mapping[str, Any]) -> Bound:
+    """On which sides a true ratio over tasks may lie, from the bounds of its tasks."""
+    return together(map(Bound, found["bounds"].values()))
 
 
 def ending(results: Mapping[str, Any], row: Mapping[str, Any], base: str) -> Ratio:

@@ -18,7 +18,7 @@ OLDER_TARGET = OLDER[1].name
 OLDER_SPLITS = ("validation", "test")
 """The splits of older results."""
 DIGITS = 15
-"""The most decimals with which an interval's end is printed."""
+"""The most decimals with which an interval is printed."""
 
 
 def of(results: Mapping[str, Any]) -> list[Metric]:
@@ -99,9 +99,11 @@ def compared(metric: Metric, base: Sequence[float], arm: Sequence[float]) -> dic
     return {"each": each, metric.compare: list(found), "clear": shown}
 
 
-def verdict(metric: Metric, found: Ratio, bound: Bound = Bound.NONE) -> Verdict:
-    """The verdict of an interval of :func:`compared`."""
-    more = metric.compare == "ratio" or metric.better == "higher"
+def verdict(
+    metric: Metric, found: Ratio, bound: Bound = Bound.NONE, *, regret: bool = False
+) -> Verdict:
+    """The verdict of an interval of :func:`compared`, or of a regret, of which less is better."""
+    more = not regret and (metric.compare == "ratio" or metric.better == "higher")
     return decide(found, none(metric), more_is_better=more, bound=bound)
 
 
@@ -120,8 +122,9 @@ def pair(metric: Metric, base: str = "base", arm: str = "arm") -> str:
 def shown(metric: Metric, found: Ratio, digits: int | None = None) -> str:
     """A comparison as text: ``1.23× [1.20, 1.26]`` or ``+1.230 [+1.200, +1.260]``.
 
-    An end of the interval gets more digits where it would be rounded to the value of two equal
-    runs. So a reader sees on which side of that value the interval ends.
+    All three numbers get more digits where an end would be rounded to the value of two equal runs.
+    So a reader sees on which side of that value the interval ends. As all have the same digits,
+    the printed value lies in the printed interval.
 
     Args:
         metric: The metric that is compared.
@@ -135,17 +138,18 @@ def shown(metric: Metric, found: Ratio, digits: int | None = None) -> str:
     if digits is None:
         digits = 2 if by_ratio else places([value, low, high])
     sign = "" if by_ratio else "+"
-    text = f"{value:{sign}.{digits}f}" + "×" * by_ratio
-    if np.isnan(low):
-        return text
-    return f"{text} [{_end(low, nothing, digits, sign)}, {_end(high, nothing, digits, sign)}]"
+    if not np.isnan(low):
+        digits = max(_digits(end, nothing, digits) for end in (low, high))
+    first, *ends = (f"{one:{sign}.{digits}f}" for one in (value, low, high))
+    text = first + "×" * by_ratio
+    return text if np.isnan(low) else f"{text} [{', '.join(ends)}]"
 
 
-def _end(value: float, nothing: float, digits: int, sign: str) -> str:
-    """An interval's end as text, with enough digits to tell it from ``nothing``."""
-    while float(text := f"{value:{sign}.{digits}f}") == nothing != value and digits < DIGITS:
+def _digits(end: float, nothing: float, digits: int) -> int:
+    """With how many decimals, these or more, an interval's end differs from ``nothing``."""
+    while float(f"{end:.{digits}f}") == nothing != end and digits < DIGITS:
         digits += 1
-    return text
+    return digits
 
 
 def number(value: float | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from collect.figures import Figure
 from evaluate import answer, arm_tables, budget, pictures, robust, sentences, tables, words
+from evaluate.cells import Cell, marked
 from evaluate.decision import Line, Verdict
 from evaluate.drawing import svg
 from evaluate.protocol import BUDGET, ROBUST
@@ -52,7 +53,7 @@ pre {
 .answer { font-size: 1.15rem; margin: .6rem 0; }
 """
 COLOURS = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.DIVERGED: "worse"}
-"""The CSS class of a sentence with this verdict."""
+"""The CSS class of a sentence, or of a cell, with this verdict."""
 
 
 def page(results: Mapping[str, Any]) -> str:
@@ -227,18 +228,23 @@ def text(results: Mapping[str, Any]) -> str:
     """The report as text for a terminal: tables, targets and verdicts."""
     lines = ["", answer.sentence(results)]
     if own := own_table(results):
-        lines += ["", own[0], *align(own[1])]
+        lines += ["", own[0], *_aligned(own[1])]
     panels = {} if own else tables.panels(results)
     for base in panels:
         lines += [
             "",
             f"over {base}. {words.target(results, base)}",
-            *align(tables.main(results, base)),
+            *_aligned(tables.main(results, base)),
         ]
         if len(results["targets"][base]) > 1 and len(panels[base]) > 1:
-            lines += ["", *align(tables.ladder(results, base))]
+            lines += ["", *_aligned(tables.ladder(results, base))]
     lines += ["", *(f"- {line}" for line in sentences.texts(results))]
     return "\n".join([*lines, *words.notes(results, lines)])
+
+
+def _aligned(rows: Table) -> list[str]:
+    """A table as text for a terminal, with ``**`` around what is bold elsewhere."""
+    return align([[marked(cell) for cell in row] for row in rows])
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -282,13 +288,20 @@ def table(rows: Table, kind: str = "") -> str:
     """A table as HTML, which scrolls on a narrow screen; ``kind`` is its CSS class."""
     head = "".join(f"<th>{_esc(cell)}</th>" for cell in rows[0])
     body = "".join(
-        "<tr>" + "".join(f"<td>{_esc(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+        "<tr>" + "".join(f"<td>{_bold(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
     )
     attribute = f' class="{kind}"' if kind else ""
     return (
         f'<div class="scroll"><table{attribute}>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _bold(text: str) -> str:
+    """The text of a cell as HTML: bold, and in its colour, where it shows a difference."""
+    if isinstance(text, Cell) and text.verdict.decided:
+        return f'<b class="{COLOURS[text.verdict]}">{_esc(text)}</b>'
+    return _esc(text)
 
 
 def _esc(text: str) -> str:

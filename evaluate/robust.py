@@ -15,6 +15,7 @@ import numpy as np
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates, metrics
 from evaluate.arms import Arm
+from evaluate.cells import cell
 from evaluate.decision import Ratio
 from evaluate.judged import bound
 from evaluate.metrics import number
@@ -207,8 +208,8 @@ def regrets(results: Mapping[str, Any]) -> Table:
 
 
 def _cell(metric: Metric, found: Ratio, diverged: int) -> str:
-    text = metrics.shown(metric, found) if _finite(found) else LOST
-    return f"{text}, {diverged} diverged" if diverged else text
+    note = f", {diverged} diverged" if diverged else ""
+    return cell(metric, found, regret=True, note=note) if _finite(found) else LOST + note
 
 
 def steps(results: Mapping[str, Any], share: str) -> Table:
@@ -230,7 +231,8 @@ def steps(results: Mapping[str, Any], share: str) -> Table:
             # A share of steps is the inverse of a speed-up, and so is its bound.
             sign = bound(rows[start["arm"]]["against"][block["base"]][share]).inverse
             found = start["steps"][share]
-            cells.append(f"{sign}{metrics.shown(LOSS, found['share'])} {found['reached']}/{seeds}")
+            note = f" {found['reached']}/{seeds}"
+            cells.append(cell(LOSS, found["share"], sign, regret=True, note=note))
         table.append((one["name"], *cells))
     return table
 

@@ -5,14 +5,13 @@ from typing import Any
 
 from collect.tasks.protocol import LOSS, Metric
 from evaluate import chosen_rates
+from evaluate.cells import SHARED, Cell, cell, marked
 from evaluate.decision import Ratio, Verdict
 from evaluate.judged import bound, final, steps
-from evaluate.metrics import none, number, of, pair, shown, splits, verdict
+from evaluate.metrics import none, number, of, pair, shown, splits
 
 Table = list[tuple[str, ...]]
-"""The rows of a table, the header first."""
-SHARED = "≈"
-"""The sign before seconds that were measured while something else ran on the machine."""
+"""The rows of a table, the header first. Comparisons are of :class:`evaluate.cells.Cell`."""
 
 
 def panels(results: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -58,17 +57,15 @@ def main(results: Mapping[str, Any], base: str) -> Table:
                 _place(results, against),
                 f"{against['steps']['median']:g}",
                 _reached(results, against),
-                "1" if is_base else bound(against) + ratio(against["steps"]["speed_up"]),
-                (
-                    "1"
-                    if is_base
-                    else mark(row) + bound(against) + ratio(against["seconds"]["speed_up"])
-                ),
+                "1" if is_base else _speed_up(against),
+                "1"
+                if is_base
+                else _speed_up(against, "seconds", shared=not row["seconds_comparable"]),
                 number(row[f"best_{metric.name}"]),
                 number(row[f"final_{metric.name}"]),
                 f"{none(metric):g}"
                 if is_base
-                else shown(metric, final(metric, row)[metric.compare]),
+                else cell(metric, final(metric, row)[metric.compare]),
                 *(number(row.get(key)) for key, _ in others.values()),
                 *([beside.get(row["name"], "")] if beside else []),
             )
@@ -82,9 +79,7 @@ def everything(results: Mapping[str, Any], base: str) -> Table:
     headline = results["protocol"]["headline"]
     for row in results["arms"]:
         against = row["against"][base][headline]
-        speed_up = (
-            "1" if row["name"] == base else bound(against) + ratio(against["steps"]["speed_up"])
-        )
+        speed_up = "1" if row["name"] == base else _speed_up(against)
         table.append((row["name"], _place(results, against), _reached(results, against), speed_up))
     return table
 
@@ -93,7 +88,6 @@ def digest(results: Mapping[str, Any]) -> Table:
     """The table of every arm against its own base, for a page of results.
 
     The columns are epochs to the target, the speed-up in steps, and the comparison of final values.
-    Bold marks an interval that shows a difference.
     """
     metric = of(results)[0]
     table: Table = [
@@ -110,16 +104,14 @@ def digest(results: Mapping[str, Any]) -> Table:
     for row in rows.values():
         if base := row["over"]:
             of_base, against = (one["against"][base][headline] for one in (rows[base], row))
-            speed_up = against["steps"]["speed_up"]
-            end = final(metric, row)[metric.compare]
             table.append(
                 (
                     base,
                     row["name"],
                     _place(results, of_base),
                     _place(results, against),
-                    _bold(bound(against) + ratio(speed_up), steps(against)),
-                    _bold(shown(metric, end), verdict(metric, end)),
+                    _speed_up(against),
+                    cell(metric, final(metric, row)[metric.compare]),
                 )
             )
     return table
@@ -139,10 +131,7 @@ def ladder(results: Mapping[str, Any], base: str) -> Table:
         table.append(
             (
                 row["name"],
-                *(
-                    f"{bound(c)}{ratio(c['steps']['speed_up'])} {_reached(results, c)}"
-                    for c in cells
-                ),
+                *(_speed_up(one, note=f" {_reached(results, one)}") for one in cells),
             )
         )
     return table
@@ -165,8 +154,11 @@ def ratio(found: Ratio) -> str:
     return shown(LOSS, found)
 
 
-def _bold(text: str, said: Verdict) -> str:
-    return f"**{text}**" if said.decided else text
+def _speed_up(
+    against: Mapping[str, Any], unit: str = "steps", *, shared: bool = False, note: str = ""
+) -> Cell:
+    """The cell of how much sooner an arm reaches a target than its base, in a unit."""
+    return cell(LOSS, against[unit]["speed_up"], bound(against), shared=shared, note=note)
 
 
 def beside_first(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
@@ -187,8 +179,10 @@ def beside_first(results: Mapping[str, Any]) -> dict[str, tuple[str, Metric]]:
 
 
 def markdown(table: Table) -> str:
-    """A table in GitHub's Markdown."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    """A table in GitHub's Markdown; bold marks an interval that shows a difference."""
+    lines = [
+        "| " + " | ".join(marked(one).replace("|", "\\|") for one in row) + " |" for row in table
+    ]
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluate import chosen_rates, metrics, tables
+from evaluate import cells, chosen_rates, metrics
 from evaluate.protocol import BUDGET, HONEST, ROBUST, target_metric
 
 
@@ -104,7 +104,8 @@ def method(results: Mapping[str, Any]) -> list[str]:
             " t-interval of the log-ratio. Steps, epochs and seconds are taken to scatter at least"
             " as much as the distance between two evaluations allows. The printed interval decides:"
             " bold, colour and words show a difference where it excludes 1 (or 0, for differences)."
-            " A ratio above 1 that is marked ≤, or below 1 that is marked ≥, shows nothing."
+            " A ratio above 1 that is marked ≤, below 1 that is marked ≥, or marked ~ or ≈ shows"
+            " nothing."
             " Intervals are not corrected for the number of arms: of twenty arms without effect,"
             " one is expected to show a difference. Runs that diverged count with their full"
             " length."
@@ -130,17 +131,17 @@ def versions(results: Mapping[str, Any]) -> str:
 
 
 SHARED = (
-    f"{tables.SHARED} marks seconds of runs that did not have the machine to themselves: read them"
+    f"{cells.SHARED} marks seconds of runs that did not have the machine to themselves: read them"
     " as no more than a hint (workers=1 measures them)."
 )
 BOUND = (
-    "≥ and ≤: runs that do not reach the target, of the base or of the arm, count with their whole"
-    " length, so that the ratio is no more than a bound."
+    "≥, ≤ and ~: runs that do not reach the target count with their whole length. ≥: only runs of"
+    " the base do not, and the true ratio can only be larger. ≤: only runs of the arm, and it can"
+    " only be smaller. ~: runs of both, and it may be either."
 )
-
 BEYOND = (
-    "≥ and ≤: seeds whose final value lies beyond the base's longest or shortest runs count with "
-    "that length, so that the ratio is no more than a bound."
+    "≥, ≤ and ~: seeds whose final value lies beyond the base's longest or shortest runs count with"
+    " that length. ≥: the true ratio can only be larger; ≤: only smaller; ~: it may be either."
 )
 
 
@@ -225,7 +226,7 @@ def costs(results: Mapping[str, Any]) -> str:
     """The paragraph that explains the table of costs."""
     said = "Medians over seeds."
     if not results["seconds_comparable"]:
-        said += f" {tables.SHARED}: not all of these runs had the machine to themselves."
+        said += f" {cells.SHARED}: not all of these runs had the machine to themselves."
     if results["cost"]:
         said += (
             " Pays after: the seconds of the forecaster's fit and of training its corpus, divided"
@@ -237,7 +238,7 @@ def costs(results: Mapping[str, Any]) -> str:
 def notes(results: Mapping[str, Any], lines: Sequence[str]) -> list[str]:
     """Notes on runs from different machines, and on the signs that occur in these lines."""
     beyond = BEYOND if BUDGET in results else BOUND
-    said = {tables.SHARED: SHARED, "≥": beyond, "≤": beyond}
+    said = {cells.SHARED: SHARED, "≥": beyond, "≤": beyond, "~ ": beyond}
     marks = dict.fromkeys(
         meaning for sign, meaning in said.items() if any(sign in line for line in lines)
     )

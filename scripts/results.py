@@ -1,12 +1,14 @@
-"""Fill a folder's pages from the results.json files that lie beside them, tables and pictures:
-every number there is a run's.
+"""Fill a folder's pages from the results.json files that lie beside them: tables, pictures and
+quoted figures.
 """
 
 import argparse
 import re
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Not this folder: its `collect.py` would hide the package.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -15,12 +17,15 @@ from collect.commands.output import print_anything
 from collect.figures import png
 from collect.files import replace
 from evaluate import joint, joint_report, pictures, report, sentences, tables, words
+from evaluate.cells import marked
 from evaluate.joining import is_joint, read
+from evaluate.quoted import figure
 from nowcast.types import UserError
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "results"
 BEGINNING, END = r"<!-- results: (\S+) -->\n", r"<!-- end -->"
 PLACE = re.compile(f"({BEGINNING}).*?({END})", re.DOTALL)
+FIGURE = re.compile(r"(<!-- figure: (\S+) (\S+) (\S+) -->)[^|\n]*?(<!-- / -->)")
 
 
 def pages(folder: Path) -> dict[Path, str]:
@@ -49,15 +54,25 @@ def pages(folder: Path) -> dict[Path, str]:
 
 
 def filled(text: str, folder: Path) -> str:
-    """A page's text, with what stands between ``<!-- results: NAME -->`` and ``<!-- end -->`` made
-    anew from ``folder/NAME``.
+    """A page's text, made anew from ``folder/NAME`` where it has one of these:
+
+    - ``<!-- results: NAME -->`` to ``<!-- end -->``: what :func:`block` makes;
+    - ``<!-- figure: NAME ARM KIND -->`` to ``<!-- / -->``: :func:`evaluate.quoted.figure`.
     """
-    return PLACE.sub(lambda place: place[1] + "\n".join(block(folder / place[2])) + place[3], text)
+    text = PLACE.sub(lambda place: place[1] + "\n".join(block(folder / place[2])) + place[3], text)
+
+    def quoted(place: re.Match[str]) -> str:
+        return place[1] + marked(figure(content(folder / place[2]), *place.group(3, 4))) + place[5]
+
+    return FIGURE.sub(quoted, text)
 
 
-def block(place: Path) -> list[str]:
-    """What a page says of a folder's results.json, or of those of the tasks below it jointly; the
-    pictures and ``report.md`` there are made anew.
+@cache
+def content(place: Path) -> dict[str, Any]:
+    """The results of a folder, or those of the tasks below it jointly.
+
+    Raises:
+        UserError: The folder holds both, or :func:`evaluate.joining.read` refuses it.
     """
     tasks = sorted(file.parent for file in place.glob("*/results.json"))
     if tasks and (place / "results.json").exists() and not is_joint(place):
@@ -65,15 +80,21 @@ def block(place: Path) -> list[str]:
             f"{str(place)!r} holds a results.json and folders of tasks ({tasks[0].name}, …); keep"
             " either"
         )
-    if tasks:
-        joined = joint.join([read(task) for task in tasks])
-        drawn, text = {"forest": joint_report.picture(joined)}, joint_report.markdown(joined)
-        settings = [f"- {task['setting']}" for task in joined["tasks"]]
-        shown = [*settings, *joint_report.ratios(joined, without=["seconds_speed_up"])]
-        warnings = joined["warnings"]
-        made_by = words.commands_as_markdown([task["command"] for task in joined["tasks"]])
+    return joint.join([read(task) for task in tasks]) if tasks else read(place)
+
+
+def block(place: Path) -> list[str]:
+    """What a page says of a folder's results.json, or of those of the tasks below it jointly; the
+    pictures and ``report.md`` there are made anew.
+    """
+    results = content(place)
+    if results["schema"] == joint.JOINT:
+        drawn, text = {"forest": joint_report.picture(results)}, joint_report.markdown(results)
+        settings = [f"- {task['setting']}" for task in results["tasks"]]
+        shown = [*settings, *joint_report.ratios(results, without=["seconds_speed_up"])]
+        warnings = results["warnings"]
+        made_by = words.commands_as_markdown([task["command"] for task in results["tasks"]])
     else:
-        results = read(place)
         drawn, text = pictures.drawn(results), report.markdown(results)
         own = report.own_table(results)
         table = own[1] if own else tables.digest(results)
@@ -81,8 +102,8 @@ def block(place: Path) -> list[str]:
         shown[1:1] = ["", own[0]] if own else []
         warnings = [line.text for line in sentences.lines(results) if line.caution]
         made_by = words.commands_as_markdown(results["commands"][-1:])
-    for kind, figure in drawn.items():
-        replace(place / f"{kind}.png", png(figure))
+    for kind, picture in drawn.items():
+        replace(place / f"{kind}.png", png(picture))
     replace(place / "report.md", text)
     first, *others = (f"{place.name}/{kind}.png" for kind in drawn)
     links = f"[All tables and words]({place.name}/report.md)" + "".join(

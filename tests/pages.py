@@ -14,6 +14,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.tables, self.open, self.words, self.text = [], [], [], [], text
+        self.bold = []
         self.feed(text)
         self.close()
 
@@ -45,8 +46,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
-        if self.open and self.open[-1] in ("td", "th"):
+        if "td" in self.open or "th" in self.open:
             self.tables[-1][-1][-1] += data
+        if self.open and self.open[-1] == "b":
+            self.bold.append(data)
 
     def check(self):
         """Well-formed, and on its own: nothing is loaded, every reference has its one target."""

@@ -41,8 +41,8 @@ def test_an_arm_that_is_faster_than_the_strongest_tuned_base_is_named_with_its_i
     crossings = {"constant": BASE, "cosine": BASE, "linear": QUICKER, "mean": QUICK}
     line = said(crossings)
     assert line.startswith(
-        "Use `linear`: it reaches the target of `cosine`, the strongest tuned base, 2.00× [1.93,"
-        " 2.07] as fast in steps, with no difference shown at the end (final validation loss,"
+        "Use `linear`: at the target of 75 % it is 2.00× [1.93, 2.07] as fast in steps as `cosine`,"
+        " the strongest tuned base, with no difference shown at the end (final validation loss,"
     )
     assert line.endswith(
         "; the best of 3 arms, not corrected for their number (mlp-digits, 5 paired seeds)."
@@ -53,14 +53,15 @@ def test_a_gain_over_a_constant_rate_is_no_answer_where_a_tuned_base_does_as_wel
     crossings = {"constant": BASE, "cosine": QUICKER, "linear": QUICKER, "mean": QUICK}
     assert said(crossings) == (
         "Use `cosine` alone, the strongest tuned base: none of the 3 other arms was shown to be"
-        " better (mlp-digits, 5 paired seeds)."
+        " better at the target of 75 % or at the end (mlp-digits, 5 paired seeds)."
     )
 
 
 def test_without_a_tuned_base_the_answer_says_so():
     arms = {name: ARMS[name] for name in ("constant", "mean")}
     line = said({"constant": BASE, "mean": QUICKER}, arms)
-    assert line.startswith("Use `mean`: it reaches the target of `constant`, an untuned base, 2.00")
+    assert line.startswith("Use `mean`: at the target of 75 % it is 2.00")
+    assert "as fast in steps as `constant`, an untuned base" in line
     assert "not corrected" not in line
     assert said({"constant": QUICK, "mean": BASE}, arms).startswith(
         "Use `constant` alone, an untuned base: the other arm was not shown to be better"
@@ -104,7 +105,8 @@ def test_an_arm_that_ends_better_and_is_no_faster_is_named_for_its_end():
     row["final_loss_ratio"]["ratio"] = [1.05, 1.02, 1.08]
     assert answer.sentence(found).startswith(
         "Use `linear`: it ends lower than `cosine`, the strongest tuned base (final validation"
-        " loss, cosine / linear: 1.05 [1.02, 1.08]), with no fewer steps shown"
+        " loss, cosine / linear: 1.05 [1.02, 1.08]), and is not shown to be faster at the target of"
+        " 75 %"
     )
 
 
@@ -130,7 +132,9 @@ def test_it_stands_at_the_top_of_the_page_of_the_markdown_and_of_the_terminal():
     line = answer.sentence(found)
     page = report.page(found)
     Page(page).check()
-    assert page.index('<p class="answer">Use <code>linear</code>: it reaches') < page.index("<h2>")
+    assert page.index('<p class="answer">Use <code>linear</code>: at the target') < page.index(
+        "<h2>"
+    )
     assert report.markdown(found).splitlines()[2] == f"**{line}**"
     assert report.text(found).splitlines()[1] == line
 
@@ -211,7 +215,7 @@ def tasks_of(each, crossings=BASE):
     [
         (
             [QUICKER, [9, 10, 11, 12, 13], [11, 12, 13, 14, 15]],
-            "Use `linear` on tasks like these 3: it reaches the target of",
+            "Use `linear` on tasks like these 3: at the target of 75 % it is",
         ),
         ([BASE, BASE, QUICK], "Use `cosine` alone, the strongest base: the other arm was not"),
         ([QUICKER, QUICK], "2 tasks decide nothing about tasks in general"),

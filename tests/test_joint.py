@@ -259,7 +259,7 @@ def test_the_tables_have_an_arm_a_row_and_a_task_a_column(joined, tasks):
     }  # fmt: skip
     assert rows["mean"]["all tasks [95 %]"] == "2.45×"
     assert (
-        "| wnn | constant | 4.00× | 2.00× [1.50, 2.67] | 8.00× [4.16, 15.38] | – |"
+        "| wnn | constant | 4.00× | **2.00× [1.50, 2.67]** | **8.00× [4.16, 15.38]** | – |"
         in joint_report.markdown(joined)
     )
 

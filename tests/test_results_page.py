@@ -12,6 +12,7 @@ import pytest
 from test_docs import ROOT
 
 from evaluate import sentences, tables
+from evaluate.statistics import speed_up
 
 KEPT = ROOT / "docs" / "results"
 
@@ -107,6 +108,46 @@ def test_a_folder_of_tasks_is_joined(fill, page, evaluated):
             ]
             for cell, found in zip(cells, (steps, row["final_loss_ratio"]["ratio"]), strict=True):
                 assert cell.count(tables.ratio(found)) >= 2
+
+
+@pytest.mark.parametrize("kind", ["steps", "steps@0.5", "final", "test"])
+def test_a_figure_that_a_page_quotes_is_that_of_the_results(fill, page, evaluated, kind):
+    results = json.loads((evaluated[0] / "results.json").read_text())
+    row = next(row for row in results["arms"] if row["name"] == "constant_linear")
+    tests = (
+        [run["test_loss"][-1] for run in results["curves"][name]]
+        for name in ("constant", "constant_linear")
+    )
+    expected = {
+        "steps": row["against"]["constant"]["0.75"]["steps"]["speed_up"],
+        "steps@0.5": row["against"]["constant"]["0.5"]["steps"]["speed_up"],
+        "final": row["final_loss_ratio"]["ratio"],
+        "test": list(speed_up(*tests)),
+    }[kind]
+    mark = f"<!-- figure: mine constant_linear {kind} -->"
+    page.write_text(f"{page.read_text()}| {mark}old<!-- / --> | kept |\n")
+    assert fill(page.parent) == (0, "")
+    line = page.read_text().splitlines()[-1]
+    found = re.fullmatch(rf"\| {mark}(.*)<!-- / --> \| kept \|", line)[1]
+    assert tables.ratio(expected) in found
+    assert found.startswith("**") == found.endswith("**")
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ("mine none steps", "name an arm that is over another one"),
+        ("mine constant steps", "name an arm that is over another one"),
+        ("mine constant_linear best", "and one of steps, final, test"),
+        ("mine constant_linear steps@0.6", "the results have no '0.6'"),
+        ("other constant_linear steps", "has no results.json"),
+    ],
+)
+def test_a_figure_that_the_results_do_not_have_is_refused_in_one_line(fill, page, mark, said):
+    page.write_text(f"{page.read_text()}<!-- figure: {mark} --><!-- / -->\n")
+    code, words = fill(page.parent)
+    assert (code, words.count("\n")) == (2, 1)
+    assert said in words
 
 
 def test_what_is_not_there_is_said_in_one_line_and_loses_nothing(fill, page):
@@ -222,5 +263,5 @@ def test_differences_that_the_report_does_not_show_are_not_bold(evaluated):
         tables.digest(results)[1:], (r for r in results["arms"] if r["over"]), strict=True
     ):
         against = row["against"][row["over"]][results["protocol"]["headline"]]
-        assert cells[4].startswith("**") == against["steps"]["clear"]
-        assert cells[5].startswith("**") == row["final_loss_ratio"]["clear"]
+        assert cells[4].verdict.decided == against["steps"]["clear"]
+        assert cells[5].verdict.decided == row["final_loss_ratio"]["clear"]

@@ -357,7 +357,7 @@ def test_equal_crossings_are_no_change():
         "changes nothing: every run reaches the target at the same step as its base", []
     )  # fmt: skip
     said, _ = verdict([20, 21, 22, 23, None], [20, 21, 22, 23, None])
-    assert said.startswith("makes no difference that these seeds can show: 1.00× [1.00, 1.00]")
+    assert said.startswith("makes no difference that these seeds can show: ~ 1.00× [1.00, 1.00]")
 
 
 def test_final_losses_stand_beside_and_are_doubted_where_they_overlap(found):
