@@ -74,11 +74,15 @@ def metrics(results: Mapping[str, Any]) -> Table:
                 (one, row.get(f"{key}_{'ratio' if one.compare == 'ratio' else 'gain'}"))
                 for key, one in beside.values()
             )
+            shared = not row["seconds_comparable"]
             table.append(
-                (row["name"], row["over"], *(cell(metric, one[metric.compare]) for one in steps),
-                 *(cell(metric, one[metric.compare], shared=not row["seconds_comparable"]) for one in seconds),
-                 *(cell(one, gain) if gain else "–" for one, gain in gains))
-            )  # fmt: skip
+                (
+                    *(row["name"], row["over"]),
+                    *(cell(metric, one[metric.compare]) for one in steps),
+                    *(cell(metric, one[metric.compare], shared=shared) for one in seconds),
+                    *(cell(one, gain) if gain else "–" for one, gain in gains),
+                )
+            )
     return table
 
 

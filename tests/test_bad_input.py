@@ -35,7 +35,7 @@ from meta_train.fitting import meta_train
 
 COLLECT = [
     # what is added to a good command line, and what the message must name
-    ("model=lenett", "the nearest is lenet; --help lists all 28"),
+    ("model=lenett", "the nearest is lenet; --help lists all "),
     ("hydra/launcher=sloorm", "the nearest is slurm; there are joblib, ray, slurm, submitit_local"),
     ("model.name=lenett", "lenett"),
     ("data=mnits", "the nearest is mnist; there are cifar10, digits"),

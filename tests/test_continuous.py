@@ -206,7 +206,7 @@ def test_embeddings_and_a_weight_of_0_are_the_weights():
 def test_powers_are_the_slopes_of_the_schedules():
     left = np.array([1e-3, 2e-3])
     for name, schedule in optimizers.SCHEDULES.items():
-        ends = schedule(1 - left)
+        ends = schedule(1000 * (1 - left), 1000)
         power = np.log(ends[1] / ends[0]) / np.log(2)
         assert optimizers.POWERS.get(name, 0) == pytest.approx(power, abs=1e-3), name
 

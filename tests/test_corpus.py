@@ -219,7 +219,7 @@ def test_two_recorders_cannot_write_the_same_run(tmp_path):
 
 def test_recording_into_a_folder_of_something_else_is_refused(tmp_path, corpus_config):
     (tmp_path / "chapter1.tex").write_text("dear")
-    with pytest.raises(nowcast.UserError, match="no corpus"):
+    with pytest.raises(nowcast.UserError, match="is not a corpus"):
         collect_population(corpus_config(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["chapter1.tex"]
 

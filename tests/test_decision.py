@@ -99,7 +99,7 @@ def random_results(rng, metric):
             fall = 2.0 * np.exp(-np.arange(length) * (0.18 + shift + noise)) + 0.4 + noise / 4
             values = fall if metric is LOSS else 3 - 4 * fall
             made.append(
-                run([float(one) for one in fall], seconds=2 + 0.1 * rng.random(), alone=alone)
+                run([float(one) for one in fall], seconds=2 + 0.1 * rng.random(), undisturbed=alone)
                 | {metric.name: [float(one) for one in values]}
             )
         return made

@@ -137,8 +137,11 @@ def bounded(against, unit="steps", runs=3):
 
 
 def interval(found):
-    value, low, high = found
-    return f"{value:.2f}× [{low:.2f}, {high:.2f}]"
+    digits = 2
+    while any(round(end, digits) == 1 != end for end in found[1:]):  # an end that is not 1 shows it
+        digits += 1
+    value, low, high = (f"{one:.{digits}f}" for one in found)
+    return f"{value}× [{low}, {high}]"
 
 
 def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page):

@@ -98,6 +98,8 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
             missing = one["properties"].keys() - set(one["required"])
             assert missing <= {
                 "metrics",
+                "at",
+                "aim",
                 "ema_nesterov",
                 "gpa",
                 "airbench_lookahead",

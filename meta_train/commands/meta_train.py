@@ -79,7 +79,7 @@ def _next(config: MetaTrainConfig, forecaster: str) -> str:
             f" every={every})"
         )
     # A tuned arm sweeps its rate, which takes an hour.
-    few = "'arm=[constant,constant_nowcast_drift_guarded]'"
+    few = "'arm=[constant,constant_nowcast_safe]'"
     return (
         f"{text.command('evaluate')} {forecaster} {task} {few} seeds=5 epochs=20"
         " report=reports/mine"
