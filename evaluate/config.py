@@ -126,7 +126,8 @@ class EvaluateConfig(TrainingConfig):
     run. Given again with more arms or more seeds, the command trains only what is missing"""
     arm: dict[str, Arm] = field(default_factory=dict)
     """what is compared (names below). arm.NAME.jump.damping=0.5 changes an option
-    of one arm; '+arm={mine: {over: cosine, forecaster: linear}}' adds an arm. An arm without over
+    of one arm; '+arm={mine: {over: cosine, forecaster: linear}}' adds an arm, which
+    has min_drift 0.2 unless it says jump: {min_drift: null}. An arm without over
     is a base"""
     forecaster: str = "wnn"
     """the forecaster of the arms ..._nowcast: a bundle's folder, or a name: wnn, gram and

@@ -109,7 +109,7 @@ def decide(
 
     A verdict must also hold with every uncertain seed counted against it. An upper bound (``≤``)
     above ``nothing`` is undecided, because the true value may lie below ``nothing``. So is a lower
-    bound (``≥``) below ``nothing``, and any value without a bound (``~``).
+    bound (``≥``) below ``nothing``, and any value that is marked ``~``.
 
     Args:
         found: ``(value, low, high)``; None or NaN where there is no value or no interval.
@@ -124,7 +124,7 @@ def decide(
         >>> decide([1.13, 0.98, 1.30])
         <Verdict.NO_DIFFERENCE: 'no difference'>
     """
-    if any(end is None or math.isnan(end) for end in found):
+    if bound is Bound.UNKNOWN or any(end is None or math.isnan(end) for end in found):
         return Verdict.UNDECIDED
     if not excludes(found, nothing):
         return Verdict.NO_DIFFERENCE

@@ -29,6 +29,7 @@ EVERY = {
 """Of these tests' rows the first of every so many is fast, the others are slow."""
 
 FIRST = {
+    "test_decision.py::test_every_table_of_a_report_is_bold_where_its_printed_interval_says_so",
     "test_architectures.py::test_a_small_member_learns_a_batch",
     "test_auto_rate.py::test_on_8_devices_a_split_run_is_the_same_and_no_leaf_is_gathered",
     "test_auto_rate.py::test_the_state_is_final_from_init_and_nothing_compiles_twice",
@@ -102,6 +103,8 @@ FIRST = {
 """Of these tests' rows the first one is fast, the others are slow."""
 
 WHOLE = {
+    "test_continuous_arms.py::test_a_run_that_jumps_lands_where_its_method_is_judged",
+    "test_estimate.py::test_it_is_what_the_comparison_then_trains",
     "test_advice.py::test_a_rate_far_below_the_best_and_the_best_are_told_apart",
     "test_augment.py::test_training_sees_other_images_at_every_step_and_seed_and_the_same_after_a_resume",
     "test_batch_stats.py::test_recording_them_changes_nothing_else_and_makes_another_run",

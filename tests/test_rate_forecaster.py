@@ -168,7 +168,7 @@ def test_a_bundle_holds_it_and_is_for_rates_alone(tmp_path, unchecked):
     assert read_card(tmp_path / "mine")["forecaster"] == "rate"
     assert repr(loaded) == "Rate(…)"
     with pytest.raises(
-        nowcast.UserError, match=r"is a Rate; pass one that forecasts weights, such"
+        nowcast.UserError, match=r"is not a forecaster: pass one that forecasts weights, such"
     ):
         nowcast.periodic(optax.adam(0.1), loaded, every=5)
     card = json.loads((tmp_path / "mine" / "card.json").read_text())
