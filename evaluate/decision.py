@@ -107,7 +107,7 @@ def decide(
 ) -> Verdict:
     """The verdict of a printed interval, which shows a difference if it excludes ``nothing``.
 
-    A verdict must also hold with every uncertain seed counted against it. An upper bound (``≤``)
+    A difference must also hold with every uncertain seed counted against it. An upper bound (``≤``)
     above ``nothing`` is undecided, because the true value may lie below ``nothing``. So is a lower
     bound (``≥``) below ``nothing``, and any value that is marked ``~``.
 
@@ -124,7 +124,7 @@ def decide(
         >>> decide([1.13, 0.98, 1.30])
         <Verdict.NO_DIFFERENCE: 'no difference'>
     """
-    if bound is Bound.UNKNOWN or any(end is None or math.isnan(end) for end in found):
+    if any(end is None or math.isnan(end) for end in found):
         return Verdict.UNDECIDED
     if not excludes(found, nothing):
         return Verdict.NO_DIFFERENCE
