@@ -320,7 +320,7 @@ EVALUATE = [
     ("arm.constant.warmup=long", "long"),
     ("arm.constant.jump.damping=0.5", "arm.constant.jump"),
     ("arm.constant_linear.jump.damping=much", "much"),
-    ("arm.constant_linear.jump.dampin=1", "the nearest is damping; there are every, at, aim, horizon"),
+    ("arm.constant_linear.jump.dampin=1", "the nearest is damping; there are every, at, aim"),
     ("arm.constant_linear.jump.damping=0", "damping=0"),
     ("arm.constant_linear.jump.every=0", "every=0"),
     ("arm.constant_linear.jump.every=2", "epochs="),
