@@ -230,19 +230,14 @@ def _check_named_steps(key: str, jump: Jump) -> None:
 def _check_wrappers(arm: Arm) -> None:
     """Refuse wrappers and averages of an arm that exclude each other, or its optimizer."""
     key, own = f"arm.{arm.name}", [name for name in INSIDE if getattr(arm, name)]
-    require(
-        len(own) < 2,
-        f"{key}.{(own or [''])[-1]}",
-        "…",
-        f"cannot be combined with {(own or [''])[0]}; leave one of them out",
-    )
-    require(
-        not own or arm.optimizer != "schedule_free",
-        f"{key}.optimizer",
-        arm.optimizer,
-        "keeps an average of its weights that an outer step would not change; leave"
-        f" {(own or [''])[0]} out",
-    )
+    if own:
+        rule = f"cannot be combined with {own[0]}; leave one of them out"
+        require(len(own) == 1, f"{key}.{own[-1]}", "…", rule)
+        rule = (
+            "keeps an average of its weights that an outer step would not change; leave"
+            f" {own[0]} out"
+        )
+        require(arm.optimizer != "schedule_free", f"{key}.optimizer", arm.optimizer, rule)
     if arm.tail_blend:
         require(
             arm.average is None,

@@ -121,7 +121,7 @@ def auto_rate(
     def init(params: PyTree) -> RateState:
         check_weights(params)
         inside = inner.init(params)
-        jax.tree.map(_refuse_jumps, inside, is_leaf=_jumps)
+        _refuse_jumps(inside)
         return begin(params, own_buffers(inside, params), scalars, start)
 
     def update(
@@ -158,12 +158,11 @@ def auto_rate(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _jumps(node: Any) -> bool:
-    return isinstance(node, NowcastState)
+def _refuse_jumps(inside: optax.OptState) -> None:
+    def jumps(node: Any) -> bool:
+        return isinstance(node, NowcastState)
 
-
-def _refuse_jumps(node: Any) -> None:
-    if _jumps(node):
+    if any(map(jumps, jax.tree.leaves(inside, is_leaf=jumps))):
         raise UserError(
             "inner jumps: nowcast.auto_rate would multiply its jumps too; put it inside, as in"
             " nowcast.periodic(nowcast.auto_rate(optax.adam(1e-3)), forecaster, every=…)"

@@ -58,20 +58,10 @@ def record(history: History, filled: Array, params: PyTree) -> History:
     def first(new: Array, old: Any) -> Any:
         return old if absent(old) else jnp.where(filled == 0, new, old)
 
-    def moved(number: int, new: Array, old: Any, begun: Any) -> Any:
-        return (
-            old
-            if absent(old)
-            else jnp.where(filled == number, (new - begun).astype(old.dtype), old)
-        )
-
     # From the new first one: the old one is then not needed, and not copied at every step.
-    begun = jax.tree.map(first, params, history.first)
-    rest = (
-        jax.tree.map(partial(moved, number), params, old, begun)
-        for number, old in enumerate(history.moved, start=1)
-    )
-    return History(begun, tuple(rest))
+    history = history._replace(first=jax.tree.map(first, params, history.first))
+    here = [filled == number for number in range(1, 1 + len(history.moved))]
+    return put(history, here, params)
 
 
 def begun(history: History, params: PyTree) -> History:

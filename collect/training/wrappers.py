@@ -1,5 +1,6 @@
 """Wrap an optimizer: an outer step after several inner ones, and an average of the weights."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -80,22 +81,36 @@ def averaged(
     It does not change the run.
     """
 
+    return _averaging(
+        inner, jnp.zeros_like, lambda _: lambda mean, leaf: decay * mean + (1 - decay) * leaf
+    )
+
+
+def _averaging(
+    inner: optax.GradientTransformationExtraArgs,
+    begin: Callable[[Array], Array],
+    rule: Callable[[Int[Array, ""]], Callable[[Array, Array], Array]],
+) -> optax.GradientTransformationExtraArgs:
+    """An average of the weights beside a run, which it does not change.
+
+    Args:
+        inner: The optimizer.
+        begin: The average of a leaf before the first step.
+        rule: From the steps taken, the average's next value from its last one and the leaf.
+    """
+
     def init(params: PyTree) -> AverageState:
         return AverageState(
-            inner.init(params), jax.tree.map(jnp.zeros_like, params), jnp.zeros([], jnp.int32)
+            inner.init(params), jax.tree.map(begin, params), jnp.zeros([], jnp.int32)
         )
 
     def update(
         updates: PyTree, state: AverageState, params: PyTree, **extra: Any
     ) -> tuple[PyTree, AverageState]:
         updates, inside = inner.update(updates, state.inner, params, **extra)
-        mean = jax.tree.map(
-            lambda m, p, u: decay * m + (1 - decay) * (p + u).astype(p.dtype),
-            state.mean,
-            params,
-            updates,
-        )
-        return updates, AverageState(inside, mean, state.steps + 1)
+        done = state.steps + 1
+        mean = jax.tree.map(rule(done), state.mean, optax.apply_updates(params, updates))
+        return updates, AverageState(inside, mean, done)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -143,27 +158,15 @@ def tail_averaged(
     """
     first = max(1, round(start * steps))
 
-    def init(params: PyTree) -> AverageState:
-        return AverageState(
-            inner.init(params), jax.tree.map(jnp.copy, params), jnp.zeros([], jnp.int32)
-        )
-
-    def update(
-        updates: PyTree, state: AverageState, params: PyTree, **extra: Any
-    ) -> tuple[PyTree, AverageState]:
-        updates, inside = inner.update(updates, state.inner, params, **extra)
-        done = state.steps + 1
+    def rule(done: Int[Array, ""]) -> Callable[[Array, Array], Array]:
         left = jnp.maximum(steps - done, 0).astype(jnp.float32)
         share = power / jnp.maximum(left, power)
         keeps = (done > first) & (share < 1)
-        mean = jax.tree.map(
-            lambda m, p: jnp.where(keeps, m + share.astype(m.dtype) * (p - m), p),
-            state.mean,
-            optax.apply_updates(params, updates),
+        return lambda mean, leaf: jnp.where(
+            keeps, mean + share.astype(mean.dtype) * (leaf - mean), leaf
         )
-        return updates, AverageState(inside, mean, done)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return _averaging(inner, jnp.copy, rule)
 
 
 def blend_of(state: AverageState, params: PyTree, weight: float, labels: PyTree) -> PyTree:
