@@ -23,7 +23,7 @@ GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of", "sweeps_warmup")
 """Fields that are not among an arm's :attr:`Arm.settings`."""
-NEW_SETTINGS = ("auto", "ema_nesterov", "gpa", "airbench_lookahead", "tail_blend")
+NEW_SETTINGS = ("learned", "auto", "ema_nesterov", "gpa", "airbench_lookahead", "tail_blend")
 """Settings that runs recorded by older versions lack.
 
 A setting of these is left out of a run's description where it is not used. So the descriptions of
@@ -54,6 +54,10 @@ class Arm:
     """
     optimizer: str | None = None
     """A name of :data:`collect.training.optimizers.OPTIMIZERS`."""
+    learned: str | None = None
+    """For the optimizers ``l2o`` and ``l2o_amalgam``: the folder of a bundle of them. Null: the one
+    that comes with the project.
+    """
     schedule: str | None = None
     """A name of :data:`collect.training.optimizers.SCHEDULES`."""
     warmup: Any = None
@@ -120,7 +124,8 @@ class Arm:
     def words(self) -> str:
         """The arm in words: ``adam, cosine; jumps to the forecast of linear, damping 0.5``."""
         warm = f"warm-up {_as_text(self.warmup)}" if self.warmup else None
-        parts = [", ".join(filter(None, [self.optimizer, self.schedule, warm]))]
+        of = f"{self.optimizer} of {self.learned}" if self.learned else self.optimizer
+        parts = [", ".join(filter(None, [of, self.schedule, warm]))]
         if self.auto:
             learned = self.auto.forecaster
             target = "" if learned else f" target {self.auto.target:g},"

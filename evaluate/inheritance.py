@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from collect.checks import require
-from collect.training.optimizers import POWERS
+from collect.training.optimizers import LEARNED, POWERS
 from evaluate.arm_continuous import INSIDE
 from evaluate.arm_options import LAWA, Jump
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, PLAIN, TUNED, Arm, changed
@@ -13,7 +13,7 @@ from nowcast.timetable import named_steps
 from nowcast.types import UserError
 
 INHERITED = (
-    *("optimizer", "schedule", "warmup", "learning_rate", "auto", "outer"),
+    *("optimizer", "learned", "schedule", "warmup", "learning_rate", "auto", "outer"),
     *("ema_nesterov", "gpa", "airbench_lookahead", "tail_blend", "average"),
 )
 """The settings that an arm inherits from the arm it is over, where its own are null."""
@@ -128,6 +128,8 @@ def _check(arm: Arm) -> None:
         fine, f"{key}.warmup", warm, f"must be a share of the run, 0 or more, below 1, or {TUNED}"
     )
     _check_wrappers(arm)
+    rule = f"is for the optimizers {' and '.join(LEARNED)}; leave it out"
+    require(arm.learned is None or arm.optimizer in LEARNED, f"{key}.learned", arm.learned, rule)
     require(
         not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
         "averages weights, and a factor of its rate has no effect; leave auto out",

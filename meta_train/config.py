@@ -44,6 +44,8 @@ class MetaTrainConfig:
     nowcast-meta-train corpus=corpora/mine forecaster=wnn bundle=bundles/mine
 
     -m tries several values, one job after another: horizon=3,5. --cfg job prints the configuration.
+    learner=l2o and learner=l2o_amalgam meta-train an optimizer in place of a forecaster; their keys
+    are printed by learner=l2o --help.
     """
 
     corpus: Any

@@ -29,6 +29,10 @@ from nowcast.rate_forecaster import Rate
 from nowcast.types import PyTree, UserError
 
 SCHEMA = "weight-nowcaster/bundle/1"
+WRONG = (
+    *(UserError, zipfile.BadZipFile, ValueError, TypeError, AttributeError, KeyError, EOFError),
+)
+"""What parameters of another forecaster, or damaged ones, make Python say."""
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Any:
@@ -58,47 +62,45 @@ def load(name_or_path: str | os.PathLike[str]) -> Any:
         return SIMPLE[name]()
     folder = folder_of(name_or_path, [*shipped(), *SIMPLE])
     card = read_card(name_or_path)
+    kind = kinds()[card["forecaster"]]
+    params = read_params(folder, name, card)
+    try:
+        return kind(params=params, **{key: card[key] for key in _settings(kind) if key in card})
+    except WRONG as error:
+        raise _other(name, error) from None
+
+
+def read_params(folder: Path, name: str, card: Mapping[str, Any]) -> PyTree:
+    """The parameters in a bundle's folder, if they are those that its card describes.
+
+    Messages call the bundle by ``name``.
+    """
     content = _read(folder / "params.npz")
     if hashlib.sha256(content).hexdigest() != card["params_sha256"]:
         raise UserError(
             f"bundle {name!r}: params.npz is not the file its card describes (sha256 differs); make"
             " the bundle again"
         )
-    kind = kinds()[card["forecaster"]]
     try:
-        return kind(
-            params=_unflatten(content), **{key: card[key] for key in _settings(kind) if key in card}
-        )
-    except (
-        UserError,
-        zipfile.BadZipFile,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        EOFError,
-    ) as error:
-        raise UserError(
-            f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the"
-            " bundle again"
-        ) from None
+        return _unflatten(content)
+    except WRONG as error:
+        raise _other(name, error) from None
+
+
+def _other(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"bundle {name!r}: params.npz does not hold what its card says ({error}); make the bundle"
+        " again"
+    )
 
 
 def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a bundle's card, by its folder or shipped name, and check its schema and keys."""
-    path = folder_of(folder, shipped()) / "card.json"
-    content = _read(path)
-    try:
-        card = json.loads(content)
-    except (ValueError, RecursionError) as error:
+    card = card_of(folder_of(folder, shipped()), str(folder))
+    if "optimizer" in card:
         raise UserError(
-            f"bundle {str(folder)!r}: card.json is damaged ({error}); make the bundle again"
-        ) from None
-    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
-        found = card.get("schema") if isinstance(card, dict) else None
-        raise UserError(
-            f"bundle {str(folder)!r} has schema {found!r}, and this version reads {SCHEMA!r}; make"
-            " the bundle again"
+            f"bundle {str(folder)!r} holds a learned optimizer and no forecaster; load it by"
+            f" collect.training.learned.load({str(folder)!r})"
         )
     written = dict(card)
     if "served_by" in card:  # the older name
@@ -136,6 +138,24 @@ def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return card
 
 
+def card_of(folder: Path, name: str) -> dict[str, Any]:
+    """The content of a bundle's ``card.json``, if its schema is ours; messages say ``name``."""
+    content = _read(folder / "card.json")
+    try:
+        card = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"bundle {name!r}: card.json is damaged ({error}); make the bundle again"
+        ) from None
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA:
+        found = card.get("schema") if isinstance(card, dict) else None
+        raise UserError(
+            f"bundle {name!r} has schema {found!r}, and this version reads {SCHEMA!r}; make the"
+            " bundle again"
+        )
+    return card
+
+
 def save(
     forecaster: Forecaster | Rate,
     folder: str | os.PathLike[str],
@@ -161,18 +181,37 @@ def save(
             f"{forecaster.name!r} has no parameters to save: nowcast.load({forecaster.name!r})"
             " makes it"
         )
+    said = {
+        **(card or {}),
+        "forecaster": forecaster.name,
+        **{key: getattr(forecaster, key) for key in _settings(forecaster)},
+    }
+    return write_folder(folder, forecaster.params, said)  # type: ignore[union-attr]
+
+
+def write_folder(
+    folder: str | os.PathLike[str], params: PyTree, card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write parameters and a card as a bundle's folder; it appears whole or not at all.
+
+    Args:
+        folder: Where. Refused if it exists and is not a bundle.
+        params: Nested dictionaries of arrays.
+        card: What the card says, beside the schema and the hashes.
+
+    Returns:
+        The card as written.
+    """
     folder = expanded(folder)
     check_destination(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     fresh.mkdir()
     try:
-        np.savez(fresh / "params.npz", **_flatten(forecaster.params))  # type: ignore[union-attr, arg-type]
+        np.savez(fresh / "params.npz", **flatten(params))  # type: ignore[arg-type]
         full = {
-            **(card or {}),
+            **card,
             "schema": SCHEMA,
-            "forecaster": forecaster.name,
-            **{key: getattr(forecaster, key) for key in _settings(forecaster)},
             "params_sha256": hashlib.sha256((fresh / "params.npz").read_bytes()).hexdigest(),
         }
         full["card_sha256"] = card_hash(full)
@@ -207,7 +246,7 @@ def check_destination(folder: str | os.PathLike[str]) -> None:
 def params_hash(forecaster: Forecaster | Rate) -> str:
     """SHA-256 of a learned forecaster's parameters, without a bundle."""
     digest = hashlib.sha256()
-    for name, value in sorted(_flatten(forecaster.params).items()):  # type: ignore[union-attr]
+    for name, value in sorted(flatten(forecaster.params).items()):  # type: ignore[union-attr]
         digest.update(name.encode() + np.asarray(value).tobytes())
     return digest.hexdigest()
 
@@ -239,7 +278,8 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _flatten(params: PyTree) -> dict[str, np.ndarray]:
+def flatten(params: PyTree) -> dict[str, np.ndarray]:
+    """Nested dictionaries as one, with names such as ``conv/dense_1/kernel``."""
     leaves = jax.tree.flatten_with_path(params)[0]
     return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in leaves}
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _CLASSES = {
+    "amalgam_cnn": "AmalgamCNN",
     "densenet": "DenseNet",
     "hyper_cnn": "HyperCNN",
     "hyper_resnet": "HyperResNet",

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
+from collect.training import learned
 from nowcast import text
 from nowcast.types import PyTree, UserError
 
@@ -28,10 +29,14 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "prodigy": lambda rate: optax.contrib.prodigy(rate),
     "dadapt_adamw": lambda rate: optax.contrib.dadapt_adamw(rate),
     "mechanize": lambda rate: optax.contrib.mechanize(optax.adam(rate)),
+    "l2o": lambda rate: learned.load("l2o").transformation(rate),
+    "l2o_amalgam": lambda rate: learned.load("l2o_amalgam").transformation(rate),
 }
 """The function that makes each optimizer from its learning rate, which may be traced."""
-FIND_THEIR_RATE = ("prodigy", "dadapt_adamw")
-"""Optimizers that estimate their rate. Their learning rate is a factor of it, 1 for any task."""
+LEARNED = tuple(learned.KINDS)
+"""Optimizers that were meta-trained."""
+FIND_THEIR_RATE = ("prodigy", "dadapt_adamw", *LEARNED)
+"""Optimizers that find their rate. Their learning rate is a factor of it, 1 for any task."""
 OWN_WEIGHTS = ("schedule_free", "mechanize")
 """Optimizers whose next weights come from weights that they keep.
 
@@ -64,12 +69,18 @@ GRIDS = {
     "prodigy": (0.1, 0.3, 1.0, 3.0, 10.0),
     "dadapt_adamw": (0.1, 0.3, 1.0, 3.0, 10.0),
     "mechanize": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    **dict.fromkeys(LEARNED, (0.1, 0.3, 1.0, 3.0, 10.0)),
 }
 """The learning rates that tuning tries, wide enough that the best one is rarely at an end."""
 
 
-def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
+def make(
+    name: str, task: Any = None, bundle: str | None = None
+) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose ``update`` takes ``learning_rate=``.
+
+    ``bundle`` is the folder of a learned optimizer, for the names of :data:`LEARNED`; None: the one
+    that comes with the project.
 
     If a :class:`collect.tasks.Task` has ``rates``, they multiply the updates leaf by leaf; if it
     ``waits``, gradients that are all 0 change nothing. This happens inside of any wrapper of the
@@ -84,10 +95,12 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
             " another"
         )
 
+    own = OPTIMIZERS[name] if bundle is None else _learned(name, bundle).transformation
+
     def update(
         updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
     ) -> tuple[PyTree, Any]:
-        now = optax.with_extra_args_support(OPTIMIZERS[name](learning_rate))
+        now = optax.with_extra_args_support(own(learning_rate))
         grads, before = updates, state
         updates, state = now.update(updates, state, params, **extra)
         if waits:
@@ -102,7 +115,17 @@ def make(name: str, task: Any = None) -> optax.GradientTransformationExtraArgs:
             )
         return updates, state
 
-    return optax.GradientTransformationExtraArgs(OPTIMIZERS[name](1.0).init, update)
+    return optax.GradientTransformationExtraArgs(own(1.0).init, update)
+
+
+def _learned(name: str, bundle: str) -> learned.LearnedOptimizer:
+    optimizer = learned.load(bundle)
+    if optimizer.name != name:
+        raise UserError(
+            f"learned={bundle}: is a bundle of {optimizer.name}, and the optimizer is {name}; give"
+            f" a bundle of learner={name}"
+        )
+    return optimizer
 
 
 def judged(name: str, params: PyTree, state: Any) -> PyTree:

@@ -109,5 +109,10 @@ def show_rates(config: MetaTrainConfig, card: dict) -> None:
 
 
 def start() -> None:
-    """Run the command."""
-    command("meta_train", MetaTrainConfig, main)
+    """Run the command; with ``learner=…`` the one that makes learned optimizers."""
+    if any(typed.startswith("learner=") for typed in sys.argv[1:]):
+        from meta_train.commands import learner
+
+        learner.start()
+    else:
+        command("meta_train", MetaTrainConfig, main)

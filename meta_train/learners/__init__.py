@@ -1,0 +1,1 @@
+"""Meta-train learned optimizers (:mod:`collect.training.learned`): tasks → bundle."""
