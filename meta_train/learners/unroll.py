@@ -248,7 +248,7 @@ def _step(
 
 
 def _watch(
-    kind: Kind, parts: Parts, memory: PyTree, gradients: Parts, rate: float
+    kind: Kind, parts: Parts, memory: PyTree, gradients: Parts, rate: Any
 ) -> tuple[Parts, PyTree]:
     memory = {name: kind.watch(memory[name], gradients[name]) for name in memory}
     return jax.tree.map(lambda p, g: p - rate * g, parts, gradients), memory

@@ -58,13 +58,14 @@ def step(
     """One step: the outputs, before any nonlinearity, and the new memory."""
     x, new = features, []
     for layer, (output, cell) in zip(_layers(params), memory, strict=True):
-        gates = x @ layer["kernel"] + output @ layer["recurrent"] + layer["bias"]
+        gates = x @ layer["kernel"] + output @ layer["recurrent"]
+        gates += jnp.broadcast_to(layer["bias"], gates.shape)
         enter, forget, candidate, leave = jnp.split(gates, 4, axis=-1)
         cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
         x = jax.nn.sigmoid(leave) * jnp.tanh(cell)
         new.append((x, cell))
     last = params["linear"]
-    return (x @ last["kernel"] + last["bias"])[..., 0], new
+    return (x @ last["kernel"])[..., 0] + last["bias"][0], new
 
 
 def _layers(params: Params) -> list[dict[str, Array]]:
