@@ -21,6 +21,7 @@ from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, Inspect
 from evaluate.commands import products
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
+from meta_train.learners.config import LearnerConfig
 from nowcast import text
 
 CONFIGS = ROOT / "configs"
@@ -30,6 +31,7 @@ SCHEMAS = {
     "import_checkpoints": ImportCheckpointsConfig,
     "advise": AdviseConfig,
     "meta_train": MetaTrainConfig,
+    "learner": LearnerConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
@@ -57,7 +59,8 @@ def command(name: str) -> str:
     schema, file = SCHEMAS[name], CONFIGS / f"{name}.yaml"
     groups = groups_of(file)
     what, examples, notes = said(schema)
-    told = [f"## {text.INSTALLED[name]}", escaped(what)]
+    title = text.INSTALLED.get(name, f"{text.INSTALLED['meta_train']} {name}=")
+    told = [f"## {title}", escaped(what)]
     told += ["```bash\n" + "\n".join(" ".join(one.split()) for one in examples) + "\n```"]
     rows = [
         f"| `{key.name}` | {'required' if key.shown == '…' else f'`{key.shown}`'}"
