@@ -192,25 +192,27 @@ class TrainingConfig:
     task: dict[str, Any] = field(default_factory=any_keys)
     """what is trained (names below): classification of images; gpt or gpt2_small, language models
     (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch is
-    task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or the
-    path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
-    (an epoch is an episode); or a class of your own: task._target_=file.Class task.key=value, of a
-    file in the current folder or a package (the guide "Your own task")"""
+    task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, bpe, or
+    the path of a tokenizer.json of Hugging Face's tokenizers); bert, which fills in masked tokens
+    (the same keys, but task.passes for layers); ddim, which draws images (task.widths, task.depth);
+    ddpg, an agent that swings up a pendulum (an epoch is an episode); or a class of your own:
+    task._target_=file.Class task.key=value, of a file in the current folder or a package (the guide
+    "Your own task")"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """of classification: the architecture (names below)"""
     data: DataConfig = field(default_factory=DataConfig)
-    """the data set (names below); of gpt tiny_shakespeare; data.name takes others"""
+    """the data set (names below); of gpt and bert tiny_shakespeare; data.name takes others"""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """of classification: none, crop_flip or rotation_shift_zoom, of the training images"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """adam, adamw, momentum, sgd, muon, schedule_free, prodigy, dadapt_adamw or mechanize; an arm
-    of an evaluation may have another"""
+    """adam, adamw, adamw_1e-4 (a weight decay of 1e-4 in place of 1e-2), momentum, sgd, muon,
+    schedule_free, prodigy, dadapt_adamw or mechanize; an arm of an evaluation may have another"""
     seed: int = 0
     """the first seed; the others count up"""
     epochs: int = 10
     """length of each run"""
     batch_size: int = 64
-    """examples a step; of gpt texts of task.context=64 tokens each; of ddpg transitions"""
+    """examples a step; of gpt and bert texts of task.context=64 tokens each; of ddpg transitions"""
     record_every: int | None = None
     """steps between two snapshots, and between two evaluations; null: an epoch, of gpt 10 steps"""
     max_minutes: float | None = None

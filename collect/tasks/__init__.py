@@ -7,11 +7,28 @@ from collect.tasks.protocol import LOSS, Metric, Task
 if TYPE_CHECKING:
     from collect.tasks.classification import Classification
     from collect.tasks.control import DDPG
+    from collect.tasks.diffusion import Diffusion
     from collect.tasks.language import Language
+    from collect.tasks.masked_language import MaskedLanguage
 
-__all__ = ["DDPG", "LOSS", "Classification", "Language", "Metric", "Task"]
+__all__ = [
+    "DDPG",
+    "LOSS",
+    "Classification",
+    "Diffusion",
+    "Language",
+    "MaskedLanguage",
+    "Metric",
+    "Task",
+]
 
-HOME = {"Classification": "classification", "DDPG": "control", "Language": "language"}
+HOME = {
+    "Classification": "classification",
+    "DDPG": "control",
+    "Diffusion": "diffusion",
+    "Language": "language",
+    "MaskedLanguage": "masked_language",
+}
 """The module that each of our tasks is defined in."""
 
 

@@ -19,6 +19,7 @@ from nowcast.types import PyTree, UserError
 OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "adam": optax.adam,
     "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2),
+    "adamw_1e-4": lambda rate: optax.adamw(rate, weight_decay=1e-4),
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
     "sgd": optax.sgd,
     "muon": lambda rate: optax.contrib.muon(
@@ -57,6 +58,7 @@ POWERS = {"cosine": 2.0, "wsd": 1.0}
 GRIDS = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "adamw_1e-4": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "momentum": (1e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "sgd": (1e-2, 1e-1, 3e-1, 1.0, 3.0),
     "muon": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
