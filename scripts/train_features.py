@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
+from collect.commands.output import print_anything
 from collect.data import Dataset, load
 from collect.models.lenet import LeNet
 from collect.tasks.classification import Classification
@@ -31,7 +32,7 @@ def padded(images: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Train, say the accuracy, and write the file."""
+    print_anything()
     digits = load("mnist")
     assert isinstance(digits, Dataset)
     images = {split: padded(np.asarray(each)) for split, each in digits.images.items()}

@@ -201,20 +201,20 @@ def test_the_shipped_features_tell_digits_from_noise():
 @pytest.fixture(scope="module")
 def keras_inception(tmp_path_factory):
     """Keras's InceptionV3 with random weights, and the path of its file."""
-    import keras
+    with warnings.catch_warnings(action="ignore"):  # Keras's own, of NumPy 2 and of the format
+        import keras
 
-    net = keras.applications.InceptionV3(
-        include_top=False, weights=None, input_shape=(75, 75, 3), pooling="avg"
-    )
-    rng = np.random.default_rng(0)
-    for layer in net.layers:
-        if "batch_normalization" in layer.name:
-            shape = layer.get_weights()[0].shape
-            layer.set_weights(
-                [rng.normal(0.1, 0.3, shape), rng.normal(0, 0.3, shape), rng.uniform(0.5, 2, shape)]
-            )
-    file = tmp_path_factory.mktemp("inception") / "inception.h5"
-    with warnings.catch_warnings(action="ignore"):  # of the format, which Keras calls legacy
+        net = keras.applications.InceptionV3(
+            include_top=False, weights=None, input_shape=(75, 75, 3), pooling="avg"
+        )
+        rng = np.random.default_rng(0)
+        for layer in net.layers:
+            if "batch_normalization" in layer.name:
+                shape = layer.beta.shape
+                layer.beta.assign(rng.normal(0.1, 0.3, shape))
+                layer.moving_mean.assign(rng.normal(0, 0.3, shape))
+                layer.moving_variance.assign(rng.uniform(0.5, 2, shape))
+        file = tmp_path_factory.mktemp("inception") / "inception.h5"
         net.save(file)
     return net, file
 

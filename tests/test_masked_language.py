@@ -1,5 +1,6 @@
 """The masked language task: halting, attention and losses against NumPy, masks, and its texts."""
 
+import json
 import math
 
 import jax
@@ -12,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 import nowcast
+from collect import corpus
 from collect.commands.cli import CONFIGS
 from collect.config import DataConfig
 from collect.data import text, tokens
@@ -299,3 +301,41 @@ def test_the_full_experiment_is_the_published_recipe_on_a_folder_of_wikitext(tmp
     assert (found.arm.cosine.learning_rate, found.arm.cosine.schedule) == ("given", "cosine")
     with pytest.raises(UserError, match=r"'./wikitext-2': is not there; .*wikitext.smerity.com"):
         build.make(OmegaConf.to_object(found))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "name", "pictures"),
+    [
+        ("task=bert task.heads=2 task.width=8 task.context=16 task.steps_per_epoch=2", "bert", 0),
+        ("task=ddim task.widths=[2,3,4,5] task.depth=1 task.judged=8", "ddim", 6),
+    ],
+)
+def test_it_goes_through_all_commands(script, tmp_path, task, name, pictures):
+    size = 2_000 if name == "bert" else 32
+    data = [
+        f"data={'tiny_shakespeare' if name == 'bert' else 'mnist'}",
+        f"data.train_size={size}",
+        "batch_size=16",
+    ]
+    for command, *given in (
+        ("collect", *task.split(), *data, "runs=2", "epochs=12", "corpus=corpora/mine"),
+        ("meta_train", "corpus=corpora/mine", "forecaster=wnn", "steps=20", "bundle=bundles/mine"),
+        (
+            *("evaluate", f"experiment=table5_{name}_small", *task.split()[1:], *data),
+            *("forecaster=bundles/mine", "seeds=1", "tuned.seeds=1", "epochs=12", "workers=1"),
+            "report=reports/mine",
+        ),
+    ):
+        done = script(command, *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        if command == "meta_train":
+            assert f"task={name}" in done.stdout
+    [one, _] = runs = corpus.open(tmp_path / "corpora/mine").runs
+    assert len(runs) == 2
+    assert one.weights.shape[0] == 13
+    results = json.loads((tmp_path / "reports/mine/results.json").read_text())
+    arms = [row["name"] for row in results["arms"]]
+    assert len(arms) == 6  # published=FOLDER is not given
+    page = (tmp_path / "reports/mine/report.html").read_text()
+    assert page.count("data:image/png") == pictures
