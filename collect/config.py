@@ -91,6 +91,9 @@ class DataConfig:
     in_memory: float = collect.data.IN_MEMORY
     """a budget in GB: a prepared set whose images take more is read from its files as it is needed,
     to the same numbers; 0: always"""
+    classes: list[int] | None = None
+    """[5,6,7,8,9]: only the examples of these classes, which are numbered from 0 in ascending
+    order; null: all"""
 
     def __post_init__(self) -> None:
         require(
@@ -110,11 +113,16 @@ class DataConfig:
         require(self.size is None or 8 <= self.size <= 2048, "data.size", self.size, rule)
         rule = "must be 0 GB or more; 0: images are read from the prepared files as they are needed"
         require(self.in_memory >= 0, "data.in_memory", self.in_memory, rule)
+        if self.classes is not None:
+            fine = len({*self.classes}) == len(self.classes) >= 2
+            rule = "must be two classes or more, each once, such as [0,1,2,3,4]; null: all"
+            require(fine, "data.classes", self.classes, rule)
+            self.classes = sorted(self.classes)
 
     @property
     def identity(self) -> dict[str, Any]:
         """The keys that a run depends on: all but the folder of the data and the memory budget."""
-        usual = {"validation": True, "standardize": False, "size": None}
+        usual = {"validation": True, "standardize": False, "size": None, "classes": None}
         more = {
             key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
         }
@@ -140,7 +148,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """the rate before the schedule changes it"""
     schedule: str = "constant"
-    """constant, cosine, step, wsd, inverse or staircase; an evaluation's arms have their own"""
+    """constant, cosine, step, wsd, inverse, staircase, exponential or up_flat_down; an evaluation's
+    arms have their own"""
     warmup: float = 0.0
     """the share of the run in which the rate climbs; the arms of an evaluation have their own"""
 
@@ -201,7 +210,7 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """the data set (names below); of gpt tiny_shakespeare; data.name takes others"""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """of classification: none, crop_flip or rotation_shift_zoom, of the training images"""
+    """of images: none, crop_flip, rotation_shift_zoom or flip_shift_cutout, of the training images"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """adam, adamw, momentum, sgd, muon, schedule_free, prodigy, dadapt_adamw or mechanize; an arm
     of an evaluation may have another"""

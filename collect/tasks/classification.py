@@ -104,6 +104,7 @@ class Classification:
             validation=data.validation,
             size=data.size,
             in_memory=data.in_memory,
+            classes=data.classes,
         )
         return cls(
             model.name,

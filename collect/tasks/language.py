@@ -126,6 +126,8 @@ class Language:
             raise UserError("data.standardize=true: is for images; leave it out")
         if data.size is not None:
             raise UserError(f"data.size={data.size}: is for images; leave it out")
+        if data.classes is not None:
+            raise UserError(f"data.classes={data.classes}: is for images; leave it out")
         _check(layers, heads, width, dropout)
         encoded = _encoded(data, str(tokens))
         return cls(
