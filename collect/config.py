@@ -199,10 +199,11 @@ class TrainingConfig:
     """The keys that all commands which train have in common: what is trained, and how long."""
 
     task: dict[str, Any] = field(default_factory=any_keys)
-    """what is trained (names below): classification of images; gpt or gpt2_small, language models
-    (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch is
-    task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or the
-    path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
+    """what is trained (names below): classification of images; transfer, the same from the weights
+    of task.weights (a file, or a corpus and its task.run) with a new head; gpt or gpt2_small,
+    language models (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch
+    is task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or
+    the path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
     (an epoch is an episode); or a class of your own: task._target_=file.Class task.key=value, of a
     file in the current folder or a package (the guide "Your own task")"""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -210,7 +211,8 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """the data set (names below); of gpt tiny_shakespeare; data.name takes others"""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """of images: none, crop_flip, rotation_shift_zoom or flip_shift_cutout, of the training images"""
+    """of classification and transfer: none, crop_flip, rotation_shift_zoom or flip_shift_cutout, of
+    the training images"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """adam, adamw, momentum, sgd, muon, schedule_free, prodigy, dadapt_adamw or mechanize; an arm
     of an evaluation may have another"""

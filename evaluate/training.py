@@ -85,7 +85,11 @@ class Training:
         never = {"forecaster": LastValue(window=1), "every": steps + 1, "min_drift": None}
         options: dict[str, Any] = never
         if forecaster is not None:
-            options = self._options(forecaster) | {"moments": arm.jump.moments}
+            options = self._options(forecaster)
+            if arm.jump.skip:  # patterns that fit no leaf are refused before anything trains
+                jumps = Jumps(**options, labels=task.labels)
+                jax.eval_shape(jumps.init, jax.eval_shape(lambda: task.init(0)[0]))
+            options |= {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)
         axes: PyTree = nowcast.POPULATION
         if self._averages:

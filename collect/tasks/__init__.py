@@ -8,10 +8,16 @@ if TYPE_CHECKING:
     from collect.tasks.classification import Classification
     from collect.tasks.control import DDPG
     from collect.tasks.language import Language
+    from collect.tasks.transfer import Transfer
 
-__all__ = ["DDPG", "LOSS", "Classification", "Language", "Metric", "Task"]
+__all__ = ["DDPG", "LOSS", "Classification", "Language", "Metric", "Task", "Transfer"]
 
-HOME = {"Classification": "classification", "DDPG": "control", "Language": "language"}
+HOME = {
+    "Classification": "classification",
+    "DDPG": "control",
+    "Language": "language",
+    "Transfer": "transfer",
+}
 """The module that each of our tasks is defined in."""
 
 
