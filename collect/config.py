@@ -203,9 +203,9 @@ class TrainingConfig:
     of task.weights (a file, or a corpus and its task.run) with a new head; gpt or gpt2_small,
     language models (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch
     is task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or
-    the path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
-    (an epoch is an episode); or a class of your own: task._target_=file.Class task.key=value, of a
-    file in the current folder or a package (the guide "Your own task")"""
+    the path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a
+    pendulum (an epoch is an episode); or a class of your own: task._target_=file.Class
+    task.key=value, of a file in the current folder or a package (the guide "Your own task")"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """of classification: the architecture (names below)"""
     data: DataConfig = field(default_factory=DataConfig)

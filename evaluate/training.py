@@ -86,10 +86,9 @@ class Training:
         options: dict[str, Any] = never
         if forecaster is not None:
             options = self._options(forecaster)
-            if arm.jump.skip:  # patterns that fit no leaf are refused before anything trains
-                jumps = Jumps(**options, labels=task.labels)
-                jax.eval_shape(jumps.init, jax.eval_shape(lambda: task.init(0)[0]))
-            options |= {"moments": arm.jump.moments}
+            if arm.jump.skip:  # a pattern that fits no leaf is refused before anything trains
+                jax.eval_shape(Jumps(**options, labels=task.labels).init, task.init(0)[0])
+            options["moments"] = arm.jump.moments
         tx = nowcast.periodic(inner, **options, labels=task.labels)
         axes: PyTree = nowcast.POPULATION
         if self._averages:
