@@ -85,11 +85,10 @@ class Training:
         never = {"forecaster": LastValue(window=1), "every": steps + 1, "min_drift": None}
         options: dict[str, Any] = never
         if forecaster is not None:
-            options = self._options(forecaster)
-            if arm.jump.skip:  # a pattern that fits no leaf is refused before anything trains
-                jax.eval_shape(Jumps(**options, labels=task.labels).init, task.init(0)[0])
-            options["moments"] = arm.jump.moments
+            options = self._options(forecaster) | {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)
+        if arm.jump.skip:  # a pattern that fits no leaf is refused before anything trains
+            jax.eval_shape(tx.init, task.init(0)[0])
         axes: PyTree = nowcast.POPULATION
         if self._averages:
             tx, axes = self._averaged(tx), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]
