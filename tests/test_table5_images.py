@@ -1,5 +1,5 @@
 """The WNN paper's ImageNet and transfer of Table 5: the published settings, in both forms, and a
-fast run of each small form.
+fast run of each small form with two of its arms.
 """
 
 from pathlib import Path
@@ -21,6 +21,8 @@ from evaluate.config import EvaluateConfig
 
 CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
 ARMS = ["linear", "introspection", "published", "nowcast_safe", "gram_safe"]
+FEW = ("~arm.linear", "~arm.introspection", "~arm.gram_safe")
+"""Arms that fast runs leave out: each is a program that takes half a minute to compile."""
 JUMPING = {"conv", "depthwise_conv", "fc", "bias"}
 
 
@@ -135,11 +137,11 @@ def test_the_small_form_of_imagenet_runs_in_fast_mode(script, tmp_path):
         "record_every=5",
         "seeds=1",
         "target_value=0.01",
+        *FEW,
         f"report={tmp_path / 'report'}",
     )
     assert done.returncode == 0, done.stderr
-    for arm in set(ARMS) - {"published"}:
-        assert arm in done.stdout
+    assert "nowcast_safe" in done.stdout
 
 
 @pytest.mark.slow
@@ -149,10 +151,9 @@ def test_the_small_form_of_transfer_runs_in_fast_mode(script, tmp_path):
         ("collect", "experiment=table5_pretraining", *small),
         (
             *("evaluate", "experiment=table5_transfer_small", *small),
-            *("record_every=3", "seeds=1", "target_value=0.01", "report=report"),
+            *("record_every=3", "seeds=1", "target_value=0.01", *FEW, "report=report"),
         ),
     ):
         done = script(name, *given, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    for arm in set(ARMS) - {"published"}:
-        assert arm in done.stdout
+    assert "nowcast_safe" in done.stdout
