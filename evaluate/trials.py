@@ -28,7 +28,7 @@ from nowcast import bundle
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 
-NEW_OPTIONS = ("min_drift", "at", "aim")
+NEW_OPTIONS = ("min_drift", "at", "aim", "skip")
 """Options of a jump that runs recorded by older versions lack.
 
 Such an option is left out of a run's description where it is not used, so that the descriptions of

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collect.tasks.diffusion import Diffusion
     from collect.tasks.language import Language
     from collect.tasks.masked_language import MaskedLanguage
+    from collect.tasks.transfer import Transfer
 
 __all__ = [
     "DDPG",
@@ -20,6 +21,7 @@ __all__ = [
     "MaskedLanguage",
     "Metric",
     "Task",
+    "Transfer",
 ]
 
 HOME = {
@@ -28,6 +30,7 @@ HOME = {
     "Diffusion": "diffusion",
     "Language": "language",
     "MaskedLanguage": "masked_language",
+    "Transfer": "transfer",
 }
 """The module that each of our tasks is defined in."""
 

@@ -233,6 +233,8 @@ def encoded(data: Any, kind: str) -> Tokens:
         raise UserError("data.standardize=true: is for images; leave it out")
     if data.size is not None:
         raise UserError(f"data.size={data.size}: is for images; leave it out")
+    if data.classes is not None:
+        raise UserError(f"data.classes={data.classes}: is for images; leave it out")
     found = text.load(data.name, directory=data.dir, validation=data.validation)
     return tokens.encode(found, kind, data.train_size)
 
