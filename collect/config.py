@@ -91,6 +91,9 @@ class DataConfig:
     in_memory: float = collect.data.IN_MEMORY
     """a budget in GB: a prepared set whose images take more is read from its files as it is needed,
     to the same numbers; 0: always"""
+    classes: list[int] | None = None
+    """[5,6,7,8,9]: only the examples of these classes, which are numbered from 0 in ascending
+    order; null: all"""
 
     def __post_init__(self) -> None:
         require(
@@ -110,11 +113,16 @@ class DataConfig:
         require(self.size is None or 8 <= self.size <= 2048, "data.size", self.size, rule)
         rule = "must be 0 GB or more; 0: images are read from the prepared files as they are needed"
         require(self.in_memory >= 0, "data.in_memory", self.in_memory, rule)
+        if self.classes is not None:
+            fine = len({*self.classes}) == len(self.classes) >= 2
+            rule = "must be two classes or more, each once, such as [0,1,2,3,4]; null: all"
+            require(fine, "data.classes", self.classes, rule)
+            self.classes = sorted(self.classes)
 
     @property
     def identity(self) -> dict[str, Any]:
         """The keys that a run depends on: all but the folder of the data and the memory budget."""
-        usual = {"validation": True, "standardize": False, "size": None}
+        usual = {"validation": True, "standardize": False, "size": None, "classes": None}
         more = {
             key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
         }
@@ -140,7 +148,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """the rate before the schedule changes it"""
     schedule: str = "constant"
-    """constant, cosine, step, wsd, inverse or staircase; an evaluation's arms have their own"""
+    """constant, cosine, step, wsd, inverse, staircase, exponential or up_flat_down; an evaluation's
+    arms have their own"""
     warmup: float = 0.0
     """the share of the run in which the rate climbs; the arms of an evaluation have their own"""
 
@@ -190,27 +199,31 @@ class TrainingConfig:
     """The keys that all commands which train have in common: what is trained, and how long."""
 
     task: dict[str, Any] = field(default_factory=any_keys)
-    """what is trained (names below): classification of images; gpt or gpt2_small, language models
-    (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch is
-    task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, or the
-    path of a tokenizer.json of Hugging Face's tokenizers); ddpg, an agent that swings up a pendulum
-    (an epoch is an episode); or a class of your own: task._target_=file.Class task.key=value, of a
-    file in the current folder or a package (the guide "Your own task")"""
+    """what is trained (names below): classification of images; transfer, the same from the weights
+    of task.weights (a file, or a corpus and its task.run) with a new head; gpt or gpt2_small,
+    language models (task.layers=2, task.width=64, task.heads, task.context, task.dropout; an epoch
+    is task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, bpe,
+    or the path of a tokenizer.json of Hugging Face's tokenizers); bert, which fills in masked
+    tokens (the same keys, but task.passes for layers); ddim, which draws images (task.widths,
+    task.depth); ddpg, an agent that swings up a pendulum (an epoch is an episode); or a class of
+    your own: task._target_=file.Class task.key=value, of a file in the current folder or a package
+    (the guide "Your own task")"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """of classification: the architecture (names below)"""
     data: DataConfig = field(default_factory=DataConfig)
-    """the data set (names below); of gpt tiny_shakespeare; data.name takes others"""
+    """the data set (names below); of gpt and bert tiny_shakespeare; data.name takes others"""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """of classification: none, crop_flip or rotation_shift_zoom, of the training images"""
+    """of classification and transfer: none, crop_flip, rotation_shift_zoom or flip_shift_cutout, of
+    the training images"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """adam, adamw, momentum, sgd, muon, schedule_free, prodigy, dadapt_adamw or mechanize; an arm
-    of an evaluation may have another"""
+    """adam, adamw, adamw_1e-4 (a weight decay of 1e-4 in place of 1e-2), momentum, sgd, muon,
+    schedule_free, prodigy, dadapt_adamw or mechanize; an arm of an evaluation may have another"""
     seed: int = 0
     """the first seed; the others count up"""
     epochs: int = 10
     """length of each run"""
     batch_size: int = 64
-    """examples a step; of gpt texts of task.context=64 tokens each; of ddpg transitions"""
+    """examples a step; of gpt and bert texts of task.context=64 tokens each; of ddpg transitions"""
     record_every: int | None = None
     """steps between two snapshots, and between two evaluations; null: an epoch, of gpt 10 steps"""
     max_minutes: float | None = None

@@ -22,7 +22,7 @@ class ImportCheckpointsConfig:
     """
 
     checkpoints: str
-    """a folder of checkpoints, or a pattern in quotes: .safetensors, .npz, .pt and .pth (where
+    """a folder of checkpoints, or a pattern in quotes: .safetensors, .npz, .h5, .pt and .pth (where
     PyTorch is installed), folders of Orbax; the numbers in the names are the steps: the one after
     "step", else the one that differs"""
     corpus: str
@@ -116,7 +116,7 @@ class AdviseConfig:
     """the run's name in the corpus, such as the name of a folder in corpora/mine/runs; null: its
     only run. A run that is still being recorded is read up to its last snapshot"""
     checkpoints: str | None = None
-    """a folder of checkpoints, or a pattern in quotes: .safetensors, .npz, .pt and .pth (where
+    """a folder of checkpoints, or a pattern in quotes: .safetensors, .npz, .h5, .pt and .pth (where
     PyTorch is installed), folders of Orbax; the numbers in the names are the steps"""
     prefix: str | None = None
     """the part of a checkpoint that holds the parameters, such as model or state.params; null: it

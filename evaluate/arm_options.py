@@ -42,6 +42,8 @@ class Jump:
     """
     damping: float = 1.0
     operations: list[str] | None = None
+    skip: list[str] | None = None
+    """Patterns of the names of leaves that never jump, such as ``stages/*/bias``."""
     start_after: float = 0.0
     stop_after: float | None = None
     moments: str = "keep"

@@ -208,6 +208,11 @@ def compare(
         "beside_title": "",
         "beside": {},
         "made_by": commands_of_bundles(cards),
+        "pictures": {
+            name: picture
+            for name, arm in trained.items()
+            if (picture := trials.picture(arm, plan.seeds[0]))
+        },
     }
 
 
@@ -263,7 +268,8 @@ def write(
         The content of ``results.json``.
     """
     folder = expanded(folder)
-    full = {key: value for key, value in results.items() if key != "made_by"} | {
+    left_out = ("made_by", "pictures")
+    full = {key: value for key, value in results.items() if key not in left_out} | {
         "commands": [*results["made_by"], *commands],
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
@@ -272,5 +278,5 @@ def write(
     for name, drawn in pictures.drawn(full).items():
         replace(folder / f"{name}.png", png(drawn))
     replace(folder / "report.md", report.markdown(full))
-    replace(folder / "report.html", report.page(full))
+    replace(folder / "report.html", report.page(full, results.get("pictures")))
     return full

@@ -11,6 +11,7 @@ from collect.tasks.protocol import Task
 from collect.training.loop import State
 from evaluate.arm_options import LAWA
 from evaluate.arms import ORACLE, Arm
+from evaluate.task_pictures import encoded
 from evaluate.training import Pause, Training
 from evaluate.weight_samples import Samples
 from nowcast.types import PyTree
@@ -85,12 +86,26 @@ class Record:
             | self._at_end()
         )
 
-    def _measure(self, state: State, split: str) -> dict[str, float]:
+    def picture(self) -> bytes | None:
+        """The PNG file of what the task makes with the last weights.
+
+        Call it after the last snapshot. None: the task makes no pictures.
+        """
+        if not hasattr(self._task, "picture"):
+            return None
+        return encoded(self._task, self._task.picture(self._judged(self._state), self._state.extra))
+
+    def _judged(self, state: State) -> PyTree:
+        """The weights that the run is judged by in this state."""
         params = self._training.judged(state)
         if self._last.maxlen != 1:
             params = jax.tree.map(
                 lambda *each: np.mean(each, axis=0, dtype=each[0].dtype), *self._last
             )
+        return params
+
+    def _measure(self, state: State, split: str) -> dict[str, float]:
+        params = self._judged(state)
         found = self._task.evaluate(params, state.extra, split)
         check_measured(self._task, found)
         return {metric.name: float(found[metric.name]) for metric in self._task.metrics}

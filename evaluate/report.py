@@ -11,6 +11,7 @@ from evaluate.decision import Line, Verdict
 from evaluate.drawing import svg
 from evaluate.protocol import BUDGET, ROBUST
 from evaluate.tables import Table
+from evaluate.task_pictures import section
 from nowcast.text import align
 
 STYLE = """
@@ -45,6 +46,8 @@ table.words td, table.words th {
   text-align: left; white-space: normal; max-width: 34rem; vertical-align: top;
 }
 .better { color: light-dark(#0b5cad, #7db8f5); } .worse { color: light-dark(#a8203a, #f29aa9); }
+.made { display: flex; flex-wrap: wrap; gap: 1rem; } .made figure { margin: 0; }
+.made img { image-rendering: pixelated; min-width: 16rem; max-width: 100%; }
 li { margin: .3rem 0; } .note { opacity: .78; font-size: .92rem; } .facts { margin-top: 0; }
 pre {
   padding: .8rem; overflow-x: auto; background: var(--soft); border-radius: .4rem;
@@ -56,8 +59,13 @@ COLOURS = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.DIVERGED: "
 """The CSS class of a sentence, or of a cell, with this verdict."""
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The report of one task as an HTML page that holds its pictures and loads nothing."""
+def page(results: Mapping[str, Any], made: Mapping[str, bytes] | None = None) -> str:
+    """The report of one task as an HTML page that holds its pictures and loads nothing.
+
+    Args:
+        results: From :func:`evaluate.summarise`.
+        made: The picture that the task made of each arm's first run, as PNG files.
+    """
     about = results["about"]
     parts = [
         f"<h1>Ways to train, compared on {_esc(about['task'])}</h1>",
@@ -69,6 +77,7 @@ def page(results: Mapping[str, Any]) -> str:
     parts += {ROBUST: _from_any_rate, BUDGET: _honest_speed_up}.get(
         words.protocol(results), _compared
     )(results)
+    parts += section(made or {})
     if len(rows := arm_tables.jumps(results)) > 1:
         parts += ["<h2>What jumps did</h2>", f"<p>{_esc(words.JUMPS)}</p>", table(rows)]
     if len(rows := arm_tables.forecasts(results)) > 1:

@@ -87,6 +87,8 @@ class Training:
         if forecaster is not None:
             options = self._options(forecaster) | {"moments": arm.jump.moments}
         tx = nowcast.periodic(inner, **options, labels=task.labels)
+        if arm.jump.skip:  # a pattern that fits no leaf is refused before anything trains
+            jax.eval_shape(tx.init, task.init(0)[0])
         axes: PyTree = nowcast.POPULATION
         if self._averages:
             tx, axes = self._averaged(tx), wrappers.AverageState(axes, 0, 0)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from collect.files import replace
 from collect.tasks.protocol import Task, spacing
 from collect.training import machine, optimizers
 from collect.training.machine import OtherPrograms
@@ -27,7 +28,7 @@ from nowcast import bundle
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
 
-NEW_OPTIONS = ("min_drift", "at", "aim")
+NEW_OPTIONS = ("min_drift", "at", "aim", "skip")
 """Options of a jump that runs recorded by older versions lack.
 
 Such an option is left out of a run's description where it is not used, so that the descriptions of
@@ -164,6 +165,11 @@ class Trials:
         content = json.loads(self._file(arm, seed).read_text(encoding="utf-8"))
         return older_keys.run_of(with_nan(content))
 
+    def picture(self, arm: Arm, seed: int) -> bytes | None:
+        """The picture that the task made of a finished run, as a PNG file; None: there is none."""
+        file = self._file(arm, seed).with_suffix(".png")
+        return file.read_bytes() if file.exists() else None
+
     def forecast_errors(
         self, arm: Arm, base: Arm, seeds: Sequence[int]
     ) -> list[dict[str, float]] | None:
@@ -275,6 +281,8 @@ class Trials:
             file.parent.mkdir(parents=True, exist_ok=True)
             if record.samples:
                 record.samples.write(file.with_suffix(".npz"))
+            if not calibrate and (picture := record.picture()):
+                replace(file.with_suffix(".png"), picture)
             how = {
                 "settings_sha256": self._digest(arm),
                 "undisturbed": undisturbed,

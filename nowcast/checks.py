@@ -5,6 +5,7 @@ A state and gradients are checked in :mod:`nowcast.state_checks`.
 
 import sys
 from collections.abc import Callable, Collection
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -64,11 +65,16 @@ def _holds_equinox(tree: PyTree) -> bool:
 
 
 def check_jumping(
-    forecaster: Forecaster, names: list[str], labels: list[str], operations: Collection[str] | None
+    forecaster: Forecaster,
+    names: list[str],
+    labels: list[str],
+    operations: Collection[str] | None,
+    skip: Collection[str] | None = None,
 ) -> list[bool]:
     """Say which leaves jump.
 
-    Refuse operations that no network forecasts, and a model of which no leaf would ever jump.
+    Refuse operations that no network forecasts, patterns that fit no leaf, and a model of which no
+    leaf would ever jump.
     """
     for operation in operations or ():
         if operation in labels and not forecaster.can_forecast(operation):
@@ -77,14 +83,21 @@ def check_jumping(
                 f" {names[labels.index(operation)]!r}; leave it out, or meta-train with"
                 f" networks={{{operation}:{operation}}}"
             )
+    for pattern in skip or ():
+        if names and not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(
+                f"skip: no leaf has a name like {pattern!r}; there are {', '.join(names[:5])}"
+            )
     jumping = [
-        forecaster.can_forecast(label) and (operations is None or label in operations)
-        for label in labels
+        forecaster.can_forecast(label)
+        and (operations is None or label in operations)
+        and not any(fnmatchcase(name, pattern) for pattern in skip or ())
+        for name, label in zip(names, labels, strict=True)
     ]
     if names and not any(jumping):
         asked = (
             "this " + forecaster.name if operations is None else f"operations={tuple(operations)}"
-        )
+        ) + (f" and skip={tuple(skip)}" if skip else "")
         raise UserError(
             f"no leaf would ever jump with {asked}: leaf {names[0]!r} is labelled {labels[0]!r};"
             " pass labels= or other operations"
@@ -106,6 +119,19 @@ def operations_of(asked: Any) -> tuple[str, ...] | None:
         if operation not in OPERATIONS:
             meant = choice(str(operation), OPERATIONS)
             raise UserError(f"operations: {operation!r} is not an operation; {meant}")
+    return tuple(asked)
+
+
+def skipped(asked: Any) -> tuple[str, ...] | None:
+    """The patterns of the leaves that never jump as a tuple, or None for none."""
+    if asked is None:
+        return None
+    asked = (asked,) if isinstance(asked, str) else asked
+    fine = isinstance(asked, Collection) and asked and all(isinstance(one, str) for one in asked)
+    if not fine:
+        raise UserError(
+            f"skip={asked!r} must be patterns of leaves' names, such as 'head/*'; or leave it out"
+        )
     return tuple(asked)
 
 

@@ -35,6 +35,7 @@ from nowcast.checks import (
     limits_of,
     named_options,
     operations_of,
+    skipped,
     window_options,
 )
 from nowcast.forecasters.base import Forecaster, check_forecaster
@@ -61,6 +62,7 @@ class JumpOptions(TypedDict, total=False):
     aim: float | None
     labels: PyTree | None
     operations: Collection[str] | None
+    skip: Collection[str] | None
     horizon: int | Callable[[Any], Any] | None
     damping: float
     start_after: int
@@ -94,6 +96,8 @@ class Jumps:
             ranks when left out.
         operations: Which operations jump, such as ``("conv", "fc")``; the others train on as they
             would, and need no history. Left out: all that the forecaster can forecast.
+        skip: Patterns of the names of leaves that never jump, such as ``("*/bias", "head/*")``:
+            ``*`` stands for any characters, slashes too. Left out: none.
         horizon: Snapshots past the last one that a jump aims at: a number, or a function from the
             number of the jump (0, 1, …) to one, such as :func:`nowcast.decaying_horizon`. The
             forecaster's own when left out.
@@ -135,6 +139,7 @@ class Jumps:
     aim: float | None = None
     labels: PyTree | None = field(default=None, hash=False)  # a dict, which has no hash
     operations: Collection[str] | None = None
+    skip: Collection[str] | None = None
     horizon: int | Callable[[Any], Any] | None = None
     damping: float = 1.0
     start_after: int = 0
@@ -157,6 +162,7 @@ class Jumps:
             )
         settle(**(window_options(self) if self.at is None else named_options(self)))
         settle(operations=operations_of(self.operations), axis_name=axis_names(self.axis_name))
+        settle(skip=skipped(self.skip))
         settle(**limits_of(self.reader, self.damping, self.min_drift))
         if self.history_dtype is not None:
             settle(history_dtype=dtype_of(self.history_dtype))
@@ -306,4 +312,4 @@ class Jumps:
         self.forecaster.check_network(
             [named.names for named in walk(params)], jax.tree.leaves(params), labels
         )
-        return check_jumping(self.forecaster, names, labels, self.operations)
+        return check_jumping(self.forecaster, names, labels, self.operations, self.skip)

@@ -45,9 +45,9 @@ def periodic(
             count (``"reset"``; schedules go on). ``optax.contrib.schedule_free`` needs ``"reset"``:
             it keeps weights of its own, which would pull the run back.
         options: Those of :class:`nowcast.Jumps`, which says what each does and its default:
-            ``at``, ``aim``, ``labels``, ``operations``, ``horizon``, ``damping``, ``start_after``,
-            ``stop_after``, ``history_dtype``, ``min_drift``, ``guard``, ``axis_name``. With a guard
-            ``update`` needs ``value_fn=``.
+            ``at``, ``aim``, ``labels``, ``operations``, ``skip``, ``horizon``, ``damping``,
+            ``start_after``, ``stop_after``, ``history_dtype``, ``min_drift``, ``guard``,
+            ``axis_name``. With a guard ``update`` needs ``value_fn=``.
 
     Returns:
         A ``GradientTransformationExtraArgs``. It must be the outermost one (only ``MultiSteps`` or

@@ -36,6 +36,7 @@ SMALL = {
     "introspection_mnist3": {},
     "introspection_n0": {},
     "mobilenet_v2": {},
+    "mobilenet_v2_imagenet": {},
     "nino_cnn": {},
     "pvt_v2": {},
     "resnet18": {},
@@ -53,6 +54,7 @@ SMALL = {
         slow("vgg", (32, 32, 3), {"depth": 19}, 20_040_522),
         ("resnet18", (32, 32, 3), {}, 11_173_962),
         ("mobilenet_v2", (32, 32, 3), {}, 2_296_922),
+        ("mobilenet_v2_imagenet", (224, 224, 3), {}, 3_504_872 - (1280 + 1) * 990),
         ("shufflenet_v2", (32, 32, 3), {"width": 0.5}, 352_042),
         slow("shufflenet_v2", (32, 32, 3), {}, 1_263_854),
         slow("densenet", (32, 32, 3), {"depth": 100}, 769_162),
@@ -95,6 +97,20 @@ def test_parameter_counts_are_those_of_the_references(name, image_shape, sizes, 
                 (8, 96, 3),
                 (4, 160, 3),
                 (4, 320, 1),
+            ],
+        ),
+        (
+            "mobilenet_v2_imagenet",
+            {},
+            "blocks",
+            [
+                (16, 16, 1),
+                (8, 24, 2),
+                (4, 32, 3),
+                (2, 64, 4),
+                (2, 96, 3),
+                (1, 160, 3),
+                (1, 320, 1),
             ],
         ),
         slow("shufflenet_v2", {}, "units", [(16, 116, 4), (8, 232, 8), (4, 464, 4)]),
@@ -178,7 +194,7 @@ def test_an_unknown_depth_is_refused_with_those_that_exist(name, depth, allowed)
         MODELS[name]((32, 32, 3), 10, depth=depth, rngs=nnx.Rngs(0))
 
 
-MANY_PROGRAMS = {"mobilenet_v2", "pvt_v2", "resnet18", "shufflenet_v2"}
+MANY_PROGRAMS = {"mobilenet_v2", "mobilenet_v2_imagenet", "pvt_v2", "resnet18", "shufflenet_v2"}
 """Networks that take ten seconds to compile."""
 
 

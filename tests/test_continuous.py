@@ -208,7 +208,7 @@ def test_powers_are_the_slopes_of_the_schedules():
     for name, schedule in optimizers.SCHEDULES.items():
         ends = schedule(1000 * (1 - left), 1000)
         power = np.log(ends[1] / ends[0]) / np.log(2)
-        assert optimizers.POWERS.get(name, 0) == pytest.approx(power, abs=1e-3), name
+        assert optimizers.POWERS.get(name, 0) == pytest.approx(power, abs=1e-2), name
 
 
 @pytest.mark.parametrize("name", NOTHING)

@@ -4,6 +4,7 @@ with nothing left behind.
 
 import shutil
 
+import h5py
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -79,6 +80,14 @@ def slashes(name):
     return name.replace(".", "/")
 
 
+def write_h5(path, given):
+    """As Keras 2 names its arrays, beside an optimizer's state."""
+    with h5py.File(path, "w") as file:
+        for name, array in given.items():
+            file[f"{name}:0"] = array
+            file[f"optimizer_weights/{name}/m:0"] = np.zeros(2)
+
+
 KINDS = {
     "npz": ("step_{}.npz", lambda path, given: np.savez(path, **given), lambda name: name),
     "safetensors": (
@@ -86,6 +95,7 @@ KINDS = {
         lambda path, given: save_file(given, path),
         lambda name: name,
     ),
+    "h5": ("weights-{}.h5", lambda path, given: write_h5(path, given), lambda name: name),
     "orbax": (
         "{}",
         lambda path, given: ocp.save(

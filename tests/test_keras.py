@@ -567,6 +567,7 @@ def test_refusals_name_options_that_the_callback_has(data):
             "at",
             "aim",
             "operations",
+            "skip",
             "horizon",
             "damping",
             "start_after",

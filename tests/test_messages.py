@@ -14,7 +14,7 @@ import nowcast
 from collect.config import CollectConfig
 from collect.corpus.recording import Recording
 from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
-from collect.tasks import DDPG, Language
+from collect.tasks import DDPG, Language, Transfer
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
 from evaluate.config import EvaluateConfig, ReportConfig
@@ -56,7 +56,7 @@ KEYS = {
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 TASK = {"task._target_"} | {
     f"task.{name}"
-    for task in (Language.configured, DDPG)
+    for task in (Language.configured, DDPG, Transfer.configured)
     for name in inspect.signature(task).parameters
 }
 LIBRARY = parameters(

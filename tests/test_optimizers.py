@@ -170,3 +170,22 @@ def test_a_run_shorter_than_its_schedules_parts_has_rates_all_the_same(schedule)
         values = rates(schedule, 0.3, steps, warmup=0.5)
         assert values.shape == (steps,)
         assert (values > 0).all()
+
+
+def test_exponential_falls_to_a_hundredth_evenly_in_the_logarithm():
+    theirs = optax.exponential_decay(1e-3, 200, 0.01)
+    ours = rates("exponential", 1e-3, 200)
+    np.testing.assert_allclose(ours, [theirs(step) for step in range(200)], rtol=1e-5)
+
+
+def test_up_flat_down_is_the_published_rate_at_the_beginning_of_each_epoch():
+    def published(epoch):  # 45 epochs: 5 up, 20 flat, 20 down
+        if epoch < 5:
+            return 1e-4 + 0.5 * 2.4e-3 * (1 - np.cos(epoch / 5 * np.pi))
+        if epoch < 25:
+            return 2.5e-3
+        return 1e-4 + 0.5 * 2.4e-3 * (1 + np.cos((epoch - 25) / 20 * np.pi))
+
+    ours = rates("up_flat_down", 2.5e-3, 45 * 390)
+    np.testing.assert_allclose(ours[::390], [published(i) for i in range(45)], rtol=1e-5)
+    assert ours[-1] == pytest.approx(1e-4, rel=1e-3)

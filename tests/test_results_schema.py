@@ -100,6 +100,7 @@ def test_every_key_is_described_and_none_is_open_by_accident(name):
                 "metrics",
                 "at",
                 "aim",
+                "skip",
                 "ema_nesterov",
                 "gpa",
                 "airbench_lookahead",

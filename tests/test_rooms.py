@@ -37,7 +37,7 @@ PARTS = {
     "collect/data": {"collect.data"},
     "collect/models": {"collect.models"},
     "collect/training": {"collect.training", "collect.tasks", "collect.models"},
-    "collect/tasks": {"collect.tasks", "collect.data", "collect.models"},
+    "collect/tasks": {"collect.tasks", "collect.data", "collect.models", "collect.corpus"},
 }
 """The same within ``collect``: of a folder, or of the files that a pattern names."""
 

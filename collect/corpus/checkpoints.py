@@ -3,6 +3,7 @@
 =====================  ==========================================================================
 ``.safetensors``       needs the ``safetensors`` library
 ``.npz``               NumPy's
+``.h5``                Keras's files of weights; needs ``h5py``
 ``.pt``, ``.pth``      needs PyTorch; only tensors are read (``weights_only=True``), and no code of
                        the file runs
 an Orbax folder        one that ``orbax.checkpoint`` saved
@@ -20,6 +21,8 @@ import numpy as np
 from nowcast.guess import key_names
 from nowcast.types import UserError, first_line
 
+CHECKPOINTS = "checkpoints"
+"""The key of the import command that names a path."""
 PARTS = ("model", "params", "state_dict", "model_state_dict", "module")
 """Names that programs give to the parameters among the other parts of a checkpoint."""
 STATE = frozenset(
@@ -46,6 +49,7 @@ STATE = frozenset(
         "callbacks",
         "ema",
         "batch_stats",
+        "optimizer_weights",
     }
 )
 """Names that programs give to parts of a checkpoint that are no parameters."""
@@ -63,7 +67,7 @@ def is_checkpoint(path: Path) -> bool:
     return is_orbax(path) if path.is_dir() else path.suffix in READERS
 
 
-def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
+def read(path: Path, prefix: str | None, key: str = CHECKPOINTS) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint that are parameters, by name.
 
     Args:
@@ -71,6 +75,7 @@ def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
         prefix: The name of the part that holds the parameters, with dots or slashes. None: it is
             found where a checkpoint has a part called ``model``, ``params`` or the like, or an
             optimizer's state beside them.
+        key: The key of the command that names the path, for messages.
 
     Raises:
         UserError: It cannot be read, or holds no such part.
@@ -78,22 +83,22 @@ def read(path: Path, prefix: str | None) -> dict[str, np.ndarray]:
     reader = _orbax if path.is_dir() else READERS.get(path.suffix)
     if reader is None:
         raise UserError(
-            f"checkpoints: {path} is of no kind that can be read; there are {', '.join(READERS)}"
-            " and Orbax folders"
+            f"{key}: {path} is of no kind that can be read; there are {', '.join(READERS)}, and"
+            " Orbax folders"
         )
     try:
         tree = reader(path)
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
     except Exception as error:  # whatever a damaged file makes its library say
+        narrower = ", or leave it out with a narrower checkpoints=…" * (key == CHECKPOINTS)
         raise UserError(
-            f"checkpoints: {path} cannot be read ({first_line(error)}); copy it anew, or leave it"
-            " out with a narrower checkpoints=…"
+            f"{key}: {path} cannot be read ({first_line(error)}); copy it anew{narrower}"
         ) from None
-    return _parameters(path, tree, prefix)
+    return _parameters(path, tree, prefix, key)
 
 
-def _parameters(path: Path, tree: Any, prefix: str | None) -> dict[str, np.ndarray]:
+def _parameters(path: Path, tree: Any, prefix: str | None, key: str) -> dict[str, np.ndarray]:
     inside = _below(tree, prefix) if prefix else _part(tree)
     named = _named(inside)
     if prefix and inside is tree:
@@ -112,10 +117,8 @@ def _parameters(path: Path, tree: Any, prefix: str | None) -> dict[str, np.ndarr
     if not prefix:
         named = _without_state(named)
     if not named:
-        raise UserError(
-            f"checkpoints: {path} holds no array of parameters; give prefix=… with the part that"
-            " does"
-        )
+        part = "prefix=… with the part that does" if key == CHECKPOINTS else "another file"
+        raise UserError(f"{key}: {path} holds no array of parameters; give {part}")
     return named
 
 
@@ -167,9 +170,7 @@ def _safetensors(path: Path) -> Any:
     try:
         from safetensors import safe_open
     except ImportError:
-        raise UserError(
-            f"checkpoints: {path} needs the safetensors library: pip install safetensors"
-        ) from None
+        raise UserError(f"{path} needs the safetensors library: pip install safetensors") from None
     with safe_open(path, framework="np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
 
@@ -179,12 +180,29 @@ def _npz(path: Path) -> Any:
         return {name: file[name] for name in file.files}
 
 
+def _h5(path: Path) -> Any:
+    """All arrays of an HDF5 file, by their paths; ``:0`` behind Keras's names is left out."""
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(f"{path} needs the h5py library: pip install h5py") from None
+    found: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name.removesuffix(":0")] = np.asarray(item[()])
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
 def _torch(path: Path) -> Any:
     try:
         import torch
     except ImportError:
         raise UserError(
-            f"checkpoints: {path} needs PyTorch: pip install torch, or save .safetensors or .npz"
+            f"{path} needs PyTorch: pip install torch, or save .safetensors or .npz"
         ) from None
     return _of_torch(torch.load(path, map_location="cpu", weights_only=True))
 
@@ -219,6 +237,7 @@ def _orbax(path: Path) -> Any:
 READERS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": _safetensors,
     ".npz": _npz,
+    ".h5": _h5,
     ".pt": _torch,
     ".pth": _torch,
 }

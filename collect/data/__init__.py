@@ -5,12 +5,12 @@ device's memory (CIFAR-10 as uint8: 184 MB) if it is smaller than a budget; a la
 :class:`collect.data.streaming.Streamed` from the prepared files.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from collect.data import cache, prepared, resize
+from collect.data import cache, prepared, resize, subset
 from collect.data.images import SPLITS as SPLITS
 from collect.data.images import Images
 from collect.data.statistics import Statistics, shaped, statistics
@@ -64,6 +64,7 @@ def load(
     validation: bool = True,
     size: int | None = None,
     in_memory: float = IN_MEMORY,
+    classes: Sequence[int] | None = None,
 ) -> Dataset | Streamed:
     """Load a data set by name.
 
@@ -78,24 +79,43 @@ def load(
             the images are.
         in_memory: GB; a prepared set whose images take more is streamed from its files, to the same
             numbers.
+        classes: Keep the examples of these classes only, and number the classes from 0 in this
+            order, which must ascend; None: all. ``train_size`` counts examples that are kept;
+            ``in_memory`` is compared with the images of all classes.
+
+    Raises:
+        UserError: There is no such set, it cannot be read, or it lacks one of the classes.
+
+    Examples:
+        >>> digits = load("digits", classes=[3, 8])
+        >>> digits.name, digits.classes, sorted(set(digits.labels["test"].tolist()))
+        ('digits-3_8', 2, [0, 1])
     """
     if name not in DATASETS:
-        return _prepared(Images(name, directory, size), train_size, min_size, validation, in_memory)
+        images = Images(name, directory, size)
+        return _prepared(images, train_size, min_size, validation, in_memory, classes)
     if size is not None:
         raise UserError(
             f"data.size={size}: {name} has images of one size and keeps it; leave this key out"
         )
     data = DATASETS[name]()
-    return _trimmed(data, name, train_size, min_size, validation)
+    return _trimmed(data, name, train_size, min_size, validation, classes)
 
 
 def _trimmed(
-    data: Dataset, name: str, train_size: int | None, min_size: int, validation: bool
+    data: Dataset,
+    name: str,
+    train_size: int | None,
+    min_size: int,
+    validation: bool,
+    classes: Sequence[int] | None,
 ) -> Dataset:
     """The used part of a set in memory, in the size that is asked for."""
     if not validation:
         for arrays in (data.images, data.labels):
             arrays["train"] = np.concatenate([arrays["train"], arrays.pop("validation")])
+    if classes is not None:
+        data = _of_classes(data, name, classes)
     _check_size(name, train_size, len(data.labels["train"]))
     for arrays in (data.images, data.labels):
         arrays["train"] = arrays["train"][:train_size]
@@ -105,22 +125,50 @@ def _trimmed(
     return data
 
 
+def _of_classes(data: Dataset, name: str, classes: Sequence[int]) -> Dataset:
+    """The examples of some classes, with new labels."""
+    new = subset.relabelling(name, classes, data.classes)
+    masks = {split: subset.kept(labels, new) for split, labels in data.labels.items()}
+    return replace(
+        data,
+        name=subset.named(data.name, classes),
+        classes=len(classes),
+        images={split: images[masks[split]] for split, images in data.images.items()},
+        labels={split: new[labels[masks[split]]] for split, labels in data.labels.items()},
+    )
+
+
 def _prepared(
-    images: Images, train_size: int | None, min_size: int, validation: bool, in_memory: float
+    images: Images,
+    train_size: int | None,
+    min_size: int,
+    validation: bool,
+    in_memory: float,
+    classes: Sequence[int] | None,
 ) -> Dataset | Streamed:
     """A prepared set, in memory if the used part of it fits there."""
     places = images.places()
     if not validation:
         places["train"] = np.concatenate([places["train"], places.pop("validation")])
-    _check_size(images.name, train_size, len(places["train"]))
-    places["train"] = places["train"][:train_size]
+    if classes is None:
+        places["train"] = _first(images.name, places["train"], train_size)
     height, width, channels = images.shape
     shape = (min_size, min_size, channels) if min(height, width) < min_size else images.shape
     name = prepared.short(images.name)
     if sum(map(len, places.values())) * int(np.prod(shape)) > in_memory * 1e9:
-        return Streamed(images, name, places, shape)
+        if classes is None:
+            return Streamed(images, name, places, shape)
+        new = subset.relabelling(images.name, classes, images.classes)
+        places = subset.kept_places(images, places, new)
+        places["train"] = _first(images.name, places["train"], train_size)
+        return Streamed(images, subset.named(name, classes), places, shape, new)
     data = Dataset(name, images.classes, *cache.load(images))
-    return _trimmed(data, images.name, train_size, min_size, validation)
+    return _trimmed(data, images.name, train_size, min_size, validation, classes)
+
+
+def _first(name: str, numbers: np.ndarray, train_size: int | None) -> np.ndarray:
+    _check_size(name, train_size, len(numbers))
+    return numbers[:train_size]
 
 
 def _check_size(name: str, train_size: int | None, available: int) -> None:

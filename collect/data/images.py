@@ -91,6 +91,13 @@ class Images:
         self._check_labels(numbers, labels)
         return images, labels
 
+    def labels(self, numbers: Int[np.ndarray, "B"]) -> Integer[np.ndarray, "B"]:
+        """The labels of the examples with these numbers; no image is decoded."""
+        records = self._read(partial(self._records.__getitems__, numbers.tolist()))
+        labels = np.array([self._label(record) for record in records], np.int32)
+        self._check_labels(numbers, labels)
+        return labels
+
     def check(self) -> None:
         """Read the last example of every file, so that a lost, cut or empty file is named early."""
         lengths = [

@@ -43,6 +43,8 @@ class Streamed:
         name: The name of the data set.
         places: The numbers of each split's examples.
         image_shape: The shape of the images that are given; smaller images are enlarged to it.
+        new: The new label of each class (:func:`collect.data.subset.relabelling`); None: labels
+            stay.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Streamed:
         name: str,
         places: dict[str, np.ndarray],
         image_shape: tuple[int, int, int],
+        new: np.ndarray | None = None,
     ):
-        self.name, self.classes, self.image_shape = name, images.classes, image_shape
+        self.name, self.image_shape, self._new = name, image_shape, new
+        self.classes = images.classes if new is None else int(new.max()) + 1
         self.examples = {split: len(numbers) for split, numbers in places.items()}
         self._images, self._places = images, places
         images.check()
@@ -117,7 +121,8 @@ class Streamed:
     def _read(self, batches: list[np.ndarray]) -> list[Batch]:
         """Read batches of examples with these numbers, all in one read."""
         ends = np.cumsum([len(numbers) for numbers in batches])[:-1]
-        read = self._images.read(np.concatenate(batches))
+        decoded, old = self._images.read(np.concatenate(batches))
+        read = decoded, old if self._new is None else self._new[old]
         images, labels = (np.split(arrays, ends) for arrays in read)
         if self._images.shape != self.image_shape:
             images = [resize.enlarged(batch, self.image_shape[0]) for batch in images]

@@ -17,6 +17,10 @@ SPLITS = ("train", "validation", "test")
 SHARE = 0.05
 """The share of a training text, from its end, for each split that is missing."""
 AT_ONCE = 1000
+WIKITEXT = {"train": "wiki.train", "validation": "wiki.valid", "test": "wiki.test"}
+"""The files of a folder of WikiText (Merity et al., ICLR 2017), by split, without their ending."""
+ENDINGS = (".tokens", ".raw")
+WHERE = "WikiText-2 is in wikitext-2-v1.zip, from wikitext.smerity.com"
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,13 @@ def load(name: str, *, directory: str | None = None, validation: bool = True) ->
 
     Args:
         name: A set of TensorFlow Datasets with a feature ``text``, or the path of a folder: all its
-            ``.txt`` files, in the order of their paths, one after another.
+            ``.txt`` files, in the order of their paths, one after another. A folder of WikiText is
+            read as its authors divide it: ``wiki.train.tokens``, ``wiki.valid.tokens`` and
+            ``wiki.test.tokens``, or with the ending ``.raw``.
         directory: Where the prepared sets lie, if not in the usual place.
         validation: Whether there is a validation split; if not, its text is for training too.
     """
-    found = {"train": _files(name)} if is_path(name) else _set(name, directory)
+    found = _folder(name) if is_path(name) else _set(name, directory)
     train = found["train"]
     for split in ("test", "validation"):
         if split not in found:
@@ -75,33 +81,44 @@ def _short(name: str) -> str:
     return prepared.short(name)
 
 
-def _files(name: str) -> str:
-    """The text of a folder's files."""
+def _folder(name: str) -> dict[str, str]:
+    """The text of each split that a folder has."""
     folder = expanded(name)
     check_utf8(f"data.name={name!r}", folder)
     if not folder.is_dir():
         why = dangling(folder) or ("is a file" if folder.exists() else "is not there")
         raise UserError(
-            f"data.name={name!r}: {why}; give the path of a folder that holds .txt files"
+            f"data.name={name!r}: {why}; give the path of a folder that holds .txt files, or those"
+            f" of WikiText ({WHERE})"
         )
-    files = sorted(
+    ending = next((one for one in ENDINGS if (folder / f"{WIKITEXT['train']}{one}").exists()), None)
+    if ending:
+        files = {split: folder / f"{stem}{ending}" for split, stem in WIKITEXT.items()}
+        if missing := [file.name for file in files.values() if not file.is_file()]:
+            raise UserError(f"data.name={name!r}: holds no {missing[0]}; {WHERE}")
+        return {split: _read(file) for split, file in files.items()}
+    found = sorted(
         path for path in folder.rglob("*.txt") if path.is_file() and not _is_hidden(path, folder)
     )
-    if not files:
+    if not found:
         raise UserError(
-            f"data.name={name!r}: holds no .txt file; give the path of a folder that does"
+            f"data.name={name!r}: holds no .txt file; give the path of a folder that does, or of"
+            f" one that holds WikiText ({WHERE})"
         )
-    texts = []
-    for file in files:
-        try:
-            texts.append(file.read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{str(file)!r}: is not UTF-8 at byte {error.start}; convert it, or move it away"
-            ) from None
-        if not texts[-1].strip():
-            raise UserError(f"{str(file)!r}: is empty; fill it, or move it away")
-    return "\n".join(texts)
+    return {"train": "\n".join(map(_read, found))}
+
+
+def _read(file: Path) -> str:
+    """The text of a file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{str(file)!r}: is not UTF-8 at byte {error.start}; convert it, or move it away"
+        ) from None
+    if not text.strip():
+        raise UserError(f"{str(file)!r}: is empty; fill it, or move it away")
+    return text
 
 
 def _set(name: str, directory: str | None) -> dict[str, str]:

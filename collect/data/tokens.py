@@ -1,4 +1,7 @@
-"""Turn text into tokens and back: characters, bytes, or the pieces of a tokenizer's file."""
+"""Turn text into tokens and back: characters, bytes, or pieces.
+
+Pieces are those of a tokenizer's file, or are learned from the training text.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -13,7 +16,9 @@ from collect.data.text import Texts
 from nowcast.paths import expanded
 from nowcast.types import UserError, first_line
 
-CHARACTERS, BYTES = "characters", "bytes"
+CHARACTERS, BYTES, BPE = "characters", "bytes", "bpe"
+MERGES = 10_000
+"""Pairs that ``bpe`` joins, as many as in the program of :mod:`collect.tasks.masked_language`."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 FITS = 0.9
 """The share of a text's characters, apart from blanks, that a tokenizer must know."""
@@ -37,7 +42,9 @@ def encode(texts: Texts, tokens: str, train_size: int | None = None) -> Tokens:
     Args:
         texts: The texts of all splits.
         tokens: ``characters``, those of the training text (others are one token more); ``bytes``,
-            of UTF-8; or the path of a tokenizer's file, as Hugging Face's ``tokenizers`` writes it.
+            of UTF-8; ``bpe``, 256 bytes and 10,000 pieces that byte-pair encoding finds in the
+            training text (Sennrich et al., ACL 2016), by Hugging Face's ``tokenizers``; or the path
+            of a tokenizer's file, as that library writes it.
         train_size: Use the first so many training tokens only.
     """
     vocabulary, into, decode = _kind(texts, tokens)
@@ -76,7 +83,7 @@ def _kind(texts: Texts, tokens: str) -> tuple[int, Encode, Callable[[np.ndarray]
             _bytes,
             lambda numbers: bytes(numbers.tolist()).decode("utf-8", errors="replace"),
         )
-    return _tokenizer(texts, tokens)
+    return _learned(texts) if tokens == BPE else _tokenizer(texts, tokens)
 
 
 def _bytes(text: str) -> Int[np.ndarray, "tokens"]:
@@ -110,7 +117,7 @@ def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarr
     file = expanded(path)
     if not file.is_file():
         raise UserError(
-            f"{key}: is not a file; give characters, bytes, or the path of a tokenizer.json"
+            f"{key}: is not a file; give characters, bytes, bpe, or the path of a tokenizer.json"
         )
     tokenizer = _read(key, file)
     unknown = getattr(tokenizer.model, "unk_token", None)
@@ -141,16 +148,44 @@ def _tokenizer(texts: Texts, path: str) -> tuple[int, Encode, Callable[[np.ndarr
     return vocabulary, into, lambda numbers: str(tokenizer.decode(numbers.tolist()))
 
 
-def _read(key: str, file: Path) -> Any:
+def _learned(texts: Texts) -> tuple[int, Encode, Callable[[np.ndarray], str]]:
+    """Pieces of the training text: bytes, and the pairs that are joined first.
+
+    Pieces begin with a blank where a word does, and do not cross words, as GPT-2's do.
+    """
+    library = _library(f"task.tokens={BPE}")
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=256 + MERGES,
+        min_frequency=3,
+        show_progress=False,
+        initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(texts.splits["train"].splitlines(keepends=True), trainer)
+    return (
+        tokenizer.get_vocab_size(),
+        lambda text: np.array(tokenizer.encode(text).ids, np.int32),
+        lambda numbers: str(tokenizer.decode(numbers.tolist())),
+    )
+
+
+def _library(key: str) -> Any:
     try:
-        from tokenizers import Tokenizer
+        import tokenizers
     except ImportError:
         cure = "pip install 'weight-nowcaster[language]'"
         raise UserError(
             f"{key}: needs the package tokenizers: {cure}; or give characters or bytes"
         ) from None
+    return tokenizers
+
+
+def _read(key: str, file: Path) -> Any:
+    library = _library(key)
     try:
-        return Tokenizer.from_file(str(file))
+        return library.Tokenizer.from_file(str(file))
     except Exception as error:  # whatever the library makes of a file that is something else
         raise UserError(
             f"{key}: is not a tokenizer's file ({first_line(error)[:80]}); give a tokenizer.json"

@@ -22,6 +22,7 @@ _CLASSES = {
     "lstm": "LSTM",
     "mlp": "MLP",
     "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v2_imagenet": "MobileNetV2ImageNet",
     "nino_cnn": "NiNoCNN",
     "pvt_v2": "PVTv2",
     "resnet": "ResNet",

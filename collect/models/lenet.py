@@ -29,9 +29,12 @@ class LeNet(nnx.Module):
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
         """Logits of a batch of images."""
+        return self.head(self.features(x))
+
+    def features(self, x: Float[Array, "B height width C"]) -> Float[Array, "B D"]:
+        """What the last layer reads: 84 numbers of each image at the published width."""
         x = max_pool(jax.nn.relu(self.conv1(x)))  # 32 → 28 → 14
         x = max_pool(jax.nn.relu(self.conv2(x)))  # 14 → 10 → 5
         x = x.reshape(x.shape[0], -1)
         x = jax.nn.relu(self.fc1(x))
-        x = jax.nn.relu(self.fc2(x))
-        return self.head(x)
+        return jax.nn.relu(self.fc2(x))

@@ -2,8 +2,10 @@
 
 3,666,760 parameters with 1,000 classes, as the authors' program has, and 3,435,460 with 100. As
 there: overlapping patches, attention whose keys and values are shrunk by a strided convolution, a
-3×3 depthwise convolution in each feed-forward layer, LayerNorm of 1e-6. Departure: no stochastic
-depth. ``width`` scales the size of a head, so that the number of heads stays.
+3×3 depthwise convolution in each feed-forward layer, LayerNorm of 1e-6, and of 1e-5 behind the
+convolutions that make patches or shrink. Departure: no stochastic depth. ``width`` scales the size
+of a head, so that the number of heads stays. :mod:`collect.models.pvt_v2_weights` reads the public
+weights.
 """
 
 import jax
@@ -28,8 +30,8 @@ def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(inputs, outputs, kernel_init=_normal, rngs=rngs)
 
 
-def _norm(size: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(size, epsilon=1e-6, rngs=rngs)
+def _norm(size: int, rngs: nnx.Rngs, epsilon: float = 1e-6) -> nnx.LayerNorm:
+    return nnx.LayerNorm(size, epsilon=epsilon, rngs=rngs)
 
 
 class Patches(nnx.Module):
@@ -45,7 +47,7 @@ class Patches(nnx.Module):
             kernel_init=_he,
             rngs=rngs,
         )
-        self.norm = _norm(outputs, rngs)
+        self.norm = _norm(outputs, rngs, 1e-5)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
         """A token for each patch."""
@@ -70,7 +72,7 @@ class Attention(nnx.Module):
                 kernel_init=_he,
                 rngs=rngs,
             )
-            self.norm = _norm(size, rngs)
+            self.norm = _norm(size, rngs, 1e-5)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width C"]:
         """What every token reads."""

@@ -7,11 +7,31 @@ from collect.tasks.protocol import LOSS, Metric, Task
 if TYPE_CHECKING:
     from collect.tasks.classification import Classification
     from collect.tasks.control import DDPG
+    from collect.tasks.diffusion import Diffusion
     from collect.tasks.language import Language
+    from collect.tasks.masked_language import MaskedLanguage
+    from collect.tasks.transfer import Transfer
 
-__all__ = ["DDPG", "LOSS", "Classification", "Language", "Metric", "Task"]
+__all__ = [
+    "DDPG",
+    "LOSS",
+    "Classification",
+    "Diffusion",
+    "Language",
+    "MaskedLanguage",
+    "Metric",
+    "Task",
+    "Transfer",
+]
 
-HOME = {"Classification": "classification", "DDPG": "control", "Language": "language"}
+HOME = {
+    "Classification": "classification",
+    "DDPG": "control",
+    "Diffusion": "diffusion",
+    "Language": "language",
+    "MaskedLanguage": "masked_language",
+    "Transfer": "transfer",
+}
 """The module that each of our tasks is defined in."""
 
 

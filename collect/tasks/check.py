@@ -26,8 +26,9 @@ METHODS = {
     "loss": "loss(params, extra, batch, key)",
     "gradients": "gradients(params, extra, batch, key)",
     "evaluate": "evaluate(params, extra, split)",
+    "picture": "picture(params, extra)",
 }
-OPTIONAL = ("gradients", "stream", "rates", "record_every", "loops", "waits")
+OPTIONAL = ("gradients", "stream", "picture", "rates", "record_every", "loops", "waits")
 
 
 def check(task: Any, target: str) -> None:

@@ -96,7 +96,19 @@ class Classification:
     @classmethod
     def configured(cls, model: Any, data: Any, augment: Any, batch_size: int) -> "Classification":
         """The task that ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
-        images = collect.data.load(
+        return cls(
+            model.name,
+            cls.images(model, data),
+            batch_size=batch_size,
+            augment=augment.name,
+            standardize=data.standardize,
+            **model.sizes,
+        )
+
+    @staticmethod
+    def images(model: Any, data: Any) -> Dataset | Streamed:
+        """The images that ``data=`` names, of the size that ``model=`` needs."""
+        return collect.data.load(
             data.name,
             directory=data.dir,
             train_size=data.train_size,
@@ -104,14 +116,7 @@ class Classification:
             validation=data.validation,
             size=data.size,
             in_memory=data.in_memory,
-        )
-        return cls(
-            model.name,
-            images,
-            batch_size=batch_size,
-            augment=augment.name,
-            standardize=data.standardize,
-            **model.sizes,
+            classes=data.classes,
         )
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:

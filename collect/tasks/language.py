@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from collect.data import text, tokens
 from collect.data.tokens import Tokens
 from collect.models.gpt import GPT
 from collect.tasks.parts import mean_by_parts
+from collect.tasks.passes import Passes, windows
 from collect.tasks.protocol import LOSS, Metric
 from nowcast.types import PyTree, UserError, real, whole
 
@@ -33,9 +35,8 @@ CACHED = {"cpu": 1024}
 class Language:
     """A :class:`collect.tasks.Task`: a GPT on one text.
 
-    A pass reads each training token once, in windows of one context that do not overlap. Their
-    order differs from pass to pass, and so does where the first one begins. Less than two contexts
-    of tokens at both ends are left out. An epoch is a pass, or ``steps_per_epoch`` steps.
+    A pass reads each training token once, in windows of one context that do not overlap
+    (:class:`collect.tasks.passes.Passes`). An epoch is a pass, or ``steps_per_epoch`` steps.
 
     Args:
         text: The tokens of each split.
@@ -72,23 +73,15 @@ class Language:
                     f" tokens, and {context + 1} are needed; give a shorter task.context, or a"
                     " longer text"
                 )
-        self._spare = len(text.splits["train"]) - 1  # tokens that have a next one
-        windows = max(1, (self._spare - context + 1) // context)
-        if not 1 <= batch_size <= windows:
-            raise UserError(
-                f"batch_size={batch_size}: must be 1 to {windows}, the windows of {context} tokens"
-                " in the training text"
-            )
+        tokens = len(text.splits["train"]) - 1  # those that have a next one
+        self._passes = Passes(tokens, context, batch_size, steps_per_epoch)
         sizes = {"layers": layers, "heads": heads, "width": width, "context": context}
         self.name = f"{named(sizes)}-{text.name}"
         self.batch_size = batch_size
-        self._windows, self._steps_per_pass = windows, windows // batch_size
         self._part = _part(
             batch_size, CACHED.get(jax.default_backend(), batch_size * context) // context
         )
-        if steps_per_epoch is not None:
-            whole("task.steps_per_epoch", steps_per_epoch, "steps")
-        self.steps_per_epoch = steps_per_epoch or self._steps_per_pass
+        self.steps_per_epoch = self._passes.steps_per_epoch
         self.record_every = min(RECORD_EVERY, self.steps_per_epoch)
         self.splits = tuple(split for split in text.splits if split != "train")
         self._data = {split: jnp.asarray(numbers) for split, numbers in text.splits.items()}
@@ -122,14 +115,9 @@ class Language:
         dropout: float = 0.0,
     ) -> "Language":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
-        if data.standardize:
-            raise UserError("data.standardize=true: is for images; leave it out")
-        if data.size is not None:
-            raise UserError(f"data.size={data.size}: is for images; leave it out")
         _check(layers, heads, width, dropout)
-        encoded = _encoded(data, str(tokens))
         return cls(
-            encoded,
+            encoded(data, str(tokens)),
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             layers=layers,
@@ -148,32 +136,11 @@ class Language:
 
         It depends on seed and epoch only, so that arms are paired.
         """
-        steps = np.arange(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        passes, within = np.divmod(steps, self._steps_per_pass)
-        rows = {number: self._pass(seed, number) for number in np.unique(passes).tolist()}
-        return np.stack(
-            [
-                rows[number][step]
-                for number, step in zip(passes.tolist(), within.tolist(), strict=True)
-            ]
-        )
-
-    def _pass(self, seed: int, number: int) -> np.ndarray:
-        """Where the windows of a pass begin, ``(steps, batch_size)``."""
-        generator = np.random.default_rng((seed, number))
-        first = generator.integers(
-            0, min(self._spare - self._windows * self._context, self._context - 1) + 1
-        )
-        shuffled = first + self._context * generator.permutation(self._windows)
-        steps = self._steps_per_pass
-        return shuffled[: steps * self.batch_size].reshape(steps, -1).astype(np.int32)
+        return self._passes.order(seed, epoch)
 
     def batch(self, arrays: PyTree, indices: Any, key: jax.Array | None = None) -> jax.Array:
         """Windows of one context and the token behind each."""
-        places = indices[..., None] + jnp.arange(self._context + 1).reshape(
-            *[1] * np.ndim(indices), -1
-        )
-        return arrays[places].astype(jnp.int32)
+        return windows(arrays, indices, self._context + 1)
 
     def loss(
         self, params: PyTree, extra: PyTree, batch: jax.Array, key: jax.Array | None = None
@@ -231,15 +198,19 @@ class Language:
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
 
 
-def named(sizes: Mapping[str, int]) -> str:
-    """The name of a GPT: ``gpt``, and its sizes that are not the usual, each with its initial.
+def named(
+    sizes: Mapping[str, int], kind: str = "gpt", usual: Mapping[str, int] = MappingProxyType(USUAL)
+) -> str:
+    """The name of a language model: its kind, and its sizes that are not the usual ones.
+
+    Each size has its initial before it.
 
     Examples:
         >>> print(named(USUAL), named(USUAL | {"layers": 4, "width": 128}))
         gpt gpt_l4_w128
     """
-    other = [f"{key[0]}{size}" for key, size in sizes.items() if size != USUAL[key]]
-    return "_".join(["gpt", *other])
+    other = [f"{key[0]}{size}" for key, size in sizes.items() if size != usual[key]]
+    return "_".join([kind, *other])
 
 
 def family(name: str) -> str:
@@ -249,10 +220,21 @@ def family(name: str) -> str:
         >>> print(family("gpt_l4_w128-tiny_shakespeare"), family("lenet-mnist"))
         gpt-tiny_shakespeare lenet-mnist
     """
-    return re.sub(r"^gpt(_[lhwc]\d+)+(?=-|$)", "gpt", name)
+    return re.sub(r"^(gpt|bert|ddim)(_[lhwcpd]\d+(x\d+)*)+(?=-|$)", r"\1", name)
 
 
-def _encoded(data: Any, kind: str) -> Tokens:
+def encoded(data: Any, kind: str) -> Tokens:
+    """The tokens of the text that a configuration's ``data=`` names.
+
+    Raises:
+        UserError: A key is for images, or the text cannot be read.
+    """
+    if data.standardize:
+        raise UserError("data.standardize=true: is for images; leave it out")
+    if data.size is not None:
+        raise UserError(f"data.size={data.size}: is for images; leave it out")
+    if data.classes is not None:
+        raise UserError(f"data.classes={data.classes}: is for images; leave it out")
     found = text.load(data.name, directory=data.dir, validation=data.validation)
     return tokens.encode(found, kind, data.train_size)
 

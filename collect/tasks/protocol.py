@@ -78,6 +78,9 @@ class Task(Protocol):
       inputs that ``batch`` gets instead of ``indices`` at each step of a ``range``, as NumPy arrays
       of the same shapes at every step. It reads the examples that ``order`` names, so a run that
       resumes within an epoch sees the same examples. ``arrays`` is then ``()``.
+    - ``picture(params, extra)`` gives an image that a person looks at: numbers from 0 to 1,
+      ``(height, width, 3)``, or ``(height, width, 1)`` for grey. The report of a comparison shows
+      it for the last weights of each arm's first seed.
     - ``loops``, False by default, says whether many steps may run as a loop inside one compiled
       program, which saves a call from Python for each. On a CPU the gradients of convolutions are
       many times slower inside such a loop.

@@ -20,6 +20,7 @@ from nowcast.types import PyTree, UserError
 OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "adam": optax.adam,
     "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2),
+    "adamw_1e-4": lambda rate: optax.adamw(rate, weight_decay=1e-4),
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
     "sgd": optax.sgd,
     "muon": lambda rate: optax.contrib.muon(
@@ -46,6 +47,8 @@ TENTH_AFTER = 350 * 50_000 // 128
 """Steps from one fall of the schedule ``staircase`` to the next: 350 epochs of CIFAR-10 in batches
 of 128, as in TensorFlow's CIFAR-10 tutorial and in CIFAR_1 of Introspection.
 """
+LEAST = 1e-4 / 2.5e-3
+"""The share of the rate with which ``up_flat_down`` begins and ends."""
 SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "constant": lambda step, _: np.ones_like(step),
     "cosine": lambda step, length: (1 + np.cos(np.pi * (step / length))) / 2,
@@ -55,6 +58,8 @@ SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "wsd": lambda step, length: np.minimum(1, (1 - step / length) / 0.2),
     "inverse": lambda step, _: (1 + 1e-4 * step) ** -0.75,
     "staircase": lambda step, _: 0.1 ** (step // TENTH_AFTER),
+    "exponential": lambda step, length: 0.01 ** (step / length),
+    "up_flat_down": lambda step, length: _up_flat_down(9 * step / length),
 }
 """The function from a step (the first is 0.0) and the run's length to the factor of the rate."""
 POWERS = {"cosine": 2.0, "wsd": 1.0}
@@ -62,6 +67,7 @@ POWERS = {"cosine": 2.0, "wsd": 1.0}
 GRIDS = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "adamw": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "adamw_1e-4": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "momentum": (1e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "sgd": (1e-2, 1e-1, 3e-1, 1.0, 3.0),
     "muon": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
@@ -152,7 +158,11 @@ def rates(
             fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024). Two follow the number of
             steps, whatever the run's length: ``inverse``, times ``(1 + 1e-4·step)^−0.75`` (Caffe's
             LeNet, and MNIST_2 of Introspection: Sinha et al., ICLR 2017); ``staircase``, a tenth
-            after each :data:`TENTH_AFTER` steps.
+            after each :data:`TENTH_AFTER` steps. Two more are of the WNN paper's Table 5:
+            ``exponential``, evenly in the logarithm to a hundredth; ``up_flat_down``, of its
+            program of transfer, along a cosine from a 25th to the whole rate in the first ninth of
+            the run, flat to five ninths, along a cosine back to a 25th. Departure: the rate changes
+            at each step, and not at each epoch.
         learning_rate: The rate with which the schedule begins.
         steps: Length of the run.
         warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al.,
@@ -168,6 +178,13 @@ def rates(
     climb = np.arange(1, warm + 1) / max(warm, 1)
     shape = SCHEDULES[schedule](np.arange(steps - warm, dtype=float), max(steps - warm, 1))
     return (learning_rate * np.concatenate([climb, shape])).astype(np.float32)
+
+
+def _up_flat_down(part: np.ndarray) -> np.ndarray:
+    """The factor of the schedule ``up_flat_down`` after ``part`` ninths of the run."""
+    up = (1 - np.cos(np.pi * np.minimum(part, 1))) / 2
+    down = (1 + np.cos(np.pi * np.maximum(part - 5, 0) / 4)) / 2
+    return LEAST + (1 - LEAST) * np.where(part < 1, up, down)
 
 
 def _matrices(params: PyTree) -> PyTree:

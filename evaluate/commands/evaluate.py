@@ -108,6 +108,8 @@ def name(config: EvaluateConfig) -> str:
     for later in ("introspection_linear", "introspection_further"):
         if not described[later]:  # older folders lack the key
             del described[later]
+    if described["data"]["classes"] is None:
+        del described["data"]["classes"]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
     trained = re.sub(r"[^\w.]+", "-", build.in_words(config).replace(" on ", "-"))
     return f"{trained}-{told_apart}"
