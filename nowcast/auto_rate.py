@@ -4,7 +4,7 @@ The drift of a run, the mean cosine between what it moved at different times, te
 learning rate is from its best: far below, the run goes straight on for long; at its best it goes to
 and fro. Every ``every`` steps the wrapper looks at the last five looks:
 
-    log multiplier += clip(drift − target + 3 · max(0, drift − 0.5), log ½, log 4)
+    log multiplier += clip(drift − target, log ½, log 2)      log 4 where the drift is above 0.8
     update         ← multiplier × the optimizer's update
 
 With a forecaster (:class:`nowcast.rate_forecaster.Rate`) a small network takes the place of the

@@ -11,13 +11,9 @@ from nowcast.rate_state import RateState
 from nowcast.types import UserError, real, whole
 
 MOST = 0.6931472
-"""The logarithm of 2: a look lowers the multiplier by this factor at most."""
-FARTHEST = 2 * MOST
-"""A look raises the multiplier by a factor of 4 at most, and by a forecast lowers it as far."""
-STRAIGHT = 0.5
-"""Above this drift a rate is so far below its best that the change grows faster with the drift."""
-STEEPER = 3.0
-"""How much faster: above :data:`STRAIGHT` the change's slope is 1 and this."""
+"""The logarithm of 2: a look changes the multiplier by this factor at most."""
+STRAIGHT = 0.8
+"""Above this drift a rate is so far below its best that a look raises it by a factor of 4."""
 START = 0.125
 """The multiplier that a run begins with. A rate that is up to some eight times too high then does
 no harm before the first look, and one that is right gets a longer warm-up.
@@ -26,6 +22,8 @@ GAIN = 1.0
 """The share of a forecast's distance that the multiplier goes at a look where the forecast is sure.
 Where its deviation is a factor of 2 the multiplier goes half of that.
 """
+FARTHEST = 2 * MOST
+"""By a forecast a look changes the multiplier by a factor of 4 at most."""
 
 Rule = Callable[[Float[Array, "D D"], RateState], Float[Array, ""]]
 """By how much the multiplier's logarithm changes at a look, from the inner products of the window's
@@ -47,11 +45,13 @@ def check_rule(target: float, start: float, stop_after: int | None, scalars: int
 
 
 def by_drift(target: float) -> Rule:
-    """The rule of one line: the drift less a target, and more of what is :data:`STRAIGHT`."""
+    """The rule of one line: the drift, beside a target, at most :data:`MOST`; twice this where a
+    run goes :data:`STRAIGHT`.
+    """
 
     def change(products: Float[Array, "D D"], state: RateState) -> Float[Array, ""]:
-        steeper = STEEPER * jnp.maximum(state.drift - STRAIGHT, 0)
-        return jnp.clip(state.drift - target + steeper, -MOST, FARTHEST)
+        usual = jnp.clip(state.drift - target, -MOST, MOST)
+        return jnp.where(state.drift > STRAIGHT, 2 * MOST, usual)
 
     return change
 

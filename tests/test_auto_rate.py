@@ -79,9 +79,9 @@ def test_the_multiplier_is_the_rules(target, stop_after, way):
                 moved = np.diff(looks[-5:], axis=0)
                 unit = moved / np.linalg.norm(moved, axis=1, keepdims=True)
                 drift = np.mean([unit[i] @ unit[j] for i in range(4) for j in range(i + 2, 4)])
-                change = drift - target + 3 * max(0, drift - 0.5)
-                expected += np.clip(change, -np.log(2), np.log(4))
-                straight += drift > 0.5
+                usual = np.clip(drift - target, -np.log(2), np.log(2))
+                expected += np.log(4) if drift > 0.8 else usual
+                straight += drift > 0.8
                 np.testing.assert_allclose(state.drift, drift, atol=1e-4)
         np.testing.assert_allclose(state.log_multiplier, expected, atol=1e-3)
     assert abs(expected) > 0.3

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 import nowcast
 from collect.commands.cli import CONFIGS
+from collect.config import DataConfig
 from collect.data import Dataset
 from collect.models.unet import UNet, doubled, embedding
 from collect.tasks import Diffusion, Task, check, diffusion, features
@@ -306,3 +307,13 @@ def test_the_full_experiment_is_the_published_recipe():
     kept = [round(diffusion.SHARE * size) for size in (1020, 1020, 6149)]
     assert (sum(kept), 8189 - sum(kept)) == (6551, 1638)
     assert found.task.judged == 1638
+
+
+def test_a_configuration_may_ask_for_some_classes(monkeypatch):
+    monkeypatch.setattr(features, "load", lambda *_: lambda images: images.reshape(len(images), -1))
+    every, some = (
+        Diffusion.configured(DataConfig("digits", classes=classes), 4, **SIZES)
+        for classes in (None, [0, 1])
+    )
+    assert (some.name, every.name) == ("ddim_w2x3x4x5_d1-digits-0to1", "ddim_w2x3x4x5_d1-digits")
+    assert 4 * len(some.arrays) < len(every.arrays)

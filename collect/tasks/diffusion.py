@@ -138,6 +138,7 @@ class Diffusion:
             validation=data.validation,
             size=data.size,
             in_memory=data.in_memory,
+            classes=data.classes,
         )
         if not isinstance(images, Dataset):
             raise UserError(
