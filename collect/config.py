@@ -76,7 +76,7 @@ class DataConfig:
     name: str = "digits"
     """any image classification set of TensorFlow Datasets; for gpt a set with a feature text, or
     the path of a folder whose .txt files are read in the order of their paths (the path begins with
-    /, . or ~)"""
+    /, . or ~); for deeplab an image set, or the path of the folder VOC2012"""
     train_size: int | None = None
     """how many of the first training examples are taken, of a text how many tokens; null: all"""
     dir: str | None = None
@@ -195,6 +195,7 @@ class TrainingConfig:
     task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, bpe, or
     the path of a tokenizer.json of Hugging Face's tokenizers); bert, which fills in masked tokens
     (the same keys, but task.passes for layers); ddim, which draws images (task.widths, task.depth);
+    deeplab, which tells the class of every pixel (task.width, task.rates);
     ddpg, an agent that swings up a pendulum (an epoch is an episode); or a class of your own:
     task._target_=file.Class task.key=value, of a file in the current folder or a package (the guide
     "Your own task")"""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collect.tasks.diffusion import Diffusion
     from collect.tasks.language import Language
     from collect.tasks.masked_language import MaskedLanguage
+    from collect.tasks.segmentation import Segmentation
 
 __all__ = [
     "DDPG",
@@ -19,6 +20,7 @@ __all__ = [
     "Language",
     "MaskedLanguage",
     "Metric",
+    "Segmentation",
     "Task",
 ]
 
@@ -28,6 +30,7 @@ HOME = {
     "Diffusion": "diffusion",
     "Language": "language",
     "MaskedLanguage": "masked_language",
+    "Segmentation": "segmentation",
 }
 """The module that each of our tasks is defined in."""
 
