@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collect.tasks.diffusion import Diffusion
     from collect.tasks.language import Language
     from collect.tasks.masked_language import MaskedLanguage
+    from collect.tasks.pose import Pose
     from collect.tasks.segmentation import Segmentation
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Language",
     "MaskedLanguage",
     "Metric",
+    "Pose",
     "Segmentation",
     "Task",
 ]
@@ -30,6 +32,7 @@ HOME = {
     "Diffusion": "diffusion",
     "Language": "language",
     "MaskedLanguage": "masked_language",
+    "Pose": "pose",
     "Segmentation": "segmentation",
 }
 """The module that each of our tasks is defined in."""
