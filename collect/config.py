@@ -76,7 +76,8 @@ class DataConfig:
     name: str = "digits"
     """any image classification set of TensorFlow Datasets; for gpt a set with a feature text, or
     the path of a folder whose .txt files are read in the order of their paths (the path begins with
-    /, . or ~)"""
+    /, . or ~); for deeplab an image set, or the path of the folder VOC2012; for
+    openpose figures, or the path of a folder with COCO's keypoints"""
     train_size: int | None = None
     """how many of the first training examples are taken, of a text how many tokens; null: all"""
     dir: str | None = None
@@ -148,8 +149,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """the rate before the schedule changes it"""
     schedule: str = "constant"
-    """constant, cosine, step, wsd, inverse, staircase, exponential or up_flat_down; an evaluation's
-    arms have their own"""
+    """constant, cosine, step, wsd, inverse, staircase, exponential, up_flat_down or thirds; an
+    evaluation's arms have their own"""
     warmup: float = 0.0
     """the share of the run in which the rate climbs; the arms of an evaluation have their own"""
 
@@ -205,9 +206,10 @@ class TrainingConfig:
     is task.steps_per_epoch=50 steps, null: the whole text once; task.tokens=characters, bytes, bpe,
     or the path of a tokenizer.json of Hugging Face's tokenizers); bert, which fills in masked
     tokens (the same keys, but task.passes for layers); ddim, which draws images (task.widths,
-    task.depth); ddpg, an agent that swings up a pendulum (an epoch is an episode); or a class of
-    your own: task._target_=file.Class task.key=value, of a file in the current folder or a package
-    (the guide "Your own task")"""
+    task.depth); deeplab, which tells the class of every pixel (task.width, task.rates); openpose,
+    which tells where people's joints are (task.width, task.stages); ddpg, an agent that swings up a
+    pendulum (an epoch is an episode); or a class of your own: task._target_=file.Class
+    task.key=value, of a file in the current folder or a package (the guide "Your own task")"""
     model: ModelConfig = field(default_factory=ModelConfig)
     """of classification: the architecture (names below)"""
     data: DataConfig = field(default_factory=DataConfig)

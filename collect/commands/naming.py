@@ -14,7 +14,7 @@ from collect.commands.typed import argument, quoted
 USUAL = "model=resnet20 data=digits"
 """The arguments for a forecaster that was fitted to the default task; few corpora hold them."""
 
-OURS = ("gpt", "bert", "ddpg", "ddim")
+OURS = ("gpt", "bert", "ddpg", "ddim", "deeplab", "openpose")
 """Our tasks beside the default one, each by the file of its usual keys."""
 
 

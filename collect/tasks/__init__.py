@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collect.tasks.diffusion import Diffusion
     from collect.tasks.language import Language
     from collect.tasks.masked_language import MaskedLanguage
+    from collect.tasks.pose import Pose
+    from collect.tasks.segmentation import Segmentation
     from collect.tasks.transfer import Transfer
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Language",
     "MaskedLanguage",
     "Metric",
+    "Pose",
+    "Segmentation",
     "Task",
     "Transfer",
 ]
@@ -30,6 +34,8 @@ HOME = {
     "Diffusion": "diffusion",
     "Language": "language",
     "MaskedLanguage": "masked_language",
+    "Pose": "pose",
+    "Segmentation": "segmentation",
     "Transfer": "transfer",
 }
 """The module that each of our tasks is defined in."""

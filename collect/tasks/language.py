@@ -220,7 +220,9 @@ def family(name: str) -> str:
         >>> print(family("gpt_l4_w128-tiny_shakespeare"), family("lenet-mnist"))
         gpt-tiny_shakespeare lenet-mnist
     """
-    return re.sub(r"^(gpt|bert|ddim)(_[lhwcpd]\d+(x\d+)*)+(?=-|$)", r"\1", name)
+    return re.sub(
+        r"^(gpt|bert|ddim|deeplab|openpose)(_[lhwcpdsrt]\d+([x.]\d+)*)+(?=-|$)", r"\1", name
+    )
 
 
 def encoded(data: Any, kind: str) -> Tokens:

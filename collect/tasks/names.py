@@ -14,7 +14,7 @@ def names(config: Mapping[str, Any]) -> set[str]:
     They are the name and depth under ``model`` in the run's configuration; without a depth, the
     architecture's own. The configuration of a user's own task or loop may lack them: then every
     beginning of the task's name up to a hyphen counts, and what the task's own keys say under
-    ``model``. Language and diffusion models go by their names with and without their sizes.
+    ``model``. Our other tasks go by their names with and without their sizes.
     """
     task: str = config["task"]
     model, own = _model(config), _model(config.get("task_config") or {})

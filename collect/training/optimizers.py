@@ -49,6 +49,10 @@ of 128, as in TensorFlow's CIFAR-10 tutorial and in CIFAR_1 of Introspection.
 """
 LEAST = 1e-4 / 2.5e-3
 """The share of the rate with which ``up_flat_down`` begins and ends."""
+THIRD_AFTER = 68_053
+"""Steps from one fall of the schedule ``thirds`` to the next: those beside the rate 2e-5 in the
+public Keras port of OpenPose, ``training/train_pose.py``.
+"""
 SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "constant": lambda step, _: np.ones_like(step),
     "cosine": lambda step, length: (1 + np.cos(np.pi * (step / length))) / 2,
@@ -60,6 +64,7 @@ SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "staircase": lambda step, _: 0.1 ** (step // TENTH_AFTER),
     "exponential": lambda step, length: 0.01 ** (step / length),
     "up_flat_down": lambda step, length: _up_flat_down(9 * step / length),
+    "thirds": lambda step, _: 0.333 ** (step // THIRD_AFTER),
 }
 """The function from a step (the first is 0.0) and the run's length to the factor of the rate."""
 POWERS = {"cosine": 2.0, "wsd": 1.0}
@@ -155,14 +160,15 @@ def rates(
         schedule: ``constant``; ``cosine``, from ``learning_rate`` to 0 (Loshchilov & Hutter, ICLR
             2017); ``step``, a tenth of it after half of the steps and a hundredth after three
             quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then evenly to 0 over the last
-            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024). Two follow the number of
+            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024). Three follow the number of
             steps, whatever the run's length: ``inverse``, times ``(1 + 1e-4·step)^−0.75`` (Caffe's
             LeNet, and MNIST_2 of Introspection: Sinha et al., ICLR 2017); ``staircase``, a tenth
-            after each :data:`TENTH_AFTER` steps. Two more are of the WNN paper's Table 5:
-            ``exponential``, evenly in the logarithm to a hundredth; ``up_flat_down``, of its
-            program of transfer, along a cosine from a 25th to the whole rate in the first ninth of
-            the run, flat to five ninths, along a cosine back to a 25th. Departure: the rate changes
-            at each step, and not at each epoch.
+            after each :data:`TENTH_AFTER` steps; ``thirds``, times 0.333 after each
+            :data:`THIRD_AFTER` steps. Two more are of the WNN paper's Table 5: ``exponential``,
+            evenly in the logarithm to a hundredth; ``up_flat_down``, of its program of transfer,
+            along a cosine from a 25th to the whole rate in the first ninth of the run, flat to five
+            ninths, along a cosine back to a 25th. Departure: the rate changes at each step, and not
+            at each epoch.
         learning_rate: The rate with which the schedule begins.
         steps: Length of the run.
         warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al.,

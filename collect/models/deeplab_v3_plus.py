@@ -1,0 +1,241 @@
+"""DeepLabV3+ (Chen et al., ECCV 2018, arXiv:1802.02611) on MobileNetV2 (Sandler et al., CVPR 2018).
+
+The backbone is MobileNetV2 of its paper, Table 2, up to the last inverted residual: 1,811,712
+parameters at full width. Where the image is as small as the output stride says, strides become
+atrous rates (§3.1 of the first paper). Atrous spatial pyramid pooling has a 1×1 convolution, three
+atrous ones and the image's mean, 256 channels each; the decoder joins them with 48 channels made of
+the features at a quarter of the size, and has two 3×3 convolutions of 256 channels (§3.1, Fig. 2).
+3×3 convolutions outside the backbone are atrous separable, as in §3.2. Departures: ``width``
+scales every layer and no number is rounded to a multiple of 8; there is no dropout; results are
+resized as ``jax.image.resize`` does (half-pixel centres), not with aligned corners.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from collect.models.convolution import convolve
+from collect.models.layers import ConvNorm, scaled
+
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""Expansion, channels, blocks, and the stride of the first block."""
+LOW = 3
+"""The blocks whose features the decoder gets: those of 24 channels, at a quarter of the size."""
+POOLED, LOW_CHANNELS = 256, 48
+STRIDES = (8, 16)
+"""The output strides of the paper."""
+
+
+def atrous(
+    x: Array, kernel: Array, strides: Any, padding: Any, *, rhs_dilation: Any = 1, **options: Any
+) -> Array:
+    """A depthwise atrous convolution of stride 1 as shifted slices; any other as usual.
+
+    XLA's code for it is slow on CPUs. Slices that lie wholly outside the image are left out.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> x, kernel = jnp.ones((1, 5, 5, 2)), jnp.ones((3, 3, 1, 2))
+        >>> pads = [(2, 2), (2, 2)]
+        >>> y = atrous(x, kernel, (1, 1), pads, rhs_dilation=(2, 2), feature_group_count=2)
+        >>> print(y[0, :, 2, 0])
+        [6. 6. 9. 6. 6.]
+    """
+    rate = rhs_dilation if isinstance(rhs_dilation, int) else rhs_dilation[0]
+    if rate == 1:
+        return convolve(x, kernel, strides, padding, **options)
+    if jax.default_backend() != "cpu":
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            strides,
+            padding,
+            rhs_dilation=(rate, rate),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=options["feature_group_count"],
+        )
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
+    total = jnp.zeros_like(x)
+    for row in range(3):
+        for column in range(3):
+            down, right = row * rate, column * rate
+            if abs(down - rate) < height and abs(right - rate) < width:
+                part = padded[:, down : down + height, right : right + width]
+                total += part * kernel[row, column][None, None]
+    return total
+
+
+class Depthwise(nnx.Module):
+    """A 3×3 depthwise convolution with an atrous rate, then BatchNorm."""
+
+    def __init__(self, channels: int, rate: int, stride: int = 1, *, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(
+            channels,
+            channels,
+            (3, 3),
+            strides=stride,
+            padding=rate,
+            kernel_dilation=rate,
+            feature_group_count=channels,
+            use_bias=False,
+            conv_general_dilated=atrous,
+            rngs=rngs,
+        )
+        self.bn = nnx.BatchNorm(channels, momentum=0.9, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w C"]:
+        """The normalised convolution, without a nonlinearity."""
+        return self.bn(self.conv(x))
+
+
+class Block(nnx.Module):
+    """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection; ReLU6 between them.
+
+    A shortcut leads around them where neither size nor channels change.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, expansion: int, stride: int, rate: int, *, rngs: nnx.Rngs
+    ):
+        inner = expansion * inputs
+        self.expands = expansion > 1
+        if self.expands:
+            self.expand = ConvNorm(inputs, inner, rngs=rngs)
+        self.depthwise = Depthwise(inner, rate, stride, rngs=rngs)
+        self.project = ConvNorm(inner, outputs, rngs=rngs)
+        self.residual = stride == 1 and inputs == outputs
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
+        """Features of the same size, or of half of it at stride 2."""
+        y = jax.nn.relu6(self.expand(x)) if self.expands else x
+        y = self.project(jax.nn.relu6(self.depthwise(y)))
+        return y + x if self.residual else y
+
+
+class Backbone(nnx.Module):
+    """MobileNetV2 without its last convolution and its classifier."""
+
+    def __init__(self, channels: int, *, width: float, output_stride: int, rngs: nnx.Rngs):
+        inputs = scaled(32, width)
+        self.stem = ConvNorm(channels, inputs, 3, 2, rngs=rngs)
+        blocks, at, rate = [], 2, 1
+        for expansion, outputs, count, stride in STAGES:
+            outputs = scaled(outputs, width)
+            for number in range(count):
+                own = stride if number == 0 else 1
+                before = rate  # the block that would shrink sees neighbours as they were
+                if own == 2 and at == output_stride:
+                    own, rate = 1, 2 * rate
+                at *= own
+                blocks.append(
+                    Block(inputs, outputs, expansion, own, rate if number else before, rngs=rngs)
+                )
+                inputs = outputs
+        self.blocks, self.channels = nnx.List(blocks), inputs
+
+    def __call__(
+        self, x: Float[Array, "B height width C"]
+    ) -> tuple[Float[Array, "B h4 w4 D"], Float[Array, "B h w E"]]:
+        """``(low, high)``: the features at a quarter of the size, and the last ones."""
+        x = jax.nn.relu6(self.stem(x))
+        for block in self.blocks[:LOW]:
+            x = block(x)
+        low = x
+        for block in self.blocks[LOW:]:
+            x = block(x)
+        return low, x
+
+
+class Separable(nnx.Module):
+    """A 3×3 depthwise convolution with an atrous rate and a 1×1 one, each with BatchNorm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, rate: int = 1, *, rngs: nnx.Rngs):
+        self.depthwise = Depthwise(inputs, rate, rngs=rngs)
+        self.pointwise = ConvNorm(inputs, outputs, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width D"]:
+        """Features of the same size."""
+        return jax.nn.relu(self.pointwise(jax.nn.relu(self.depthwise(x))))
+
+
+class Pyramid(nnx.Module):
+    """Atrous spatial pyramid pooling with the image's mean (DeepLabV3, arXiv:1706.05587, §3.3)."""
+
+    def __init__(self, inputs: int, outputs: int, rates: Sequence[int], *, rngs: nnx.Rngs):
+        self.one = ConvNorm(inputs, outputs, rngs=rngs)
+        self.atrous = nnx.List([Separable(inputs, outputs, rate, rngs=rngs) for rate in rates])
+        self.image = ConvNorm(inputs, outputs, rngs=rngs)
+        self.project = ConvNorm((2 + len(rates)) * outputs, outputs, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width D"]:
+        """Features of the same size."""
+        one = jax.nn.relu(self.one(x))
+        image = jax.nn.relu(self.image(jnp.mean(x, axis=(1, 2), keepdims=True)))
+        parts = [one, *(layer(x) for layer in self.atrous), jnp.broadcast_to(image, one.shape)]
+        return jax.nn.relu(self.project(jnp.concatenate(parts, axis=-1)))
+
+
+class DeepLabV3Plus(nnx.Module):
+    """Backbone, pyramid, and a decoder at a quarter of the image's size.
+
+    Args:
+        channels: Channels of the images.
+        classes: Classes of a pixel.
+        width: 0.5 makes every layer narrower; 1: the published width.
+        output_stride: How many times smaller than the image the last features of the backbone are:
+            8 or 16.
+        rates: The atrous rates of the pyramid: 6, 12 and 18 at output stride 16 in the paper, and
+            twice these at 8.
+        rngs: Draws the initial weights.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> net = DeepLabV3Plus(1, 3, width=0.1, output_stride=8, rates=(1, 2), rngs=nnx.Rngs(0))
+        >>> print(net(jnp.zeros((2, 32, 32, 1))).shape)
+        (2, 32, 32, 3)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        width: float,
+        output_stride: int,
+        rates: Sequence[int],
+        rngs: nnx.Rngs,
+    ):
+        pooled, low = scaled(POOLED, width), scaled(LOW_CHANNELS, width)
+        self.backbone = Backbone(channels, width=width, output_stride=output_stride, rngs=rngs)
+        self.pyramid = Pyramid(self.backbone.channels, pooled, rates, rngs=rngs)
+        self.low = ConvNorm(scaled(STAGES[1][1], width), low, rngs=rngs)
+        self.first = Separable(pooled + low, pooled, rngs=rngs)
+        self.second = Separable(pooled, pooled, rngs=rngs)
+        self.head = nnx.Conv(pooled, classes, (1, 1), conv_general_dilated=convolve, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width K"]:
+        """The logits of each pixel."""
+        size = x.shape[1:3]
+        low, high = self.backbone(x)
+        low = jax.nn.relu(self.low(low))
+        y = jnp.concatenate([_resized(self.pyramid(high), low.shape[1:3]), low], axis=-1)
+        return _resized(self.head(self.second(self.first(y))), size)
+
+
+def _resized(x: Array, size: Sequence[int]) -> Array:
+    return jax.image.resize(x, (len(x), *size, x.shape[-1]), "bilinear", antialias=False)
