@@ -33,6 +33,7 @@ from evaluate.commands import products
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
+from meta_train.learners.config import LearnerConfig
 from nowcast import text
 from nowcast.forecasters import LEARNED
 
@@ -49,6 +50,8 @@ SCHEMAS = {
     "report": ReportConfig,
     "advise": AdviseConfig,
 }
+MADE = SCHEMAS | {"learner": LearnerConfig}
+"""These, and ``meta_train learner=…``, which has a configuration of its own."""
 EXPERIMENTS = {
     file.stem: "collect" if "\ncorpus:" in file.read_text() else "evaluate"
     for file in (ROOT / "configs" / "experiment").glob("*.yaml")
@@ -78,7 +81,9 @@ def commands(page):
         for line in block.replace("\\\n", " ").splitlines():
             found = re.match(r"\s*(?:\$ )?(?:\S*/)?python3? scripts/(\w+)\.py\s*(.*)", line)
             if found:
-                yield found[1], shlex.split(found[2], comments=True)
+                overrides = shlex.split(found[2], comments=True)
+                learner = any(override.startswith("learner=") for override in overrides)
+                yield "learner" if learner else found[1], overrides
 
 
 def test_the_readme_shows_every_command():
@@ -88,7 +93,7 @@ def test_the_readme_shows_every_command():
 
 @pytest.fixture(scope="module")
 def register():
-    for name, schema in SCHEMAS.items():
+    for name, schema in MADE.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
     products.store()
 
@@ -143,7 +148,7 @@ def test_every_command_in_the_documents_composes(register, page):
     found = [
         (n, overrides)
         for n, overrides in commands(page.read_text())
-        if n in SCHEMAS and "--help" not in overrides
+        if n in MADE and "--help" not in overrides
     ]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for name, overrides in found:
@@ -291,9 +296,10 @@ def test_the_pages_that_are_made_have_every_command_and_every_key_of_the_results
     from scripts import docs_pages
 
     page = docs_pages.on_page_markdown((DOCS / "commands.md").read_text())
-    assert docs_pages.SCHEMAS == SCHEMAS
-    for name, schema in SCHEMAS.items():
-        section = page.split(f"\n## {text.INSTALLED[name]}\n")[1].split("\n## ")[0]
+    assert docs_pages.SCHEMAS == MADE
+    for name, schema in MADE.items():
+        title = text.INSTALLED.get(name, f"nowcast-meta-train {name}=")
+        section = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
         groups = explained.groups_of(ROOT / "configs" / f"{name}.yaml")
         for key in explained.keys(schema, groups):
             assert f"\n| `{key.name}` | " in section

@@ -14,17 +14,23 @@ import nowcast
 from collect.config import CollectConfig
 from collect.corpus.recording import Recording
 from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
-from collect.tasks import DDPG, Language, Transfer
+from collect.tasks import DDPG, Diffusion, Language, MaskedLanguage, Pose, Segmentation, Transfer
 from evaluate import comparison as evaluation
 from evaluate.arms import Arm
 from evaluate.config import EvaluateConfig, ReportConfig
 from meta_train.config import MetaTrainConfig
+from meta_train.learners.config import LearnerConfig
 from nowcast.forecasters import LEARNED, SIMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMED = re.compile(r"(?<![\w.{}/-])([a-z][a-z_]*(?:\.[a-z_]+)*)=")
-OTHERS = {"file_format", "data_dir", "value_fn", "value", "dtype", "trainable", "steps_per_epoch"}
-"""Options of other programs, of ``update``, and of a layer of Keras; a member of a task."""
+OTHERS = {
+    *("file_format", "data_dir", "value_fn", "value", "dtype", "trainable", "steps_per_epoch"),
+    "learner",
+}
+"""Options of other programs, of ``update``, and of a layer of Keras; a member of a task; a group of
+configurations.
+"""
 
 
 def keys(schema, prefix=""):
@@ -51,13 +57,15 @@ KEYS = {
         InspectCorpusConfig,
         ReportConfig,
         MetaTrainConfig,
+        LearnerConfig,
     )
     for key in keys(schema)
 } | {key.split(".", prefix)[-1] for key in keys(Arm) for prefix in (0, 1)}
 TASK = {"task._target_"} | {
     f"task.{name}"
-    for task in (Language.configured, DDPG, Transfer.configured)
-    for name in inspect.signature(task).parameters
+    for task in (DDPG, Diffusion, Language, MaskedLanguage, Pose, Segmentation, Transfer)
+    for function in (task, getattr(task, "configured", task))
+    for name in inspect.signature(function).parameters
 }
 LIBRARY = parameters(
     nowcast.periodic,
