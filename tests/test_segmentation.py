@@ -127,6 +127,7 @@ def test_jaccard_is_scikit_learns_over_all_pixels_without_the_void_ones():
     assert jaccard(np.zeros((2, 2))) == 0
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_that_of_a_loop_over_all_pixels(monkeypatch):
     task = made()
     params, extra = task.init(1)

@@ -15,6 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])
 import jax
 import numpy as np
 
+from collect.commands.output import print_anything
 from collect.config import AugmentConfig, DataConfig, ModelConfig
 from collect.tasks import Classification
 from collect.training import learned, optimizers
@@ -23,7 +24,7 @@ from scripts.bench.population import spread
 
 
 def main() -> None:
-    """Print the ratios, each from steps taken side by side."""
+    print_anything()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="pairs of measurements")
     parser.add_argument("--steps", type=int, default=10, help="steps of one measurement")

@@ -50,8 +50,9 @@ def log_and_sign(gradients: Float[Array, "*B"], p: float = LOG_RANGE) -> Float[A
     Examples:
         >>> import jax.numpy as jnp
         >>> from collect.training.learned.kinds import log_and_sign
-        >>> log_and_sign(jnp.array([1.0, -1e-6])).round(4).tolist()
-        [[0.0, 1.0], [-1.0, -0.0001]]
+        >>> print(log_and_sign(jnp.array([1.0, -0.5])).round(2))
+        [[ 0.    1.  ]
+         [-0.14 -1.  ]]
     """
     size = jnp.log(jnp.abs(gradients) + jnp.finfo(jnp.float32).eps) / p
     return jnp.stack(
