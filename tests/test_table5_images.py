@@ -146,7 +146,8 @@ def test_the_small_form_of_imagenet_runs_in_fast_mode(script, tmp_path):
 
 @pytest.mark.slow
 def test_the_small_form_of_transfer_runs_in_fast_mode(script, tmp_path):
-    small = ("data=digits", "model.width=0.04", "data.train_size=320", "batch_size=16", "epochs=1")
+    small = ("data.name=digits", "model.width=0.04", "data.train_size=320", "batch_size=16")
+    small += ("epochs=1",)
     for name, *given in (
         ("collect", "experiment=table5_pretraining", *small),
         (
