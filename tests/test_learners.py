@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from made_sets import needs_sets
 
 from collect.tasks.protocol import LOSS
 from collect.training import learned
@@ -260,7 +261,7 @@ SMALL = (
         ("seed=-1", "seed=-1"),
         ("bundle=s3://mine", "must be the path of a folder"),
         ("bundle={file}", "bundle"),
-        ("data=mnist data.in_memory=0", "larger data.in_memory"),
+        pytest.param("data=mnist data.in_memory=0", "larger data.in_memory", marks=needs_sets),
     ],
 )
 def test_bad_input_ends_in_one_line(added, names, script, tmp_path):
