@@ -98,8 +98,8 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
     return Outcome(card)
 
 
-def describe_fit(config: MetaTrainConfig, command: str | None) -> dict[str, Any]:
-    """The entries of the card on the fit: its command, its configuration, the versions."""
+def describe_fit(config: Any, command: str | None) -> dict[str, Any]:
+    """The entries of a card on the fit: its command, its configuration (a dataclass), versions."""
     names = ("weight-nowcaster", "jax", "optax", "numpy")
     return {
         "command": command,

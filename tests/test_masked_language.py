@@ -1,6 +1,5 @@
 """The masked language task: halting, attention and losses against NumPy, masks, and its texts."""
 
-import json
 import math
 
 import jax
@@ -10,10 +9,11 @@ import pytest
 from flax import nnx
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from made_sets import needs_sets
 from omegaconf import OmegaConf
+from whole_way import whole_way
 
 import nowcast
-from collect import corpus
 from collect.commands.cli import CONFIGS
 from collect.config import DataConfig
 from collect.data import text, tokens
@@ -303,6 +303,7 @@ def test_the_full_experiment_is_the_published_recipe_on_a_folder_of_wikitext(tmp
         build.make(OmegaConf.to_object(found))
 
 
+@needs_sets
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "name", "pictures"),
@@ -318,24 +319,10 @@ def test_it_goes_through_all_commands(script, tmp_path, task, name, pictures):
         f"data.train_size={size}",
         "batch_size=16",
     ]
-    for command, *given in (
-        ("collect", *task.split(), *data, "runs=2", "epochs=12", "corpus=corpora/mine"),
-        ("meta_train", "corpus=corpora/mine", "forecaster=wnn", "steps=20", "bundle=bundles/mine"),
-        (
-            *("evaluate", f"experiment=table5_{name}_small", *task.split()[1:], *data),
-            *("forecaster=bundles/mine", "seeds=1", "tuned.seeds=1", "epochs=12", "workers=1"),
-            "report=reports/mine",
-        ),
-    ):
-        done = script(command, *given, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        if command == "meta_train":
-            assert f"task={name}" in done.stdout
-    [one, _] = runs = corpus.open(tmp_path / "corpora/mine").runs
-    assert len(runs) == 2
-    assert one.weights.shape[0] == 13
-    results = json.loads((tmp_path / "reports/mine/results.json").read_text())
-    arms = [row["name"] for row in results["arms"]]
+    experiment = [f"experiment=table5_{name}_small", *task.split()[1:], *data]
+    runs, arms, page = whole_way(
+        script, tmp_path, f"task={name}", [*task.split(), *data], experiment
+    )
+    assert [run.weights.shape[0] for run in runs] == [13, 13]
     assert len(arms) == 6  # published=FOLDER is not given
-    page = (tmp_path / "reports/mine/report.html").read_text()
     assert page.count("data:image/png") == pictures

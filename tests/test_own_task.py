@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 from collect import corpus
 from collect.config import AugmentConfig, CollectConfig, DataConfig, ModelConfig
@@ -26,6 +27,7 @@ from meta_train.splitting import check_keep_out
 from nowcast.types import UserError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "own_task.md"
+TASKS = sorted((PAGE.parent.parent / "configs" / "task").glob("*.yaml"))
 
 
 class Line:
@@ -533,3 +535,12 @@ def test_a_task_that_failed_goes_on_when_its_code_is_mended(script, tmp_path, si
     [run] = corpus.open(tmp_path / "corpus")
     assert run.weights.shape == (7, size)
     inspection.verify(run)
+
+
+@pytest.mark.parametrize("file", TASKS, ids=lambda file: file.stem)
+def test_a_key_that_none_of_our_tasks_has_is_refused_in_one_line(file):
+    given = yaml.safe_load(file.read_text())
+    parts = {"model": None, "data": None, "augment": SimpleNamespace(name="none"), "batch_size": 1}
+    config = SimpleNamespace(task=given | {"widht": 3}, **parts)
+    with pytest.raises(UserError, match=r"task.widht: is unknown; .* takes "):
+        build.make(config)

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from PIL import Image
+from whole_way import whole_way
 
-from collect import corpus
 from collect.commands.cli import CONFIGS
 from collect.config import DataConfig
 from collect.data import coco, crops, figures
@@ -436,27 +436,19 @@ def test_the_full_experiment_is_the_ports_recipe(folder):
 def test_it_goes_through_all_commands(script, tmp_path):
     small = ["task.width=0.02", "task.stages=2", "task.side=32", "task.judged=8"]
     data = ["data.train_size=20", "batch_size=10"]
-    for command, *given in (
-        (
-            *("collect", "task=openpose", "data.name=figures", *small, *data, "runs=2"),
-            *("optimizer=momentum", "optimizer.learning_rate=1e-4", "epochs=12"),
-            "corpus=corpora/mine",
-        ),
-        ("meta_train", "corpus=corpora/mine", "forecaster=wnn", "steps=20", "bundle=bundles/mine"),
-        (
-            *("evaluate", "experiment=table5_pose_small", *small, *data),
-            *("forecaster=bundles/mine", "seeds=1", "tuned.seeds=1", "epochs=12", "workers=1"),
+    runs, arms, page = whole_way(
+        script,
+        tmp_path,
+        "task=openpose task.width=0.02",
+        [
+            *("task=openpose", "data.name=figures", *small, *data),
+            *("optimizer=momentum", "optimizer.learning_rate=1e-4"),
+        ],
+        [
+            *("experiment=table5_pose_small", *small, *data),
             "arm=[constant,constant_nowcast_safe]",
-            "report=reports/mine",
-        ),
-    ):
-        done = script(command, *given, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        if command == "meta_train":
-            assert "task=openpose task.width=0.02" in done.stdout
-    runs = corpus.open(tmp_path / "corpora/mine").runs
+        ],
+    )
     assert [run.weights.shape[0] for run in runs] == [13, 13]
-    results = json.loads((tmp_path / "reports/mine/results.json").read_text())
-    assert len(results["arms"]) == 2
-    page = (tmp_path / "reports/mine/report.html").read_text()
+    assert len(arms) == 2
     assert page.count("data:image/png") == 2

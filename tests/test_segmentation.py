@@ -1,6 +1,5 @@
 """Segmentation: network, measures and augmentation against others, scenes and VOC's folder."""
 
-import json
 import math
 
 import jax
@@ -10,16 +9,18 @@ import pytest
 from flax import nnx
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from made_sets import needs_sets
 from omegaconf import OmegaConf
 from PIL import Image
+from whole_way import whole_way
 
 import nowcast
-from collect import corpus
 from collect.commands.cli import CONFIGS
 from collect.config import DataConfig
 from collect.data import Dataset, masks
 from collect.data.masks import VOID, Masked
-from collect.models.deeplab_v3_plus import Backbone, DeepLabV3Plus, atrous
+from collect.models.convolution import atrous
+from collect.models.deeplab_v3_plus import Backbone, DeepLabV3Plus
 from collect.tasks import Segmentation, Task, build, check
 from collect.tasks.names import names
 from collect.tasks.regions import coloured, confusion, jaccard, palette, placed, rescaled
@@ -400,32 +401,23 @@ def test_data_that_do_not_fit_are_named_in_one_line(unchecked, given, own, said)
     assert said in str(caught.value)
 
 
+@needs_sets
 @pytest.mark.slow
 def test_it_goes_through_all_commands(script, tmp_path):
     small = ["task.width=0.05", "task.rates=[1]", "task.judged=8"]
     data = ["data=mnist", "data.train_size=160", "batch_size=16"]
-    for command, *given in (
-        (
-            *("collect", "task=deeplab", "task.objects=5", *small, *data, "optimizer=momentum"),
-            *("runs=2", "epochs=12", "corpus=corpora/mine"),
-        ),
-        ("meta_train", "corpus=corpora/mine", "forecaster=wnn", "steps=20", "bundle=bundles/mine"),
-        (
-            *("evaluate", "experiment=table5_segmentation_small", *small, *data),
-            *("forecaster=bundles/mine", "seeds=1", "tuned.seeds=1", "epochs=12", "workers=1"),
+    runs, arms, page = whole_way(
+        script,
+        tmp_path,
+        "task=deeplab task.width=0.05",
+        ["task=deeplab", "task.objects=5", *small, *data, "optimizer=momentum"],
+        [
+            *("experiment=table5_segmentation_small", *small, *data),
             "arm=[cosine,cosine_nowcast_safe]",
-            "report=reports/mine",
-        ),
-    ):
-        done = script(command, *given, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        if command == "meta_train":
-            assert "task=deeplab task.width=0.05" in done.stdout
-    runs = corpus.open(tmp_path / "corpora/mine").runs
+        ],
+    )
     assert [run.weights.shape[0] for run in runs] == [13, 13]
-    results = json.loads((tmp_path / "reports/mine/results.json").read_text())
-    assert len(results["arms"]) == 2
-    page = (tmp_path / "reports/mine/report.html").read_text()
+    assert len(arms) == 2
     assert page.count("data:image/png") == 2
 
 

@@ -97,6 +97,41 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
     return fence(_dense(fence(x), kernel, tuple(strides), tuple(map(tuple, pads))))
 
 
+def atrous(
+    x: Array, kernel: Array, strides: Any, padding: Any, *, rhs_dilation: Any = 1, **options: Any
+) -> Array:
+    """A depthwise atrous convolution of stride 1 as shifted slices; any other as usual.
+
+    XLA's code for it is slow on CPUs. Slices that lie wholly outside the image are left out.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> x, kernel = jnp.ones((1, 5, 5, 2)), jnp.ones((3, 3, 1, 2))
+        >>> pads = [(2, 2), (2, 2)]
+        >>> y = atrous(x, kernel, (1, 1), pads, rhs_dilation=(2, 2), feature_group_count=2)
+        >>> print(y[0, :, 2, 0])
+        [6. 6. 9. 6. 6.]
+    """
+    rate = rhs_dilation if isinstance(rhs_dilation, int) else rhs_dilation[0]
+    if rate == 1:
+        return convolve(x, kernel, strides, padding, **options)
+    if jax.default_backend() != "cpu":
+        groups = options["feature_group_count"]
+        return plain(
+            x, kernel, strides, padding, rhs_dilation=(rate, rate), feature_group_count=groups
+        )
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
+    total = jnp.zeros_like(x)
+    for row in range(3):
+        for column in range(3):
+            down, right = row * rate, column * rate
+            if abs(down - rate) < height and abs(right - rate) < width:
+                part = padded[:, down : down + height, right : right + width]
+                total += part * kernel[row, column][None, None]
+    return total
+
+
 def _pad(x: Array, pads: Pads) -> Array:
     return jnp.pad(x, ((0, 0), *pads, (0, 0)))
 

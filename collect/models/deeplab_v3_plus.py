@@ -11,119 +11,21 @@ resized as ``jax.image.resize`` does (half-pixel centres), not with aligned corn
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float
 
 from collect.models.convolution import convolve
 from collect.models.layers import ConvNorm, scaled
+from collect.models.mobilenet_v2_imagenet import STAGES, Block
 
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-"""Expansion, channels, blocks, and the stride of the first block."""
 LOW = 3
 """The blocks whose features the decoder gets: those of 24 channels, at a quarter of the size."""
 POOLED, LOW_CHANNELS = 256, 48
 STRIDES = (8, 16)
 """The output strides of the paper."""
-
-
-def atrous(
-    x: Array, kernel: Array, strides: Any, padding: Any, *, rhs_dilation: Any = 1, **options: Any
-) -> Array:
-    """A depthwise atrous convolution of stride 1 as shifted slices; any other as usual.
-
-    XLA's code for it is slow on CPUs. Slices that lie wholly outside the image are left out.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> x, kernel = jnp.ones((1, 5, 5, 2)), jnp.ones((3, 3, 1, 2))
-        >>> pads = [(2, 2), (2, 2)]
-        >>> y = atrous(x, kernel, (1, 1), pads, rhs_dilation=(2, 2), feature_group_count=2)
-        >>> print(y[0, :, 2, 0])
-        [6. 6. 9. 6. 6.]
-    """
-    rate = rhs_dilation if isinstance(rhs_dilation, int) else rhs_dilation[0]
-    if rate == 1:
-        return convolve(x, kernel, strides, padding, **options)
-    if jax.default_backend() != "cpu":
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            strides,
-            padding,
-            rhs_dilation=(rate, rate),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=options["feature_group_count"],
-        )
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
-    total = jnp.zeros_like(x)
-    for row in range(3):
-        for column in range(3):
-            down, right = row * rate, column * rate
-            if abs(down - rate) < height and abs(right - rate) < width:
-                part = padded[:, down : down + height, right : right + width]
-                total += part * kernel[row, column][None, None]
-    return total
-
-
-class Depthwise(nnx.Module):
-    """A 3×3 depthwise convolution with an atrous rate, then BatchNorm."""
-
-    def __init__(self, channels: int, rate: int, stride: int = 1, *, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(
-            channels,
-            channels,
-            (3, 3),
-            strides=stride,
-            padding=rate,
-            kernel_dilation=rate,
-            feature_group_count=channels,
-            use_bias=False,
-            conv_general_dilated=atrous,
-            rngs=rngs,
-        )
-        self.bn = nnx.BatchNorm(channels, momentum=0.9, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w C"]:
-        """The normalised convolution, without a nonlinearity."""
-        return self.bn(self.conv(x))
-
-
-class Block(nnx.Module):
-    """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection; ReLU6 between them.
-
-    A shortcut leads around them where neither size nor channels change.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, expansion: int, stride: int, rate: int, *, rngs: nnx.Rngs
-    ):
-        inner = expansion * inputs
-        self.expands = expansion > 1
-        if self.expands:
-            self.expand = ConvNorm(inputs, inner, rngs=rngs)
-        self.depthwise = Depthwise(inner, rate, stride, rngs=rngs)
-        self.project = ConvNorm(inner, outputs, rngs=rngs)
-        self.residual = stride == 1 and inputs == outputs
-
-    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
-        """Features of the same size, or of half of it at stride 2."""
-        y = jax.nn.relu6(self.expand(x)) if self.expands else x
-        y = self.project(jax.nn.relu6(self.depthwise(y)))
-        return y + x if self.residual else y
 
 
 class Backbone(nnx.Module):
@@ -142,7 +44,14 @@ class Backbone(nnx.Module):
                     own, rate = 1, 2 * rate
                 at *= own
                 blocks.append(
-                    Block(inputs, outputs, expansion, own, rate if number else before, rngs=rngs)
+                    Block(
+                        inputs,
+                        outputs,
+                        expansion,
+                        own,
+                        rate=rate if number else before,
+                        rngs=rngs,
+                    )
                 )
                 inputs = outputs
         self.blocks, self.channels = nnx.List(blocks), inputs
@@ -164,7 +73,7 @@ class Separable(nnx.Module):
     """A 3×3 depthwise convolution with an atrous rate and a 1×1 one, each with BatchNorm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, rate: int = 1, *, rngs: nnx.Rngs):
-        self.depthwise = Depthwise(inputs, rate, rngs=rngs)
+        self.depthwise = ConvNorm(inputs, inputs, 3, rate=rate, depthwise=True, rngs=rngs)
         self.pointwise = ConvNorm(inputs, outputs, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B height width D"]:

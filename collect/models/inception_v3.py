@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from nowcast.types import UserError, first_line
+from collect.models.keras_file import tensors
+from nowcast.types import UserError
 
 FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 WHERE = f"{FILE}, from storage.googleapis.com/tensorflow/keras-applications/inception_v3"
@@ -48,26 +48,11 @@ def read(file: Path, key: str) -> list[Layer]:
         UserError: The file cannot be read, or is of another network: the first tensor that differs
             is named.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(
-            f"{key}: needs the package h5py: pip install 'weight-nowcaster[published]'"
-        ) from None
     found: dict[tuple[str, str], dict[int, Any]] = {}
-
-    def visit(path: str, item: Any) -> None:
+    for path, tensor in tensors(file, key, WHERE).items():
         said = re.search(r"\b(conv2d|batch_normalization)(?:_(\d+))?/(?:.*/)?(\w+)(?::0)?$", path)
-        if said and isinstance(item, h5py.Dataset):
-            found.setdefault((said[1], said[3]), {})[int(said[2] or 0)] = np.asarray(item)
-
-    try:
-        with h5py.File(file) as held:
-            held.visititems(visit)
-    except OSError as error:
-        raise UserError(
-            f"{key}: is not an HDF5 file ({first_line(error)[:80]}); give {WHERE}"
-        ) from None
+        if said:
+            found.setdefault((said[1], said[3]), {})[int(said[2] or 0)] = tensor
     columns = []
     for kind, names in PARTS.items():
         for name in names:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.convolution import convolve
+from collect.models.convolution import atrous, convolve
 
 conv = partial(nnx.Conv, conv_general_dilated=convolve)
 """``nnx.Conv`` with :func:`collect.models.convolution.convolve`."""
@@ -23,6 +23,7 @@ class ConvNorm(nnx.Module):
         outputs: Channels that go out; for a depthwise convolution as many.
         kernel: The height and width of the kernel.
         stride: The stride of the convolution.
+        rate: The atrous rate, above 1 of 3×3 depthwise convolutions alone.
         depthwise: Every channel on its own.
         use_bias: Useless before BatchNorm, which subtracts it again: only where the reference has
             one.
@@ -36,16 +37,19 @@ class ConvNorm(nnx.Module):
         kernel: int = 1,
         stride: int = 1,
         *,
+        rate: int = 1,
         depthwise: bool = False,
         use_bias: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.conv = conv(
+        self.conv = nnx.Conv(
             inputs,
             outputs,
             (kernel, kernel),
             strides=stride,
-            padding=kernel // 2,
+            padding=rate * (kernel // 2),
+            kernel_dilation=rate,
+            conv_general_dilated=convolve if rate == 1 else atrous,
             feature_group_count=inputs if depthwise else 1,
             use_bias=use_bias,
             rngs=rngs,

@@ -7,6 +7,8 @@ the shortcut is a 1×1 convolution. Of our own: ``width`` scales the last convol
 channel number is rounded to a multiple of 8.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -54,17 +56,21 @@ class MobileNetV2(nnx.Module):
     """conv 32, seven stages of inverted residuals, 1×1 conv 1280, global average, FC."""
 
     min_size = 16
+    stages, stem_stride = STAGES, 1
+    block: Any = Block
+    activation = staticmethod(jax.nn.relu)
 
     def __init__(
         self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
     ):
         inputs, last = scaled(32, width), scaled(1280, width)
-        self.stem = ConvNorm(image_shape[-1], inputs, 3, rngs=rngs)
+        self.stem = ConvNorm(image_shape[-1], inputs, 3, self.stem_stride, rngs=rngs)
         blocks = []
-        for expansion, channels, count, stride in STAGES:
+        for expansion, channels, count, stride in self.stages:
             outputs = scaled(channels, width)
             for i in range(count):
-                blocks.append(Block(inputs, outputs, expansion, 1 if i else stride, rngs=rngs))
+                own = 1 if i else stride
+                blocks.append(self.block(inputs, outputs, expansion, own, rngs=rngs))
                 inputs = outputs
         self.blocks = nnx.List(blocks)
         self.last = ConvNorm(inputs, last, rngs=rngs)
@@ -72,8 +78,8 @@ class MobileNetV2(nnx.Module):
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
         """Logits of a batch of images."""
-        x = jax.nn.relu(self.stem(x))
+        x = self.activation(self.stem(x))
         for block in self.blocks:
             x = block(x)  # 32 → 16 → 8 → 4, where the third, fourth and sixth stage begin
-        x = jax.nn.relu(self.last(x))
+        x = self.activation(self.last(x))
         return self.head(jnp.mean(x, axis=(1, 2)))

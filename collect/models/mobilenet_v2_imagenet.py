@@ -7,21 +7,14 @@ number is rounded to a multiple of 8.
 """
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.layers import ConvNorm, scaled
+from collect.models.layers import ConvNorm
+from collect.models.mobilenet_v2 import STAGES as SMALL
+from collect.models.mobilenet_v2 import MobileNetV2
 
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
+STAGES = (SMALL[0], (6, 24, 2, 2), *SMALL[2:])
 """Expansion, channels, blocks, and the stride of the first block."""
 
 
@@ -29,15 +22,24 @@ class Block(nnx.Module):
     """1×1 expansion, 3×3 depthwise convolution, linear 1×1 projection.
 
     The expansion is left out where it is by 1. A shortcut leads around the three where the image
-    keeps its size and its channels.
+    keeps its size and its channels. The depthwise convolution has an atrous ``rate``.
     """
 
-    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        expansion: int,
+        stride: int,
+        *,
+        rate: int = 1,
+        rngs: nnx.Rngs,
+    ):
         inner = expansion * inputs
         self.expands, self.residual = expansion > 1, stride == 1 and inputs == outputs
         if self.expands:
             self.expand = ConvNorm(inputs, inner, rngs=rngs)
-        self.depthwise = ConvNorm(inner, inner, 3, stride, depthwise=True, rngs=rngs)
+        self.depthwise = ConvNorm(inner, inner, 3, stride, rate=rate, depthwise=True, rngs=rngs)
         self.project = ConvNorm(inner, outputs, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B h w D"]:
@@ -47,30 +49,13 @@ class Block(nnx.Module):
         return x + y if self.residual else y
 
 
-class MobileNetV2ImageNet(nnx.Module):
-    """conv 32 of stride 2, seven stages of inverted residuals, 1×1 conv 1280, average, FC."""
+class MobileNetV2ImageNet(MobileNetV2):
+    """conv 32 of stride 2, seven stages of inverted residuals, 1×1 conv 1280, average, FC.
+
+    The image shrinks 224 → 112 in the stem → 56 → 28 → 14 → 7.
+    """
 
     min_size = 32
-
-    def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
-    ):
-        inputs, last = scaled(32, width), scaled(1280, width)
-        self.stem = ConvNorm(image_shape[-1], inputs, 3, 2, rngs=rngs)
-        blocks = []
-        for expansion, channels, count, stride in STAGES:
-            outputs = scaled(channels, width)
-            for i in range(count):
-                blocks.append(Block(inputs, outputs, expansion, 1 if i else stride, rngs=rngs))
-                inputs = outputs
-        self.blocks = nnx.List(blocks)
-        self.last = ConvNorm(inputs, last, rngs=rngs)
-        self.head = nnx.Linear(last, classes, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
-        """Logits of a batch of images."""
-        x = jax.nn.relu6(self.stem(x))
-        for block in self.blocks:
-            x = block(x)  # 224 → 112 in the stem → 56 → 28 → 14 → 7
-        x = jax.nn.relu6(self.last(x))
-        return self.head(jnp.mean(x, axis=(1, 2)))
+    stages, stem_stride = STAGES, 2
+    block = Block
+    activation = staticmethod(jax.nn.relu6)

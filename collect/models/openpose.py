@@ -20,8 +20,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from collect.models.convolution import convolve
+from collect.models.keras_file import tensors
 from collect.models.layers import max_pool, scaled
-from nowcast.types import PyTree, UserError, first_line
+from nowcast.types import PyTree, UserError
 
 FIELDS, HEATS = 38, 19
 """Maps of a stage: two for each of 19 limbs; one for each of 18 joints, and one for the rest."""
@@ -156,26 +157,10 @@ def read_front(file: Path, key: str) -> list[list[dict[str, np.ndarray]]]:
         UserError: The file cannot be read, or is of another network: the first tensor that differs
             is named.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(
-            f"{key}: needs the package h5py: pip install 'weight-nowcaster[published]'"
-        ) from None
     found: dict[tuple[str, int], np.ndarray] = {}
-
-    def visit(path: str, item: Any) -> None:
-        said = re.search(r"(block\d_conv\d)", path)
-        if said and isinstance(item, h5py.Dataset):
-            found[said[1], item.ndim] = np.asarray(item, np.float32)
-
-    try:
-        with h5py.File(file) as held:
-            held.visititems(visit)
-    except OSError as error:
-        raise UserError(
-            f"{key}: is not an HDF5 file ({first_line(error)[:80]}); give {WHERE}"
-        ) from None
+    for path, held in tensors(file, key, WHERE).items():
+        if said := re.search(r"(block\d_conv\d)", path):
+            found[said[1], held.ndim] = held.astype(np.float32)
     blocks, inputs = [], 3
     for block, channels in enumerate(VGG, 1):
         layers = []

@@ -35,7 +35,7 @@ def make(config: Any, batch_size: int | None = None) -> Task:
     given = {name: getattr(config, name) for name in PARTS}
     if batch_size is not None:
         given["batch_size"] = batch_size
-    task = _call(_maker(kind), _target(config), _own(config), given)
+    task = _call(kind, _target(config), _own(config), given)
     if not is_ours(kind):
         check.check(task, _target(config))
     return task
@@ -48,7 +48,7 @@ def described(config: Any) -> dict[str, Any]:
     can be continued.
     """
     own = {} if is_classification(config) else {"task_config": dict(config.task)}
-    takes = inspect.signature(_maker(resolve(_target(config)))).parameters
+    takes = _parameters(resolve(_target(config)))
     parts = {
         "model": lambda: asdict(config.model),
         "data": lambda: config.data.identity,
@@ -86,7 +86,7 @@ def is_ours(kind: type) -> bool:
 def check_typed(config: Any, typed: Iterable[str]) -> None:
     """Refuse keys of a part that the task does not take, such as ``model=lenet`` for a GPT."""
     kind = resolve(_target(config))
-    takes = inspect.signature(_maker(kind)).parameters
+    takes = _parameters(kind)
     for override in typed:
         part = re.split(r"[.=@]", override.lstrip("+~"))[0]
         if part in PARTS and part not in takes:
@@ -103,7 +103,7 @@ def in_words(config: Any) -> str:
     if is_classification(config):
         return f"{config.model.name}{config.model.depth or ''} on {config.data.name}"
     name = _target(config).rpartition(".")[2]
-    takes = inspect.signature(_maker(resolve(_target(config)))).parameters
+    takes = _parameters(resolve(_target(config)))
     return f"{name} on {config.data.name}" if "data" in takes else name
 
 
@@ -153,11 +153,27 @@ def _maker(kind: type) -> Callable[..., Any]:
     return getattr(kind, "configured", kind)
 
 
-def _call(
-    maker: Callable[..., Any], target: str, own: Mapping[str, Any], given: Mapping[str, Any]
-) -> Any:
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """The parameters of a task's maker.
+
+    Where one of our tasks hands keys on to its class (``**own``), those of the class stand there.
+    """
+    parameters = dict(inspect.signature(_maker(kind)).parameters)
+    hands_on = [name for name, one in parameters.items() if one.kind == one.VAR_KEYWORD]
+    if is_ours(kind) and hands_on:
+        del parameters[hands_on[0]]
+        of_class = inspect.signature(kind).parameters.items()
+        parameters |= {
+            name: one
+            for name, one in of_class
+            if one.kind == one.KEYWORD_ONLY and name not in parameters
+        }
+    return parameters
+
+
+def _call(kind: type, target: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     """Make the task from its own keys and the parts of the configuration that it takes."""
-    parameters = inspect.signature(maker).parameters
+    maker, parameters = _maker(kind), _parameters(kind)
     named = {
         name: parameter
         for name, parameter in parameters.items()

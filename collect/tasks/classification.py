@@ -16,6 +16,7 @@ from collect.data import Dataset
 from collect.data.augment import AUGMENTS
 from collect.data.streaming import Streamed
 from collect.models import MODELS
+from collect.tasks.batch_norms import batch_norms, definitions
 from collect.tasks.protocol import LOSS, Metric, rows
 from nowcast.types import PyTree, UserError
 
@@ -83,12 +84,8 @@ class Classification:
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
         self.loops = not {"conv", "depthwise_conv"} & set(jax.tree.leaves(self.labels))
-        norms = [layer for _, layer in nnx.iter_modules(module) if isinstance(layer, nnx.BatchNorm)]
-        self._training = _definition(module, training=True)
-        self._evaluating = _definition(module, training=False)
-        for norm in norms:
-            norm.momentum = 0.0  # then it keeps the batch's own statistics instead of an average
-        self._estimating = _definition(module, training=True)
+        norms = batch_norms(module)
+        self._training, self._evaluating, self._estimating = definitions(module)
         self._estimate = jax.jit(self._statistics) if norms else None
         self._first = jnp.asarray(data.first(ESTIMATION_BATCH)) if norms else None
         self._metrics = jax.jit(self._batch_metrics)
@@ -221,9 +218,3 @@ def _parts(
 def _as_float(images: jax.Array) -> jax.Array:
     """Images as float32 in [0, 1], also where they are kept as uint8."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
-
-
-def _definition(module: nnx.Module, *, training: bool) -> Any:
-    """The static half of a module; training and evaluation have different ones."""
-    module.train() if training else module.eval()
-    return nnx.split(module, nnx.Param, ...)[0]

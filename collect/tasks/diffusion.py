@@ -22,13 +22,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-import collect.data
 import nowcast
 from collect.data import Dataset
 from collect.data.statistics import statistics
 from collect.data.streaming import PART
 from collect.models.unet import UNet
 from collect.tasks import features as known
+from collect.tasks.batch_norms import definitions
+from collect.tasks.data_keys import in_memory
 from collect.tasks.protocol import Metric
 from collect.tasks.sampling import kernel_distance, rates, sample
 from nowcast.types import PyTree, UserError, whole
@@ -118,11 +119,7 @@ class Diffusion:
         self._build = lambda seed: UNet(self._shape[-1], widths, depth, rngs=nnx.Rngs(seed))
         module = nnx.eval_shape(lambda: self._build(0))
         self.labels = nowcast.label_ops(module)
-        self._training, self._evaluating = (_definition(module, training=t) for t in (True, False))
-        for _, layer in nnx.iter_modules(module):
-            if isinstance(layer, nnx.BatchNorm):
-                layer.momentum = 0.0  # then it keeps the batch's own statistics
-        self._estimating = _definition(module, training=True)
+        self._training, self._evaluating, self._estimating = definitions(module)
         self._estimate = jax.jit(self._statistics)
         self._tell, self._errors = jax.jit(self._told), jax.jit(self._error)
 
@@ -131,20 +128,7 @@ class Diffusion:
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         if data.standardize:
             raise UserError("data.standardize=true: this task always does so; leave it out")
-        images = collect.data.load(
-            data.name,
-            directory=data.dir,
-            train_size=data.train_size,
-            validation=data.validation,
-            size=data.size,
-            in_memory=data.in_memory,
-            classes=data.classes,
-        )
-        if not isinstance(images, Dataset):
-            raise UserError(
-                f"data.in_memory={data.in_memory}: the images take more, and this task keeps them"
-                " in memory; give a larger budget, or a smaller data.size"
-            )
+        images = in_memory(data, "a larger budget, or a smaller data.size")
         return cls(images, batch_size=batch_size, **own)
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
@@ -251,12 +235,6 @@ class Diffusion:
         """The features of images."""
         parts = range(0, len(images), AT_ONCE)
         return jnp.concatenate([self._features(images[at : at + AT_ONCE]) for at in parts])
-
-
-def _definition(module: nnx.Module, *, training: bool) -> Any:
-    """The static half of a module; training and evaluation have different ones."""
-    module.train() if training else module.eval()
-    return nnx.split(module, nnx.Param, ...)[0]
 
 
 def _named(widths: Sequence[int], depth: int) -> str:

@@ -17,6 +17,7 @@ import nowcast
 from collect.data import text, tokens
 from collect.data.tokens import Tokens
 from collect.models.gpt import GPT
+from collect.tasks.data_keys import refuse
 from collect.tasks.parts import mean_by_parts
 from collect.tasks.passes import Passes, windows
 from collect.tasks.protocol import LOSS, Metric
@@ -231,12 +232,7 @@ def encoded(data: Any, kind: str) -> Tokens:
     Raises:
         UserError: A key is for images, or the text cannot be read.
     """
-    if data.standardize:
-        raise UserError("data.standardize=true: is for images; leave it out")
-    if data.size is not None:
-        raise UserError(f"data.size={data.size}: is for images; leave it out")
-    if data.classes is not None:
-        raise UserError(f"data.classes={data.classes}: is for images; leave it out")
+    refuse(data, "is for images", standardize=False, size=None, classes=None)
     found = text.load(data.name, directory=data.dir, validation=data.validation)
     return tokens.encode(found, kind, data.train_size)
 

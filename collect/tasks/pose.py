@@ -24,6 +24,7 @@ from collect.data import coco, crops, figures, text
 from collect.data.coco import Example
 from collect.models import openpose
 from collect.models.openpose import HEATS, OpenPose
+from collect.tasks.data_keys import NOT_TAKEN, refuse
 from collect.tasks.pose_maps import STRIDE, affinity_fields, heat_maps
 from collect.tasks.protocol import LOSS, Metric, rows
 from nowcast.paths import expanded
@@ -113,11 +114,7 @@ class Pose:
     @classmethod
     def configured(cls, data: Any, batch_size: int, **own: Any) -> "Pose":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
-        for key, usual in (("standardize", False), ("size", None), ("validation", True)):
-            if getattr(data, key) != usual:
-                raise UserError(
-                    f"data.{key}={getattr(data, key)}: this task does not take it; leave it out"
-                )
+        refuse(data, NOT_TAKEN, standardize=False, size=None, validation=True, classes=None)
         if text.is_path(data.name):
             examples, name = coco.read(data.name), "coco"
         elif data.name == figures.NAME:

@@ -20,11 +20,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, UInt8
 
-import collect.data
 import nowcast
-from collect.data import Dataset, masks, text
+from collect.data import masks, text
 from collect.data.masks import VOID, Masked
 from collect.models.deeplab_v3_plus import STRIDES, DeepLabV3Plus
+from collect.tasks.batch_norms import definitions
+from collect.tasks.data_keys import NOT_TAKEN, in_memory, refuse
 from collect.tasks.protocol import LOSS, Metric
 from collect.tasks.regions import coloured, confusion, jaccard, rescaled
 from nowcast.types import PyTree, UserError, real, whole
@@ -115,12 +116,7 @@ class Segmentation:
         )
         module = nnx.eval_shape(lambda: self._build(0))
         self.labels = nowcast.label_ops(module)
-        self._training = _definition(module, training=True)
-        self._evaluating = _definition(module, training=False)
-        for _, layer in nnx.iter_modules(module):
-            if isinstance(layer, nnx.BatchNorm):
-                layer.momentum = 0.0  # then it keeps the statistics of one batch
-        self._estimating = _definition(module, training=True)
+        self._training, self._evaluating, self._estimating = definitions(module)
         self._estimate = jax.jit(self._statistics)
         self._judge, self._predict = jax.jit(self._judged), jax.jit(self._predicted)
 
@@ -130,25 +126,11 @@ class Segmentation:
     ) -> "Segmentation":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         objects = whole("task.objects", objects, "images in a scene")
-        for key, usual in (("standardize", False), ("size", None)):
-            if getattr(data, key) != usual:
-                raise UserError(
-                    f"data.{key}={getattr(data, key)}: this task does not take it; leave it out"
-                )
+        refuse(data, NOT_TAKEN, standardize=False, size=None)
         if text.is_path(data.name):
+            refuse(data, NOT_TAKEN, classes=None)
             return cls(masks.voc(data.name, data.train_size), batch_size=batch_size, **own)
-        images = collect.data.load(
-            data.name,
-            directory=data.dir,
-            train_size=data.train_size,
-            validation=data.validation,
-            in_memory=data.in_memory,
-        )
-        if not isinstance(images, Dataset):
-            raise UserError(
-                f"data.in_memory={data.in_memory}: the images take more, and this task keeps them"
-                " in memory; give a larger budget"
-            )
+        images = in_memory(data, "a larger budget")
         return cls(masks.scenes(images, objects), batch_size=batch_size, **own)
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
@@ -249,12 +231,6 @@ def _errors(logits: Array, own: Array) -> Float[Array, "B height width"]:
     """The cross-entropy of each pixel; of a void one, that of some class."""
     known = jnp.where(own == VOID, 0, own).astype(jnp.int32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, known)
-
-
-def _definition(module: nnx.Module, *, training: bool) -> Any:
-    """The static half of a module; training and evaluation have different ones."""
-    module.train() if training else module.eval()
-    return nnx.split(module, nnx.Param, ...)[0]
 
 
 def _named(width: float, output_stride: int, rates: Sequence[int]) -> str:

@@ -55,7 +55,7 @@ class Loop:
         self, task: Task, optimizer: optax.GradientTransformationExtraArgs, axes: PyTree = 0
     ):
         self.task, self.optimizer, self._axes = task, optimizer, State(0, 0, axes)
-        self._gradients = getattr(task, "gradients", None) or self._gradients_of_the_loss
+        self._gradients = gradients_of(task)
         loops = getattr(task, "loops", False)
         self.one_run = Stepper(self._one_step, loops=loops)
         """Takes the steps of one run."""
@@ -252,18 +252,10 @@ class Loop:
         """
         if stream := getattr(self.task, "stream", None):
             examples = stream(seed, range(first_step, len(rates)))
-            return lambda step: (next(examples), rates[step], _seed_and_step(seed, step))
+            return lambda step: (next(examples), rates[step], seed_and_step(seed, step))
 
         row = rows(self.task, seed)
-        return lambda step: (row(step), rates[step], _seed_and_step(seed, step))
-
-    def _gradients_of_the_loss(
-        self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array
-    ) -> tuple[Any, ...]:
-        (loss, extra), grads = jax.value_and_grad(self.task.loss, has_aux=True)(
-            params, extra, batch, key
-        )
-        return loss, grads, extra
+        return lambda step: (row(step), rates[step], seed_and_step(seed, step))
 
     def _value(self, params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> jax.Array:
         """The loss, in the form that a guard needs."""
@@ -274,11 +266,8 @@ class Loop:
     def _one_step(
         self, state: State, arrays: PyTree, indices: Any, rate: Any, seed_and_step: Any
     ) -> tuple[State, jax.Array]:
-        key = jax.random.fold_in(
-            jax.random.fold_in(jax.random.key(BATCH_KEYS), seed_and_step[0]), seed_and_step[1]
-        )
+        key, noise = keys(seed_and_step)
         batch = self.task.batch(arrays, indices, key)
-        noise = jax.random.fold_in(key, LOSS_KEYS)
         loss, grads, extra = self._gradients(state.params, state.extra, batch, noise)
         updates, optimizer = self.optimizer.update(
             grads,
@@ -290,8 +279,28 @@ class Loop:
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss
 
 
-def _seed_and_step(seed: int, step: int) -> np.ndarray:
-    """What the key of a batch is made from: the same for all arms of a seed, and after a resume."""
+def gradients_of(task: Task) -> Callable[..., tuple[Any, ...]]:
+    """A task's own ``gradients``, or else those of its ``loss``: ``(loss, gradients, extra)``."""
+
+    def of_the_loss(params: PyTree, extra: PyTree, batch: Any, key: jax.Array) -> tuple[Any, ...]:
+        (loss, extra), grads = jax.value_and_grad(task.loss, has_aux=True)(
+            params, extra, batch, key
+        )
+        return loss, grads, extra
+
+    return getattr(task, "gradients", None) or of_the_loss
+
+
+def keys(seed_and_step: Any) -> tuple[jax.Array, jax.Array]:
+    """The keys of a step: the batch's, and the loss's."""
+    key = jax.random.fold_in(
+        jax.random.fold_in(jax.random.key(BATCH_KEYS), seed_and_step[0]), seed_and_step[1]
+    )
+    return key, jax.random.fold_in(key, LOSS_KEYS)
+
+
+def seed_and_step(seed: int, step: int) -> np.ndarray:
+    """What a step's keys are made from: the same for all arms of a seed, and after a resume."""
     return np.array([seed % 2**32, step], np.uint32)
 
 

@@ -106,7 +106,7 @@ def make(
             " another"
         )
 
-    own = OPTIMIZERS[name] if bundle is None else _learned(name, bundle).transformation
+    own = _learned(name, bundle or name).transformation if name in LEARNED else OPTIMIZERS[name]
 
     def update(
         updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any

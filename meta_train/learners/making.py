@@ -1,9 +1,7 @@
 """Make a learned optimizer's bundle: the task, the rounds with a progress bar, the card."""
 
-import json
 import time
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from collect.files import replace
 from collect.tasks import build
 from collect.training.learned import KINDS, LearnedOptimizer, save
 from collect.training.stop import Stop
+from meta_train.fitting import describe_fit
 from meta_train.learners import fit
 from meta_train.learners.config import LearnerConfig
 from meta_train.learners.fit import Progress
@@ -27,7 +26,6 @@ from nowcast.bundle import check_destination
 from nowcast.types import UserError
 
 NOT_OF_THE_FIT = ("bundle", "max_minutes")
-VERSIONS = ("weight-nowcaster", "jax", "optax", "numpy")
 
 
 def meta_train(config: LearnerConfig, command: str) -> tuple[dict[str, Any] | None, Stop]:
@@ -98,9 +96,7 @@ def picture(card: dict[str, Any]) -> Figure:
 
 def _card(config: LearnerConfig, command: str, task: str, progress: Progress) -> dict[str, Any]:
     return {
-        "command": command,
-        "configuration": json.loads(json.dumps(asdict(config))),
-        "versions": {name: metadata.version(name) for name in VERSIONS},
+        **describe_fit(config, command),
         "task": task,
         "rounds": progress.round,
         "hours": round(_spent(progress) / 3600, 3),

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from collect.tasks.protocol import Task, rows
 from collect.training.learned.kinds import Kind
 from collect.training.learned.parts import Layout, layout
+from collect.training.loop import gradients_of, keys, seed_and_step
 from nowcast.types import PyTree, UserError
 
 Parts = dict[str, Float[Array, "P n"]]
@@ -65,22 +66,18 @@ class Problem:
     def inputs(self, seeds: list[int], step: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the data and the seeds of the keys of one step of each run."""
         own = [self._row(seed)(step) for seed in seeds]
-        return np.stack(own), np.array([[seed % 2**32, step] for seed in seeds], np.uint32)
+        return np.stack(own), np.stack([seed_and_step(seed, step) for seed in seeds])
 
     def _gradients(
         self, over: Any, parts: Parts, extra: PyTree, arrays: PyTree, row: Array, number: Array
     ) -> Found:
         def one(parts: Any, extra: PyTree, row: Array, number: Array) -> Found:
-            key = jax.random.fold_in(jax.random.key(number[0]), number[1])
+            key, noise = keys(number)
             batch = self.task.batch(arrays, row, key)
-
-            def loss(parts: Any) -> tuple[Array, PyTree]:
-                return self.task.loss(
-                    self.layout.whole(parts), extra, batch, jax.random.fold_in(key, 1)
-                )
-
-            (value, after), gradients = jax.value_and_grad(loss, has_aux=True)(parts)
-            return Found(value, gradients, after)
+            loss, gradients, after = gradients_of(self.task)(
+                self.layout.whole(parts), extra, batch, noise
+            )
+            return Found(loss, self.layout.apart(gradients), after)
 
         return over(one)(parts, extra, row, number)
 

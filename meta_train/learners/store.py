@@ -83,14 +83,7 @@ class Store:
         try:
             with np.load(self._file, allow_pickle=False) as held:
                 said = json.loads(str(held["said"]))
-                trees = {
-                    name: jax.tree.map(
-                        lambda leaf, number, name=name: jnp.asarray(held[f"{name}/{number}"]),
-                        getattr(like, name),
-                        _numbered(getattr(like, name)),
-                    )
-                    for name in TREES
-                }
+                trees = {name: _restored(held, name, getattr(like, name)) for name in TREES}
         except Exception as error:  # whatever a damaged file makes NumPy say
             raise UserError(f"{self._file}: is damaged ({first_line(error)}); {cure}") from None
         if said["configuration"] != self._configuration:
@@ -109,6 +102,7 @@ class Store:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _numbered(tree: Any) -> Any:
-    leaves, structure = jax.tree.flatten(tree)
-    return jax.tree.unflatten(structure, range(len(leaves)))
+def _restored(held: Any, name: str, like: Any) -> Any:
+    leaves, structure = jax.tree.flatten(like)
+    saved = [jnp.asarray(held[f"{name}/{number}"]) for number in range(len(leaves))]
+    return jax.tree.unflatten(structure, saved)
