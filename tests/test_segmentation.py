@@ -45,6 +45,13 @@ def made(data=None, **own):
     return Segmentation(data or masked(), **({"batch_size": 4} | SMALL | own))
 
 
+@pytest.fixture(scope="module")
+def begun():
+    """A task with its initial parameters and statistics."""
+    task = made()
+    return task, *task.init(0)
+
+
 def count(tree):
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
@@ -154,9 +161,8 @@ def test_an_evaluation_is_that_of_a_loop_over_all_pixels(monkeypatch):
     assert again == pytest.approx(found, rel=1e-5)
 
 
-def test_void_pixels_have_no_part_in_the_loss():
-    task = made()
-    params, extra = task.init(0)
+def test_void_pixels_have_no_part_in_the_loss(begun):
+    task, params, extra = begun
     images, own = task.batch(task.arrays, jnp.arange(4))
     loss = jax.jit(lambda own: task.loss(params, extra, (images, own))[0])
     half = own.at[:, 16:].set(VOID)
@@ -339,11 +345,10 @@ def test_what_is_wrong_in_vocs_folder_is_named_in_one_line(tmp_path, spoil, said
     assert "\n" not in str(caught.value)
 
 
-def test_it_is_a_task_and_every_leaf_has_an_operation(unchecked):
-    task = made()
+def test_it_is_a_task_and_every_leaf_has_an_operation(begun):
+    task, params, _ = begun
     assert isinstance(task, Task)
     check.check(task, "Segmentation")
-    params, _ = task.init(0)
     assert set(jax.tree.leaves(task.labels)) == {"conv", "depthwise_conv", "norm", "bias"}
     assert jax.tree.structure(task.labels) == jax.tree.structure(params)
     assert nowcast.label_ops(nnx.eval_shape(lambda: task._build(0))) == task.labels
@@ -356,9 +361,8 @@ def test_its_name_has_the_sizes_that_are_not_the_usual_and_keeps_all_sizes_out()
     assert {"deeplab", "deeplab_w0.05_s16_r1", "deeplab-noise"} <= own
 
 
-def test_the_picture_is_images_masks_and_what_is_told_in_vocs_colours():
-    task = made()
-    params, extra = task.init(0)
+def test_the_picture_is_images_masks_and_what_is_told_in_vocs_colours(begun):
+    task, params, extra = begun
     found = task.picture(params, extra)
     assert found.shape == (3 * 32, 5 * 32, 3)
     data = masked()

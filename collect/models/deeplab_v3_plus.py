@@ -112,10 +112,13 @@ class DeepLabV3Plus(nnx.Module):
         rngs: Draws the initial weights.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> net = DeepLabV3Plus(1, 3, width=0.1, output_stride=8, rates=(1, 2), rngs=nnx.Rngs(0))
-        >>> print(net(jnp.zeros((2, 32, 32, 1))).shape)
+        >>> def logits(images):
+        ...     sizes = dict(width=0.1, output_stride=8, rates=(1, 2))
+        ...     return DeepLabV3Plus(1, 3, **sizes, rngs=nnx.Rngs(0))(images)
+        >>> print(jax.eval_shape(logits, jnp.zeros((2, 32, 32, 1))).shape)
         (2, 32, 32, 3)
     """
 
