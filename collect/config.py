@@ -149,8 +149,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """the rate before the schedule changes it"""
     schedule: str = "constant"
-    """constant, cosine, step, wsd, inverse, staircase, exponential, up_flat_down or thirds; an
-    evaluation's arms have their own"""
+    """constant, cosine, step, wsd, inverse, staircase, tenths, inception, thirds, exponential or
+    up_flat_down; an evaluation's arms have their own"""
     warmup: float = 0.0
     """the share of the run in which the rate climbs; the arms of an evaluation have their own"""
 
@@ -218,8 +218,9 @@ class TrainingConfig:
     """of classification and transfer: none, crop_flip, rotation_shift_zoom or flip_shift_cutout, of
     the training images"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """adam, adamw, adamw_1e-4 (a weight decay of 1e-4 in place of 1e-2), momentum, sgd, muon,
-    schedule_free, prodigy, dadapt_adamw or mechanize; an arm of an evaluation may have another"""
+    """adam, adamw, adamw_1e-4 (a weight decay of 1e-4 in place of 1e-2), momentum, sgd, rmsprop_1
+    (RMSProp with momentum 0.9 and an ε of 1, Inception's), muon, schedule_free, prodigy,
+    dadapt_adamw or mechanize; an arm of an evaluation may have another"""
     seed: int = 0
     """the first seed; the others count up"""
     epochs: int = 10

@@ -17,6 +17,8 @@ from evaluate.statistics import geometric_interval, t_interval
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
+OF_THE_TASK = ("optimizer", "schedule", "average")
+"""Settings in which arms of one name may differ: a task's recipe, which all its arms share."""
 ENOUGH = 3
 """The fewest tasks for an interval over tasks, and for a statement about tasks in general."""
 
@@ -164,7 +166,7 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
             same = {
                 key: value
                 for key, value in row["settings"].items()
-                if key not in ("optimizer", "forecaster", "of")
+                if key not in (*OF_THE_TASK, "forecaster", "of")
             }
             same["warmup"] = TUNED if row.get("warmup_tuned") else same["warmup"]
             same["forecaster"] = row["forecaster_sha256"] or row["settings"]["forecaster"]

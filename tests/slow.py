@@ -6,7 +6,7 @@ EVERY = {
     "test_architectures.py::test_convolve_is_the_convolution_of_lax_in_value_and_gradients": 5,
     "test_architectures.py::test_operations_of_all_leaves": 7,
     "test_architectures.py::test_parameter_counts_are_those_of_the_references": 3,
-    "test_architectures.py::test_stages_have_the_published_size_channels_and_length": 2,
+    "test_architectures.py::test_stages_have_the_published_size_channels_and_length": 5,
     "test_auto_rate.py::test_the_multiplier_is_the_rules": 3,
     "test_bad_input.py::test_a_command_with_bad_input_ends_with_that_line": 6,
     "test_bad_input.py::test_bad_input_is_refused_with_a_line_that_names_it": 10,
@@ -38,6 +38,8 @@ FIRST = {
     "test_chunks.py::test_a_forecast_by_pieces_is_the_forecast",
     "test_chunks.py::test_a_leaf_split_over_devices_along_any_axis_needs_no_communication",
     "test_collect_stopped.py::test_killed_between_two_checkpoints_it_records_the_rest_again",
+    "test_segmentation.py::test_strides_beyond_the_output_stride_become_rates",
+    "test_hindsight.py::test_wrong_input_is_one_line_with_the_cure",
     "test_comparison.py::test_a_damaged_file_is_trained_again",
     "test_data_models.py::test_max_pool_is_flax_max_pool_in_value_and_gradient",
     "test_data_models.py::test_width_makes_a_network_narrower",
@@ -103,6 +105,15 @@ FIRST = {
 """Of these tests' rows the first one is fast, the others are slow."""
 
 WHOLE = {
+    "test_control.py::test_steps_are_those_of_the_published_program",
+    "test_data_classes.py::test_streamed_and_in_memory_are_the_same_examples",
+    "test_data_models.py::test_dropout_follows_the_key_in_training_and_is_off_in_evaluation",
+    "test_diffusion.py::test_evaluations_are_the_same_each_time_and_do_not_depend_on_running_statistics",
+    "test_learners.py::test_a_round_that_is_not_finite_or_much_worse_is_taken_back",
+    "test_metrics.py::test_a_curve_is_the_reward_of_the_weights",
+    "test_segmentation.py::test_augmentation_follows_the_key_and_mirrors_images_with_their_masks",
+    "test_segmentation.py::test_the_picture_is_images_masks_and_what_is_told_in_vocs_colours",
+    "test_segmentation.py::test_void_pixels_have_no_part_in_the_loss",
     "test_continuous_arms.py::test_a_run_that_jumps_lands_where_its_method_is_judged",
     "test_estimate.py::test_it_is_what_the_comparison_then_trains",
     "test_advice.py::test_a_rate_far_below_the_best_and_the_best_are_told_apart",

@@ -27,9 +27,11 @@ def slow(*values):
 
 SMALL = {
     "amalgam_cnn": {},
+    "alexnet": {},
     "densenet": {"depth": 10},
     "hyper_cnn": {},
     "hyper_resnet": {"depth": 8},
+    "inception_v1": {},
     "introspection_cifar1": {},
     "introspection_mnist1": {},
     "introspection_mnist2": {},
@@ -53,6 +55,8 @@ SMALL = {
         ("vgg", (32, 32, 3), {"depth": 16}, 14_728_266),
         slow("vgg", (32, 32, 3), {"depth": 19}, 20_040_522),
         ("resnet18", (32, 32, 3), {}, 11_173_962),
+        ("alexnet", (227, 227, 3), {}, 60_965_224 - (4096 + 1) * 990),  # Caffe's bvlc_alexnet
+        ("inception_v1", (224, 224, 3), {}, 6_624_904 - (1024 + 1) * 990),  # torchvision's
         ("mobilenet_v2", (32, 32, 3), {}, 2_296_922),
         ("mobilenet_v2_imagenet", (224, 224, 3), {}, 3_504_872 - (1280 + 1) * 990),
         ("shufflenet_v2", (32, 32, 3), {"width": 0.5}, 352_042),
@@ -152,6 +156,8 @@ def test_stages_have_the_published_size_channels_and_length(name, sizes, parts, 
             },
         ),
         ("densenet", {}, {"conv": 1 + 2 * 48 + 2, "norm": 2 * (96 + 2 + 1), "fc": 1, "bias": 1}),
+        ("alexnet", {}, {"conv": 5, "fc": 3, "bias": 8}),
+        ("inception_v1", {}, {"conv": 3 + 9 * 6, "norm": 2 * 57, "fc": 1, "bias": 1}),
         ("introspection_n0", {}, {"conv": 3, "fc": 2, "bias": 5}),
         ("introspection_mnist1", {}, {"conv": 2, "fc": 2, "bias": 4}),
         ("introspection_mnist2", {}, {"conv": 2, "fc": 2, "bias": 4}),
@@ -194,7 +200,14 @@ def test_an_unknown_depth_is_refused_with_those_that_exist(name, depth, allowed)
         MODELS[name]((32, 32, 3), 10, depth=depth, rngs=nnx.Rngs(0))
 
 
-MANY_PROGRAMS = {"mobilenet_v2", "mobilenet_v2_imagenet", "pvt_v2", "resnet18", "shufflenet_v2"}
+MANY_PROGRAMS = {
+    "inception_v1",
+    "mobilenet_v2",
+    "mobilenet_v2_imagenet",
+    "pvt_v2",
+    "resnet18",
+    "shufflenet_v2",
+}
 """Networks that take ten seconds to compile."""
 
 

@@ -21,6 +21,8 @@ from nowcast.types import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = sorted((CONFIGS / "arm").glob("*.yaml"))
+SETS = {"table5"}
+"""Files that hold several arms of one experiment."""
 BASE = Arm()
 LINEAR = Arm(over="base", forecaster="linear")
 BEFORE = json.loads((Path(__file__).parent / "data" / "arms.json").read_text())
@@ -452,7 +454,7 @@ def test_an_arm_says_in_words_what_it_is(arm, words):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_file_holds_one_arm_named_as_the_file_and_says_what_it_is(file):
     text = file.read_text()
-    assert list(yaml.safe_load(text)) == [file.stem]
+    assert (list(yaml.safe_load(text)) == [file.stem]) == (file.stem not in SETS)
     assert text.startswith("# ")
 
 
@@ -474,7 +476,7 @@ def test_an_arm_of_a_product_is_as_if_it_had_a_file_of_its_own():
     for name, said in plain.arm.items():
         expected = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Arm), said))
         assert arms[name] == expected, name
-    names = {file.stem for file in FILES} | products.store().keys()
+    names = {file.stem for file in FILES} - SETS | products.store().keys()
     ways = {name.removeprefix("cosine_") for name in products.store()}
     later = {"l2o", "l2o_amalgam"}
     assert names == {*BEFORE} | later | {way for way in ways if "constant_" not in way}

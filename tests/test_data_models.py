@@ -12,12 +12,15 @@ from sklearn.datasets import load_digits
 import nowcast
 from collect import data
 from collect.config import DataConfig, ModelConfig
+from collect.data import Dataset
 from collect.models import MODELS
 from collect.models.layers import max_pool
 from collect.population import make_task
 from collect.tasks import Classification
 from collect.training import optimizers
 from collect.training.loop import Loop
+
+SPLITS = ("train", "validation", "test")
 
 
 def test_digits_are_those_of_scikit_learn_each_in_one_split():
@@ -180,6 +183,38 @@ def test_evaluation_uses_the_statistics_that_training_would_converge_to():
     assert task.evaluate(params, task.init(0)[1], "validation")["loss"] == pytest.approx(
         float(expected), rel=1e-4
     )
+
+
+def test_top_5_accuracy_is_measured_from_100_classes_on():
+    rng = np.random.default_rng(0)
+    images = {split: rng.uniform(size=(100, 4, 4, 1)).astype(np.float32) for split in SPLITS}
+    labels = {split: np.arange(100, dtype=np.int32) for split in SPLITS}
+    task = Classification("mlp", Dataset("noise", 100, images, labels), batch_size=10, width=0.1)
+    params, extra = task.init(0)
+    logits = nnx.merge(task._evaluating, params, extra)(jnp.asarray(images["test"]))
+    best = np.argsort(-np.asarray(logits), axis=1)[:, :5]
+    found = task.evaluate(params, extra, "test")
+    assert list(found) == ["loss", "accuracy", "top5_accuracy"]
+    assert found["accuracy"] == pytest.approx(np.mean(best[:, 0] == labels["test"]))
+    assert found["top5_accuracy"] == pytest.approx(
+        np.mean((best == labels["test"][:, None]).any(1))
+    )
+
+
+def test_dropout_follows_the_key_in_training_and_is_off_in_evaluation():
+    rng = np.random.default_rng(0)
+    images = {split: rng.uniform(size=(8, 67, 67, 3)).astype(np.float32) for split in SPLITS}
+    labels = {split: np.arange(8, dtype=np.int32) for split in SPLITS}
+    noise = Dataset("noise", 8, images, labels)
+    task = Classification("alexnet", noise, batch_size=8, width=0.03)
+    params, extra = task.init(0)
+    batch = task.batch(task.arrays, jnp.arange(8))
+    loss = jax.jit(lambda key: task.loss(params, extra, batch, key)[0])
+    first, again, other = (float(loss(jax.random.key(seed))) for seed in (0, 0, 1))
+    assert first == again != other
+    logits = nnx.merge(task._evaluating, params, extra)(jnp.asarray(images["test"]))
+    plain = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(8)))
+    assert task.evaluate(params, extra, "test")["loss"] == pytest.approx(float(plain), rel=1e-5)
 
 
 def test_evaluation_is_the_mean_over_the_whole_split():

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 import nowcast
 from collect.models import MODELS
+from collect.models.alexnet import normalised
 from collect.models.layers import max_pool_3
 from collect.training.optimizers import rates
 from evaluate import resolve
@@ -23,7 +24,7 @@ from evaluate.config import EvaluateConfig
 from evaluate.forecasters import of
 
 CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
-IMAGES = {"mnist": 60_000, "cifar10": 50_000}
+IMAGES = {"mnist": 60_000, "cifar10": 50_000, "imagenet2012": 1_153_051}  # nine tenths of it
 PAPER = {
     # optimizer, rate, schedule, batch, steps of the paper, and its jumps
     "mnist1": ("sgd", 1e-2, "constant", 50, 20_000, [[3000, 4000, 5000]]),
@@ -38,7 +39,17 @@ PAPER = {
         40_000,
         [[12000, 17000], [15000, 18000], [12000, 15000, 19000], [14000, 17000, 20000]],
     ),
+    "alexnet": (
+        *("momentum", 1e-2, "tenths", 128, 196_000),
+        [[120_000, 130_000, 144_000, 160_000]],
+    ),
+    "inception": (
+        *("rmsprop_1", 1e-2, "inception", 128, 1_500_000),
+        [[300_000, 600_000, 900_000, 1_200_000], [200_000, 400_000, 600_000]],
+    ),
 }
+STREAMED = {"alexnet", "inception"}
+"""Experiments on ImageNet, each with a small form on CIFAR-10."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +77,8 @@ def test_an_experiment_is_the_papers(composed, name):
     assert config.optimizer.learning_rate == base.learning_rate == rate
     length = config.epochs * (IMAGES[config.data.name] // batch)
     assert steps <= length <= 1.1 * steps
-    assert not config.data.validation  # all training images, and the test set
+    # All training images, and the test set; ImageNet publishes no labels of that.
+    assert config.data.validation == (name in STREAMED)
     network = [arm.jump.at for arm in arms if arm.forecaster == "introspection"]
     assert network == jumps
     for arm in arms[1:]:
@@ -141,20 +153,36 @@ def test_mnist_2_begins_as_xavier():
             np.testing.assert_allclose(np.abs(leaf).max(), np.sqrt(6 / ends), rtol=0.02)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 6, 3), (1, 24, 24, 2)])
-def test_max_pool_3_is_flax_max_pool_in_value_and_gradient(shape):
+@pytest.mark.parametrize(
+    ("shape", "stride", "pads", "padding"),
+    [
+        ((2, 8, 6, 3), 2, (0, 1), "SAME"),
+        ((1, 24, 24, 2), 2, (0, 1), "SAME"),
+        ((1, 7, 6, 2), 1, (1, 1), "SAME"),
+        ((1, 15, 13, 2), 2, (0, 0), "VALID"),
+    ],
+)
+def test_max_pool_3_is_flax_max_pool_in_value_and_gradient(shape, stride, pads, padding):
     x = jax.nn.relu(jax.random.normal(jax.random.key(0), shape)) + 0.01
-    weights = jax.random.normal(
-        jax.random.key(1), (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
-    )
     # Distinct values: where several are the largest, the two split a gradient differently.
     x += jnp.arange(x.size).reshape(shape) * 1e-5
-    theirs = lambda x: nnx.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")  # noqa: E731
-    np.testing.assert_array_equal(max_pool_3(x), theirs(x))
+    theirs = lambda x: nnx.max_pool(x, (3, 3), strides=(stride, stride), padding=padding)  # noqa: E731
+    ours = lambda x: max_pool_3(x, stride, pads)  # noqa: E731
+    np.testing.assert_array_equal(ours(x), theirs(x))
+    weights = jax.random.normal(jax.random.key(1), theirs(x).shape)
     ours_grad, theirs_grad = (
-        jax.grad(lambda x, f=f: jnp.sum(weights * f(x)))(x) for f in (max_pool_3, theirs)
+        jax.grad(lambda x, f=f: jnp.sum(weights * f(x)))(x) for f in (ours, theirs)
     )
     np.testing.assert_allclose(ours_grad, theirs_grad, atol=1e-6)
+
+
+def test_local_response_normalisation_is_the_papers_formula():
+    x = np.random.default_rng(0).normal(size=(1, 2, 1, 8)).astype(np.float32) * 40
+    found = np.asarray(normalised(jnp.asarray(x)))
+    for place in np.ndindex(x.shape):
+        near = x[(*place[:3], slice(max(0, place[3] - 2), place[3] + 3))]
+        wanted = x[place] / (2 + 1e-4 * np.sum(np.square(near, dtype=np.float64))) ** 0.75
+        np.testing.assert_allclose(found[place], wanted, rtol=1e-5)
 
 
 def test_cifar_1_sees_the_central_24_pixels():
@@ -170,6 +198,7 @@ def test_cifar_1_sees_the_central_24_pixels():
 @pytest.mark.parametrize("name", PAPER)
 def test_an_experiment_runs_in_fast_mode(script, composed, tmp_path, name):
     """On the digits, narrow, one epoch; all its arms and jumps, at early steps."""
+    name += "_small" * (name in STREAMED)
     earlier = {
         arm: [3 + 2 * place for place in range(len(own.jump.at))]
         for arm, own in composed(name).arm.items()

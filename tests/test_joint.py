@@ -214,6 +214,18 @@ def test_arms_of_one_name_must_be_the_same():
         joint.join([first, second])
 
 
+def test_a_base_may_follow_each_tasks_own_recipe():
+    runs = {"constant": [20, 20], "naive": [20, 20], "linear": [10, 10]}
+    kept = Average(kind="ema", decay=0.99)
+    recipes = {"a": {"schedule": "cosine"}, "b": {"optimizer": "momentum", "average": kept}}
+    tasks = [
+        task(name, runs, naive=Arm(**recipe), linear=Arm(over="naive", forecaster="linear"))
+        for name, recipe in recipes.items()
+    ]
+    [row] = joint.join(tasks)["arms"]
+    assert row["speed_up"]["all"][0] == pytest.approx(2)
+
+
 def test_a_tuned_warm_up_may_differ_from_task_to_task_and_one_that_an_arm_says_may_not():
     arms = {"best": Arm(learning_rate="tuned"), "jumps": Arm(over="best", forecaster="linear")}
     runs = {"constant": [20, 20], "best": [20, 20], "jumps": [10, 10]}

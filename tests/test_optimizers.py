@@ -164,6 +164,35 @@ def test_inverse_and_staircase_follow_the_step_whatever_the_runs_length():
     np.testing.assert_array_equal(rates("staircase", 0.1, 40_170), np.float32(0.1))
 
 
+def test_tenths_and_inception_are_introspections():
+    tenths, theirs = (
+        rates("tenths", 0.01, 198_176),
+        optax.exponential_decay(0.01, 100_000, 0.1, staircase=True),
+    )
+    for step in (0, 99_999, 100_000, 198_175):
+        np.testing.assert_allclose(tenths[step], theirs(step), rtol=1e-5)
+    inception = rates("inception", 0.01, 60_000)
+    falls = np.flatnonzero(np.diff(inception)) + 1
+    np.testing.assert_array_equal(falls, [20_019, 40_037])  # 2 and 4 epochs of 10,009.1 steps
+    np.testing.assert_allclose(inception[[0, 30_000, -1]], 0.01 * 0.94 ** np.arange(3), rtol=1e-5)
+
+
+def test_rmsprop_1_is_tensorflows():
+    """The mean square begins at 1, ε is inside of the root, and momentum comes last."""
+    optimizer = optimizers.make("rmsprop_1")
+    weights, square, momentum = 0.5, 1.0, 0.0
+    params = jnp.array(weights)
+    state = optimizer.init(params)
+    for step in range(4):
+        gradient, rate = 2 * weights + 1, 0.01 / (step + 1)
+        updates, state = optimizer.update(2 * params + 1, state, params, learning_rate=rate)
+        params = optax.apply_updates(params, updates)
+        square = 0.9 * square + 0.1 * gradient**2
+        momentum = 0.9 * momentum + rate * gradient / np.sqrt(square + 1.0)
+        weights -= momentum
+        np.testing.assert_allclose(params, weights, rtol=1e-6)
+
+
 @pytest.mark.parametrize("schedule", optimizers.SCHEDULES)
 def test_a_run_shorter_than_its_schedules_parts_has_rates_all_the_same(schedule):
     for steps in (1, 2, 3):

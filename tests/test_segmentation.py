@@ -345,6 +345,7 @@ def test_what_is_wrong_in_vocs_folder_is_named_in_one_line(tmp_path, spoil, said
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_it_is_a_task_and_every_leaf_has_an_operation(begun):
     task, params, _ = begun
     assert isinstance(task, Task)
@@ -415,13 +416,10 @@ def test_it_goes_through_all_commands(script, tmp_path):
         tmp_path,
         "task=deeplab task.width=0.05",
         ["task=deeplab", "task.objects=5", *small, *data, "optimizer=momentum"],
-        [
-            *("experiment=table5_segmentation_small", *small, *data),
-            "arm=[cosine,cosine_nowcast_safe]",
-        ],
+        ["experiment=table5_segmentation_small", *small, *data],
     )
     assert [run.weights.shape[0] for run in runs] == [13, 13]
-    assert len(arms) == 2
+    assert arms == ["naive", "naive_nowcast_safe"]
     assert page.count("data:image/png") == 2
 
 

@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import Any
 
 _CLASSES = {
+    "alexnet": "AlexNet",
     "amalgam_cnn": "AmalgamCNN",
     "densenet": "DenseNet",
     "hyper_cnn": "HyperCNN",
     "hyper_resnet": "HyperResNet",
+    "inception_v1": "InceptionV1",
     "introspection_cifar1": "IntrospectionCIFAR1",
     "introspection_mnist1": "IntrospectionMNIST1",
     "introspection_mnist2": "IntrospectionMNIST2",

@@ -105,27 +105,27 @@ def _quarters(x: Array) -> list[Array]:
     return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
 
 
-def max_pool_3(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:
-    """3×3 max-pooling with stride 2 of values of 0 or more, as maxima of strided slices.
+def max_pool_3(
+    x: Float[Array, "B height width C"], stride: int = 2, pads: tuple[int, int] = (0, 1)
+) -> Float[Array, "B h w C"]:
+    """3×3 max-pooling of values of 0 or more, as maxima of strided slices.
 
-    Height and width must be even. The last window of a row or column reaches one pixel past the
-    image, as with the padding ``SAME``. Where several values are the largest, the gradient is
-    split among them.
+    Where several values are the largest, the gradient is split among them.
+
+    Args:
+        x: The images.
+        stride: The step from window to window.
+        pads: Rows and columns of zeros before the image and behind it. As the padding ``SAME`` are
+            (0, 1) for even sizes and stride 2, and (1, 1) for stride 1.
     """
     for axis in (1, 2):
-        size = x.shape[axis]
-        parts = (
-            jax.lax.slice_in_dim(x, 0, size, 2, axis),
-            jax.lax.slice_in_dim(x, 1, size, 2, axis),
-            jax.lax.slice_in_dim(_one_more(x, axis), 2, size + 1, 2, axis),
+        x = jnp.pad(x, [pads if place == axis else (0, 0) for place in range(x.ndim)])
+        last = (x.shape[axis] - 3) // stride * stride + 1
+        one, two, three = (
+            jax.lax.slice_in_dim(x, place, place + last, stride, axis) for place in range(3)
         )
-        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+        x = jnp.maximum(jnp.maximum(one, two), three)
     return x
-
-
-def _one_more(x: Array, axis: int) -> Array:
-    """``x`` with one more row or column of zeros behind it."""
-    return jnp.pad(x, [(0, int(place == axis)) for place in range(x.ndim)])
 
 
 def mean_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_height half_width C"]:

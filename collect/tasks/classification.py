@@ -1,5 +1,6 @@
 """Image classification: a Flax NNX model on a data set, trained with cross-entropy."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -26,12 +27,15 @@ EVALUATION_BATCH = {"cpu": 256}
 On a CPU those that fit a core's cache are evaluated twice as fast.
 """
 ESTIMATION_BATCH = 500
+MANY = 100
+"""Classes from which on accuracy within the best five is measured too."""
 
 
 class Classification:
     """A :class:`collect.tasks.Task`: one architecture on one data set with one batch size.
 
-    Its splits are ``validation`` and ``test``, or only ``test`` where the data have no other.
+    Its splits are ``validation`` and ``test``, or only ``test`` where the data have no other. Where
+    there are 100 classes or more, ``top5_accuracy`` is among its metrics.
 
     Args:
         model: A name of :data:`collect.models.MODELS`.
@@ -64,6 +68,9 @@ class Classification:
         self.batch_size = batch_size
         self.steps_per_epoch = examples // batch_size
         self._examples, self._augment = examples, AUGMENTS[augment]
+        if data.classes >= MANY:
+            self.metrics = (*self.metrics, Metric("top5_accuracy", "higher", "difference"))
+        self._drops = "key" in inspect.signature(MODELS[model].__call__).parameters
         self._build = lambda seed: MODELS[model](
             data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed)
         )
@@ -157,11 +164,11 @@ class Classification:
     ) -> tuple[jax.Array, PyTree]:
         """Mean cross-entropy in training mode, and the new BatchNorm statistics.
 
-        No model of ours uses the key.
+        The key is for the dropout of models that have some.
         """
         images, labels = batch
         module = nnx.merge(self._training, params, extra)
-        logits = module(images)
+        logits = module(images, key) if self._drops else module(images)
         _, new_extra = nnx.state(module, nnx.Param, ...)
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return loss, nnx.to_pure_dict(new_extra)
@@ -177,14 +184,14 @@ class Classification:
         """
         if self._estimate:
             extra = self._estimate(params, extra, self._first)
-        sums, count = np.zeros(2), self._sizes[split]
+        names, count = [metric.name for metric in self.metrics], self._sizes[split]
+        sums = np.zeros(len(names))
         most = EVALUATION_BATCH.get(jax.default_backend(), 1024)
         # All parts are of equal size, so that one program computes them.
         size = -(-count // -(-count // most))
         for images, labels in self._parts(split, size):
             sums += np.asarray(self._metrics(params, extra, images, labels))
-        loss, accuracy = sums / count
-        return {"loss": float(loss), "accuracy": float(accuracy)}
+        return dict(zip(names, map(float, sums / count), strict=True))
 
     def _statistics(self, params: PyTree, extra: PyTree, images: jax.Array) -> PyTree:
         """``extra`` with BatchNorm statistics of these images under these weights."""
@@ -197,7 +204,11 @@ class Classification:
     ) -> jax.Array:
         logits = nnx.merge(self._evaluating, params, extra)(self._standard(_as_float(images)))
         loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-        return jnp.stack([loss, jnp.sum(jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)])
+        right = [jnp.argmax(logits, axis=-1) == labels]
+        if len(self.metrics) > 2:
+            of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+            right.append(jnp.sum(logits > of_label, axis=-1) < 5)
+        return jnp.stack([loss, *(jnp.sum(one).astype(loss.dtype) for one in right)])
 
     def _standard(self, images: jax.Array) -> jax.Array:
         if self._mean_and_deviation is None:

@@ -23,6 +23,9 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "adamw_1e-4": lambda rate: optax.adamw(rate, weight_decay=1e-4),
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
     "sgd": optax.sgd,
+    "rmsprop_1": lambda rate: optax.rmsprop(
+        rate, decay=0.9, eps=1.0, initial_scale=1.0, momentum=0.9
+    ),
     "muon": lambda rate: optax.contrib.muon(
         rate, muon_weight_dimension_numbers=_matrices, consistent_rms=0.2
     ),
@@ -49,6 +52,12 @@ of 128, as in TensorFlow's CIFAR-10 tutorial and in CIFAR_1 of Introspection.
 """
 LEAST = 1e-4 / 2.5e-3
 """The share of the rate with which ``up_flat_down`` begins and ends."""
+TENTHS_AFTER = 100_000
+"""Steps from one fall of the schedule ``tenths`` to the next: AlexNet's in Introspection."""
+TWO_EPOCHS = 2 * 1_281_167 / 128
+"""Steps from one fall of the schedule ``inception`` to the next: two epochs of ImageNet in batches
+of 128.
+"""
 THIRD_AFTER = 68_053
 """Steps from one fall of the schedule ``thirds`` to the next: those beside the rate 2e-5 in the
 public Keras port of OpenPose, ``training/train_pose.py``.
@@ -64,6 +73,8 @@ SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "staircase": lambda step, _: 0.1 ** (step // TENTH_AFTER),
     "exponential": lambda step, length: 0.01 ** (step / length),
     "up_flat_down": lambda step, length: _up_flat_down(9 * step / length),
+    "tenths": lambda step, _: 0.1 ** (step // TENTHS_AFTER),
+    "inception": lambda step, _: 0.94 ** (step // TWO_EPOCHS),
     "thirds": lambda step, _: 0.333 ** (step // THIRD_AFTER),
 }
 """The function from a step (the first is 0.0) and the run's length to the factor of the rate."""
@@ -75,6 +86,7 @@ GRIDS = {
     "adamw_1e-4": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "momentum": (1e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "sgd": (1e-2, 1e-1, 3e-1, 1.0, 3.0),
+    "rmsprop_1": (1e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "muon": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "schedule_free": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "prodigy": (0.1, 0.3, 1.0, 3.0, 10.0),
@@ -160,15 +172,17 @@ def rates(
         schedule: ``constant``; ``cosine``, from ``learning_rate`` to 0 (Loshchilov & Hutter, ICLR
             2017); ``step``, a tenth of it after half of the steps and a hundredth after three
             quarters (He et al., CVPR 2016, §4.2); ``wsd``, held, then evenly to 0 over the last
-            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024). Three follow the number of
+            fifth (warm-up, stable, decay: Hägele et al., NeurIPS 2024). Five follow the number of
             steps, whatever the run's length: ``inverse``, times ``(1 + 1e-4·step)^−0.75`` (Caffe's
             LeNet, and MNIST_2 of Introspection: Sinha et al., ICLR 2017); ``staircase``, a tenth
-            after each :data:`TENTH_AFTER` steps; ``thirds``, times 0.333 after each
-            :data:`THIRD_AFTER` steps. Two more are of the WNN paper's Table 5: ``exponential``,
-            evenly in the logarithm to a hundredth; ``up_flat_down``, of its program of transfer,
-            along a cosine from a 25th to the whole rate in the first ninth of the run, flat to five
-            ninths, along a cosine back to a 25th. Departure: the rate changes at each step, and not
-            at each epoch.
+            after each :data:`TENTH_AFTER` steps; ``tenths``, a tenth after each
+            :data:`TENTHS_AFTER` (AlexNet of Introspection); ``inception``, times 0.94 after each
+            :data:`TWO_EPOCHS` (Inception of Introspection); ``thirds``, times 0.333 after each
+            :data:`THIRD_AFTER`. Two more are of the WNN paper's Table 5: ``exponential``, evenly in
+            the logarithm to a hundredth; ``up_flat_down``, of its program of transfer, along a
+            cosine from a 25th to the whole rate in the first ninth of the run, flat to five ninths,
+            along a cosine back to a 25th. Departure: the rate changes at each step, and not at each
+            epoch.
         learning_rate: The rate with which the schedule begins.
         steps: Length of the run.
         warmup: Share of the run in which the rate climbs evenly to ``learning_rate`` (Goyal et al.,
