@@ -86,6 +86,8 @@ class DataConfig:
     """false: train on all training examples, and keep none for validation; recording needs true"""
     standardize: bool = False
     """true: give each channel mean 0 and deviation 1 (of the training images)"""
+    center: bool = False
+    """true: subtract the mean of the training images, pixel by pixel"""
     size: int | None = None
     """224 resizes the shorter side of each image to so many pixels and cuts out the centre; null:
     as they are"""
@@ -110,6 +112,8 @@ class DataConfig:
             "''",
             "must be the folder of the prepared sets; null: TFDS_DATA_DIR",
         )
+        rule = "does not go together with data.standardize; leave one of them out"
+        require(not (self.center and self.standardize), "data.center", "true", rule)
         rule = "must be 8 to 2048 pixels, such as 224; null: as the images are"
         require(self.size is None or 8 <= self.size <= 2048, "data.size", self.size, rule)
         rule = "must be 0 GB or more; 0: images are read from the prepared files as they are needed"
@@ -123,7 +127,8 @@ class DataConfig:
     @property
     def identity(self) -> dict[str, Any]:
         """The keys that a run depends on: all but the folder of the data and the memory budget."""
-        usual = {"validation": True, "standardize": False, "size": None, "classes": None}
+        usual = {"validation": True, "standardize": False, "center": False, "size": None}
+        usual["classes"] = None
         more = {
             key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
         }

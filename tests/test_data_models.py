@@ -13,6 +13,7 @@ import nowcast
 from collect import data
 from collect.config import DataConfig, ModelConfig
 from collect.data import Dataset
+from collect.data.augment import AUGMENTS
 from collect.models import MODELS
 from collect.models.layers import max_pool
 from collect.population import make_task
@@ -84,6 +85,7 @@ def test_an_unknown_data_set_is_refused_with_those_that_exist():
         ("lenet", (32, 32, 1), {}, 61_706),
         ("lenet", (32, 32, 3), {}, 62_006),
         ("vanilla_cnn", (32, 32, 3), {}, 24_186),
+        ("vanilla_cnn_glorot", (32, 32, 3), {}, 24_186),
         ("resnet", (32, 32, 3), {"depth": 20}, 269_722),
         ("resnet", (32, 32, 3), {"depth": 32}, 464_154),
         ("resnet", (32, 32, 3), {"depth": 44}, 658_586),
@@ -274,10 +276,50 @@ def test_a_channel_that_is_the_same_everywhere_is_left_at_0():
     np.testing.assert_array_equal(np.asarray(batch)[:, 0, 0], [[1, 0]] * 4 + [[-1, 0]] * 4)
 
 
+@pytest.mark.parametrize("kept", [np.uint8, np.float32])
+def test_centred_images_are_less_the_mean_training_image_before_they_are_augmented(kept):
+    rng = np.random.default_rng(0)
+    images = {split: rng.integers(0, 256, (600, 8, 8, 3)).astype(kept) for split in SPLITS}
+    if kept == np.float32:
+        images = {split: each / np.float32(255) for split, each in images.items()}
+    labels = {split: np.arange(600, dtype=np.int32) % 10 for split in SPLITS}
+    given = {"batch_size": 5, "augment": "crop_flip", "width": 0.1}
+    task = Classification("mlp", Dataset("noise", 10, images, labels), center=True, **given)
+    whole = np.float64(images["train"]) / (255 if kept == np.uint8 else 1)
+    wanted = np.float32(whole[:5] - whole.mean(axis=0))
+    plain, _ = task.batch(task.arrays, np.arange(5))
+    np.testing.assert_allclose(plain, wanted, atol=1e-6)
+    key = jax.random.key(0)
+    augmented, _ = task.batch(task.arrays, np.arange(5), key)
+    np.testing.assert_allclose(
+        augmented, AUGMENTS["crop_flip"](key, jnp.asarray(wanted)), atol=1e-6
+    )
+    params, extra = task.init(0)
+    logits = nnx.merge(task._evaluating, params, extra)(
+        jnp.asarray(np.float64(images["test"]) / (255 if kept == np.uint8 else 1) - whole.mean(0))
+    )
+    right = jnp.mean(jnp.argmax(logits, axis=-1) == labels["test"])
+    assert task.evaluate(params, extra, "test")["accuracy"] == pytest.approx(float(right))
+
+
 def test_a_run_says_that_its_data_were_standardized():
     assert DataConfig("digits").identity == {"name": "digits", "train_size": None}
-    assert DataConfig("digits", standardize=True).identity == {
-        "name": "digits",
-        "train_size": None,
-        "standardize": True,
-    }
+    for key in ("standardize", "center"):
+        assert DataConfig("digits", **{key: True}).identity == {
+            "name": "digits",
+            "train_size": None,
+            key: True,
+        }
+
+
+def test_the_published_cnn_begins_from_glorots_uniform_distribution():
+    task = make_task(ModelConfig("vanilla_cnn_glorot"), DataConfig("digits"), 32)
+    params, _ = task.init(0)
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if leaf.ndim == 1:
+            assert not leaf.any()
+            continue
+        ends = np.prod(leaf.shape[:-2]) * sum(leaf.shape[-2:])
+        limit = np.sqrt(6 / ends)
+        assert np.abs(leaf).max() <= limit, path
+        np.testing.assert_allclose(np.std(leaf), limit / np.sqrt(3), rtol=0.15, err_msg=str(path))

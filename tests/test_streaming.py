@@ -85,6 +85,7 @@ def test_splits_and_statistics_are_those_in_memory(config):
     assert np.array_equal(streamed.first(10), held.images["train"][:10])
     if given["train_size"]:
         same(streamed.statistics(), held.statistics())
+        same(streamed.mean_image(), held.mean_image())
         scaled = held.images["train"].astype(np.float64) / 255
         np.testing.assert_allclose(held.statistics()[0].item(), scaled.mean(), rtol=1e-6)
         np.testing.assert_allclose(held.statistics()[1].item(), scaled.std(), rtol=1e-6)

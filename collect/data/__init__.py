@@ -5,15 +5,16 @@ device's memory (CIFAR-10 as uint8: 184 MB) if it is smaller than a budget; a la
 :class:`collect.data.streaming.Streamed` from the prepared files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from collect.data import cache, prepared, resize, subset
 from collect.data.images import SPLITS as SPLITS
 from collect.data.images import Images
-from collect.data.statistics import Statistics, shaped, statistics
+from collect.data.statistics import Statistics, mean_image, shaped, statistics
 from collect.data.streaming import PART, Streamed
 from nowcast.types import UserError
 
@@ -51,8 +52,19 @@ class Dataset:
         """Mean and deviation of each channel of the training images, as numbers in [0, 1]."""
         images = self.images["train"]
         if images.dtype == np.uint8:
-            return statistics(images[start : start + PART] for start in range(0, len(images), PART))
+            return statistics(self._parts())
         return shaped(*(f((0, 1, 2), np.float64) for f in (images.mean, images.std)))
+
+    def mean_image(self) -> Float[np.ndarray, "1 height width C"]:
+        """The mean of the training images, pixel by pixel, as numbers in [0, 1]."""
+        images = self.images["train"]
+        if images.dtype == np.uint8:
+            return mean_image(self._parts())
+        return images.mean(axis=0, dtype=np.float64, keepdims=True).astype(np.float32)
+
+    def _parts(self) -> Iterator[np.ndarray]:
+        images = self.images["train"]
+        return (images[start : start + PART] for start in range(0, len(images), PART))
 
 
 def load(

@@ -1,9 +1,9 @@
-"""Mean and deviation of each channel of many images, which need not be in memory together."""
+"""Means and deviations of many images, which need not be in memory together."""
 
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 Statistics = tuple[Float[np.ndarray, "1 1 1 C"], Float[np.ndarray, "1 1 1 C"]]
 
@@ -25,6 +25,19 @@ def statistics(parts: Iterable[np.ndarray]) -> Statistics:
     mean = counts @ values / total
     spread = np.sqrt(np.sum(counts * (values - mean[:, None]) ** 2, axis=1) / total)
     return shaped(mean / 255, spread / 255)
+
+
+def mean_image(
+    parts: Iterable[UInt8[np.ndarray, "N height width C"]],
+) -> Float[np.ndarray, "1 height width C"]:
+    """The mean of uint8 images, pixel by pixel, as numbers in [0, 1].
+
+    The sums are exact, so the result is the same however the images are divided into parts.
+    """
+    total, count = np.zeros((), np.int64), 0
+    for images in parts:
+        total, count = total + images.sum(axis=0, dtype=np.int64), count + len(images)
+    return (total[None] / (255 * count)).astype(np.float32)
 
 
 def shaped(mean: np.ndarray, spread: np.ndarray) -> Statistics:

@@ -10,11 +10,12 @@ from itertools import chain
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from collect.data import resize
 from collect.data.images import Images
-from collect.data.statistics import Statistics, statistics
+from collect.data.statistics import Statistics, mean_image, statistics
 
 AHEAD = 2
 """Reads that each thread has ready or in progress."""
@@ -103,20 +104,19 @@ class Streamed:
 
     def statistics(self) -> Statistics:
         """Mean and deviation of the training images, all of which are read for it."""
-        with tqdm(
-            total=self.examples["train"],
-            unit="image",
-            desc="mean and deviation",
-            delay=2,
-            leave=False,
-        ) as bar:
+        return statistics(self._training("mean and deviation"))
 
-            def counted() -> Iterator[np.ndarray]:
-                for images, _ in self.parts("train"):
-                    yield images
-                    bar.update(len(images))
+    def mean_image(self) -> Float[np.ndarray, "1 height width C"]:
+        """The mean of the training images, pixel by pixel; all of them are read for it."""
+        return mean_image(self._training("mean image"))
 
-            return statistics(counted())
+    def _training(self, what: str) -> Iterator[np.ndarray]:
+        """The training images in parts, with a progress bar."""
+        total = self.examples["train"]
+        with tqdm(total=total, unit="image", desc=what, delay=2, leave=False) as bar:
+            for images, _ in self.parts("train"):
+                yield images
+                bar.update(len(images))
 
     def _read(self, batches: list[np.ndarray]) -> list[Batch]:
         """Read batches of examples with these numbers, all in one read."""

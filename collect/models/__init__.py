@@ -31,6 +31,7 @@ _CLASSES = {
     "resnet18": "ResNet18",
     "shufflenet_v2": "ShuffleNetV2",
     "vanilla_cnn": "VanillaCNN",
+    "vanilla_cnn_glorot": "VanillaCNNGlorot",
     "vgg": "VGG",
 }
 """A file's name, and the class in it."""

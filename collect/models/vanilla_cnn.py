@@ -1,9 +1,10 @@
 """The small CNN of WNN's Table 4 (Jang et al., ICML 2023).
 
 It has 24,186 parameters on 32×32×3 images with 10 classes. Departure: kernels begin as Flax's do,
-from LeCun's normal distribution, and not from Glorot's uniform as in the published Keras code.
+from LeCun's normal distribution; :mod:`collect.models.vanilla_cnn_glorot` begins as published.
 """
 
+from functools import partial
 from itertools import pairwise
 
 import jax
@@ -17,6 +18,7 @@ class VanillaCNN(nnx.Module):
     """Convolutions 8-16-32-32, 3×3, ReLU and 2×2 max-pooling after each; FC 64; FC classes."""
 
     min_size = 16
+    kernel_init = staticmethod(nnx.initializers.lecun_normal())
 
     def __init__(
         self, image_shape: tuple[int, int, int], classes: int, *, width: float = 1.0, rngs: nnx.Rngs
@@ -24,12 +26,14 @@ class VanillaCNN(nnx.Module):
         height, breadth, channels = image_shape
         sizes = [channels, *(scaled(n, width) for n in (8, 16, 32, 32))]
         self.convs = nnx.List(
-            [conv(i, o, (3, 3), padding="SAME", rngs=rngs) for i, o in pairwise(sizes)]
+            [
+                conv(i, o, (3, 3), kernel_init=self.kernel_init, rngs=rngs)
+                for i, o in pairwise(sizes)
+            ]
         )
-        self.fc = nnx.Linear(
-            height // 16 * (breadth // 16) * sizes[-1], scaled(64, width), rngs=rngs
-        )
-        self.head = nnx.Linear(scaled(64, width), classes, rngs=rngs)
+        dense = partial(nnx.Linear, kernel_init=self.kernel_init, rngs=rngs)
+        self.fc = dense(height // 16 * (breadth // 16) * sizes[-1], scaled(64, width))
+        self.head = dense(scaled(64, width), classes)
 
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B classes"]:
         """Logits of a batch of images."""

@@ -44,6 +44,8 @@ class Classification:
         augment: What happens to training images: a name of :data:`collect.data.augment.AUGMENTS`.
         standardize: Whether the model sees each channel less its mean, over its standard deviation,
             both of the training images.
+        center: Whether the model sees images less the mean of the training images, pixel by pixel;
+            it is taken away before images are augmented.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
@@ -57,6 +59,7 @@ class Classification:
         batch_size: int,
         augment: str = "none",
         standardize: bool = False,
+        center: bool = False,
         **sizes: Any,
     ):
         examples = data.examples["train"]
@@ -88,6 +91,7 @@ class Classification:
             split for split in ("validation", "test") if split in data.examples
         )
         self._mean_and_deviation = data.statistics() if standardize else None
+        self._mean_image = data.mean_image() if center else None
         module = self._build(0)
         self.labels = nowcast.label_ops(module)
         self.loops = not {"conv", "depthwise_conv"} & set(jax.tree.leaves(self.labels))
@@ -106,6 +110,7 @@ class Classification:
             batch_size=batch_size,
             augment=augment.name,
             standardize=data.standardize,
+            center=data.center,
             **model.sizes,
         )
 
@@ -156,7 +161,7 @@ class Classification:
         images, labels = (
             (array[indices] for array in arrays) if arrays else map(jnp.asarray, indices)
         )
-        images = _as_float(images)
+        images = self._as_float(images)
         return self._standard(images if key is None else self._augment(key, images)), labels
 
     def loss(
@@ -196,19 +201,24 @@ class Classification:
     def _statistics(self, params: PyTree, extra: PyTree, images: jax.Array) -> PyTree:
         """``extra`` with BatchNorm statistics of these images under these weights."""
         module = nnx.merge(self._estimating, params, extra)
-        module(self._standard(_as_float(images)))
+        module(self._standard(self._as_float(images)))
         return nnx.to_pure_dict(nnx.state(module, nnx.Param, ...)[1])
 
     def _batch_metrics(
         self, params: PyTree, extra: PyTree, images: jax.Array, labels: jax.Array
     ) -> jax.Array:
-        logits = nnx.merge(self._evaluating, params, extra)(self._standard(_as_float(images)))
+        logits = nnx.merge(self._evaluating, params, extra)(self._standard(self._as_float(images)))
         loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         right = [jnp.argmax(logits, axis=-1) == labels]
         if len(self.metrics) > 2:
             of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
             right.append(jnp.sum(logits > of_label, axis=-1) < 5)
         return jnp.stack([loss, *(jnp.sum(one).astype(loss.dtype) for one in right)])
+
+    def _as_float(self, images: jax.Array) -> jax.Array:
+        """Images as float32 in [0, 1], also where they are kept as uint8; less the mean image."""
+        images = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+        return images if self._mean_image is None else images - self._mean_image
 
     def _standard(self, images: jax.Array) -> jax.Array:
         if self._mean_and_deviation is None:
@@ -224,8 +234,3 @@ def _parts(
     images, labels = held[split]
     for start in range(0, len(labels), size):
         yield images[start : start + size], labels[start : start + size]
-
-
-def _as_float(images: jax.Array) -> jax.Array:
-    """Images as float32 in [0, 1], also where they are kept as uint8."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images

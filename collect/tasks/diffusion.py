@@ -29,7 +29,7 @@ from collect.data.streaming import PART
 from collect.models.unet import UNet
 from collect.tasks import features as known
 from collect.tasks.batch_norms import definitions
-from collect.tasks.data_keys import in_memory
+from collect.tasks.data_keys import NOT_TAKEN, in_memory, refuse
 from collect.tasks.protocol import Metric
 from collect.tasks.sampling import kernel_distance, rates, sample
 from nowcast.types import PyTree, UserError, whole
@@ -128,6 +128,7 @@ class Diffusion:
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         if data.standardize:
             raise UserError("data.standardize=true: this task always does so; leave it out")
+        refuse(data, NOT_TAKEN, center=False)
         images = in_memory(data, "a larger budget, or a smaller data.size")
         return cls(images, batch_size=batch_size, **own)
 

@@ -126,7 +126,7 @@ class Segmentation:
     ) -> "Segmentation":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         objects = whole("task.objects", objects, "images in a scene")
-        refuse(data, NOT_TAKEN, standardize=False, size=None)
+        refuse(data, NOT_TAKEN, standardize=False, center=False, size=None)
         if text.is_path(data.name):
             refuse(data, NOT_TAKEN, classes=None)
             return cls(masks.voc(data.name, data.train_size), batch_size=batch_size, **own)

@@ -30,6 +30,7 @@ class Transfer(Classification):
         batch_size: As for a classification.
         augment: As for a classification.
         standardize: As for a classification.
+        center: As for a classification.
         weights: The weights, from :func:`collect.tasks.weights.read`.
         source: Where they were found, for messages.
         sizes: Arguments of the model: ``width``, ``depth``.
@@ -55,10 +56,17 @@ class Transfer(Classification):
         source: str = "weights",
         augment: str = "none",
         standardize: bool = False,
+        center: bool = False,
         **sizes: Any,
     ):
         super().__init__(
-            model, data, batch_size=batch_size, augment=augment, standardize=standardize, **sizes
+            model,
+            data,
+            batch_size=batch_size,
+            augment=augment,
+            standardize=standardize,
+            center=center,
+            **sizes,
         )
         fresh, _ = super().init(0)
         self._begin = files.without(fresh, HEAD, weights, source)
@@ -98,6 +106,7 @@ class Transfer(Classification):
             batch_size=batch_size,
             augment=augment.name,
             standardize=data.standardize,
+            center=data.center,
             weights=found,
             source=str(weights),
             **model.sizes,
