@@ -231,7 +231,9 @@ def test_a_small_member_learns_a_batch(name):
     params, extra = (
         jax.tree.map_with_path(fill, nnx.to_pure_dict(tree)) for tree in (params, extra)
     )
-    size = max(32, MODELS[name].min_size)
+    # BatchNorm over the four pixels that Inception has left of four small images is too steep.
+    least, rate = (96, 0.001) if name == "inception_v1" else (32, 0.01)
+    size = max(least, MODELS[name].min_size)
     images, labels = jnp.asarray(rng.normal(size=(4, size, size, 3)), jnp.float32), jnp.arange(4)
 
     def loss(params):
@@ -241,7 +243,7 @@ def test_a_small_member_learns_a_batch(name):
     @jax.jit
     def step(params):
         value, grads = jax.value_and_grad(loss)(params)
-        return value, grads, jax.tree.map(lambda p, g: p - 0.01 * g, params, grads)
+        return value, grads, jax.tree.map(lambda p, g: p - rate * g, params, grads)
 
     losses = []
     for _ in range(6):

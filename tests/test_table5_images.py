@@ -155,7 +155,14 @@ def test_the_small_form_of_transfer_runs_in_fast_mode(script, tmp_path):
         ("collect", "experiment=table5_pretraining", *small),
         (
             *("evaluate", "experiment=table5_transfer_small", *small),
-            *("record_every=3", "seeds=1", "tuned.seeds=1", *LEFT_OUT, "report=report"),
+            *(
+                "record_every=3",
+                "seeds=1",
+                "protocol=paper",
+                "target_value=0.01",
+                *LEFT_OUT,
+                "report=report",
+            ),
         ),
     ):
         done = script(name, *given, cwd=tmp_path)
