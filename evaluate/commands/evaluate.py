@@ -105,11 +105,15 @@ def name(config: EvaluateConfig) -> str:
     described[f"target_{target}"] = described.pop("target_value")
     if config.tuned.warmups == list(WARMUPS):
         del described["tuned"]["warmups"]
-    for later in ("introspection_linear", "introspection_further"):
-        if not described[later]:  # older folders lack the key
-            del described[later]
-    if described["data"]["classes"] is None:
-        del described["data"]["classes"]
+    data = described["data"]
+    for part, later in (
+        (described, "introspection_linear"),
+        (described, "introspection_further"),
+        (data, "classes"),
+        (data, "center"),
+    ):
+        if not part[later]:  # older folders lack the key
+            del part[later]
     told_apart = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:6]
     trained = re.sub(r"[^\w.]+", "-", build.in_words(config).replace(" on ", "-"))
     return f"{trained}-{told_apart}"
