@@ -167,6 +167,7 @@ COLLECT = [
     ),
     ("task=gpt data.name={short_text} task.tokens=words", "task.tokens=words: is not a file"),
     ("task=gpt data.name={short_text} data.standardize=true", "is for images"),
+    ("data.center=true data.standardize=true", "data.center=true: does not go together with"),
     ("task=gpt data.name={short_text} data.size=16", "data.size=16: is for images"),
     ("task=gpt data.name={short_text} task.context=6", "batch_size=64: must be 1 to"),
     ("task=gpt data.name={short_text} data.train_size=9999", "training tokens to give"),

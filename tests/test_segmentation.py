@@ -396,6 +396,7 @@ def test_a_value_out_of_range_is_named_in_one_line(unchecked, own, said):
     [
         ({"name": "./nowhere"}, {}, "data.name='./nowhere': is not there; give the folder of VOC"),
         ({"size": 32}, {}, "data.size=32: this task does not take it; leave it out"),
+        ({"center": True}, {}, "data.center=true: this task does not take it; leave it out"),
         ({"name": "digits", "train_size": 3}, {}, "task.objects=4: the train split of digits has"),
         ({}, {"objects": "4"}, "task.objects='4' must be a whole number of images in a scene"),
     ],
