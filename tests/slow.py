@@ -19,6 +19,7 @@ EVERY = {
     "test_keras.py::test_a_second_fit_and_a_restart_in_the_middle_of_a_window_go_on": 2,
     "test_keras.py::test_batches_are_counted_whatever_the_steps_of_an_execution": 2,
     "test_keras.py::test_the_guard_refuses_what_ruins": 2,
+    "test_learners.py::test_bad_input_ends_in_one_line": 3,
     "test_moments.py::test_moments_of_optaxs_optimizers": 4,
     "test_neuron_graph.py::test_every_weight_of_an_architecture_is_the_weight_of_one_edge": 4,
     "test_ops.py::test_every_architecture_of_ours_is_labelled_without_a_guess": 3,
@@ -39,7 +40,9 @@ FIRST = {
     "test_chunks.py::test_a_leaf_split_over_devices_along_any_axis_needs_no_communication",
     "test_collect_stopped.py::test_killed_between_two_checkpoints_it_records_the_rest_again",
     "test_segmentation.py::test_strides_beyond_the_output_stride_become_rates",
+    "test_comparison.py::test_a_jump_at_a_named_step_is_the_fit_of_four_weights_of_the_run",
     "test_hindsight.py::test_wrong_input_is_one_line_with_the_cure",
+    "test_introspection_tasks.py::test_max_pool_3_is_flax_max_pool_in_value_and_gradient",
     "test_comparison.py::test_a_damaged_file_is_trained_again",
     "test_data_models.py::test_max_pool_is_flax_max_pool_in_value_and_gradient",
     "test_data_models.py::test_width_makes_a_network_narrower",
@@ -105,6 +108,10 @@ FIRST = {
 """Of these tests' rows the first one is fast, the others are slow."""
 
 WHOLE = {
+    "test_arms.py::test_without_their_forecasters_the_optional_arms_of_the_configuration_are_left_out",
+    "test_continuous_arms.py::test_an_arm_is_judged_by_the_weights_of_its_method",
+    "test_fit_stopped.py::test_a_killed_fit_goes_on_and_ends_in_the_same_parameters",
+    "test_learners.py::test_the_meta_gradient_is_that_of_the_whole_unroll",
     "test_control.py::test_steps_are_those_of_the_published_program",
     "test_data_classes.py::test_streamed_and_in_memory_are_the_same_examples",
     "test_data_models.py::test_dropout_follows_the_key_in_training_and_is_off_in_evaluation",

@@ -110,16 +110,6 @@ class DeepLabV3Plus(nnx.Module):
         rates: The atrous rates of the pyramid: 6, 12 and 18 at output stride 16 in the paper, and
             twice these at 8.
         rngs: Draws the initial weights.
-
-    Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from flax import nnx
-        >>> def logits(images):
-        ...     sizes = dict(width=0.1, output_stride=8, rates=(1, 2))
-        ...     return DeepLabV3Plus(1, 3, **sizes, rngs=nnx.Rngs(0))(images)
-        >>> print(jax.eval_shape(logits, jnp.zeros((2, 32, 32, 1))).shape)
-        (2, 32, 32, 3)
     """
 
     def __init__(
