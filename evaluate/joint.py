@@ -17,8 +17,8 @@ from evaluate.statistics import geometric_interval, t_interval
 from nowcast.types import UserError
 
 JOINT = "weight-nowcaster/joint/2"
-OF_THE_TASK = ("optimizer", "schedule", "average")
-"""Settings in which arms of one name may differ: a task's recipe, which all its arms share."""
+RECIPE = ("schedule", "average")
+"""Settings in which bases of one name may differ from task to task, and arms that inherit them."""
 ENOUGH = 3
 """The fewest tasks for an interval over tasks, and for a statement about tasks in general."""
 
@@ -162,17 +162,20 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
                 " task go into its own report)"
             )
         runs |= own
+        settings = {row["name"]: row["settings"] for row in one["arms"]}
         for row in one["arms"]:
+            base = settings.get(row["over"], row["settings"])
             same = {
                 key: value
                 for key, value in row["settings"].items()
-                if key not in (*OF_THE_TASK, "forecaster", "of")
+                if key not in ("optimizer", "forecaster", "of")
+                and not (key in RECIPE and value == base[key])
             }
             same["warmup"] = TUNED if row.get("warmup_tuned") else same["warmup"]
             same["forecaster"] = row["forecaster_sha256"] or row["settings"]["forecaster"]
             first = known.setdefault((row["name"], row["over"]), same)
             if first != same:
-                changed = next(key for key in same if same[key] != first[key])
+                changed = next(key for key in {**same, **first} if same.get(key) != first.get(key))
                 raise UserError(
                     f"reports: the arms {row['name']} are not the same ({changed} differs); join"
                     " reports of the same arms"

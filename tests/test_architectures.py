@@ -17,7 +17,7 @@ from networks import shapes_only
 import nowcast
 from collect.models import MODELS
 from collect.models.convolution import convolve
-from collect.models.layers import ConvNorm, mean_pool
+from collect.models.layers import ConvNorm, max_pool_3, mean_pool
 
 
 def slow(*values):
@@ -189,6 +189,28 @@ def test_operations_of_all_leaves(name, sizes, expected):
         assert (label == "depthwise_conv") == bool(
             re.search("depthwise.*(conv|kernel)", str(path))
         ), path
+
+
+def test_inceptions_stages_are_table_1s():
+    def forward():
+        model = MODELS["inception_v1"]((224, 224, 3), 1000, rngs=nnx.Rngs(0))
+        x = max_pool_3(model.first(jnp.zeros((1, 224, 224, 3))))
+        x, shapes = model.third(model.second(x)), []
+        for stage in model.stages:
+            x = max_pool_3(x)
+            for block in stage:
+                x = block(x)
+            shapes.append(x)
+        return shapes
+
+    found = [out.shape[1:] for out in nnx.eval_shape(forward)]
+    assert found == [(28, 28, 480), (14, 14, 832), (7, 7, 1024)]
+
+
+def test_a_rate_above_1_needs_a_depthwise_convolution_of_stride_1():
+    for given in ({"kernel": 3}, {"kernel": 3, "stride": 2, "depthwise": True}):
+        with pytest.raises(ValueError, match="rate=2: only of a 3×3 depthwise"):
+            ConvNorm(4, 4, rate=2, **given, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize(

@@ -339,3 +339,25 @@ def test_it_goes_through_all_commands(script, tmp_path):
     ]
     jumped = next(row for row in results["arms"] if row["name"] == "constant_nowcast")
     assert len(jumped["final_average_reward_difference"]["each"]) == 2
+
+
+@pytest.mark.slow
+def test_the_small_form_trains_its_guarded_and_its_swept_arms(script, tmp_path):
+    done = script(
+        *("evaluate", "experiment=table5_ddpg_small", "epochs=12", "seeds=1", "tuned.seeds=1"),
+        *("task.learns_after=100", "tuned.learning_rates=[0.001]", "tuned.warmups=[0,0.3]"),
+        *("protocol=paper", "target_metric=reward", "target_value=-1600"),
+        *("~arm.naive_linear", "~arm.naive_introspection", "~arm.naive_published"),
+        "report=report",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    rows = {row["name"]: row for row in results["arms"]}
+    assert len(rows) == 7
+    assert rows["cosine"]["warmup_tuned"]
+    assert rows["naive_auto"]["settings"]["auto"]["until"] == 0.5
+    assert not rows["naive"]["settings"]["guard"]
+    for name in ("naive_nowcast_safe", "naive_gram_safe", "cosine_gram_safe"):
+        assert rows[name]["settings"]["guard"]
+        assert rows[name]["settings"]["jump"]["min_drift"] == 0.2

@@ -194,6 +194,9 @@ def test_top_5_accuracy_is_measured_from_100_classes_on():
     task = Classification("mlp", Dataset("noise", 100, images, labels), batch_size=10, width=0.1)
     params, extra = task.init(0)
     logits = nnx.merge(task._evaluating, params, extra)(jnp.asarray(images["test"]))
+    for spoilt in (np.nan, 0.0):  # no network that tells nothing is right
+        ruined = jax.tree.map(lambda leaf, value=spoilt: jnp.full_like(leaf, value), params)
+        assert task.evaluate(ruined, extra, "test")["top5_accuracy"] == 0
     best = np.argsort(-np.asarray(logits), axis=1)[:, :5]
     found = task.evaluate(params, extra, "test")
     assert list(found) == ["loss", "accuracy", "top5_accuracy"]
@@ -274,6 +277,27 @@ def test_a_channel_that_is_the_same_everywhere_is_left_at_0():
     task = Classification("mlp", same, batch_size=8, standardize=True)
     batch, _ = task.batch(task.arrays, np.arange(8))
     np.testing.assert_array_equal(np.asarray(batch)[:, 0, 0], [[1, 0]] * 4 + [[-1, 0]] * 4)
+
+
+def test_a_network_with_batch_norm_sees_centred_images_everywhere():
+    rng = np.random.default_rng(0)
+    images = {s: rng.integers(0, 256, (12, 24, 24, 3)).astype(np.uint8) for s in SPLITS}
+    labels = {s: np.arange(12, dtype=np.int32) % 10 for s in SPLITS}
+    mean = images["train"].mean(axis=0) / 255
+    less = {s: (images[s] / 255 - mean).astype(np.float32) for s in SPLITS}
+    ours, theirs = (
+        Classification(
+            "introspection_cifar1",
+            Dataset("noise", 10, these, labels),
+            batch_size=4,
+            width=0.05,
+            center=center,
+        )
+        for these, center in ((images, True), (less, False))
+    )
+    start = ours.init(0)
+    expected = theirs.evaluate(*start, "test")
+    assert ours.evaluate(*start, "test") == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("kept", [np.uint8, np.float32])

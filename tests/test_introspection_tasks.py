@@ -82,7 +82,8 @@ def test_an_experiment_is_the_papers(composed, name):
     network = [arm.jump.at for arm in arms if arm.forecaster == "introspection"]
     assert network == jumps
     for arm in arms[1:]:
-        assert arm.jump.min_drift is arm.guard is arm.jump.operations is None  # all weights jump
+        # All weights jump that the forecaster has a network for.
+        assert arm.jump.min_drift is arm.guard is arm.jump.operations is None
         options = {"forecaster": of(arm).forecaster, "at": arm.jump.at, "aim": arm.jump.aim}
         assert list(nowcast.Jumps(**options).steps(length - 1)) == arm.jump.at
     assert len(rates(base.schedule, rate, length)) == length

@@ -224,6 +224,12 @@ def test_a_base_may_follow_each_tasks_own_recipe():
     ]
     [row] = joint.join(tasks)["arms"]
     assert row["speed_up"]["all"][0] == pytest.approx(2)
+    own = [
+        task(name, runs, naive=Arm(), linear=Arm(over="naive", average=Average(decay=decay)))
+        for name, decay in (("a", 0.9), ("b", 0.99))
+    ]
+    with pytest.raises(UserError, match=r"the arms linear are not the same \(average differs\)"):
+        joint.join(own)
 
 
 def test_a_tuned_warm_up_may_differ_from_task_to_task_and_one_that_an_arm_says_may_not():

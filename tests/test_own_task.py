@@ -544,3 +544,14 @@ def test_a_key_that_none_of_our_tasks_has_is_refused_in_one_line(file):
     config = SimpleNamespace(task=given | {"widht": 3}, **parts)
     with pytest.raises(UserError, match=r"task.widht: is unknown; .* takes "):
         build.make(config)
+
+
+def test_so_it_is_where_a_task_of_ones_own_is_a_subclass_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "subclassed.py").write_text(
+        "from collect.tasks import Diffusion\n\n\nclass Mine(Diffusion):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = {"model": None, "data": None, "augment": None, "batch_size": 1}
+    config = SimpleNamespace(task={"_target_": "subclassed.Mine", "widht": 3}, **parts)
+    with pytest.raises(UserError, match=r"task.widht: is unknown; subclassed.Mine takes "):
+        build.make(config)

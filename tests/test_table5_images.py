@@ -63,8 +63,10 @@ def test_transfer_is_the_published_program(composed, form):
     assert config.task["_target_"] == "collect.tasks.Transfer"
     for arm in jumping:
         assert (arm.guard is None) == (arm.jump.min_drift is None)
-    if not form:
-        assert not config.data.validation
+    assert config.data.validation == bool(form)
+    if form:
+        assert all((arm.jump.operations, arm.jump.skip) == (None, None) for arm in jumping)
+    else:
         for arm in jumping:
             assert (set(arm.jump.operations), arm.jump.skip) == (JUMPING, ["stages/*/bias"])
         assert (config.data.name, config.data.size, config.batch_size) == ("cifar100", 224, 128)

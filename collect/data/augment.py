@@ -1,6 +1,7 @@
 """Augment training images on the device: pure functions of a key and a batch, one draw per image.
 
-Images are float32 in [0, 1], NHWC; the results have the same shape and range.
+Images are float32, NHWC, in [0, 1] or less their mean image; the results have the same shape and
+range.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ def none(key: Key[Array, ""], images: Images) -> Images:
 
 
 def crop_flip(key: Key[Array, ""], images: Images) -> Images:
-    """Pad with 4 black pixels on every side, crop to the old size at random, mirror half of them.
+    """Pad with 4 pixels of 0 on every side, crop to the old size at random, mirror half of them.
 
     From He et al. (2016, §4.2).
     """
@@ -178,3 +179,5 @@ AUGMENTS: dict[str, Callable[[Key[Array, ""], Images], Images]] = {
     "rotation_shift_zoom": rotation_shift_zoom,
     "flip_shift_cutout": flip_shift_cutout,
 }
+OF_PLAIN_IMAGES = ("flip_shift_cutout",)
+"""Names of those that change colours, and so need images in [0, 1]; the others take any images."""

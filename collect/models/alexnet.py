@@ -2,8 +2,10 @@
 
 It has 60,965,224 parameters on 227×227×3 images with 1,000 classes, as Caffe's ``bvlc_alexnet``:
 the second, fourth and fifth convolution have two groups, which were once two GPUs. Kernels begin
-normal, with a deviation of 0.01, and of 0.005 before the last layer; biases begin at 0, or at 1
-where the paper says so. Weight decay is left to the optimizer.
+normal, with a deviation of 0.01; biases begin at 0, or at 1 where the paper says so. Departures:
+hidden fully connected layers begin with a deviation of 0.005, as in Caffe; at other widths than 1
+all kernels begin from LeCun's normal distribution, since the published deviations are for the
+published widths. Weight decay is left to the optimizer.
 """
 
 from functools import partial
@@ -37,23 +39,25 @@ class AlexNet(nnx.Module):
         c1, c2, c3, c4, c5 = (2 * scaled(half, width) for half in (48, 128, 192, 192, 128))
         hidden = scaled(4096, width)
         one = nnx.initializers.ones
-        made = partial(conv, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
+        lecun, whole = nnx.initializers.lecun_normal(), width == 1
+        narrow, wide = (
+            nnx.initializers.normal(deviation) if whole else lecun for deviation in (0.01, 0.005)
+        )
+        made = partial(conv, kernel_init=narrow, rngs=rngs)
         self.conv1 = made(image_shape[-1], c1, (11, 11), strides=4, padding="VALID")
         self.conv2 = made(c1, c2, (5, 5), feature_group_count=2, bias_init=one)
         self.conv3 = made(c2, c3, (3, 3))
         self.conv4 = made(c3, c4, (3, 3), feature_group_count=2, bias_init=one)
         self.conv5 = made(c4, c5, (3, 3), feature_group_count=2, bias_init=one)
-        wide = nnx.initializers.normal(0.005)
         pixels = _left(image_shape[0]) * _left(image_shape[1])
         self.fc1 = nnx.Linear(pixels * c5, hidden, kernel_init=wide, bias_init=one, rngs=rngs)
         self.fc2 = nnx.Linear(hidden, hidden, kernel_init=wide, bias_init=one, rngs=rngs)
-        last = nnx.initializers.normal(0.01)
-        self.head = nnx.Linear(hidden, classes, kernel_init=last, rngs=rngs)
+        self.head = nnx.Linear(hidden, classes, kernel_init=narrow, rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "B height width C"], key: Array | None = None
     ) -> Float[Array, "B classes"]:
-        """Logits of a batch of images; ``key`` is for dropout, and without a key there is none."""
+        """Logits of a batch of images. Without a ``key`` for dropout nothing is dropped."""
         first, second = (None, None) if key is None else jax.random.split(key)
         x = POOLED(normalised(jax.nn.relu(self.conv1(x))))  # 227 → 55 → 27
         x = POOLED(normalised(jax.nn.relu(self.conv2(x))))  # 27 → 13

@@ -100,7 +100,7 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
 def atrous(
     x: Array, kernel: Array, strides: Any, padding: Any, *, rhs_dilation: Any = 1, **options: Any
 ) -> Array:
-    """A depthwise atrous convolution of stride 1 as shifted slices; any other as usual.
+    """A 3×3 depthwise atrous convolution of stride 1, as shifted slices; at rate 1 any other too.
 
     XLA's code for it is slow on CPUs. Slices that lie wholly outside the image are left out.
 

@@ -81,7 +81,7 @@ class InceptionV1(nnx.Module):
     def __call__(
         self, x: Float[Array, "B height width C"], key: Array | None = None
     ) -> Float[Array, "B classes"]:
-        """Logits of a batch of images; ``key`` is for dropout, and without a key there is none."""
+        """Logits of a batch of images. Without a ``key`` for dropout nothing is dropped."""
         x = max_pool_3(jax.nn.relu(self.first(x)))  # 224 → 112 → 56
         x = jax.nn.relu(self.third(jax.nn.relu(self.second(x))))
         for stage in self.stages:

@@ -23,7 +23,7 @@ class ConvNorm(nnx.Module):
         outputs: Channels that go out; for a depthwise convolution as many.
         kernel: The height and width of the kernel.
         stride: The stride of the convolution.
-        rate: The atrous rate, above 1 of 3×3 depthwise convolutions alone.
+        rate: The atrous rate. A rate above 1 needs a 3×3 depthwise convolution of stride 1.
         depthwise: Every channel on its own.
         use_bias: Useless before BatchNorm, which subtracts it again: only where the reference has
             one.
@@ -42,6 +42,8 @@ class ConvNorm(nnx.Module):
         use_bias: bool = False,
         rngs: nnx.Rngs,
     ):
+        if rate > 1 and (kernel, stride, depthwise) != (3, 1, True):
+            raise ValueError(f"rate={rate}: only of a 3×3 depthwise convolution of stride 1")
         self.conv = nnx.Conv(
             inputs,
             outputs,

@@ -156,11 +156,13 @@ def _maker(kind: type) -> Callable[..., Any]:
 def _parameters(kind: type) -> dict[str, inspect.Parameter]:
     """The parameters of a task's maker.
 
-    Where one of our tasks hands keys on to its class (``**own``), those of the class stand there.
+    Where the maker of one of our tasks hands keys on to its class (``**own``), the keyword-only
+    parameters of the class are added in their place.
     """
-    parameters = dict(inspect.signature(_maker(kind)).parameters)
+    maker = _maker(kind)
+    parameters = dict(inspect.signature(maker).parameters)
     hands_on = [name for name, one in parameters.items() if one.kind == one.VAR_KEYWORD]
-    if is_ours(kind) and hands_on:
+    if hands_on and maker.__module__.startswith("collect.tasks."):
         del parameters[hands_on[0]]
         of_class = inspect.signature(kind).parameters.items()
         parameters |= {

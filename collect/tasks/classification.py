@@ -14,7 +14,7 @@ from flax import nnx
 import collect.data
 import nowcast
 from collect.data import Dataset
-from collect.data.augment import AUGMENTS
+from collect.data.augment import AUGMENTS, OF_PLAIN_IMAGES
 from collect.data.streaming import Streamed
 from collect.models import MODELS
 from collect.tasks.batch_norms import batch_norms, definitions
@@ -28,7 +28,7 @@ On a CPU those that fit a core's cache are evaluated twice as fast.
 """
 ESTIMATION_BATCH = 500
 MANY = 100
-"""Classes from which on accuracy within the best five is measured too."""
+"""From this number of classes on, top-5 accuracy is measured too."""
 
 
 class Classification:
@@ -44,8 +44,8 @@ class Classification:
         augment: What happens to training images: a name of :data:`collect.data.augment.AUGMENTS`.
         standardize: Whether the model sees each channel less its mean, over its standard deviation,
             both of the training images.
-        center: Whether the model sees images less the mean of the training images, pixel by pixel;
-            it is taken away before images are augmented.
+        center: Whether the model sees images less the mean of the training images, pixel by pixel.
+            The mean is subtracted before images are augmented.
         sizes: Arguments of the model: ``width``, ``depth``.
     """
 
@@ -66,6 +66,10 @@ class Classification:
         if not 1 <= batch_size <= examples:
             raise UserError(
                 f"batch_size={batch_size}: must be 1 to {examples}, the number of training examples"
+            )
+        if center and augment in OF_PLAIN_IMAGES:
+            raise UserError(
+                f"data.center=true: augment={augment} needs images in [0, 1]; leave one of them out"
             )
         self.name = f"{model}{sizes.get('depth', '')}-{data.name}"
         self.batch_size = batch_size
@@ -212,7 +216,7 @@ class Classification:
         right = [jnp.argmax(logits, axis=-1) == labels]
         if len(self.metrics) > 2:
             of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-            right.append(jnp.sum(logits > of_label, axis=-1) < 5)
+            right.append(jnp.sum(~(logits < of_label), axis=-1) <= 5)  # itself among the five
         return jnp.stack([loss, *(jnp.sum(one).astype(loss.dtype) for one in right)])
 
     def _as_float(self, images: jax.Array) -> jax.Array:

@@ -128,7 +128,7 @@ class Segmentation:
         objects = whole("task.objects", objects, "images in a scene")
         refuse(data, NOT_TAKEN, standardize=False, center=False, size=None)
         if text.is_path(data.name):
-            refuse(data, NOT_TAKEN, classes=None)
+            refuse(data, NOT_TAKEN, classes=None, validation=True)
             return cls(masks.voc(data.name, data.train_size), batch_size=batch_size, **own)
         images = in_memory(data, "a larger budget")
         return cls(masks.scenes(images, objects), batch_size=batch_size, **own)
