@@ -198,16 +198,21 @@ def test_cifar_1_sees_the_central_24_pixels():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_an_experiment_runs_in_fast_mode(script, composed, tmp_path, name):
-    """On the digits, narrow, one epoch; all its arms and jumps, at early steps."""
+    """On the digits, narrow, one epoch; its arms and jumps, at early steps.
+
+    Inception, which compiles for half a minute, has one of its two sets of jumps.
+    """
+    left_out = ["~arm.jumps_100_200_300"] if name == "inception" else []
     name += "_small" * (name in STREAMED)
     earlier = {
         arm: [3 + 2 * place for place in range(len(own.jump.at))]
-        for arm, own in composed(name).arm.items()
+        for arm, own in composed(name, *left_out).arm.items()
         if own.jump.at and own.forecaster
     }
     done = script(
         "evaluate",
         f"experiment=introspection_{name}",
+        *left_out,
         "data=digits",
         "data.train_size=null",
         "model.width=0.05",
