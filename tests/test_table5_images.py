@@ -152,7 +152,7 @@ def test_the_small_form_of_imagenet_runs_in_fast_mode(script, tmp_path):
 
 @pytest.mark.slow
 def test_the_small_form_of_transfer_runs_in_fast_mode(script, tmp_path):
-    # The network of the experiment compiles for minutes; tests/test_transfer.py transfers it.
+    # The network of the experiment compiles for minutes; tests/test_architectures.py trains it.
     small = ("model=lenet", "model.width=0.2", "data.name=digits", "data.train_size=320")
     small += ("batch_size=16", "epochs=1")
     for name, *given in (
