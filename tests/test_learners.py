@@ -12,8 +12,9 @@ import pytest
 from made_sets import needs_sets
 
 from collect.tasks.protocol import LOSS
-from collect.training import learned
+from collect.training import learned, optimizers
 from collect.training.learned import KINDS, kinds
+from collect.training.loop import Loop
 from meta_train.learners import fit, objectives
 from meta_train.learners.fit import Recipe, Stage
 from meta_train.learners.problem import Problem
@@ -47,6 +48,33 @@ class Quadratic:
     def loss(self, params, extra, batch, key):
         weights = jnp.append(jnp.ravel(params["kernel"]), -1.0)
         return 0.5 * jnp.mean((batch @ weights) ** 2) + 0.1 * jnp.sum(weights**4), extra
+
+
+class Noisy(Quadratic):
+    """Its batches and its gradients are drawn by their keys, and the gradients are its own."""
+
+    def batch(self, arrays, indices, key=None):
+        return arrays[indices] + jax.random.normal(key, (8, 7))
+
+    def gradients(self, params, extra, batch, key):
+        loss, grads = jax.value_and_grad(lambda p: self.loss(p, extra, batch, key)[0])(params)
+        noise = jax.random.normal(key, (3, 2))
+        return loss, {"kernel": grads["kernel"] + noise}, extra
+
+
+def test_a_step_of_the_problem_has_the_keys_and_the_gradients_of_the_loop():
+    task, seeds = Noisy(), [3, 4]
+    problem = Problem(task, KINDS["l2o"])
+    parts, extra = problem.start(seeds)
+    found = problem.gradients(parts, extra, task.arrays, *problem.inputs(seeds, 0))
+    loop = Loop(task, optimizers.make("sgd", task))
+    for member, seed in enumerate(seeds):
+        before, after = (
+            np.array(snapshot.state.params["kernel"])
+            for snapshot in loop.run(seed, np.ones(1, np.float32), record_every=1)
+        )
+        whole = problem.layout.whole({name: part[member] for name, part in found.gradients.items()})
+        np.testing.assert_allclose(whole["kernel"], before - after, rtol=1e-5, atol=1e-6)
 
 
 def learner(name, members=2):
