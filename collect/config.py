@@ -127,11 +127,9 @@ class DataConfig:
     @property
     def identity(self) -> dict[str, Any]:
         """The keys that a run depends on: all but the folder of the data and the memory budget."""
-        usual = {"validation": True, "standardize": False, "center": False, "size": None}
-        usual["classes"] = None
-        more = {
-            key: getattr(self, key) for key, value in usual.items() if getattr(self, key) != value
-        }
+        optional = ("validation", "standardize", "center", "size", "classes")
+        given = {key: getattr(self, key) for key in optional}
+        more = {key: value for key, value in given.items() if value != getattr(DataConfig, key)}
         name = Path(self.name).name if text.is_path(self.name) else self.name
         return {"name": name, "train_size": self.train_size} | more
 

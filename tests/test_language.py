@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 import nowcast
 from collect.config import CollectConfig, DataConfig
 from collect.data import text, tokens
-from collect.models.gpt import GPT, Attention, dropped
+from collect.models.gpt import GPT, Attention
+from collect.models.layers import dropped
 from collect.tasks import Language, Task, build, check
 from collect.tasks.language import family
 from nowcast.types import UserError

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.gpt import dropped
-from collect.models.layers import conv, max_pool_3, scaled
+from collect.models.layers import conv, dropped, max_pool_3, scaled
 
 POOLED = partial(max_pool_3, pads=(0, 0))
 DROPPED = 0.5

@@ -98,9 +98,9 @@ def convolve(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any
 
 
 def atrous(
-    x: Array, kernel: Array, strides: Any, padding: Any, *, rhs_dilation: Any = 1, **options: Any
+    x: Array, kernel: Array, strides: Any, padding: Any, *, rhs_dilation: Any, **options: Any
 ) -> Array:
-    """A 3×3 depthwise atrous convolution of stride 1, as shifted slices; at rate 1 any other too.
+    """A 3×3 depthwise atrous convolution of stride 1, as shifted slices on CPUs.
 
     XLA's code for it is slow on CPUs. Slices that lie wholly outside the image are left out.
 
@@ -112,14 +112,12 @@ def atrous(
         >>> print(y[0, :, 2, 0])
         [6. 6. 9. 6. 6.]
     """
-    rate = rhs_dilation if isinstance(rhs_dilation, int) else rhs_dilation[0]
-    if rate == 1:
-        return convolve(x, kernel, strides, padding, **options)
     if jax.default_backend() != "cpu":
         groups = options["feature_group_count"]
         return plain(
-            x, kernel, strides, padding, rhs_dilation=(rate, rate), feature_group_count=groups
+            x, kernel, strides, padding, rhs_dilation=rhs_dilation, feature_group_count=groups
         )
+    rate, _ = rhs_dilation
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (rate, rate), (rate, rate), (0, 0)))
     total = jnp.zeros_like(x)

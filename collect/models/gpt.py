@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from collect.models.layers import dropped
+
 SPREAD = 0.02
 """Standard deviation of the initial weights."""
 
@@ -141,14 +143,3 @@ def at_each(layer: nnx.Linear, x: Float[Array, "B T inputs"]) -> Float[Array, "B
 def norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """A normalisation with GPT-2's epsilon."""
     return nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
-
-
-def dropped(x: Float[Array, "*shape"], share: float, key: Array | None) -> Float[Array, "*shape"]:
-    """``x`` with a ``share`` of it set to 0, and the rest scaled up to the same mean.
-
-    Without a key ``x`` is returned unchanged.
-    """
-    if key is None or share == 0:
-        return x
-    kept = jax.random.bernoulli(key, 1 - share, x.shape)
-    return jnp.where(kept, x / (1 - share), 0)

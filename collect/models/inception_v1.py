@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from collect.models.gpt import dropped
-from collect.models.layers import ConvNorm, max_pool_3, scaled
+from collect.models.layers import ConvNorm, dropped, max_pool_3, scaled
 
 BLOCKS = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),

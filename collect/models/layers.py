@@ -137,6 +137,17 @@ def mean_pool(x: Float[Array, "B height width C"]) -> Float[Array, "B half_heigh
     return jnp.mean(x.reshape(batch, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
 
 
+def dropped(x: Float[Array, "*shape"], share: float, key: Array | None) -> Float[Array, "*shape"]:
+    """``x`` with a ``share`` of it set to 0, and the rest scaled up to the same mean.
+
+    Without a key ``x`` is returned unchanged.
+    """
+    if key is None or share == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - share, x.shape)
+    return jnp.where(kept, x / (1 - share), 0)
+
+
 def scaled(channels: int, width: float) -> int:
     """A layer's size under a width multiplier, at least 1."""
     return max(1, round(channels * width))

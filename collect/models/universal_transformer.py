@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from collect.models.gpt import at_each, dropped, norm
+from collect.models.gpt import at_each, norm
+from collect.models.layers import dropped
 
 HALTS = 0.99
 """The halting probability at which a place halts: Graves' 1 − ε, with the program's ε of 0.01."""

@@ -11,13 +11,13 @@ import numpy as np
 import optax
 from flax import nnx
 
-import collect.data
 import nowcast
 from collect.data import Dataset
 from collect.data.augment import AUGMENTS, OF_PLAIN_IMAGES
 from collect.data.streaming import Streamed
 from collect.models import MODELS
 from collect.tasks.batch_norms import batch_norms, definitions
+from collect.tasks.data_keys import images_of
 from collect.tasks.protocol import LOSS, Metric, rows
 from nowcast.types import PyTree, UserError
 
@@ -108,29 +108,20 @@ class Classification:
     @classmethod
     def configured(cls, model: Any, data: Any, augment: Any, batch_size: int) -> "Classification":
         """The task that ``model=``, ``data=``, ``augment=`` and ``batch_size=`` name."""
-        return cls(
-            model.name,
-            cls.images(model, data),
-            batch_size=batch_size,
-            augment=augment.name,
-            standardize=data.standardize,
-            center=data.center,
-            **model.sizes,
-        )
+        return cls(**cls.arguments(model, data, augment, batch_size))
 
     @staticmethod
-    def images(model: Any, data: Any) -> Dataset | Streamed:
-        """The images that ``data=`` names, of the size that ``model=`` needs."""
-        return collect.data.load(
-            data.name,
-            directory=data.dir,
-            train_size=data.train_size,
-            min_size=MODELS[model.name].min_size,
-            validation=data.validation,
-            size=data.size,
-            in_memory=data.in_memory,
-            classes=data.classes,
-        )
+    def arguments(model: Any, data: Any, augment: Any, batch_size: int) -> dict[str, Any]:
+        """The arguments that ``model=``, ``data=``, ``augment=`` and ``batch_size=`` are."""
+        return {
+            "model": model.name,
+            "data": images_of(data, MODELS[model.name].min_size),
+            "batch_size": batch_size,
+            "augment": augment.name,
+            "standardize": data.standardize,
+            "center": data.center,
+            **model.sizes,
+        }
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""
@@ -214,7 +205,7 @@ class Classification:
         logits = nnx.merge(self._evaluating, params, extra)(self._standard(self._as_float(images)))
         loss = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         right = [jnp.argmax(logits, axis=-1) == labels]
-        if len(self.metrics) > 2:
+        if logits.shape[-1] >= MANY:
             of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
             right.append(jnp.sum(~(logits < of_label), axis=-1) <= 5)  # itself among the five
         return jnp.stack([loss, *(jnp.sum(one).astype(loss.dtype) for one in right)])

@@ -128,7 +128,7 @@ class Diffusion:
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         if data.standardize:
             raise UserError("data.standardize=true: this task always does so; leave it out")
-        refuse(data, NOT_TAKEN, center=False)
+        refuse(data, NOT_TAKEN, "center")
         images = in_memory(data, "a larger budget, or a smaller data.size")
         return cls(images, batch_size=batch_size, **own)
 

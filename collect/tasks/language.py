@@ -232,7 +232,7 @@ def encoded(data: Any, kind: str) -> Tokens:
     Raises:
         UserError: A key is for images, or the text cannot be read.
     """
-    refuse(data, "is for images", standardize=False, center=False, size=None, classes=None)
+    refuse(data, "is for images", "standardize", "center", "size", "classes")
     found = text.load(data.name, directory=data.dir, validation=data.validation)
     return tokens.encode(found, kind, data.train_size)
 

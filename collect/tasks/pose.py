@@ -114,8 +114,7 @@ class Pose:
     @classmethod
     def configured(cls, data: Any, batch_size: int, **own: Any) -> "Pose":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
-        usual = {"standardize": False, "center": False, "size": None, "validation": True}
-        refuse(data, NOT_TAKEN, classes=None, **usual)
+        refuse(data, NOT_TAKEN, "classes", "standardize", "center", "size", "validation")
         if text.is_path(data.name):
             examples, name = coco.read(data.name), "coco"
         elif data.name == figures.NAME:

@@ -126,9 +126,9 @@ class Segmentation:
     ) -> "Segmentation":
         """The task that a configuration's keys name, on its ``data=`` with its ``batch_size=``."""
         objects = whole("task.objects", objects, "images in a scene")
-        refuse(data, NOT_TAKEN, standardize=False, center=False, size=None)
+        refuse(data, NOT_TAKEN, "standardize", "center", "size")
         if text.is_path(data.name):
-            refuse(data, NOT_TAKEN, classes=None, validation=True)
+            refuse(data, NOT_TAKEN, "classes", "validation")
             return cls(masks.voc(data.name, data.train_size), batch_size=batch_size, **own)
         images = in_memory(data, "a larger budget")
         return cls(masks.scenes(images, objects), batch_size=batch_size, **own)

@@ -27,13 +27,9 @@ class Transfer(Classification):
     Args:
         model: A name of :data:`collect.models.MODELS`. The last layer of each is its head.
         data: As for a classification.
-        batch_size: As for a classification.
-        augment: As for a classification.
-        standardize: As for a classification.
-        center: As for a classification.
         weights: The weights, from :func:`collect.tasks.weights.read`.
         source: Where they were found, for messages.
-        sizes: Arguments of the model: ``width``, ``depth``.
+        given: As for a classification.
 
     Raises:
         UserError: The weights are of another network: the first one that differs is named.
@@ -51,23 +47,11 @@ class Transfer(Classification):
         model: str,
         data: Dataset | Streamed,
         *,
-        batch_size: int,
         weights: dict[str, np.ndarray],
         source: str = "weights",
-        augment: str = "none",
-        standardize: bool = False,
-        center: bool = False,
-        **sizes: Any,
+        **given: Any,
     ):
-        super().__init__(
-            model,
-            data,
-            batch_size=batch_size,
-            augment=augment,
-            standardize=standardize,
-            center=center,
-            **sizes,
-        )
+        super().__init__(model, data, **given)
         fresh, _ = super().init(0)
         self._begin = files.without(fresh, HEAD, weights, source)
         digest = hashlib.sha256()
@@ -100,17 +84,8 @@ class Transfer(Classification):
                 they are missing.
         """
         found = files.read(str(weights), model.name, run, made_by)
-        return cls(
-            model.name,
-            cls.images(model, data),
-            batch_size=batch_size,
-            augment=augment.name,
-            standardize=data.standardize,
-            center=data.center,
-            weights=found,
-            source=str(weights),
-            **model.sizes,
-        )
+        given = cls.arguments(model, data, augment, batch_size)
+        return cls(**given, weights=found, source=str(weights))
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)``: the given weights, and a head of this seed."""

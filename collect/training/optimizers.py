@@ -52,7 +52,7 @@ of 128, as in TensorFlow's CIFAR-10 tutorial and in CIFAR_1 of Introspection.
 """
 LEAST = 1e-4 / 2.5e-3
 """The share of the rate with which ``up_flat_down`` begins and ends."""
-TENTHS_AFTER = 100_000
+ALEXNETS_TENTH_AFTER = 100_000
 """Steps from one fall of the schedule ``tenths`` to the next: AlexNet's in Introspection."""
 TWO_EPOCHS = 2 * 1_281_167 / 128
 """Steps from one fall of the schedule ``inception`` to the next: two epochs of ImageNet in batches
@@ -62,6 +62,13 @@ THIRD_AFTER = 68_053
 """Steps from one fall of the schedule ``thirds`` to the next: those beside the rate 2e-5 in the
 public Keras port of OpenPose, ``training/train_pose.py``.
 """
+
+
+def _falls(factor: float, after: float) -> Callable[[np.ndarray, int], np.ndarray]:
+    """The schedule that is multiplied by ``factor`` after each so many steps."""
+    return lambda step, _: factor ** (step // after)
+
+
 SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "constant": lambda step, _: np.ones_like(step),
     "cosine": lambda step, length: (1 + np.cos(np.pi * (step / length))) / 2,
@@ -70,12 +77,12 @@ SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     ),
     "wsd": lambda step, length: np.minimum(1, (1 - step / length) / 0.2),
     "inverse": lambda step, _: (1 + 1e-4 * step) ** -0.75,
-    "staircase": lambda step, _: 0.1 ** (step // TENTH_AFTER),
+    "staircase": _falls(0.1, TENTH_AFTER),
     "exponential": lambda step, length: 0.01 ** (step / length),
     "up_flat_down": lambda step, length: _up_flat_down(9 * step / length),
-    "tenths": lambda step, _: 0.1 ** (step // TENTHS_AFTER),
-    "inception": lambda step, _: 0.94 ** (step // TWO_EPOCHS),
-    "thirds": lambda step, _: 0.333 ** (step // THIRD_AFTER),
+    "tenths": _falls(0.1, ALEXNETS_TENTH_AFTER),
+    "inception": _falls(0.94, TWO_EPOCHS),
+    "thirds": _falls(0.333, THIRD_AFTER),
 }
 """The function from a step (the first is 0.0) and the run's length to the factor of the rate."""
 POWERS = {"cosine": 2.0, "wsd": 1.0}
@@ -176,8 +183,8 @@ def rates(
             steps, whatever the run's length: ``inverse``, times ``(1 + 1e-4·step)^−0.75`` (Caffe's
             LeNet, and MNIST_2 of Introspection: Sinha et al., ICLR 2017); ``staircase``, a tenth
             after each :data:`TENTH_AFTER` steps; ``tenths``, a tenth after each
-            :data:`TENTHS_AFTER` (AlexNet of Introspection); ``inception``, times 0.94 after each
-            :data:`TWO_EPOCHS` (Inception of Introspection); ``thirds``, times 0.333 after each
+            :data:`ALEXNETS_TENTH_AFTER` (AlexNet of Introspection); ``inception``, times 0.94 after
+            each :data:`TWO_EPOCHS` (Inception of Introspection); ``thirds``, times 0.333 after each
             :data:`THIRD_AFTER`. Two more are of the WNN paper's Table 5: ``exponential``, evenly in
             the logarithm to a hundredth; ``up_flat_down``, of its program of transfer, along a
             cosine from a 25th to the whole rate in the first ninth of the run, flat to five ninths,
