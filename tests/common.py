@@ -36,7 +36,7 @@ import pytest
 import slow
 import typecheck  # noqa: F401  checks of inner functions are written once
 import warm
-from made_sets import MADE, SETS
+from made_sets import MADE
 
 # Tracing makes millions of small objects: by default a third of the time went there.
 gc.set_threshold(200_000, 20, 50)
@@ -111,11 +111,10 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache_folder(once):
-    """A cache of the tests' own, and the sets beside the project."""
+    """A cache of the tests' own."""
     folder, _ = once("cache", lambda folder: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        patch.setenv("TFDS_DATA_DIR", str(SETS))
         yield folder / "weight-nowcaster"
 
 

@@ -5,7 +5,6 @@ forth.
 import dataclasses
 import json
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from made_sets import SETS, needs_sets
 from omegaconf import OmegaConf
 
 import nowcast
@@ -26,11 +26,6 @@ from collect.tasks.language import family
 from nowcast.types import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-SETS = Path(os.environ.get("TFDS_DATA_DIR", ROOT.parent / "shared" / "datasets" / "tfds"))
-needs_sets = pytest.mark.skipif(
-    not (SETS / "tiny_shakespeare").is_dir() or not (SETS / "mnist").is_dir(),
-    reason=f"no prepared tiny_shakespeare and mnist in {SETS}; set TFDS_DATA_DIR",
-)
 SIZES = {"layers": 2, "heads": 2, "width": 8, "context": 6}
 POEM = "the cat sat on the mat; the rat sat on the cat.\n" * 12
 
