@@ -87,10 +87,11 @@ def metrics(results: Mapping[str, Any]) -> Table:
 
 
 def costs(results: Mapping[str, Any]) -> Table:
-    """The table of costs: seconds, memory, and the making of each learned forecaster."""
+    """The table of costs: seconds, memory, and the making of what was meta-trained."""
+    steps = results["curves"][results["arms"][0]["name"]][0]["step"][-1]
     table: Table = [
-        ("arm", "seconds a run", "× its base", "compiling, s", "history, bytes a parameter",
-         "fit, s", "its corpus, s", "saved a run, s", "pays after")
+        ("arm", "seconds a run", "× its base", "ms a step", "ms a jump", "compiling, s",
+         "history, bytes a parameter", "fit, s", "its corpus, s", "saved a run, s", "pays after")
     ]  # fmt: skip
     for row in results["arms"]:
         cost = results["cost"].get(row["name"], {})
@@ -101,6 +102,8 @@ def costs(results: Mapping[str, Any]) -> Table:
                 row["name"],
                 f"{mark(row)}{row['seconds']:.3g}",
                 "1" if row["over"] is None else f"{mark(row)}{row['seconds_ratio'][0]:.2f}",
+                f"{mark(row)}{1000 * row['seconds'] / steps:.3g}",
+                _milliseconds(row),
                 f"{row['compile_seconds']:.2g}",
                 f"{row['history_bytes_per_parameter']:.3g}",
                 _seconds(cost.get("fit_seconds"), learned),
@@ -138,6 +141,12 @@ def _dip(metric: Metric, value: float | None) -> str:
         if value is None or not math.isfinite(value)
         else shown(metric, [value, None, None])
     )
+
+
+def _milliseconds(row: Mapping[str, Any]) -> str:
+    """What a jump of the arm takes; empty for an arm that does not jump."""
+    taken = (row["jumps"] or {}).get("seconds")
+    return "" if taken is None else f"{mark(row)}{1000 * taken:.3g}"
 
 
 def _seconds(value: float | None, learned: bool) -> str:

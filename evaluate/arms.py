@@ -23,7 +23,15 @@ GIVEN, TUNED, ORACLE = "given", "tuned", "oracle"
 NULLS = ("noise", "permuted")
 NO_SETTINGS = ("name", "over", "optional", "learning_rate", "rate_of", "sweeps_warmup")
 """Fields that are not among an arm's :attr:`Arm.settings`."""
-NEW_SETTINGS = ("learned", "auto", "ema_nesterov", "gpa", "airbench_lookahead", "tail_blend")
+NEW_SETTINGS = (
+    "model",
+    "learned",
+    "auto",
+    "ema_nesterov",
+    "gpa",
+    "airbench_lookahead",
+    "tail_blend",
+)
 """Settings that runs recorded by older versions lack.
 
 A setting of these is left out of a run's description where it is not used. So the descriptions of
@@ -36,8 +44,8 @@ class Arm:
     """One way to train.
 
     An arm without ``over`` is a base. An arm with ``over`` is compared with the arm of that name,
-    and inherits the settings that it leaves open: optimizer, schedule, warm-up, learning rate,
-    automatic rate, outer step, continuous method and average.
+    and inherits the settings that it leaves open: model, optimizer, schedule, warm-up, learning
+    rate, automatic rate, outer step, continuous method and average.
 
     Raises:
         UserError: The guard has an unknown kind or option.
@@ -51,6 +59,10 @@ class Arm:
     over: Any = None
     """The name of the arm to compare with; null: the arm is a base. A list of names makes one arm
     over each (:func:`evaluate.products.expanded`).
+    """
+    model: str | None = None
+    """A name of ``model=``, for an arm that trains another network on the same data; such an arm
+    does not begin at the weights of the others. Null: the network of the comparison.
     """
     optimizer: str | None = None
     """A name of :data:`collect.training.optimizers.OPTIMIZERS`."""
@@ -125,7 +137,7 @@ class Arm:
         """The arm in words: ``adam, cosine; jumps to the forecast of linear, damping 0.5``."""
         warm = f"warm-up {_as_text(self.warmup)}" if self.warmup else None
         of = f"{self.optimizer} of {self.learned}" if self.learned else self.optimizer
-        parts = [", ".join(filter(None, [of, self.schedule, warm]))]
+        parts = [", ".join(filter(None, [self.model, of, self.schedule, warm]))]
         if self.auto:
             learned = self.auto.forecaster
             target = "" if learned else f" target {self.auto.target:g},"

@@ -1,26 +1,23 @@
 """Run a comparison: calibrate, fix the targets, train every arm, summarise, write the report."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from collect.figures import png
 from collect.files import replace
 from collect.tasks import build, check
 from collect.tasks.protocol import Task, spacing
+from collect.training.optimizers import LEARNED
 from collect.training.stop import Stop
 from evaluate import budget, cost, lengths, metrics, pictures, report, robust, sentences
 from evaluate.arms import Arm
 from evaluate.calibration import calibrate
 from evaluate.ends import best
+from evaluate.fingerprint import fingerprint
 from evaluate.folder import claim, locked, write_json
 from evaluate.forecasters import commands_of_bundles, describe_fits
 from evaluate.preparation import prepare
@@ -55,6 +52,7 @@ def compare(
     base_lengths: Sequence[float] | None = None,
     workers: int | None = None,
     together: bool | None = None,
+    networks: Mapping[str, Task] | None = None,
     about: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
 ) -> dict[str, Any]:
@@ -92,6 +90,8 @@ def compare(
             arms' length.
         workers: Runs that train side by side; None: one per core.
         together: Whether the seeds of an arm train as one program; None: only on an accelerator.
+        networks: For arms that train another network: the task with each of these networks, by the
+            name in :attr:`evaluate.arms.Arm.model`.
         about: Further facts that all runs of the folder depend on. The folder refuses other ones,
             and the report shows them.
         stop: Consulted after every snapshot.
@@ -134,6 +134,7 @@ def compare(
         base_lengths=base_lengths,
         workers=workers,
         together=together,
+        networks=networks,
         stop=stop,
     )
     plan, trials, shorter, forecasters = ready.plan, ready.trials, ready.shorter, ready.forecasters
@@ -187,6 +188,11 @@ def compare(
     )
     _check_reached(plan, results)
     cards = {name: one.card for name, one in known.items()}
+    costly = {name: card for name, card in cards.items() if card} | {
+        name: cost.of_optimizer(arm)
+        for name, arm in trained.items()
+        if arm.optimizer in LEARNED and arm.over
+    }
     if protocol == ROBUST:
         results |= {"robust": robust.summarised(results, spread, plan.metric, start_warmup)}
     elif protocol == BUDGET:
@@ -204,30 +210,16 @@ def compare(
             "seen": describe_fits(cards, task.name),
             "more": dict(about or {}),
         },
-        "cost": {name: cost.of(results, name, card) for name, card in cards.items() if card},
+        "cost": {name: cost.of(results, name, card) for name, card in costly.items()},
         "beside_title": "",
         "beside": {},
-        "made_by": commands_of_bundles(cards),
+        "made_by": commands_of_bundles(costly),
         "pictures": {
             name: picture
             for name, arm in trained.items()
             if (picture := trials.picture(arm, plan.seeds[0]))
         },
     }
-
-
-def fingerprint(task: Task) -> str:
-    """SHA-256 of a task's initial weights, data order and data; it tells tasks of one name apart.
-
-    For a task that streams its data, the first batch stands for the data.
-    """
-    digest = hashlib.sha256(str((task.steps_per_epoch, task.order(0, 0).tolist())).encode())
-    stream = getattr(task, "stream", None)
-    first = () if stream is None else next(stream(0, range(1)))
-    for leaf in jax.tree.leaves((task.init(0), task.arrays, first)):
-        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
-    return digest.hexdigest()
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """Run the comparison that a configuration describes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from collect.tasks import build
+from collect.tasks.protocol import Task
 from collect.training.stop import Stop
 from evaluate.arms import ORACLE
 from evaluate.comparison import compare
@@ -45,6 +47,7 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         config.arm,
         folder,
         **_arguments(config),
+        networks=_networks(config),
         about=about(config),
         stop=stop,
     )
@@ -60,7 +63,8 @@ def dry_run(config: EvaluateConfig, folder: Path) -> Estimate:
     _check_forecasters(config)
     task = build.make(config)
     options = _arguments(config)
-    ready = prepare(task, config.arm, folder, **options, stop=Stop())
+    networks = _networks(config)
+    ready = prepare(task, config.arm, folder, **options, networks=networks, stop=Stop())
     return estimate(task, ready, options["starts"], config.workers)
 
 
@@ -84,6 +88,17 @@ def _arguments(config: EvaluateConfig) -> dict[str, Any]:
         "base_lengths": config.budget.lengths if config.protocol == BUDGET else None,
         "workers": config.workers,
         "together": config.together,
+    }
+
+
+def _networks(config: EvaluateConfig) -> dict[str, Task]:
+    """The comparison's task with each network that an arm has for itself, of the given width."""
+    names = {arm.model for arm in config.arm.values() if arm.model}
+    if not build.is_classification(config):
+        return {}  # such an arm is refused
+    return {
+        name: build.make(replace(config, model=replace(config.model, name=name, depth=None)))
+        for name in sorted(names)
     }
 
 

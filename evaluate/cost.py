@@ -1,4 +1,4 @@
-"""Compute what a learned forecaster cost, and after how many runs it has paid for itself."""
+"""Compute what meta-training cost, and after how many runs it has paid for itself."""
 
 import math
 from collections.abc import Mapping
@@ -7,18 +7,27 @@ from typing import Any
 import numpy as np
 
 from collect.tasks.protocol import LOSS
+from collect.training import learned
+from evaluate.arms import Arm
 from evaluate.decision import Verdict
 from evaluate.judged import bound, steps
 from evaluate.metrics import verdict
 
 
+def of_optimizer(arm: Arm) -> dict[str, Any]:
+    """What :func:`of` reads of a card, for an arm with a learned optimizer, which has no corpus."""
+    card = learned.load(arm.learned or str(arm.optimizer)).card
+    corpus = {"seconds": 0.0, "runs": 0}
+    return {"seconds": 3600 * card["hours"], "corpus": corpus, "command": card["command"]}
+
+
 def of(results: Mapping[str, Any], arm: str, card: Mapping[str, Any]) -> dict[str, Any]:
-    """The cost of an arm's forecaster, and the seconds that the arm saves.
+    """The cost of an arm's forecaster or optimizer, and the seconds that the arm saves.
 
     Args:
         results: From :func:`evaluate.summary.summarise`.
         arm: The arm's name.
-        card: The card of the forecaster's bundle.
+        card: The card of the forecaster's bundle, or what :func:`of_optimizer` returns.
 
     Returns:
         A dict with these keys:

@@ -17,7 +17,7 @@ from evaluate.starts import SWEPT, finds_its_rate
 
 PROBE = 8
 """Training steps that are timed first."""
-SHORT = 1.0
+SHORT = 3.0
 """Seconds that the timed steps should take: fast tasks are timed again, over more steps."""
 
 
@@ -88,16 +88,18 @@ def estimate(
         if length != 1
     ]
     every = [*compared, *calibration, *lengths]
-    used = sorted({str(one.arm.optimizer) for one in every})
+    used = {_program(one.arm): one.arm for one in every}
     with tqdm(total=1 + len(used), desc="estimate", delay=2, leave=False) as bar:
         each = _evaluation(task)
         bar.update()
         paces = {}
-        for name in used:
-            paces[name] = _pace(Loop(task, optimizers.make(name, task)), at_once)
+        for program, arm in used.items():
+            own = trials.tasks.of(arm)
+            tx = optimizers.make(str(arm.optimizer), own, arm.learned)
+            paces[program] = _pace(Loop(own, tx), at_once)
             bar.update()
     seconds = sum(
-        one.number * (one.steps / paces[str(one.arm.optimizer)] + one.snapshots * each / at_once)
+        one.number * (one.steps / paces[_program(one.arm)] + one.snapshots * each / at_once)
         for one in every
     )
     return Estimate(
@@ -110,6 +112,11 @@ def estimate(
         sum(one.number * one.snapshots for one in every),
         seconds / 3600,
     )
+
+
+def _program(arm: Arm) -> tuple[str | None, ...]:
+    """What decides how long a step of an arm takes, jumps and wrappers apart."""
+    return arm.model, arm.optimizer, arm.learned
 
 
 def _starts(arm: Arm, starts: Any) -> int:

@@ -13,7 +13,7 @@ from nowcast.timetable import named_steps
 from nowcast.types import UserError
 
 INHERITED = (
-    *("optimizer", "learned", "schedule", "warmup", "learning_rate", "auto", "outer"),
+    *("model", "optimizer", "learned", "schedule", "warmup", "learning_rate", "auto", "outer"),
     *("ema_nesterov", "gpa", "airbench_lookahead", "tail_blend", "average"),
 )
 """The settings that an arm inherits from the arm it is over, where its own are null."""

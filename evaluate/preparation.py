@@ -55,6 +55,7 @@ def prepare(
     base_lengths: Sequence[float] | None,
     workers: int | None,
     together: bool | None,
+    networks: Mapping[str, Task] | None = None,
     stop: Stop,
 ) -> Prepared:
     """Prepare a comparison; :func:`evaluate.comparison.compare` describes the arguments.
@@ -87,7 +88,7 @@ def prepare(
         Trials, task, epochs=epochs, record_every=record_every, folder=folder / "runs", stop=stop,
         forecasters={name: one.forecaster for name, one in forecasters.items()},
         identities={name: one.identity for name, one in forecasters.items()},
-        protocol=plan.protocol, workers=workers, together=together,
+        protocol=plan.protocol, workers=workers, together=together, networks=networks,
     )  # fmt: skip
     trials = make()
     trials.check(chosen)

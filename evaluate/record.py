@@ -34,7 +34,8 @@ class Record:
         last = arm.average.last if arm.average and arm.average.kind == LAWA else 1
         self._last: deque[PyTree] = deque(maxlen=last)
         self._rows: list[dict[str, Any]] = []
-        self._jumps: dict[str, list[float]] = {"step": [], "before": [], "after": [], "damping": []}
+        keys = ("step", "before", "after", "damping", "seconds")
+        self._jumps: dict[str, list[Any]] = {key: [] for key in keys}
 
     def add(self, pause: Pause, lane: int) -> None:
         """Measure a snapshot or a jump.
@@ -53,9 +54,9 @@ class Record:
             damping, judged = 1.0, self._task.metrics[0].name
             if self._training.arm.forecaster != ORACLE:
                 damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
-            for key, value in zip(
-                self._jumps, (snapshot.step, before[judged], now[judged], damping), strict=True
-            ):
+            seconds = pause.step_seconds and pause.step_seconds / len(pause.snapshots)
+            found = (snapshot.step, before[judged], now[judged], damping, seconds)
+            for key, value in zip(self._jumps, found, strict=True):
                 self._jumps[key].append(value)
             now = before if self._paper else now
         if not pause.snapshot:

@@ -22,7 +22,7 @@ from nowcast.jumps import Jumps
 from nowcast.types import PyTree
 
 CONVERTED = ("horizon", "horizon_to", "moments")
-"""Options of an arm's jumps that :class:`nowcast.Jumps` takes in another form, or not at all."""
+"""Options of an arm's jumps that :class:`nowcast.Jumps` takes in another form or not at all."""
 
 
 class Pause(NamedTuple):
@@ -36,6 +36,8 @@ class Pause(NamedTuple):
     """Seconds of training so far: of steps, history and jumps, and of nothing else."""
     snapshot: bool
     """Whether the pause is a snapshot; if not, it is a jump between two snapshots."""
+    step_seconds: float | None = None
+    """At a jump: seconds of this step, jump and all; None: not measured."""
 
 
 class Training:
@@ -232,27 +234,25 @@ class Training:
             yield from self._with_the_oracle(seeds[0], rates)
             return
         also = {step for jump in self.jumps for step in (jump - 1, jump)}
+        where: dict[str, Any] = {"record_every": self._every, "also": also}
         run: Iterator[list[Snapshot]]
         if together:
-            each = np.stack([rates] * len(seeds))
-            run = self.loop.run_together(seeds, each, record_every=self._every, also=also)
+            run = self.loop.run_together(seeds, np.stack([rates] * len(seeds)), **where)
         else:
-            run = (
-                [one] for one in self.loop.run(seeds[0], rates, record_every=self._every, also=also)
-            )
+            run = ([one] for one in self.loop.run(seeds[0], rates, **where))
         before: list[State] | None = None
+        since = 0.0
         for snapshots, seconds in _timed(run):
             step = snapshots[0].step
-            if self._on_grid(step) or step in self.jumps:
-                yield Pause(
-                    snapshots, before if step in self.jumps else None, seconds, self._on_grid(step)
-                )
-            before = None
+            if step in self.jumps:
+                yield Pause(snapshots, before, seconds, self._on_grid(step), seconds - since)
+            elif self._on_grid(step):
+                yield Pause(snapshots, None, seconds, snapshot=True)
+            before, since = None, seconds
             if step + 1 in self.jumps:
-                pairs = zip(snapshots, seeds, strict=True)
                 states = [
                     self.loop.once(self._without_jump(one.state), seed, rates, step)
-                    for one, seed in pairs
+                    for one, seed in zip(snapshots, seeds, strict=True)
                 ]
                 before = jax.block_until_ready(states)  # the clock of training runs again from here
 

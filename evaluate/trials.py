@@ -18,26 +18,16 @@ from collect.training.workers import side_by_side
 from collect.training.workers import workers as own_workers
 from evaluate import older_keys, weight_samples
 from evaluate.arm_options import LAWA
-from evaluate.arms import ORACLE, TUNED, Arm
+from evaluate.arms import ORACLE, Arm
 from evaluate.curve import Curve
+from evaluate.described import described
 from evaluate.folder import with_nan, write_json
 from evaluate.protocol import PAPER
 from evaluate.record import Record
+from evaluate.tasks import Tasks
 from evaluate.training import Training
-from nowcast import bundle
 from nowcast.forecasters import Forecaster
 from nowcast.types import UserError
-
-NEW_OPTIONS = ("min_drift", "at", "aim", "skip")
-"""Options of a jump that runs recorded by older versions lack.
-
-Such an option is left out of a run's description where it is not used, so that the descriptions of
-older runs stay valid.
-"""
-OLD_OPTIONS = {"max_relative_jump": None}
-"""Options of a jump that no longer exist. Every description has their unused values, as those of
-older runs do.
-"""
 
 
 class Stopped(Exception):
@@ -52,6 +42,8 @@ class Trials:
 
     Args:
         task: The task.
+        networks: The same task with another network each, by the names that arms have for it
+            (:attr:`evaluate.arms.Arm.model`).
         epochs: Length of every run.
         record_every: Steps between two snapshots, and between two evaluations; None: the task's.
         forecasters: The forecasters, by the names that arms have for them
@@ -71,6 +63,7 @@ class Trials:
         self,
         task: Task,
         *,
+        networks: Mapping[str, Task] | None = None,
         epochs: int,
         record_every: int | None,
         forecasters: Mapping[str, Forecaster],
@@ -83,6 +76,7 @@ class Trials:
         length: float = 1.0,
     ):
         self.task, self._folder, self._stop, self._forecasters = task, folder, stop, forecasters
+        self.tasks = Tasks(task, networks or {})
         self._identities = identities or {}
         self._every = max(1, round(length * spacing(task, record_every)))
         self._steps = max(1, round(length * epochs * task.steps_per_epoch))
@@ -207,30 +201,10 @@ class Trials:
         ]
 
     def _described(self, arm: Arm) -> dict[str, Any]:
-        """The settings that all runs of an arm share, as plain values.
-
-        The learning rate and a tuned warm-up are not among them.
-        """
-        settings = arm.settings | {
-            "forecaster": self._identities.get(str(arm.forecast_by), arm.forecaster),
-            "of": None,
-        }
-        if arm.sweeps_warmup:
-            settings["warmup"] = TUNED
-        if arm.auto and arm.auto.forecaster:
-            read = bundle.read_card(arm.auto.forecaster)["params_sha256"]
-            settings["auto"] = settings["auto"] | {"forecaster": read}
-        own = self._forecasters.get(str(arm.forecast_by))
-        if (
-            own and arm.jump.horizon is None
-        ):  # a forecaster of the same parameters may aim elsewhere unasked
-            settings["jump"] = settings["jump"] | {"horizon": own.horizon}
-        used = {
-            key: value
-            for key, value in settings["jump"].items()
-            if key not in NEW_OPTIONS or value is not None
-        }
-        return settings | {"jump": used | OLD_OPTIONS}
+        """The settings that all runs of an arm share, as plain values."""
+        key = str(arm.forecast_by)
+        content = self.tasks.content(arm.model) if arm.model else None
+        return described(arm, self._identities.get(key), self._forecasters.get(key), content)
 
     def _digest(self, arm: Arm) -> str:
         return hashlib.sha256(json.dumps(self._described(arm), sort_keys=True).encode()).hexdigest()
@@ -244,13 +218,14 @@ class Trials:
             settings |= {"average": None}
         key = json.dumps(settings, sort_keys=True)
         if key not in self._trainings:
+            task = self.tasks.of(arm)
             own = (
                 None
                 if arm.forecaster in (None, ORACLE)
                 else self._forecasters[str(arm.forecast_by)]
             )
             try:
-                self._trainings[key] = Training(self.task, arm, own, self._every, self._steps)
+                self._trainings[key] = Training(task, arm, own, self._every, self._steps)
             except UserError as error:
                 raise UserError(f"arm.{arm.name}: {error}") from None
         return self._trainings[key]
@@ -267,7 +242,8 @@ class Trials:
         others = OtherPrograms()
         sampled = arm.forecaster is None and not calibrate
         records = [
-            Record(self.task, training, arm, self._paper and not calibrate, sampled) for _ in seeds
+            Record(self.tasks.of(arm), training, arm, self._paper and not calibrate, sampled)
+            for _ in seeds
         ]
         for pause in training.pauses(arm, seeds, together=together):
             if self._stop.reason:

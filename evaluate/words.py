@@ -224,13 +224,13 @@ def curves(results: Mapping[str, Any]) -> str:
 
 def costs(results: Mapping[str, Any]) -> str:
     """The paragraph that explains the table of costs."""
-    said = "Medians over seeds."
+    said = "Medians over seeds. ms a jump: what a step with a jump takes beyond the others."
     if not results["seconds_comparable"]:
         said += f" {cells.SHARED}: not all of these runs had the machine to themselves."
     if results["cost"]:
         said += (
-            " Pays after: the seconds of the forecaster's fit and of training its corpus, divided"
-            " by the seconds that it saves in each run on the way to the target."
+            " Pays after: the seconds of the meta-training and of training its corpus, divided by"
+            " the seconds that it saves in each run on the way to the target."
         )
     return said
 

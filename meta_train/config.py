@@ -24,6 +24,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "introspection_linear": INTROSPECTION,
     "gram": {"steps": 5_000, "learning_rate": 3e-3},
     "wnn_plus": {"learning_rate": 3e-3},
+    "nino": {"steps": 1_000, "batch_size": 4, "learning_rate": 3e-3},
     Rate.name: {"steps": 1_000, "batch_size": 512, "learning_rate": 3e-3},
 }
 """A forecaster's settings where the configuration leaves them open; the rest is ``COMMON``."""
@@ -57,23 +58,23 @@ class MetaTrainConfig:
     job: 'bundle=bundles/h${horizon}'"""
     forecaster: str = "wnn"
     """what to fit: wnn, wnn_multi (all horizons up to 40), wnn_plus (the same, one network for all
-    operations, scaled by leaf), gram (whole leaves, all horizons up to 40),
-    introspection, introspection_linear; or rate, which reads from sweeps of learning rates how
-    far a rate is from its best, for nowcast.auto_rate: it takes corpus,
-    bundle, keep_out, steps, batch_size, learning_rate, seed"""
+    operations, scaled by leaf), gram (whole leaves, all horizons up to 40), nino (whole networks,
+    all horizons up to 40), introspection, introspection_linear; or rate, which reads from sweeps of
+    learning rates how far a rate is from its best, for nowcast.auto_rate: it takes corpus, bundle,
+    keep_out, steps, batch_size, learning_rate, seed"""
     window: int | None = None
     """snapshots it reads; null: 5, for introspection 11"""
     horizon: int | None = None
-    """snapshots past the window that it forecasts; null: 5, for wnn_multi, wnn_plus and gram all of
-    1 to 40, for introspection 10"""
+    """snapshots past the window that it forecasts; null: 5, for wnn_multi, wnn_plus, gram and
+    nino all of 1 to 40, for introspection 10"""
     networks: Any = None
     """which network forecasts each operation, where it differs from the forecaster's default:
     networks={norm:norm,depthwise_conv:depthwise,bias:null} gives two operations networks of their
     own, and biases none. Operations: conv, depthwise_conv, fc, bias, norm, embedding, other"""
     sampling: str | None = None
     """uniform over the weights; or movement: half of the windows from the half that moved most, a
-    quarter from the next quartile; null: movement for introspection, else uniform; gram takes
-    leaves as a whole"""
+    quarter from the next quartile; null: movement for introspection, else uniform; gram and nino
+    take leaves as a whole"""
     keep_out: list[str] = field(default_factory=lambda: ["shufflenet_v2", "resnet32"])
     """architectures (for other tasks the beginning of the name: gpt), or tasks (mlp-mnist), that
     are kept out of the fit and scored at its end; the default is that of the WNN paper"""
@@ -81,13 +82,14 @@ class MetaTrainConfig:
     """the share of each other task's runs, at least one run, that is kept for validation: it
     decides when to stop and which parameters to keep"""
     steps: int | None = None
-    """optimizer steps; null: 20000, for introspection 30000, for gram 5000, for rate 1000"""
+    """optimizer steps; null: 20000, for introspection 30000, for gram 5000, for nino and rate
+    1000"""
     batch_size: int | None = None
     """windows a step, for each network; a multiple of 64; null: 1024, for introspection 64; for
-    rate any number, null: 512"""
+    rate any number, null: 512; for nino networks a step, null: 4"""
     learning_rate: float | None = None
     """the learning rate of Adam at the first step, which a cosine takes to 0; null: 0.002, for
-    introspection 0.0005, for gram, wnn_plus and rate 0.003"""
+    introspection 0.0005, for gram, wnn_plus, nino and rate 0.003"""
     patience: int = 10
     """the fit ends after so many evaluations without a better network; a fit has 40 evaluations,
     more if it is long, fewer if it has fewer steps"""
@@ -106,8 +108,7 @@ class MetaTrainConfig:
     """the address of process 0, such as 10.0.0.1:12345"""
 
     def __post_init__(self) -> None:
-        fitted = [name for name, kind in LEARNED.items() if kind.fitted]
-        one_of("forecaster", self.forecaster, [*fitted, Rate.name])
+        one_of("forecaster", self.forecaster, [*LEARNED, Rate.name])
         self._check_places()
         if self.of_rates:
             self._of_rates()
@@ -187,19 +188,19 @@ class MetaTrainConfig:
         one_of("sampling", str(self.sampling), SAMPLING)
         whole = "takes leaves as a whole, each as likely as any other; leave this key out"
         require(
-            not self.kind.leaves or self.sampling == SAMPLING[0],
+            not (self.kind.leaves or self.kind.whole) or self.sampling == SAMPLING[0],
             "sampling",
             self.sampling,
             f"{self.forecaster} {whole}",
         )
-        size = self.settings.batch_size
-        fits = 1 <= size <= 10**6 and size % SLOTS == 0
-        require(
-            fits,
-            "batch_size",
-            size,
-            f"must be a multiple of {SLOTS}, up to a million: {SLOTS} places give equally many",
-        )
+        size, rule = self.settings.batch_size, "must be 1 to 4096 networks"
+        fits = 1 <= size <= 4096
+        if not self.kind.whole:
+            fits = 1 <= size <= 10**6 and size % SLOTS == 0
+            rule = (
+                f"must be a multiple of {SLOTS}, up to a million: {SLOTS} places give equally many"
+            )
+        require(fits, "batch_size", size, rule)
         if self.log is not None:
             one_of("log", self.log, LOGS)
         check_minutes(self.max_minutes)

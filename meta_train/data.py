@@ -9,9 +9,10 @@ import numpy as np
 
 from collect import corpus
 from collect.corpus import Corpus, Run
-from meta_train import splitting, validate
+from meta_train import splitting, validate, whole
 from meta_train.config import MetaTrainConfig
 from meta_train.leaves import Leaves
+from meta_train.networks import Networks, has_graph
 from meta_train.scaled import ScaledWindows
 from meta_train.source import Rule, Source
 from meta_train.windows import Windows
@@ -32,10 +33,13 @@ class Data(NamedTuple):
 
     networks: list[str]
     train: Source
-    watched: dict[str, Any]
-    """Validation windows by network: they decide which parameters are kept, and when to stop."""
-    validation: validate.Drawn
-    held_out: validate.Drawn
+    watched: Any
+    """Validation windows by network, or networks: they decide which parameters are kept, and when
+    to stop.
+    """
+    validation: Any
+    """What the forecaster is scored on: windows (:data:`meta_train.validate.Drawn`) or networks."""
+    held_out: Any
     training: Sequence[Run]
     """The runs that are fitted to."""
     about: dict[str, Any]
@@ -55,6 +59,8 @@ def read(config: MetaTrainConfig) -> Data:
         raise UserError(f"{named} holds no finished run; let {text.command('collect')} finish one")
     splitting.check_keep_out(runs, config.keep_out)
     parts = splitting.split(runs, config.validation_share, config.keep_out, config.seed)
+    if config.kind.whole:  # nothing can be scored on a network without a graph
+        parts = parts._replace(held_out=list(filter(has_graph, parts.held_out)))
     if not parts.training or not parts.validation:
         raise UserError(
             f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for"
@@ -72,31 +78,37 @@ def read(config: MetaTrainConfig) -> Data:
             f" give horizon={longest}, or collect longer runs"
         )
     networks = _networks(config, train, checked)
-    watched = validate.draw(checked, networks, WATCHED, config.seed)
     each = {
         operation: operation
         for operation, network in config.networks.items()
         if network in networks
     }
-    validation, held_out = (
-        validate.draw(
-            _source(config, some, each),
-            list(each),
-            SCORED_LEAVES if config.kind.leaves else SCORED,
-            config.seed,
-        )
-        for some in parts[1:]
-    )
-    joined = {name: np.concatenate(windows) for name, windows in watched.items()}
+    validation, held_out = (_scored(config, _source(config, some, each)) for some in parts[1:])
     return Data(
         networks,
         train,
-        joined,
+        _watched(config, checked, networks),
         validation,
         held_out,
         parts.training,
         described(config, corpora, parts),
     )
+
+
+def _watched(config: MetaTrainConfig, source: Source, networks: Sequence[str]) -> Any:
+    """The validation examples that decide which parameters are kept, and when to stop."""
+    if isinstance(source, Networks):
+        return whole.watched(source, config.seed)
+    drawn = validate.draw(source, networks, WATCHED, config.seed)
+    return {name: np.concatenate(windows) for name, windows in drawn.items()}
+
+
+def _scored(config: MetaTrainConfig, source: Source) -> Any:
+    """The examples that a forecaster is scored on, by operation; or the networks."""
+    if isinstance(source, Networks):
+        return source
+    most = SCORED_LEAVES if config.kind.leaves else SCORED
+    return validate.draw(source, list(source.runs), most, config.seed)
 
 
 def distinct(corpora: Sequence[Corpus]) -> list[Run]:
@@ -126,6 +138,8 @@ def _source(
     config: MetaTrainConfig, runs: Sequence[Run], networks: Mapping[str, str | None]
 ) -> Source:
     """Make the source of the forecaster's examples."""
+    if config.kind.whole:
+        return Networks(runs, networks, config.rule)
     if config.kind.leaves:
         return Leaves(runs, networks, config.rule)
     windows = ScaledWindows if config.kind.context else Windows

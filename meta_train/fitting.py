@@ -16,7 +16,7 @@ import nowcast
 from collect.figures import png
 from collect.files import replace
 from collect.training.stop import Stop
-from meta_train import log, objective, processes, trainer, validate
+from meta_train import log, objective, processes, trainer, validate, whole
 from meta_train.checkpoint import Checkpoint
 from meta_train.config import MetaTrainConfig
 from meta_train.data import Data, read
@@ -80,7 +80,8 @@ def meta_train(config: MetaTrainConfig, command: str | None = None) -> Outcome:
         max(run.snapshots for run in data.training),
     )
     validation, held_out = (
-        validate.scores(forecaster, drawn) for drawn in (data.validation, data.held_out)
+        (whole if config.kind.whole else validate).scores(forecaster, drawn)
+        for drawn in (data.validation, data.held_out)
     )
     scores = {"runs for validation": validation, "architectures kept out": held_out}
     card = {
@@ -128,7 +129,8 @@ def fit(
     }
     with tqdm(total=settings.steps, disable=not processes.is_first(), **going) as bar:
         try:
-            for progress in trainer.fit(
+            steps = (whole if config.kind.whole else trainer).fit
+            for progress in steps(
                 config.kind, data.networks, data.train, data.watched, settings, begun
             ):
                 bar.update(progress.step - bar.n)

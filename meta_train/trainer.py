@@ -85,7 +85,7 @@ def start(
     curves: dict[str, list[float]] = {
         f"{what}/{name}": [] for what in ("loss", "validation") for name in networks
     }
-    state = _optimizer(kind, settings).init(params)
+    state = optimizer(kind, settings).init(params)
     return Progress(
         0, params, state, params, [float("inf")] * len(networks), 0, {"step": [], **curves}
     )
@@ -150,7 +150,7 @@ def fit(
         if not np.isfinite(checked).all():
             raise NotFinite(networks, checked, step)
         progress = progress._replace(step=step, params=params, optimizer=state)
-        progress = _evaluated(progress, networks, losses, checked)
+        progress = evaluated(progress, networks, losses, checked)
         yield progress
 
 
@@ -174,7 +174,7 @@ def _compiled(
 
 
 def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
-    optimizer, each = _optimizer(kind, settings), settings.batch_size // loader.SLOTS
+    chosen, each = optimizer(kind, settings), settings.batch_size // loader.SLOTS
     taken = jax.vmap(jax.vmap(lambda rows, picks: rows[picks]))
 
     def advance(params: PyTree, state: PyTree, pool: loader.Pool, first: Array, end: Array) -> Any:
@@ -197,7 +197,7 @@ def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
                 return jnp.sum(every), every
 
             (_, every), grads = jax.value_and_grad(objectives, has_aux=True)(params)
-            updates, state = optimizer.update(grads, state, params)
+            updates, state = chosen.update(grads, state, params)
             bad = jnp.where(jnp.isfinite(every).all(), -1, step)
             return optax.apply_updates(params, updates), state, step + 1, total + every, bad
 
@@ -210,9 +210,10 @@ def _advance(kind: type[Learned], window: int, settings: Settings) -> Any:
     return advance
 
 
-def _evaluated(
+def evaluated(
     progress: Progress, networks: Sequence[str], losses: Float[np.ndarray, "K"], now: list[float]
 ) -> Progress:
+    """The progress after an evaluation: the better parameters kept, the curves longer."""
     better = np.array(now) < progress.lowest
     best = _where(better, progress.params, progress.best)
     points: dict[str, float] = {"step": progress.step}
@@ -234,7 +235,8 @@ def _where(better: Bool[Array, "K"], new: PyTree, old: PyTree) -> PyTree:
     )
 
 
-def _optimizer(kind: type[Learned], settings: Settings) -> optax.GradientTransformation:
+def optimizer(kind: type[Learned], settings: Settings) -> optax.GradientTransformation:
+    """Adam, with the weight decay of the kind, and a rate that a cosine takes to 0."""
     rate = optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
     if kind.weight_decay:
         return optax.adamw(rate, weight_decay=kind.weight_decay)

@@ -1,6 +1,6 @@
 """Score a forecaster on runs that it was not fitted to, and some forecasters that need no fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,8 @@ from nowcast.forecasters.wnn import normalise
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
 """The horizons at which a forecaster with many horizons is scored, besides its longest."""
+UNITS = ("normalised", "weight")
+"""Of an error: in units of a window's scale, and in those of weights (not of leaves)."""
 PLACES = 16
 """How many handfuls are taken from each run."""
 AT_ONCE = 16_384
@@ -76,45 +78,79 @@ def scores(forecaster: Learned, drawn: Drawn) -> Scores:
 
         Horizons for which no run is long enough are absent.
     """
-    longest = forecaster.longest or forecaster.horizon
-    horizons = [h for h in HORIZONS if forecaster.many and h < longest] + [longest]
     table: Scores = {}
     for operation, runs in drawn.items():
         table[operation] = {}
-        for horizon in horizons:
+        for horizon in horizons_of(forecaster):
             same: Any = {"window": forecaster.window, "horizon": horizon}
             rivals = (LastValue(**same), Linear(**same), Quadratic(**same), forecaster)
             if not forecaster.leaves:
                 column = forecaster.window + (horizon - 1 if forecaster.many else 0)
                 context = len(forecaster.context)
                 errors: Any = partial(_errors, column=column, context=context)
-                units: tuple[str, ...] = "normalised", "weight"
             else:
-                errors, units = _leaf_errors, ("normalised",)
+                errors = _leaf_errors
             each = {
                 rival.name: np.array([errors(rival, operation, horizon, rows) for rows in runs])
                 for rival in rivals
             }
-            there = np.isfinite(each["last_value"][:, 0])
-            if not there.any():
-                continue
-            skill = 1 - each[forecaster.name][there, 0] / np.maximum(
-                each["linear"][there, 0], 1e-12
-            )
-            table[operation][str(horizon)] = {
-                **{
-                    name: dict(zip(units, error[there].mean(axis=0).tolist(), strict=True))
-                    for name, error in each.items()
-                },
-                "skill": {
-                    **{
-                        name: value if np.isfinite(value) else None  # one run has no interval
-                        for name, value in mean_interval(skill)._asdict().items()
-                    },
-                    "runs": int(there.sum()),
-                },
-            }
+            if summary := row(each, forecaster.name):
+                table[operation][str(horizon)] = summary
     return table
+
+
+def horizons_of(forecaster: Learned) -> list[int]:
+    """The horizons at which a forecaster is scored."""
+    longest = forecaster.longest or forecaster.horizon
+    return [h for h in HORIZONS if forecaster.many and h < longest] + [longest]
+
+
+def row(each: Mapping[str, Float[np.ndarray, "runs units"]], name: str) -> dict[str, Any]:
+    """The scores of one operation and horizon; empty if no run is long enough.
+
+    Args:
+        each: The errors of each forecaster on each run; NaN where a run is too short.
+        name: The name of the forecaster whose skill is asked for.
+    """
+    there = np.isfinite(each["last_value"][:, 0])
+    if not there.any():
+        return {}
+    skill = 1 - each[name][there, 0] / np.maximum(each["linear"][there, 0], 1e-12)
+    return {
+        **{
+            rival: dict(zip(UNITS, error[there].mean(axis=0).tolist(), strict=False))
+            for rival, error in each.items()
+        },
+        "skill": {
+            **{
+                key: value if np.isfinite(value) else None  # one run has no interval
+                for key, value in mean_interval(skill)._asdict().items()
+            },
+            "runs": int(there.sum()),
+        },
+    }
+
+
+def errors_of(
+    rows: Float[np.ndarray, "N W_and_2"],
+    rivals: Sequence[Forecaster],
+    operation: str,
+    horizon: int,
+) -> Float[np.ndarray, "R_and_1 3"]:
+    """Sums over weights of the normalised error, the error and 1.
+
+    Args:
+        rows: A window of each weight, its target, and the forecast of a forecaster of networks.
+        rivals: The forecasters that stand beside it.
+        operation: The weights' operation.
+        horizon: The forecast's.
+
+    Returns:
+        The sums of each rival, and those of the forecast in the rows.
+    """
+    history, target, there = rows[:, :-2], rows[:, -2], rows[:, -1]
+    each = [_sums(rival, operation, horizon, history, target, rows[:, :0]) for rival in rivals]
+    return np.asarray([*each, _summed(history, target, there)], float)
 
 
 def _errors(
@@ -181,12 +217,20 @@ def _sums(
     target: Float[Array, "N"],
     context: Float[Array, "N C"],
 ) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
-    there = jnp.isfinite(target)
     if isinstance(rival, Learned) and rival.context:
         known = jnp.concatenate([history, context], axis=1)
         forecast = rival.of_rows(known, operation, horizon)
     else:
         forecast = rival.leaf(history.T, operation, horizon)
+    return _summed(history, target, forecast)
+
+
+@jax.jit
+def _summed(
+    history: Float[Array, "N W"], target: Float[Array, "N"], forecast: Float[Array, "N"]
+) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
+    """The sums of a forecast's normalised error and error over the targets that are there."""
+    there = jnp.isfinite(target)
     error = jnp.where(there, jnp.abs(forecast - target), 0)
     return jnp.sum(jnp.minimum(error / normalise(history).scale, 1)), jnp.sum(error), jnp.sum(there)
 

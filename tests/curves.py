@@ -27,6 +27,15 @@ CHOSEN = {
 }
 
 
+TIMES = ("seconds", "compile_seconds", "undisturbed")
+
+
+def untimed(run):
+    """A run without what a clock measured."""
+    kept = {key: value for key, value in run.items() if key not in TIMES}
+    return kept | {"jumps": {**run["jumps"], "seconds": None}}
+
+
 def run(loss, *, seconds=2.0, accuracy=None, jumps=(), refused=0, **more):
     """A run with a snapshot an epoch; ``jumps`` as ``(step, before, after, damping)``, ``seconds``
     those of an epoch.

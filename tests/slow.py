@@ -217,6 +217,9 @@ WHOLE = {
     "test_sweep.py::test_the_page_has_it_and_stays_whole",
     "test_sweeps.py::test_a_bundle_says_how_it_was_made_and_scores_each_task_by_the_others",
     "test_transform_inside.py::test_multi_steps_counts_accumulated_steps",
+    "test_whole.py::test_a_batch_over_eight_devices_gives_the_same_step",
+    "test_whole.py::test_a_fit_learns_and_goes_on_where_it_was",
+    "test_whole.py::test_a_loss_that_is_not_finite_names_its_step",
 }
 """These are slow as they are."""
 

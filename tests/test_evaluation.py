@@ -69,6 +69,21 @@ class Line:
         return {"loss": loss, "root": loss**0.5}
 
 
+class Scaled(Line):
+    """The line with twice the weights, of which the sums of two are what it has."""
+
+    name = "scaled"
+
+    def init(self, seed):
+        params, extra = super().init(seed)
+        return {**params, "more": jnp.zeros((3, 1))}, extra
+
+    def loss(self, params, extra, batch, key):
+        return super().loss(
+            {"kernel": params["kernel"] + params["more"], "bias": params["bias"]}, extra, batch, key
+        )
+
+
 class Kept(Line):
     """It gives the same arrays every time it is asked for a run's first weights."""
 
@@ -137,6 +152,42 @@ def test_any_task_is_compared_and_reported(compared):
     page = (folder / "report.html").read_text()
     assert "line (points 64), 7 epochs of 4 steps" in page
     assert "python line.py" in page
+
+
+def test_an_arm_may_train_another_network_on_the_same_data(tmp_path):
+    arms = {
+        "constant": Arm(),
+        "scaled": Arm(over="constant", model="scaled"),
+        "scaled_linear": Arm(over="scaled", forecaster="linear"),
+    }
+    given = SETTINGS | {"networks": {"scaled": Scaled()}}
+    folder = tmp_path / "report"
+    results = write(folder, compare(Line(), arms, folder, **given))
+    validate("results", results)
+    rows = {row["name"]: row for row in results["arms"]}
+    assert [row["parameters"] for row in rows.values()] == [4, 7, 7]
+    assert rows["scaled_linear"]["words"].startswith("scaled, adam, constant; jumps")
+    # Adam moves twice as many of the summed weights, so the run is another one.
+    first, other = (results["curves"][name][0]["loss"] for name in ("constant", "scaled"))
+    assert first[0] == other[0]
+    assert first[1] > other[1]
+    taken = results["curves"]["scaled_linear"][0]["jumps"]["seconds"]
+    assert len(taken) == 1
+    assert taken[0] > 0
+    assert rows["scaled_linear"]["jumps"]["seconds"] is not None
+
+    def refused(networks, match):
+        with pytest.raises(UserError, match=match):
+            compare(Line(), arms, tmp_path / "other", **SETTINGS, networks=networks)
+
+    refused(None, r"^arm\.scaled\.model='scaled': is for image classifiers; leave it out")
+    other = Scaled()
+    other.splits = ("test",)
+    refused({"scaled": other}, r"other splits \(\('test',\)\) than the comparison")
+    other = Scaled()
+    other.name, other.init = "scaled", lambda seed: Line.init(other, seed)
+    with pytest.raises(UserError, match=r"arm\.scaled: '.*' holds runs with other settings"):
+        compare(Line(), arms, folder, **SETTINGS, networks={"scaled": other})
 
 
 def test_it_goes_on_where_it_is_and_refuses_another_task(compared):

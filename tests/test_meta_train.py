@@ -243,17 +243,13 @@ def test_a_loss_that_is_not_finite_stops_at_its_step():
         fit(SETTINGS._replace(learning_rate=1e30))
 
 
-TWINS = {"gram", "introspection_linear", "wnn_multi", "wnn_plus"}
+TWINS = {"gram", "introspection_linear", "nino", "wnn_multi", "wnn_plus"}
 """Forecasters whose fit is that of another one, or has a test of its own."""
 
 
 @pytest.mark.parametrize(
     "forecaster",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS))
-        for name, kind in LEARNED.items()
-        if kind.fitted
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS)) for name in LEARNED],
 )
 def test_every_forecaster_is_fitted_saved_and_loaded(
     tmp_path, corpus_config, forecaster, unchecked

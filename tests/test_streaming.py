@@ -21,7 +21,7 @@ from collect.estimate import estimate
 from collect.population import collect_population, make_task
 from collect.training import optimizers
 from collect.training.loop import Loop
-from evaluate.comparison import fingerprint
+from evaluate.fingerprint import fingerprint
 
 pytestmark = [needs_sets, pytest.mark.usefixtures("cache_folder")]
 

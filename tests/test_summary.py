@@ -235,6 +235,7 @@ def test_a_dip_is_loss_after_over_loss_before_and_ends_at_the_first_loss_no_high
         "steps_to_recover": 30,
         "never_recovered": 0,
         "taken": 1,
+        "seconds": None,  # as in results of older versions
     }
     assert jumps([(40, 5.5, 9.0, 1.0)])["steps_to_recover"] == 20
 
@@ -264,7 +265,16 @@ def test_refused_jumps_have_no_dip():
         "steps_to_recover": 0,
         "never_recovered": 0,
         "taken": 0,
+        "seconds": None,
     }
+
+
+def test_seconds_of_a_jump_are_those_beyond_an_ordinary_step():
+    runs = [run(LOSS, jumps=[(40, 4.5, 9.0, 1.0)], seconds=10.0)]  # 10 steps an epoch
+    total, steps = runs[0]["seconds"][-1], runs[0]["step"][-1]
+    runs[0]["jumps"]["seconds"] = [3.0]
+    _, row, _ = of([run(LOSS)], runs)
+    assert row["jumps"]["seconds"] == pytest.approx(3 - (total - 3) / (steps - 1))
 
 
 def test_jumps_taken_and_refused_are_means_over_seeds():

@@ -53,8 +53,6 @@ class Learned(Forecaster):
     context: ClassVar[tuple[str, ...]] = ()
     """What :meth:`normalise` needs to know of a weight's leaf, in columns behind its window:
     ``mean`` and ``deviation`` of the leaf in the window, and the number of its ``operation``."""
-    fitted: ClassVar[bool] = True
-    """Whether meta-training can fit one."""
     weight_decay: ClassVar[float] = 0.0
     """The decoupled weight decay of a fit."""
 

@@ -21,10 +21,11 @@ Departures from the published code:
   numbers to rounding, with a fifth of the work.
 - Kernels with more than nine weights an edge make several edges. There they cannot be read.
 - A zero residual is the identity, as in WNN+.
+- In a fit each step has one horizon, drawn anew (:mod:`meta_train.whole`); there it has all.
 - Token embeddings have no vectors of their own (the published ``nino_no_posw.pt`` has none).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -37,7 +38,7 @@ from nowcast.forecasters.base import Horizon
 from nowcast.forecasters.learned import Learned
 from nowcast.forecasters.wnn_plus import EPSILON, TYPES, drawn, scale_of
 from nowcast.neurons.build import graph_of, neuron_graph
-from nowcast.neurons.graph import LARGEST, Graph
+from nowcast.neurons.graph import LARGEST, Graph, View
 from nowcast.neurons.messages import Messages
 from nowcast.neurons.positions import COUNT
 from nowcast.split import parts_of
@@ -84,7 +85,7 @@ class NiNo(Learned):
     whole: ClassVar[bool] = True
     many: ClassVar[bool] = True
     mapping: ClassVar[Mapping[str, str | None]] = dict.fromkeys(OPERATIONS, "all")
-    fitted: ClassVar[bool] = False
+    weight_decay: ClassVar[float] = 1e-2
     horizon: int = 40
     graph: Graph | None = field(default=None, metadata={"saved": False}, repr=False)
     init_network = staticmethod(init_network)
@@ -171,6 +172,52 @@ def _forecast(
 
     It is compiled once for all horizons. The other leaves keep their last value.
     """
+    there = [window[-1] for window in windows]
+    for view, residual, deviation in _residuals(params, windows, number, graph, forecastable):
+        now = view.of(windows[view.leaf])[-1]
+        there[view.leaf] = view.put(there[view.leaf], now + deviation * residual)
+    return there
+
+
+def absolute_error(
+    params: PyTree,
+    windows: list[Float[Array, "W *_"]],
+    targets: list[Float[Array, "*_"]],
+    number: Int[Array, ""],
+    graph: Graph,
+    forecastable: tuple[bool, ...],
+) -> Float[Array, ""]:
+    """The mean over all weights of the residual's absolute error, in units of leaves' deviations.
+
+    This is what meta-training minimises (Knyazev et al., §4.3). A leaf that does not move at all in
+    its window has no unit, and does not count.
+
+    Args:
+        params: The parameters.
+        windows: The window of each leaf.
+        targets: Each leaf, ``number + 1`` snapshots after its window's last.
+        number: The horizon's number from 0.
+        graph: The neuron graph of these leaves.
+        forecastable: Which leaves count.
+    """
+    total, count = jnp.zeros([]), jnp.zeros([])
+    for view, residual, deviation in _residuals(params, windows, number, graph, forecastable):
+        moved = view.of(targets[view.leaf][None])[0] - view.of(windows[view.leaf])[-1]
+        there = deviation > EPSILON
+        wrong = jnp.abs(residual - moved / jnp.where(there, deviation, 1))
+        total += jnp.where(there, jnp.sum(wrong), 0)
+        count += jnp.where(there, residual.size, 0)
+    return total / jnp.maximum(count, 1)
+
+
+def _residuals(
+    params: PyTree,
+    windows: list[Float[Array, "W *_"]],
+    number: Int[Array, ""],
+    graph: Graph,
+    forecastable: tuple[bool, ...],
+) -> Iterator[tuple[View, Float[Array, "R C F"], Float[Array, ""]]]:
+    """The residuals of each block of weights that can be forecast, and its leaf's deviation."""
     dtype = jnp.result_type(*windows)
     params = jax.tree.map(lambda p: p.astype(dtype), params)
     scales = [scale_of(window, NiNo.name) for window in windows]
@@ -179,10 +226,6 @@ def _forecast(
         for window, (mean, deviation) in zip(windows, scales, strict=True)
     ]
     residuals = Messages(graph, params, len(windows[0])).residuals(scaled, number)
-    there = [window[-1] for window in windows]
     for block, residual in zip(graph.blocks, residuals, strict=True):
         if block.view is not None and residual is not None and forecastable[block.view.leaf]:
-            leaf = block.view.leaf
-            now = block.view.of(windows[leaf])[-1]
-            there[leaf] = block.view.put(there[leaf], now + scales[leaf][1] * residual)
-    return there
+            yield block.view, residual, scales[block.view.leaf][1]
