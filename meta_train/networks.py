@@ -1,8 +1,8 @@
 """Draw the training examples of a forecaster of whole networks, such as NiNo.
 
-An example is a network at a place in a run: the window of every leaf, and every leaf at one horizon
-past it. All tasks (an architecture on a data set) are equally likely, then all runs of a task, all
-places in the run, and all horizons for which the run is long enough there.
+An example is a network at a place in a run: the window of every leaf, and every leaf at the
+snapshots past it. All tasks (an architecture on a data set) are equally likely, then all runs of a
+task and all places in the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,8 +54,8 @@ class Example(NamedTuple):
     run: Run
     network: Network
     windows: list[Float[np.ndarray, "W *_"]]
-    target: list[Float[np.ndarray, "*_"]]
-    horizon: int
+    targets: list[Float[np.ndarray, "H *_"]]
+    """Of each leaf, 1, 2, …, H snapshots past its window; NaN past the run's end."""
 
 
 class Networks(Source):
@@ -89,7 +89,7 @@ class Networks(Source):
         self._known[run.path] = Network(graph, forecastable)
 
     def examples(self, key: Sequence[int], count: int, run: Run | None = None) -> list[Example]:
-        """Draw examples of one network, all from one run, at one horizon.
+        """Draw examples of one network, all from one run.
 
         Args:
             key: Determines the draw.
@@ -102,27 +102,31 @@ class Networks(Source):
         rng = np.random.default_rng(key)
         by_task = [some for tasks in self.runs.values() for some in tasks.values()]
         for _ in range(MOST_DRAWS):
-            task, which, ahead = rng.random(3)
+            task, which = rng.random(2)
             same = by_task[int(task * len(by_task))]
             chosen = run or same[int(which * len(same))]
-            last = chosen.snapshots - FIRST - self.rule.window
-            horizon = 1 + int(ahead * min(self.rule.horizon, last))
-            firsts = FIRST + (rng.random(count) * (last - horizon + 1)).astype(int)
-            found = [self.at(chosen, int(first), horizon) for first in firsts]
-            if all(
-                np.isfinite(leaf).all() for one in found for leaf in (*one.windows, *one.target)
-            ):
+            places = self.rule.starts(chosen.snapshots)
+            firsts = FIRST + (rng.random(count) * places).astype(int)
+            found = [self.at(chosen, int(first)) for first in firsts]
+            if all(_sound(one) for one in found):
                 return found
         raise UserError(
             f"corpus: no finite {self.what} in {MOST_DRAWS} draws; collect with lower learning"
             " rates"
         )
 
-    def at(self, run: Run, first: int, horizon: int) -> Example:
+    def at(self, run: Run, first: int) -> Example:
         """The example whose window begins at this snapshot of a run."""
-        last = first + self.rule.window
-        rows = np.array([*range(first, last), last - 1 + horizon])
-        weights = np.asarray(run.weights[rows, : run.weights.shape[1]], np.float32)
+        window, horizon = self.rule.window, self.rule.horizon
+        end = min(first + window + horizon, run.snapshots)
+        weights = np.full((window + horizon, run.weights.shape[1]), np.nan, np.float32)
+        weights[: end - first] = run.weights[first:end, : run.weights.shape[1]]
         leaves = [weights[:, leaf.scalars].reshape(-1, *leaf.shape) for leaf in run.leaves]
-        windows, target = [leaf[:-1] for leaf in leaves], [leaf[-1] for leaf in leaves]
-        return Example(run, self._known[run.path], windows, target, horizon)
+        windows, targets = [leaf[:window] for leaf in leaves], [leaf[window:] for leaf in leaves]
+        return Example(run, self._known[run.path], windows, targets)
+
+
+def _sound(example: Example) -> bool:
+    """Whether an example's window and its first target are finite."""
+    leaves = [*example.windows, *(leaf[0] for leaf in example.targets)]
+    return all(np.isfinite(leaf).all() for leaf in leaves)

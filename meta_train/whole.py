@@ -1,9 +1,9 @@
 """Fit and score a forecaster of whole networks, such as NiNo.
 
-A step takes a batch of examples of one run, at one horizon (:mod:`meta_train.networks`). Its loss
-is the mean over all weights of the error in units of each leaf's deviation. One program is compiled
-for each network of the corpora, and a batch is split over the devices where their number divides
-it. The rest is as in :mod:`meta_train.trainer`.
+A step takes a batch of examples of one run (:mod:`meta_train.networks`). Its loss is the mean error
+over all weights and horizons, in units of each leaf's deviation. One program is compiled for each
+network of the corpora, and a batch is split over the devices where their number divides it. The
+rest is as in :mod:`meta_train.trainer`.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -35,13 +35,11 @@ SCORED = 10_000
 
 
 class Batch(NamedTuple):
-    """Examples of one run at one horizon."""
+    """Examples of one run."""
 
     network: Network
     windows: list[Float[Array, "B W *_"]]
-    target: list[Float[Array, "B *_"]]
-    number: int
-    """The horizon's number from 0."""
+    targets: list[Float[Array, "B H *_"]]
 
 
 def watched(source: Networks, seed: int) -> list[Example]:
@@ -94,17 +92,14 @@ def fit(
         for _ in range(progress.step, until):
             batch = processes.together(lambda: next(batches))
             params, state, loss = advance(
-                params, state, batch.windows, batch.target, batch.number, batch.network
+                params, state, batch.windows, batch.targets, batch.network
             )
             losses.append(loss)
         found = np.asarray(losses)
         if not np.isfinite(found).all():
             wrong = int(np.argmin(np.isfinite(found)))
             raise NotFinite(networks, [float(found[wrong])], progress.step + wrong)
-        each = [
-            error(params, one.windows, one.target, one.horizon - 1, one.network)
-            for one in validation
-        ]
+        each = [error(params, one.windows, one.targets, one.network) for one in validation]
         checked = [float(np.mean(each))]
         if not np.isfinite(checked).all():
             raise NotFinite(networks, checked, until)
@@ -118,18 +113,18 @@ def _compiled(kind: type[Learned], settings: Settings) -> tuple[Any, Any]:
     """``advance``, which takes a step, and ``error`` of one example."""
     optimizer = trainer.optimizer(kind, settings)
 
-    def error(params: PyTree, windows: Any, target: Any, number: Any, network: Network) -> Array:
+    def error(params: PyTree, windows: Any, targets: Any, network: Network) -> Array:
         [own] = objective.apart(params, 1)
-        return absolute_error(own, list(windows), list(target), number, *network)
+        return absolute_error(own, list(windows), list(targets), *network)
 
-    def loss(params: PyTree, windows: Any, target: Any, number: Any, network: Network) -> Array:
-        each = jax.vmap(partial(error, network=network), in_axes=(None, 0, 0, None))
-        return jnp.mean(each(params, windows, target, number))
+    def loss(params: PyTree, windows: Any, targets: Any, network: Network) -> Array:
+        each = jax.vmap(partial(error, network=network), in_axes=(None, 0, 0))
+        return jnp.mean(each(params, windows, targets))
 
     def advance(
-        params: PyTree, state: PyTree, windows: Any, target: Any, number: Any, network: Network
+        params: PyTree, state: PyTree, windows: Any, targets: Any, network: Network
     ) -> tuple[PyTree, PyTree, Array]:
-        value, grads = jax.value_and_grad(loss)(params, windows, target, number, network)
+        value, grads = jax.value_and_grad(loss)(params, windows, targets, network)
         updates, state = optimizer.update(grads, state, params)
         return optax.apply_updates(params, updates), state, value
 
@@ -151,12 +146,11 @@ def _batches(source: Networks, settings: Settings, first: int) -> Iterator[Batch
 
     def make(step: int) -> Batch:
         some = source.examples((settings.seed, 1, step), size)
-        windows, target = zip(*((one.windows, one.target) for one in some), strict=True)
+        windows, targets = zip(*((one.windows, one.targets) for one in some), strict=True)
         return Batch(
             some[0].network,
             [stacked(each) for each in zip(*windows, strict=True)],
-            [stacked(each) for each in zip(*target, strict=True)],
-            some[0].horizon - 1,
+            [stacked(each) for each in zip(*targets, strict=True)],
         )
 
     with ThreadPoolExecutor(1) as thread:
@@ -199,7 +193,7 @@ def _errors(
     sums: dict[str, np.ndarray] = {}
     rng = np.random.default_rng(run.snapshots)
     for first in np.unique(np.linspace(FIRST, FIRST + last, PLACES).astype(int)):
-        example = source.at(run, int(first), horizon)
+        example = source.at(run, int(first))
         names = [tuple(leaf.path.split("/")) for leaf in run.leaves]
         operations = [leaf.op for leaf in run.leaves]
         there = forecaster.network_of_leaves(
@@ -209,15 +203,11 @@ def _errors(
             leaves = [number for number, own in enumerate(operations) if own == operation]
             if not all(example.network.forecastable[number] for number in leaves):
                 continue
-            rows = np.concatenate(
-                [
-                    np.stack([*example.windows[n], example.target[n], there[n]]).reshape(
-                        forecaster.window + 2, -1
-                    )
-                    for n in leaves
-                ],
-                axis=1,
-            ).T
+            columns = [
+                np.stack([*example.windows[n], example.targets[n][horizon - 1], there[n]])
+                for n in leaves
+            ]
+            rows = np.concatenate([each.reshape(len(each), -1) for each in columns], axis=1).T
             rows = rows[rng.permutation(len(rows))[:SCORED]]
             own = validate.errors_of(rows, rivals, operation, horizon)
             sums[operation] = sums.get(operation, 0) + own

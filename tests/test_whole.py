@@ -38,39 +38,43 @@ def fit(source, settings=SETTINGS, progress=None):
 def test_an_example_is_a_place_in_a_run(source):
     [one, other] = source.examples((0, 1), 2)
     assert one.run is other.run
-    assert one.horizon == other.horizon
     assert one.network is other.network
     weights, leaf = one.run.weights[:], one.run.leaves[-1]
     own = weights[:, leaf.scalars].reshape(-1, *leaf.shape)
     [first] = [n for n in range(1, 14) if np.array_equal(own[n : n + 5], one.windows[-1])]
-    np.testing.assert_array_equal(one.target[-1], own[first + 4 + one.horizon])
-    drawn = {source.examples((0, step), 1)[0].horizon for step in range(40)}
-    assert drawn == {1, 2, 3}
+    after = own[first + 5 : first + 8]
+    np.testing.assert_array_equal(one.targets[-1][: len(after)], after)
+    late = source.at(one.run, 9)  # snapshots 9 to 13, and 14 is the last
+    assert [np.isfinite(each).all() for each in late.targets[0]] == [True, False, False]
 
 
-def test_the_loss_is_the_forecasts_error_in_deviations_of_leaves(source):
-    [example] = source.examples((3,), 1)
+def test_the_loss_is_the_forecasts_error_in_deviations_of_leaves(source, corpus_path):
+    example = source.at(next(iter(corpus.open(corpus_path))), 2)
     forecaster = random_nino()
     names = [tuple(leaf.path.split("/")) for leaf in example.run.leaves]
     operations = [leaf.op for leaf in example.run.leaves]
-    windows, target = (list(map(jnp.asarray, each)) for each in (example.windows, example.target))
-    there = forecaster.network_of_leaves(windows, names, operations, example.horizon)
-    number, params = jnp.int32(example.horizon - 1), forecaster.params["all"]
-    found = absolute_error(params, windows, target, number, *example.network)
+    windows, params = list(map(jnp.asarray, example.windows)), forecaster.params["all"]
+    targets = [jnp.asarray(leaf).at[1].set(jnp.nan) for leaf in example.targets]  # of 3 horizons
+    first, third = (
+        forecaster.network_of_leaves(windows, names, operations, horizon) for horizon in (1, 3)
+    )
+    found = absolute_error(params, windows, targets, *example.network)
     each = [
-        np.abs(np.asarray(forecast, float) - target) / np.std(window, ddof=1, dtype=float)
-        for forecast, target, window in zip(there, example.target, example.windows, strict=True)
+        np.abs(np.stack(forecasts).astype(float) - target[::2])
+        / np.std(window, ddof=1, dtype=float)
+        for *forecasts, target, window in zip(
+            first, third, example.targets, example.windows, strict=True
+        )
     ]
     expected = np.concatenate([one.ravel() for one in each]).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     some = tuple(operation == "fc" for operation in operations)
     network = example.network._replace(forecastable=some)
-    found = absolute_error(params, windows, target, number, *network)
+    found = absolute_error(params, windows, targets, *network)
     own = [one for one, wanted in zip(each, some, strict=True) if wanted]
     np.testing.assert_allclose(found, np.concatenate([o.ravel() for o in own]).mean(), rtol=1e-3)
     still = list(map(jnp.ones_like, windows))
-    target = [window[-1] for window in still]
-    assert absolute_error(params, still, target, number, *example.network) == 0
+    assert absolute_error(params, still, targets, *example.network) == 0
 
 
 def test_a_fit_learns_and_goes_on_where_it_was(source):

@@ -25,6 +25,7 @@ from yaml import YAMLError
 
 from collect.commands import output
 from collect.commands.choices import choices
+from collect.commands.compiled import keep_compiled
 from collect.commands.explained import help_text
 from collect.commands.jobs import ROOT, STOPPED, Failed, are_here, end, share_cores
 from collect.commands.typed import argument, as_text, takes_text, unreadable
@@ -82,6 +83,7 @@ def command(
     def job(config: Any) -> Any:
         output.print_anything()  # in a process of a launcher's too
         _silence_libraries()
+        keep_compiled()
         here = are_here(HydraConfig.get().launcher)
         if HydraConfig.get().mode == RunMode.RUN:
             try:  # here, before Hydra adds a line of its own

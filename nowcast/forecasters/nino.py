@@ -21,7 +21,6 @@ Departures from the published code:
   numbers to rounding, with a fifth of the work.
 - Kernels with more than nine weights an edge make several edges. There they cannot be read.
 - A zero residual is the identity, as in WNN+.
-- In a fit each step has one horizon, drawn anew (:mod:`meta_train.whole`); there it has all.
 - Token embeddings have no vectors of their own (the published ``nino_no_posw.pt`` has none).
 """
 
@@ -182,12 +181,11 @@ def _forecast(
 def absolute_error(
     params: PyTree,
     windows: list[Float[Array, "W *_"]],
-    targets: list[Float[Array, "*_"]],
-    number: Int[Array, ""],
+    targets: list[Float[Array, "H *_"]],
     graph: Graph,
     forecastable: tuple[bool, ...],
 ) -> Float[Array, ""]:
-    """The mean over all weights of the residual's absolute error, in units of leaves' deviations.
+    """The mean error over all weights and horizons, in units of each leaf's deviation.
 
     This is what meta-training minimises (Knyazev et al., §4.3). A leaf that does not move at all in
     its window has no unit, and does not count.
@@ -195,29 +193,33 @@ def absolute_error(
     Args:
         params: The parameters.
         windows: The window of each leaf.
-        targets: Each leaf, ``number + 1`` snapshots after its window's last.
-        number: The horizon's number from 0.
+        targets: The values of each leaf 1, 2, …, H snapshots after its window's last, H the number
+            of the network's horizons; NaN where there is none.
         graph: The neuron graph of these leaves.
         forecastable: Which leaves count.
     """
     total, count = jnp.zeros([]), jnp.zeros([])
-    for view, residual, deviation in _residuals(params, windows, number, graph, forecastable):
-        moved = view.of(targets[view.leaf][None])[0] - view.of(windows[view.leaf])[-1]
-        there = deviation > EPSILON
-        wrong = jnp.abs(residual - moved / jnp.where(there, deviation, 1))
-        total += jnp.where(there, jnp.sum(wrong), 0)
-        count += jnp.where(there, residual.size, 0)
+    for view, residuals, deviation in _residuals(params, windows, None, graph, forecastable):
+        moved = view.of(targets[view.leaf]) - view.of(windows[view.leaf])[-1:]
+        there = jnp.isfinite(moved) & (deviation > EPSILON)
+        unit = jnp.where(deviation > EPSILON, deviation, 1)
+        wrong = jnp.abs(residuals - jnp.where(there, moved, 0) / unit)
+        total += jnp.sum(jnp.where(there, wrong, 0))
+        count += jnp.sum(there)
     return total / jnp.maximum(count, 1)
 
 
 def _residuals(
     params: PyTree,
     windows: list[Float[Array, "W *_"]],
-    number: Int[Array, ""],
+    number: Int[Array, ""] | None,
     graph: Graph,
     forecastable: tuple[bool, ...],
-) -> Iterator[tuple[View, Float[Array, "R C F"], Float[Array, ""]]]:
-    """The residuals of each block of weights that can be forecast, and its leaf's deviation."""
+) -> Iterator[tuple[View, Float[Array, "*H R C F"], Float[Array, ""]]]:
+    """The residuals of each block of weights that can be forecast, and its leaf's deviation.
+
+    ``number`` is the horizon's, from 0; None: the residuals of all horizons, along a first axis.
+    """
     dtype = jnp.result_type(*windows)
     params = jax.tree.map(lambda p: p.astype(dtype), params)
     scales = [scale_of(window, NiNo.name) for window in windows]
@@ -225,7 +227,12 @@ def _residuals(
         (window - mean) / (deviation + EPSILON)
         for window, (mean, deviation) in zip(windows, scales, strict=True)
     ]
-    residuals = Messages(graph, params, len(windows[0])).residuals(scaled, number)
+    messages = Messages(graph, params, len(windows[0]))
+    if number is None:
+        every = jnp.arange(params["out"]["bias"].shape[-1] // LARGEST)
+        residuals = jax.vmap(lambda each: messages.residuals(scaled, each))(every)
+    else:
+        residuals = messages.residuals(scaled, number)
     for block, residual in zip(graph.blocks, residuals, strict=True):
         if block.view is not None and residual is not None and forecastable[block.view.leaf]:
             yield block.view, residual, scales[block.view.leaf][1]
