@@ -140,6 +140,10 @@ class EvaluateConfig(TrainingConfig):
     introspection_further: str = ""
     """a bundle of forecaster=introspection horizon=12, which aims at 2.2 times the step, for the
     arms that need one"""
+    nino: str = ""
+    """a bundle of forecaster=nino, or a PyTorch file of its authors, for the arms that need one"""
+    wnn_plus: str = ""
+    """the same of wnn_plus"""
     published: str = ""
     """the folder of the WNN authors' files NWNN_*_13.h5, for the arms that need them"""
     seeds: int = 5

@@ -22,6 +22,8 @@ GIVEN = (
     "introspection",
     "introspection_linear",
     "introspection_further",
+    "nino",
+    "wnn_plus",
     "published",
 )
 """The keys of a configuration that give a forecaster."""

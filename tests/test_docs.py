@@ -189,6 +189,7 @@ def test_the_page_says_how_many_runs_and_epochs_an_experiment_is(register, name)
 def test_the_arms_of_an_experiment_go_together(register, name):
     given = ["forecaster=linear", "published=average", "introspection=exponential", "report=mine"]
     given += ["introspection_linear=linear", "introspection_further=quadratic"]
+    given += ["nino=gram", "wnn_plus=gram"]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         for config in jobs("evaluate", [f"experiment={name}", *given]):
             arms, left = resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)

@@ -109,6 +109,8 @@ def name(config: EvaluateConfig) -> str:
     for part, later in (
         (described, "introspection_linear"),
         (described, "introspection_further"),
+        (described, "nino"),
+        (described, "wnn_plus"),
         (data, "classes"),
         (data, "center"),
     ):
