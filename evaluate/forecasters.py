@@ -8,6 +8,7 @@ from evaluate.arms import Arm
 from nowcast import bundle, published_nino
 from nowcast.forecasters import SIMPLE, Forecaster
 from nowcast.published import is_published
+from nowcast.types import UserError
 
 
 class Loaded(NamedTuple):
@@ -51,6 +52,11 @@ def load(name_or_path: str) -> Loaded:
     if name_or_path in SIMPLE:
         return Loaded(nowcast.load(name_or_path), name_or_path, {})
     forecaster = nowcast.load(name_or_path)
+    if not isinstance(forecaster, Forecaster):
+        raise UserError(
+            f"forecaster={name_or_path!r} reads learning rates and forecasts no weights; give it to"
+            f" an arm whose rate follows it: arm.NAME.auto.forecaster={name_or_path}"
+        )
     card = bundle.read_card(name_or_path)
     return Loaded(forecaster, card["params_sha256"], card)
 

@@ -252,9 +252,20 @@ def test_a_card_that_is_nothing_but_brackets_is_damaged(folder):
 SHIPPED = ("gram", "introspection", "wnn")
 
 
+def test_the_reader_of_rates_that_comes_with_the_library_says_how_it_was_made():
+    card = read_card("rate")
+    assert nowcast.load("rate").name == card["forecaster"] == "rate"
+    assert sum(file.stat().st_size for file in (PRETRAINED / "rate").iterdir()) < 1e6
+    assert card["command"].endswith("corpus=corpora/sweeps forecaster=rate bundle=bundles/rate")
+    parts = ("sweeps", "sweeps_digits", "sweeps_lenet", "sweeps_momentum", "sweeps_text")
+    made = {f"python scripts/collect.py experiment={part}" for part in parts}
+    assert set(card["corpus"]["commands"]) == made
+    assert card["corpus"]["runs"] == 300
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_comes_with_the_library_is_small_and_says_how_it_was_made(name):
-    assert tuple(shipped()) == SHIPPED
+    assert tuple(shipped()) == tuple(sorted((*SHIPPED, "rate")))
     forecaster, card = nowcast.load(name), read_card(name)
     assert forecaster.name == card["forecaster"] == name
     assert sum(file.stat().st_size for file in (PRETRAINED / name).iterdir()) < 1e6

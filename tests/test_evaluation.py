@@ -276,6 +276,13 @@ CARDS = {
 }
 
 
+def test_a_reader_of_rates_is_no_forecaster_of_weights():
+    with pytest.raises(
+        UserError, match=r"reads learning rates .* arm\.NAME\.auto\.forecaster"
+    ):
+        load("rate")
+
+
 def test_what_a_forecaster_has_seen_is_said():
     assert describe_fits(CARDS, "mlp-digits") == [
         (

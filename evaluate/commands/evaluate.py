@@ -27,6 +27,13 @@ ROBUST_ARMS = (
     "cosine_gram_guarded",
 )
 """The arms of protocol=robust where the command names none."""
+SETS = {
+    "tuned_bases": (
+        *("continuous_mlp", "continuous_cnn"),
+        *("continuous_resnet20", "continuous_gpt"),
+    ),
+}
+"""Experiments that are run together under one name, and reported jointly."""
 NOT_IN_NAME = (
     "report",
     "dry_run",
@@ -40,6 +47,19 @@ NOT_IN_NAME = (
     "beside_title",
 )
 """Keys that do not change the name of a job's folder, such as those that let its report grow."""
+
+
+def with_jobs(typed: list[str]) -> list[str]:
+    """Put the experiments of a set in the place of its name; each of them is a job of ``-m``.
+
+    Examples:
+        >>> from evaluate.commands.evaluate import with_jobs
+        >>> with_jobs(["experiment=tuned_bases", "seeds=3"])[0]
+        'experiment=continuous_mlp,continuous_cnn,continuous_resnet20,continuous_gpt'
+    """
+    named = {f"experiment={name}": f"experiment={','.join(each)}" for name, each in SETS.items()}
+    jobs = [named.get(one, one) for one in typed]
+    return jobs if jobs == typed or "-m" in jobs else [*jobs, "-m"]
 
 
 def with_arms(typed: list[str]) -> list[str]:
@@ -154,6 +174,6 @@ def conclude(jobs: list[dict[str, Any]]) -> None:
 
 def start() -> None:
     """Run the command."""
-    sys.argv[1:] = with_arms(sys.argv[1:])
+    sys.argv[1:] = with_jobs(with_arms(sys.argv[1:]))
     products.store()
     command("evaluate", EvaluateConfig, main, conclude)
