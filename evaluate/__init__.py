@@ -2,7 +2,8 @@
 
 The honest protocol has four rules:
 
-- All arms of one seed share initial weights and data order.
+- All arms of one seed share initial weights and data order (data order alone, where an arm has a
+  network of its own).
 - Calibration runs have seeds of their own. They choose the learning rates. Those of the bases set
   the targets, before any other arm runs.
 - A run reaches a target where the mean of three consecutive values of the task's first metric is

@@ -61,8 +61,9 @@ class Arm:
     over each (:func:`evaluate.products.expanded`).
     """
     model: str | None = None
-    """A name of ``model=``, for an arm that trains another network on the same data; such an arm
-    does not begin at the weights of the others. Null: the network of the comparison.
+    """An architecture, such as ``hyper_cnn``, for an arm that trains another network on the same
+    data. Such an arm does not begin at the weights of the others. Null: the network of the
+    comparison.
     """
     optimizer: str | None = None
     """A name of :data:`collect.training.optimizers.OPTIMIZERS`."""

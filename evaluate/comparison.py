@@ -112,8 +112,13 @@ def compare(
             whole(name, count, unit)
     folder, stop = expanded(folder), stop or Stop()
     check_writable(f"report={str(folder)!r}", folder)
-    if not build.is_ours(type(task)):
-        check.check(task, type(task).__name__)
+    networks = networks or {}
+    for each in (task, *networks.values()):
+        if not build.is_ours(type(each)):
+            check.check(each, type(each).__name__)
+    for name in networks:
+        if name not in {arm.model for arm in arms.values()}:
+            raise UserError(f"networks: no arm has the model {name!r}; leave it out")
     ready = prepare(
         task,
         arms,
@@ -191,7 +196,7 @@ def compare(
     costly = {name: card for name, card in cards.items() if card} | {
         name: cost.of_optimizer(arm)
         for name, arm in trained.items()
-        if arm.optimizer in LEARNED and arm.over
+        if arm.optimizer in LEARNED and arm.over and not _same_optimizer(arm, trained[arm.over])
     }
     if protocol == ROBUST:
         results |= {"robust": robust.summarised(results, spread, plan.metric, start_warmup)}
@@ -220,6 +225,10 @@ def compare(
             if (picture := trials.picture(arm, plan.seeds[0]))
         },
     }
+
+
+def _same_optimizer(one: Arm, other: Arm) -> bool:
+    return (one.optimizer, one.learned) == (other.optimizer, other.learned)
 
 
 def _check_reached(plan: Plan, results: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ scripts/evaluate.py --help`` prints.
 import math
 from dataclasses import dataclass, field
 
+import collect.models
 import collect.training.optimizers
 from collect.checks import check_length, check_rate, check_seed, one_of, require
 from collect.config import TrainingConfig, check_task
@@ -227,6 +228,8 @@ class EvaluateConfig(TrainingConfig):
                 name,
                 "an arm's name consists of letters, digits, - and _",
             )
+            if arm.model is not None:
+                one_of(f"arm.{name}.model", arm.model, collect.models.MODELS)
             if arm.optimizer is not None:
                 one_of(
                     f"arm.{name}.optimizer", arm.optimizer, collect.training.optimizers.OPTIMIZERS

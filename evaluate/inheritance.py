@@ -127,6 +127,9 @@ def _check(arm: Arm) -> None:
     require(
         fine, f"{key}.warmup", warm, f"must be a share of the run, 0 or more, below 1, or {TUNED}"
     )
+    rule = "needs a learning_rate of its own, a number or tuned: the base's is another network's"
+    own = arm.model is None or arm.rate_of in ("", arm.name)
+    require(own, f"{key}.model", arm.model, rule)
     _check_wrappers(arm)
     rule = f"is for the optimizers {' and '.join(LEARNED)}; leave it out"
     require(arm.learned is None or arm.optimizer in LEARNED, f"{key}.learned", arm.learned, rule)

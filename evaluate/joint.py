@@ -19,6 +19,14 @@ from nowcast.types import UserError
 JOINT = "weight-nowcaster/joint/2"
 RECIPE = ("schedule", "average")
 """Settings in which bases of one name may differ from task to task, and arms that inherit them."""
+SCALES = {
+    "average": ("decay", "last"),
+    "outer": ("every",),
+    "ema_nesterov": ("gamma",),
+    "gpa": ("mu_x",),
+    "jump": ("every",),
+}
+"""Time scales of arms, in steps or snapshots: they differ where tasks differ in length."""
 ENOUGH = 3
 """The fewest tasks for an interval over tasks, and for a statement about tasks in general."""
 
@@ -166,7 +174,7 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
         for row in one["arms"]:
             base = settings.get(row["over"], row["settings"])
             same = {
-                key: value
+                key: without_scales(key, value)
                 for key, value in row["settings"].items()
                 if key not in ("optimizer", "forecaster", "of")
                 and not (key in RECIPE and value == base[key])
@@ -180,6 +188,13 @@ def _check_apart(all_results: Sequence[Mapping[str, Any]]) -> None:
                     f"reports: the arms {row['name']} are not the same ({changed} differs); join"
                     " reports of the same arms"
                 )
+
+
+def without_scales(key: str, value: Any) -> Any:
+    """A setting without its time scale."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: one for name, one in value.items() if name not in SCALES.get(key, ())}
 
 
 def _base_runs(one: Mapping[str, Any]) -> set[tuple[Any, ...]]:

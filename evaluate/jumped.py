@@ -1,5 +1,6 @@
 """Measure what jumps did to runs: how far they threw the metric back, and for how long."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +28,7 @@ def jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
         - ``steps_to_recover``: the median number of steps until the metric is back. A jump after
           which it never is back counts to the end of the run.
         - ``never_recovered``, ``taken``: how many such jumps there are, and how many were taken.
-        - ``seconds``: what a jump took beyond the other steps of its run, in the median; None: not
-          measured.
+        - ``seconds``: what a jump took beyond a step, in the median; None: not measured.
     """
     if not any(run["jumps"]["step"] for run in runs):
         return None
@@ -43,7 +43,8 @@ def jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
             wait = _recovery(metric, run, step, before, after)
             waits.append(wait if wait is not None else run["step"][-1] - step)
             never += wait is None
-    took = [seconds for run in runs for seconds in _seconds(run)]
+    each = (seconds for run in runs for seconds in run["jumps"].get("seconds", ()))
+    took = [seconds for seconds in each if seconds is not None and math.isfinite(seconds)]
     return {
         "accepted": float(np.mean([run["accepted"] for run in runs])),
         "refused": float(np.mean([run["refused"] for run in runs])),
@@ -54,15 +55,6 @@ def jumps(metric: Metric, runs: Sequence[Curve]) -> dict[str, Any] | None:
         "taken": len(dips),
         "seconds": median(took) if took else None,
     }
-
-
-def _seconds(run: Curve) -> list[float]:
-    """What each jump of a run took beyond an ordinary step of it; none where it is not known."""
-    each = run["jumps"].get("seconds", [])
-    if not each or None in each:
-        return []
-    step = (run["seconds"][-1] - sum(each)) / (run["step"][-1] - len(each))
-    return [seconds - step for seconds in each]
 
 
 def _dip(metric: Metric, before: float, after: float) -> float:

@@ -54,7 +54,7 @@ class Record:
             damping, judged = 1.0, self._task.metrics[0].name
             if self._training.arm.forecaster != ORACLE:
                 damping = float(self._training.nowcast(snapshot.state.optimizer).damping)
-            seconds = pause.step_seconds and pause.step_seconds / len(pause.snapshots)
+            seconds = pause.jump_seconds and pause.jump_seconds / len(pause.snapshots)
             found = (snapshot.step, before[judged], now[judged], damping, seconds)
             for key, value in zip(self._jumps, found, strict=True):
                 self._jumps[key].append(value)

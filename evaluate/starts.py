@@ -56,6 +56,13 @@ def prepared(
     )
     for arm in resolved:
         require(
+            arm.model is None,
+            f"arm.{arm.name}.model",
+            arm.model,
+            "protocol=robust begins from the base's best rate, which is another network's; leave it"
+            " out",
+        )
+        require(
             arm.learning_rate == TUNED or finds_its_rate(arm),
             f"arm.{arm.name}.learning_rate",
             arm.learning_rate,

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from collect.tasks.protocol import Task
 from evaluate.arms import Arm
 from evaluate.fingerprint import fingerprint
@@ -47,6 +49,8 @@ class Tasks:
                     f"{key}: its task has other {what} ({other}) than the comparison ({one}); give"
                     " it the same data"
                 )
+        if not np.array_equal(self._task.order(0, 0), own.order(0, 0)):
+            raise UserError(f"{key}: its task has other batches; give it the same data")
         return own
 
     def content(self, model: str) -> str:

@@ -36,8 +36,8 @@ class Pause(NamedTuple):
     """Seconds of training so far: of steps, history and jumps, and of nothing else."""
     snapshot: bool
     """Whether the pause is a snapshot; if not, it is a jump between two snapshots."""
-    step_seconds: float | None = None
-    """At a jump: seconds of this step, jump and all; None: not measured."""
+    jump_seconds: float | None = None
+    """At a jump: seconds of this step beyond those of the step before; None: not measured."""
 
 
 class Training:
@@ -233,22 +233,22 @@ class Training:
         if arm.forecaster == ORACLE:
             yield from self._with_the_oracle(seeds[0], rates)
             return
-        also = {step for jump in self.jumps for step in (jump - 1, jump)}
+        also = {step for jump in self.jumps for step in (jump - 2, jump - 1, jump)}
         where: dict[str, Any] = {"record_every": self._every, "also": also}
         run: Iterator[list[Snapshot]]
         if together:
             run = self.loop.run_together(seeds, np.stack([rates] * len(seeds)), **where)
         else:
             run = ([one] for one in self.loop.run(seeds[0], rates, **where))
-        before: list[State] | None = None
-        since = 0.0
+        before, earlier, last = None, 0.0, 0.0
         for snapshots, seconds in _timed(run):
             step = snapshots[0].step
             if step in self.jumps:
-                yield Pause(snapshots, before, seconds, self._on_grid(step), seconds - since)
+                took = (seconds - last) - (last - earlier)
+                yield Pause(snapshots, before, seconds, self._on_grid(step), took)
             elif self._on_grid(step):
                 yield Pause(snapshots, None, seconds, snapshot=True)
-            before, since = None, seconds
+            before, earlier, last = None, last, seconds
             if step + 1 in self.jumps:
                 states = [
                     self.loop.once(self._without_jump(one.state), seed, rates, step)

@@ -38,7 +38,7 @@ class Trials:
     """Trains the runs of arms on one task. Each pair of arm and seed trains once.
 
     All arms of a seed share initial weights and data order, and are equal bit for bit until the
-    first jump.
+    first jump. An arm with a network of its own shares the data order alone.
 
     Args:
         task: The task.
@@ -176,15 +176,16 @@ class Trials:
 
         Returns:
             For each seed and operation, the error of the forecasts over that of the last value
-            (:func:`evaluate.weight_samples.errors`). None: the arm has no forecaster, its horizon
-            varies, it jumps at named steps, or the base's weights were not kept.
+            (:func:`evaluate.weight_samples.errors`). None: the arm has no forecaster, or one of
+            whole networks; it trains another network; its horizon varies; it jumps at named steps;
+            or the base's weights were not kept.
         """
         forecaster = self._forecasters.get(str(arm.forecast_by))
         kept = [weight_samples.read(self._file(base, seed).with_suffix(".npz")) for seed in seeds]
         jump = arm.jump
-        if forecaster is None or jump.horizon_to is not None or jump.at is not None:
+        if forecaster is None or forecaster.whole or arm.model != base.model:
             return None
-        if None in kept:
+        if None in kept or jump.horizon_to is not None or jump.at is not None:
             return None
         horizon = forecaster.check_horizon(jump.horizon)
         whole = (

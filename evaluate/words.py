@@ -69,6 +69,8 @@ def method(results: Mapping[str, Any]) -> list[str]:
         "Paired: all arms of a seed share initial weights and the order of the data, and are equal"
         " until the first jump (to rounding, where seeds train as one program)."
     ]
+    if own := [row["name"] for row in results["arms"] if row["settings"].get("model")]:
+        lines += [f"{', '.join(own)}: another network, which shares the order of the data alone."]
     calibration = len(protocol["calibration_seeds"])
     if protocol["name"] == HONEST:
         lines += [
@@ -224,7 +226,8 @@ def curves(results: Mapping[str, Any]) -> str:
 
 def costs(results: Mapping[str, Any]) -> str:
     """The paragraph that explains the table of costs."""
-    said = "Medians over seeds. ms a jump: what a step with a jump takes beyond the others."
+    said = "Medians over seeds. ms a jump: what a step with a jump takes beyond the step before."
+    said += " Compiling: or reading back what an earlier command compiled."
     if not results["seconds_comparable"]:
         said += f" {cells.SHARED}: not all of these runs had the machine to themselves."
     if results["cost"]:

@@ -215,6 +215,9 @@ class MetaTrainConfig:
             one_of("networks", operation, OPERATIONS)
             named = isinstance(network, str) and network.isidentifier()
             require(network is None or named, "networks", changes, cure)
+        one = not self.kind.whole or {*changes.values()} <= {"all", None}
+        rule = f"{self.forecaster} has one network, all: give all or null for each operation"
+        require(one, "networks", changes, rule)
         self.asked = {network for network in changes.values() if network}
         self.networks = {**self.kind.mapping, **changes}
         require(

@@ -60,7 +60,10 @@ def read(config: MetaTrainConfig) -> Data:
     splitting.check_keep_out(runs, config.keep_out)
     parts = splitting.split(runs, config.validation_share, config.keep_out, config.seed)
     if config.kind.whole:  # nothing can be scored on a network without a graph
+        dropped = sorted({run.config["task"] for run in parts.held_out if not has_graph(run)})
         parts = parts._replace(held_out=list(filter(has_graph, parts.held_out)))
+        if dropped:
+            print(f"not scored, for they have no neuron graph: {', '.join(dropped)}", flush=True)
     if not parts.training or not parts.validation:
         raise UserError(
             f"{named} has {len(parts.training)} run(s) to fit and {len(parts.validation)} for"

@@ -64,6 +64,16 @@ def test_without_a_place_nothing_is_kept_and_nothing_is_said(free, monkeypatch, 
     assert jax.config.jax_compilation_cache_dir == before
 
 
+def test_what_a_killed_command_left_is_removed(free):
+    compiled.keep_compiled()
+    [folder] = free.iterdir()
+    for name in ("whole-cache", "whole-atime", "half-cache"):
+        (folder / name).write_bytes(b"12345678")
+    os.environ.pop(compiled.FOLDER)
+    compiled.keep_compiled()
+    assert sorted(path.name for path in folder.glob("*-*")) == ["whole-atime", "whole-cache"]
+
+
 @pytest.mark.slow
 def test_the_second_command_compiles_nothing_that_is_kept(command_line, tmp_path):
     said = {name: value for name, value in os.environ.items() if name != compiled.FOLDER}

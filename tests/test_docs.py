@@ -29,8 +29,9 @@ from collect.config import CollectConfig
 from collect.corpus_config import AdviseConfig, ImportCheckpointsConfig, InspectCorpusConfig
 from evaluate import Arm, resolve, starts
 from evaluate.arm_options import Jump
-from evaluate.commands import products
+from evaluate.commands import evaluate, products
 from evaluate.config import EvaluateConfig, ReportConfig
+from evaluate.joint import without_scales
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 from meta_train.learners.config import LearnerConfig
@@ -202,6 +203,26 @@ def test_the_arms_of_an_experiment_go_together(register, name):
                         *guard.dampings,
                         guard.tolerance,
                     )
+
+
+@pytest.mark.parametrize("name", evaluate.SETS)
+def test_the_reports_of_a_set_of_experiments_can_be_joined(register, name):
+    known = {}
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for experiment in evaluate.SETS[name]:
+            [config] = jobs("evaluate", [f"experiment={experiment}", "nino=gram", "report=mine"])
+            for arm in resolve(config.arm, optimizer=config.optimizer.name, learning_rate=0.1)[0]:
+                same = {key: without_scales(key, value) for key, value in arm.settings.items()}
+                assert known.setdefault(arm.name, same) == same, (experiment, arm.name)
+    assert {"cosine", "cosine_ema", "cosine_nino", "cosine_gpa_tuned"} <= known.keys()
+
+
+def test_a_set_of_experiments_is_jobs_of_one_command():
+    [experiments, seeds, several] = evaluate.with_jobs(["experiment=tuned_bases", "seeds=3"])
+    assert experiments.split("=")[1].split(",") == [*evaluate.SETS["tuned_bases"]]
+    assert (seeds, several) == ("seeds=3", "-m")
+    for plain in (["experiment=table4"], ["experiment=tuned_bases", "--cfg", "job"]):
+        assert evaluate.with_jobs(plain) == plain
 
 
 def test_table_4_is_2500_epochs_by_the_papers_protocol_and_held_out_is_4_tasks(register):

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from curves import validate
+from test_nino import random_nino
 
 import nowcast
 from collect.tasks import LOSS, Metric
@@ -20,6 +21,8 @@ from evaluate.arms import Average, Jump
 from evaluate.comparison import compare, write
 from evaluate.folder import locked
 from evaluate.forecasters import commands_of_bundles, describe_fits, load
+from evaluate.inheritance import resolve
+from evaluate.starts import prepared
 from nowcast.types import UserError
 
 ARMS = {
@@ -173,8 +176,16 @@ def test_an_arm_may_train_another_network_on_the_same_data(tmp_path):
     assert first[1] > other[1]
     taken = results["curves"]["scaled_linear"][0]["jumps"]["seconds"]
     assert len(taken) == 1
-    assert taken[0] > 0
+    assert math.isfinite(taken[0])
     assert rows["scaled_linear"]["jumps"]["seconds"] is not None
+
+    with pytest.raises(UserError, match=r"arm\.m\.model=scaled: needs a learning_rate of its own"):
+        resolve(
+            {"best": Arm(learning_rate="tuned"), "m": Arm(over="best", model="scaled")},
+            optimizer="adam", learning_rate=1e-3,
+        )  # fmt: skip
+    with pytest.raises(UserError, match=r"arm\.m\.model=scaled: protocol=robust begins"):
+        prepared({"m": Arm(schedule="cosine", model="scaled")}, optimizer="adam")
 
     def refused(networks, match):
         with pytest.raises(UserError, match=match):
@@ -185,9 +196,23 @@ def test_an_arm_may_train_another_network_on_the_same_data(tmp_path):
     other.splits = ("test",)
     refused({"scaled": other}, r"other splits \(\('test',\)\) than the comparison")
     other = Scaled()
-    other.name, other.init = "scaled", lambda seed: Line.init(other, seed)
+    other.order = lambda seed, epoch: np.arange(64).reshape(4, 16)
+    refused({"scaled": other}, "other batches; give it the same data")
+    refused({"scaled": Scaled(), "more": Scaled()}, "no arm has the model 'more'; leave it out")
+    other = Scaled()
+    other.init = lambda seed: Scaled.init(other, seed + 1)  # it begins elsewhere
     with pytest.raises(UserError, match=r"arm\.scaled: '.*' holds runs with other settings"):
         compare(Line(), arms, folder, **SETTINGS, networks={"scaled": other})
+
+
+def test_an_arm_jumps_by_a_forecaster_of_whole_networks(tmp_path):
+    nowcast.save(random_nino(), tmp_path / "nino")
+    arms = {"constant": Arm(), "nino": Arm(over="constant", forecaster=str(tmp_path / "nino"))}
+    arms["nino"].jump.min_drift = None
+    results = compare(Line(), arms, tmp_path / "report", **SETTINGS | {"epochs": 10})
+    row = results["arms"][1]
+    assert row["jumps"]["accepted"] == 1
+    assert row["forecast_error"] is None  # there is no forecast of a weight by itself
 
 
 def test_it_goes_on_where_it_is_and_refuses_another_task(compared):
@@ -277,9 +302,7 @@ CARDS = {
 
 
 def test_a_reader_of_rates_is_no_forecaster_of_weights():
-    with pytest.raises(
-        UserError, match=r"reads learning rates .* arm\.NAME\.auto\.forecaster"
-    ):
+    with pytest.raises(UserError, match=r"reads learning rates .* arm\.NAME\.auto\.forecaster"):
         load("rate")
 
 

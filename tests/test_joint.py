@@ -10,7 +10,8 @@ from pages import Page
 from scipy import stats
 
 from evaluate import joint, joint_report
-from evaluate.arms import Arm, Average
+from evaluate.arm_continuous import EmaNesterov
+from evaluate.arms import Arm, Average, Jump
 from evaluate.joining import read
 from evaluate.statistics import geometric_interval
 from nowcast.types import UserError
@@ -225,11 +226,26 @@ def test_a_base_may_follow_each_tasks_own_recipe():
     [row] = joint.join(tasks)["arms"]
     assert row["speed_up"]["all"][0] == pytest.approx(2)
     own = [
-        task(name, runs, naive=Arm(), linear=Arm(over="naive", average=Average(decay=decay)))
-        for name, decay in (("a", 0.9), ("b", 0.99))
+        task(name, runs, naive=Arm(), linear=Arm(over="naive", average=average))
+        for name, average in (("a", Average(decay=0.9)), ("b", Average(kind="lawa")))
     ]
     with pytest.raises(UserError, match=r"the arms linear are not the same \(average differs\)"):
         joint.join(own)
+
+
+def test_time_scales_may_differ_as_tasks_differ_in_length():
+    runs = {"constant": [20, 20], "mean": [10, 10], "ahead": [10, 10], "linear": [10, 10]}
+    tasks = [
+        task(
+            name,
+            runs,
+            mean=Arm(over="constant", average=Average(decay=share)),
+            ahead=Arm(over="constant", ema_nesterov=EmaNesterov(gamma=share)),
+            linear=Arm(over="constant", forecaster="linear", jump=Jump(every=every)),
+        )
+        for name, share, every in (("a", 0.9, 1), ("b", 0.99, 3))
+    ]
+    assert [row["name"] for row in joint.join(tasks)["arms"]] == ["mean", "ahead", "linear"]
 
 
 def test_a_tuned_warm_up_may_differ_from_task_to_task_and_one_that_an_arm_says_may_not():

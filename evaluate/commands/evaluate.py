@@ -57,6 +57,8 @@ def with_jobs(typed: list[str]) -> list[str]:
         >>> with_jobs(["experiment=tuned_bases", "seeds=3"])[0]
         'experiment=continuous_mlp,continuous_cnn,continuous_resnet20,continuous_gpt'
     """
+    if any(one.startswith("-") and one != "-m" for one in typed):  # --help, --cfg job, …
+        return typed
     named = {f"experiment={name}": f"experiment={','.join(each)}" for name, each in SETS.items()}
     jobs = [named.get(one, one) for one in typed]
     return jobs if jobs == typed or "-m" in jobs else [*jobs, "-m"]

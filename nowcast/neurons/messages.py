@@ -213,6 +213,7 @@ class Messages:
             )
             return work(e, chosen, begin)
 
+        some = jax.checkpoint(some)  # a fit computes the edges' vectors anew: they would not fit
         width = max(1, AT_ONCE // rows)
         if columns <= width:
             return some(window, sources, targets)
