@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from curves import CHOSEN, plan, reaching, read_back, run, told, validate
+from curves import CHOSEN, plan, reaching, read_back, run, told, untimed, validate
 from pages import Page
 from test_evaluation import Line
 
@@ -254,7 +254,7 @@ SETTINGS = {
 def curves(results):
     keys = ("step", "loss", "test_loss", "jumps")
     return {
-        name: [{key: one[key] for key in keys} for one in runs]
+        name: [{key: untimed(one)[key] for key in keys} for one in runs]
         for name, runs in results["curves"].items()
     }
 
