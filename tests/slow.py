@@ -146,6 +146,7 @@ WHOLE = {
     "test_eager.py::test_a_population_with_one_clock_takes_the_plain_branch_too",
     "test_environment.py::test_a_command_of_a_notebooks_environment_in_another_encoding_reports",
     "test_estimate.py::test_it_is_what_the_comparison_then_trains",
+    "test_evaluation.py::test_an_arm_jumps_by_a_forecaster_of_whole_networks",
     "test_fit_stopped.py::test_a_checkpoint_that_has_the_older_name_of_networks_goes_on",
     "test_fit_stopped.py::test_a_damaged_array_of_a_checkpoint_ends_the_command_with_one_line",
     "test_fit_stopped.py::test_a_killed_fit_goes_on_and_ends_in_the_same_parameters",
@@ -220,6 +221,8 @@ WHOLE = {
     "test_whole.py::test_a_batch_over_eight_devices_gives_the_same_step",
     "test_whole.py::test_a_fit_learns_and_goes_on_where_it_was",
     "test_whole.py::test_a_loss_that_is_not_finite_names_its_step",
+    "test_whole.py::test_scores_are_by_operation_horizon_and_forecaster",
+    "test_whole.py::test_the_loss_is_the_forecasts_error_in_deviations_of_leaves",
 }
 """These are slow as they are."""
 
