@@ -279,7 +279,7 @@ def test_another_version_than_the_one_that_is_there_is_not_called_damaged(made):
 
 
 def test_a_set_of_which_no_home_is_known_asks_for_its_folder(monkeypatch):
-    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     without_home(monkeypatch)
     with pytest.raises(nowcast.UserError, match=r"no home folder.*: data.dir=… or TFDS_DATA_DIR=…"):
         data.load("mnist")
