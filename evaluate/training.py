@@ -22,7 +22,7 @@ from nowcast.jumps import Jumps
 from nowcast.types import PyTree
 
 CONVERTED = ("horizon", "horizon_to", "moments")
-"""Options of an arm's jumps that :class:`nowcast.Jumps` takes in another form or not at all."""
+"""Options of an arm's jumps that :class:`nowcast.Jumps` takes in another form, or not at all."""
 
 
 class Pause(NamedTuple):

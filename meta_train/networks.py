@@ -26,9 +26,13 @@ def graph_of_run(run: Run) -> Graph:
     Raises:
         UserError: A leaf has no place; the message names it.
     """
-    names = [tuple(leaf.path.split("/")) for leaf in run.leaves]
     shapes = [tuple(leaf.shape) for leaf in run.leaves]
-    return graph_of(names, shapes, [leaf.op for leaf in run.leaves])
+    return graph_of(names_of(run), shapes, [leaf.op for leaf in run.leaves])
+
+
+def names_of(run: Run) -> list[tuple[str, ...]]:
+    """The path of each leaf of what a run trained, name by name."""
+    return [tuple(leaf.path.split("/")) for leaf in run.leaves]
 
 
 def has_graph(run: Run) -> bool:
@@ -100,11 +104,9 @@ class Networks(Source):
             UserError: No draw is finite, or a chunk is damaged.
         """
         rng = np.random.default_rng(key)
-        by_task = [some for tasks in self.runs.values() for some in tasks.values()]
         for _ in range(MOST_DRAWS):
-            task, which = rng.random(2)
-            same = by_task[int(task * len(by_task))]
-            chosen = run or same[int(which * len(same))]
+            drawn = self._drawn_run(next(iter(self.runs)), rng)  # one network has all operations
+            chosen = run or drawn
             places = self.rule.starts(chosen.snapshots)
             firsts = FIRST + (rng.random(count) * places).astype(int)
             found = [self.at(chosen, int(first)) for first in firsts]

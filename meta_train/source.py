@@ -120,17 +120,22 @@ class Source:
             np.random.default_rng(key),
             np.random.default_rng((*key, sum(network.encode()))),
         )
-        by_task = list(self.runs[network].values())
         for _ in range(MOST_DRAWS):
-            task, which = place.random(2)
-            same = by_task[int(task * len(by_task))]
-            sound = self._draw(run or same[int(which * len(same))], network, size, place, rng)
+            drawn = self._drawn_run(network, place)
+            sound = self._draw(run or drawn, network, size, place, rng)
             if len(sound):
                 return sound[np.arange(size) % len(sound)]
         raise UserError(
             f"corpus: no finite {self.what} for {network} in {MOST_DRAWS} draws; collect with lower"
             " learning rates"
         )
+
+    def _drawn_run(self, network: str, place: np.random.Generator) -> Run:
+        """Draw a task that has weights for the network, then one of its runs."""
+        task, which = place.random(2)
+        by_task = list(self.runs[network].values())
+        same = by_task[int(task * len(by_task))]
+        return same[int(which * len(same))]
 
     def _draw(
         self,

@@ -39,6 +39,11 @@ class Settings(NamedTuple):
     pool_steps: int = 2000
     """Steps between two new parts of the pool (:mod:`meta_train.loader`)."""
 
+    def next_evaluation(self, step: int) -> int:
+        """The step of the first evaluation after this step."""
+        every = max(1, min(self.steps // self.evaluations, LONGEST))
+        return min(self.steps, (step // every + 1) * every)
+
 
 class Progress(NamedTuple):
     """The state from which a fit goes on."""
@@ -61,6 +66,13 @@ class Progress(NamedTuple):
     def ended(self, settings: Settings) -> bool:
         """Whether the fit has taken all steps, or lost its patience."""
         return self.step >= settings.steps or self.waited >= settings.patience
+
+
+def placed(progress: Progress) -> Progress:
+    """The progress with its parameters and states on every device."""
+    held = progress.params, progress.optimizer, progress.best
+    params, state, best = jax.device_put(held, loader.everywhere())
+    return progress._replace(params=params, optimizer=state, best=best)
 
 
 class NotFinite(UserError):
@@ -120,20 +132,16 @@ def fit(
     """
     if progress.ended(settings):
         return
-    every = max(1, min(settings.steps // settings.evaluations, LONGEST))
     everywhere = loader.everywhere()
     advance, errors = _compiled(kind, source.rule.window, settings, everywhere)  # type: ignore[arg-type]  # a class has a hash
     held_out = jax.device_put([validation[name] for name in networks], everywhere)
-    params, state, best = jax.device_put(
-        (progress.params, progress.optimizer, progress.best), everywhere
-    )
-    progress = progress._replace(params=params, optimizer=state, best=best)
+    progress = placed(progress)
     first = progress.step // settings.pool_steps
     pools = loader.pools(source, networks, size=settings.handful, seed=settings.seed, first=first)
     pool = processes.together(lambda: next(pools))
     while not progress.ended(settings):
         step, params, state = progress.step, progress.params, progress.optimizer
-        until = min(settings.steps, (step // every + 1) * every)
+        until = settings.next_evaluation(step)
         total = np.zeros(len(networks))
         while step < until:
             end = min(until, (step // settings.pool_steps + 1) * settings.pool_steps)

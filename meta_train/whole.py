@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from collect.corpus import Run
 from meta_train import loader, objective, processes, trainer, validate
-from meta_train.networks import Example, Network, Networks
+from meta_train.networks import Example, Network, Networks, names_of
 from meta_train.source import FIRST
 from meta_train.trainer import NotFinite, Progress, Settings
 from nowcast.forecasters import Forecaster, LastValue, Learned, Linear, NiNo, Quadratic
@@ -78,17 +78,12 @@ def fit(
     Raises:
         NotFinite: The loss became NaN or infinite.
     """
-    every = max(1, min(settings.steps // settings.evaluations, trainer.LONGEST))
-    everywhere = loader.everywhere()
-    params, state, best = jax.device_put(
-        (progress.params, progress.optimizer, progress.best), everywhere
-    )
-    progress = progress._replace(params=params, optimizer=state, best=best)
+    progress = trainer.placed(progress)
     advance, error = _compiled(kind, settings)  # type: ignore[arg-type]  # a class has a hash
     batches = _batches(source, settings, progress.step)
     while not progress.ended(settings):
         params, state, losses = progress.params, progress.optimizer, []
-        until = min(settings.steps, (progress.step // every + 1) * every)
+        until = settings.next_evaluation(progress.step)
         for _ in range(progress.step, until):
             batch = processes.together(lambda: next(batches))
             params, state, loss = advance(
@@ -191,14 +186,12 @@ def _errors(
     if last < 0:
         return {}
     sums: dict[str, np.ndarray] = {}
+    operations = [leaf.op for leaf in run.leaves]
     rng = np.random.default_rng(run.snapshots)
     for first in np.unique(np.linspace(FIRST, FIRST + last, PLACES).astype(int)):
         example = source.at(run, int(first))
-        names = [tuple(leaf.path.split("/")) for leaf in run.leaves]
-        operations = [leaf.op for leaf in run.leaves]
-        there = forecaster.network_of_leaves(
-            list(map(jnp.asarray, example.windows)), names, operations, horizon
-        )
+        windows = list(map(jnp.asarray, example.windows))
+        there = forecaster.network_of_leaves(windows, names_of(run), operations, horizon)
         for operation in dict.fromkeys(operations):
             leaves = [number for number, own in enumerate(operations) if own == operation]
             if not all(example.network.forecastable[number] for number in leaves):

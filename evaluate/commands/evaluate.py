@@ -28,10 +28,7 @@ ROBUST_ARMS = (
 )
 """The arms of protocol=robust where the command names none."""
 SETS = {
-    "tuned_bases": (
-        *("continuous_mlp", "continuous_cnn"),
-        *("continuous_resnet20", "continuous_gpt"),
-    ),
+    "tuned_bases": ("continuous_mlp", "continuous_cnn", "continuous_resnet20", "continuous_gpt"),
 }
 """Experiments that are run together under one name, and reported jointly."""
 NOT_IN_NAME = (
