@@ -109,6 +109,17 @@ def test_gradients_of_a_task_are_what_the_optimizer_gets_and_rates_multiply_its_
     assert (last.train_loss, float(last.state.extra["sum"])) == (7, STEPS)
 
 
+def test_an_optimizer_gets_the_loss_of_each_step_under_optaxs_name(monkeypatch):
+    def update(updates, state, params=None, *, value, **extra):
+        return updates, jnp.asarray(value)
+
+    own = optax.GradientTransformationExtraArgs(lambda params: jnp.zeros([]), update)
+    monkeypatch.setitem(optimizers.OPTIMIZERS, "sgd", lambda rate: own)
+    for task in (Dice(), Parts()):
+        for one in run(task)[1:]:
+            assert float(one.state.optimizer) == one.train_loss
+
+
 def test_rates_are_inside_of_outer_steps_and_of_jumps():
     task = Parts()
     *_, last = run(

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from collect.training import optimizers
-from collect.training.optimizers import GRIDS, OPTIMIZERS, judged, make, rates
+from collect.training.optimizers import GRIDS, OPTIMIZERS, PUBLISHED, judged, make, rates
 
 RATES = np.array([0.1, 0.05, 0.2, 0.01], np.float32)
 MATRIX = optax.contrib.MuonDimensionNumbers
@@ -118,7 +118,7 @@ def test_muon_leaves_biases_to_adam_with_nesterovs_momentum():
 
 
 def test_every_optimizer_has_a_grid_that_climbs():
-    assert GRIDS.keys() == OPTIMIZERS.keys()
+    assert GRIDS.keys() == {*OPTIMIZERS, *PUBLISHED}
     assert all(list(grid) == sorted(set(grid)) and len(grid) >= 5 for grid in GRIDS.values())
 
 

@@ -45,7 +45,7 @@ class Loop:
 
     Args:
         task: What to train.
-        optimizer: A transformation whose ``update`` takes ``learning_rate=``
+        optimizer: A transformation whose ``update`` takes ``learning_rate=`` and ``loss=``
             (:func:`collect.training.optimizers.make`), wrapped by :func:`nowcast.periodic` or not.
         axes: Of the optimizer's state where several runs train together, as ``in_axes`` of
             :func:`jax.vmap`: :data:`nowcast.POPULATION` for a nowcast one.
@@ -274,6 +274,7 @@ class Loop:
             state.optimizer,
             state.params,
             learning_rate=rate,
+            loss=loss,
             value_fn=lambda p: self._value(p, state.extra, batch, noise),
         )
         return State(optax.apply_updates(state.params, updates), extra, optimizer), loss

@@ -5,6 +5,7 @@ in rate or schedule share one compiled program.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import optax
 from jaxtyping import Float
 
 from collect.training import learned
+from collect.training.learned import celo
 from nowcast import text
 from nowcast.types import PyTree, UserError
 
@@ -39,7 +41,9 @@ OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
 """The function that makes each optimizer from its learning rate, which may be traced."""
 LEARNED = tuple(learned.KINDS)
 """Optimizers that were meta-trained."""
-FIND_THEIR_RATE = ("prodigy", "dadapt_adamw", *LEARNED)
+PUBLISHED = ("celo",)
+"""Meta-trained optimizers that need a file of their authors' weights, and the run's length."""
+FIND_THEIR_RATE = ("prodigy", "dadapt_adamw", *LEARNED, *PUBLISHED)
 """Optimizers that find their rate. Their learning rate is a factor of it, 1 for any task."""
 OWN_WEIGHTS = ("schedule_free", "mechanize")
 """Optimizers whose next weights come from weights that they keep.
@@ -99,39 +103,51 @@ GRIDS = {
     "prodigy": (0.1, 0.3, 1.0, 3.0, 10.0),
     "dadapt_adamw": (0.1, 0.3, 1.0, 3.0, 10.0),
     "mechanize": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
-    **dict.fromkeys(LEARNED, (0.1, 0.3, 1.0, 3.0, 10.0)),
+    **dict.fromkeys((*LEARNED, *PUBLISHED), (0.1, 0.3, 1.0, 3.0, 10.0)),
 }
 """The learning rates that tuning tries, wide enough that the best one is rarely at an end."""
 
 
 def make(
-    name: str, task: Any = None, bundle: str | None = None
+    name: str, task: Any = None, bundle: str | None = None, steps: int | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose ``update`` takes ``learning_rate=``.
+    """An optimizer whose ``update`` takes ``learning_rate=``, and ``loss=`` of the step.
 
     ``bundle`` is the folder of a learned optimizer, for the names of :data:`LEARNED`; None: the one
-    that comes with the project.
+    that comes with the project. For those of :data:`PUBLISHED` it is the file of the weights, and
+    ``steps`` the length of the run.
 
     If a :class:`collect.tasks.Task` has ``rates``, they multiply the updates leaf by leaf; if it
     ``waits``, gradients that are all 0 change nothing. This happens inside of any wrapper of the
     optimizer, so that outer steps, averages and jumps see weights that moved so.
     """
     factors, waits = getattr(task, "rates", None), getattr(task, "waits", False)
-    if name not in OPTIMIZERS:
-        raise UserError(f"optimizer.name={name!r} is unknown; {text.choice(name, OPTIMIZERS)}")
+    known = (*OPTIMIZERS, *PUBLISHED)
+    if name not in known:
+        raise UserError(f"optimizer.name={name!r} is unknown; {text.choice(name, known)}")
     if factors is not None and name in OWN_WEIGHTS:
         raise UserError(
             f"optimizer.name={name}: knows no rates of single leaves, which this task has; choose"
             " another"
         )
 
-    own = _learned(name, bundle or name).transformation if name in LEARNED else OPTIMIZERS[name]
+    own = OPTIMIZERS.get(name) or _published(name, bundle, steps)
+    if name in LEARNED:
+        own = _learned(name, bundle or name).transformation
 
     def update(
-        updates: PyTree, state: Any, params: PyTree = None, *, learning_rate: Any, **extra: Any
+        updates: PyTree,
+        state: Any,
+        params: PyTree = None,
+        *,
+        learning_rate: Any,
+        loss: Any = None,
+        **extra: Any,
     ) -> tuple[PyTree, Any]:
         now = optax.with_extra_args_support(own(learning_rate))
         grads, before = updates, state
+        # Optax calls the loss ``value``. Under that name auto_rate, outside, would read it too.
+        extra |= {} if loss is None else {"value": loss}
         updates, state = now.update(updates, state, params, **extra)
         if waits:
             moves = jnp.any(jnp.stack([jnp.any(grad != 0) for grad in jax.tree.leaves(grads)]))
@@ -146,6 +162,17 @@ def make(
         return updates, state
 
     return optax.GradientTransformationExtraArgs(own(1.0).init, update)
+
+
+def _published(
+    name: str, file: str | None, steps: int | None
+) -> Callable[[Any], optax.GradientTransformation]:
+    if not file or steps is None:
+        raise UserError(
+            f"optimizer={name}: needs the file of its weights and the length of the run; compare"
+            f" with it: {text.command('evaluate')} 'arm=[cosine,{name}]' {name}=FILE"
+        )
+    return partial(celo.load(file).transformation, steps)
 
 
 def _learned(name: str, bundle: str) -> learned.LearnedOptimizer:
