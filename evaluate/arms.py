@@ -69,7 +69,8 @@ class Arm:
     """A name of :data:`collect.training.optimizers.OPTIMIZERS`."""
     learned: str | None = None
     """For the optimizers ``l2o`` and ``l2o_amalgam``: the folder of a bundle of them. Null: the one
-    that comes with the project.
+    that comes with the project. For ``celo``: the file of its weights. Empty: the arm needs a file,
+    and the command gave none.
     """
     schedule: str | None = None
     """A name of :data:`collect.training.optimizers.SCHEDULES`."""
@@ -96,7 +97,7 @@ class Arm:
     length. Null: the linear fit.
     """
     optional: bool = False
-    """Whether the arm is left out where its forecaster is empty."""
+    """Whether the arm is left out where its forecaster, or its file of weights, is empty."""
     jump: Jump = field(default_factory=Jump)
     guard: Any = field(default_factory=no_guard)
     """A :class:`GuardOptions`, its kind as a word, a mapping of its options, or None."""

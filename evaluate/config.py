@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass, field
 
 import collect.models
-import collect.training.optimizers
 from collect.checks import check_length, check_rate, check_seed, one_of, require
 from collect.config import TrainingConfig, check_task
+from collect.training import optimizers
 from evaluate.arms import NAME, TUNED, Arm
 from evaluate.lengths import LENGTHS
 from evaluate.products import expanded
@@ -145,6 +145,8 @@ class EvaluateConfig(TrainingConfig):
     """a bundle of forecaster=nino, or a PyTorch file of its authors, for the arms that need one"""
     wnn_plus: str = ""
     """the same of wnn_plus"""
+    celo: str = ""
+    """the file theta.state of Celo's authors, for the arm celo"""
     published: str = ""
     """the folder of the WNN authors' files NWNN_*_13.h5, for the arms that need them"""
     seeds: int = 5
@@ -231,11 +233,10 @@ class EvaluateConfig(TrainingConfig):
             if arm.model is not None:
                 one_of(f"arm.{name}.model", arm.model, collect.models.MODELS)
             if arm.optimizer is not None:
-                one_of(
-                    f"arm.{name}.optimizer", arm.optimizer, collect.training.optimizers.OPTIMIZERS
-                )
+                known = (*optimizers.OPTIMIZERS, *optimizers.PUBLISHED)
+                one_of(f"arm.{name}.optimizer", arm.optimizer, known)
             if arm.schedule is not None:
-                one_of(f"arm.{name}.schedule", arm.schedule, collect.training.optimizers.SCHEDULES)
+                one_of(f"arm.{name}.schedule", arm.schedule, optimizers.SCHEDULES)
         if self.protocol == ROBUST:
             prepared(self.arm, optimizer=self.optimizer.name)  # refuses arms that it cannot train
         if self.protocol == BUDGET:

@@ -6,6 +6,7 @@ from typing import Any
 
 from collect.tasks import build
 from collect.tasks.protocol import Task
+from collect.training.learned import celo_file
 from collect.training.stop import Stop
 from evaluate.arms import ORACLE
 from evaluate.comparison import compare
@@ -27,6 +28,8 @@ GIVEN = (
     "published",
 )
 """The keys of a configuration that give a forecaster."""
+GIVEN_OPTIMIZERS = ("celo",)
+"""Those that give the weights of a learned optimizer."""
 
 
 def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]:
@@ -41,9 +44,10 @@ def evaluate(config: EvaluateConfig, folder: Path, stop: Stop) -> dict[str, Any]
         The results, with the texts of ``beside`` for the tables' last column.
 
     Raises:
-        UserError: No arm uses a forecaster that was given; what ``compare`` refuses.
+        UserError: No arm uses a forecaster or an optimizer's file that was given; what ``compare``
+            refuses.
     """
-    _check_forecasters(config)
+    _check_files(config)
     results = compare(
         build.make(config),
         config.arm,
@@ -62,7 +66,7 @@ def dry_run(config: EvaluateConfig, folder: Path) -> Estimate:
     Raises:
         UserError: What :func:`evaluate` refuses before it trains.
     """
-    _check_forecasters(config)
+    _check_files(config)
     task = build.make(config)
     options = _arguments(config)
     networks = _networks(config)
@@ -104,8 +108,8 @@ def _networks(config: EvaluateConfig) -> dict[str, Task]:
     }
 
 
-def _check_forecasters(config: EvaluateConfig) -> None:
-    """Refuse forecasters that no arm uses or that cannot be loaded, before the data are read."""
+def _check_files(config: EvaluateConfig) -> None:
+    """Refuse files of weights that no arm uses or that cannot be loaded, before data are read."""
     arms, _ = resolve(
         config.arm, optimizer=config.optimizer.name, learning_rate=config.optimizer.learning_rate
     )
@@ -119,6 +123,15 @@ def _check_forecasters(config: EvaluateConfig) -> None:
             )
         if given in used - {ORACLE}:
             load(given)
+    for key in GIVEN_OPTIMIZERS:
+        given = getattr(config, key)
+        if given and given not in {arm.learned for arm in arms}:
+            raise UserError(
+                f"{key}={given!r}: no arm of this command trains with this optimizer; leave the key"
+                f" out, or add the arm {key} to arm=[…]"
+            )
+        if given:
+            celo_file.read(given)
 
 
 def about(config: EvaluateConfig) -> dict[str, Any]:

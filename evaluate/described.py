@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from collect.training.learned import celo_file
+from collect.training.optimizers import PUBLISHED
 from evaluate.arms import TUNED, Arm
 from nowcast import bundle
 from nowcast.forecasters import Forecaster
@@ -32,6 +34,8 @@ def described(
         content: The fingerprint of its task, if it trains another network.
     """
     settings = arm.settings | {"forecaster": identity or arm.forecaster, "of": None}
+    if arm.optimizer in PUBLISHED:
+        settings["learned"] = celo_file.identity(str(arm.learned))
     if arm.sweeps_warmup:
         settings["warmup"] = TUNED
     if content:

@@ -95,7 +95,7 @@ def estimate(
         paces = {}
         for program, arm in used.items():
             own = trials.tasks.of(arm)
-            tx = optimizers.make(str(arm.optimizer), own, arm.learned)
+            tx = optimizers.make(str(arm.optimizer), own, arm.learned, trials.steps)
             paces[program] = _pace(Loop(own, tx), at_once)
             bar.update()
     seconds = sum(

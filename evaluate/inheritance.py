@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from collect.checks import require
-from collect.training.optimizers import LEARNED, POWERS
+from collect.training.optimizers import LEARNED, POWERS, PUBLISHED
 from evaluate.arm_continuous import INSIDE
 from evaluate.arm_options import LAWA, Jump
 from evaluate.arms import GIVEN, NAME, NULLS, ORACLE, PLAIN, TUNED, Arm, changed
@@ -33,7 +33,7 @@ def resolve(
 
     Returns:
         ``(arms, left out)``: the complete arms in the given order, and the names of the optional
-        arms that were left out because their forecaster is empty.
+        arms that were left out because their forecaster or file is empty.
 
     Raises:
         UserError: An arm is over an arm that does not exist, or over itself; it lacks its
@@ -47,7 +47,9 @@ def resolve(
         ['adam, cosine', 'adam, cosine; jumps to the forecast of linear; min_drift 0.2']
     """
     arms = expanded(arms)
-    left = [name for name, arm in arms.items() if arm.optional and arm.forecaster == ""]
+    left = [
+        name for name, arm in arms.items() if arm.optional and "" in (arm.forecaster, arm.learned)
+    ]
     chosen = {name: replace(arm, name=name) for name, arm in arms.items() if name not in left}
     for name in chosen:
         rule = "an arm's name consists of letters, digits, - and _"
@@ -131,8 +133,13 @@ def _check(arm: Arm) -> None:
     own = arm.model is None or arm.rate_of in ("", arm.name)
     require(own, f"{key}.model", arm.model, rule)
     _check_wrappers(arm)
-    rule = f"is for the optimizers {' and '.join(LEARNED)}; leave it out"
-    require(arm.learned is None or arm.optimizer in LEARNED, f"{key}.learned", arm.learned, rule)
+    files = (*LEARNED, *PUBLISHED)
+    rule = f"is for the optimizers {', '.join(files[:-1])} and {files[-1]}; leave it out"
+    require(arm.learned is None or arm.optimizer in files, f"{key}.learned", arm.learned, rule)
+    rule = f"must be the file of its weights: give {arm.optimizer}=FILE, or leave the arm out"
+    require(
+        bool(arm.learned) or arm.optimizer not in PUBLISHED, f"{key}.learned", arm.learned, rule
+    )
     require(
         not (arm.auto and arm.optimizer == "schedule_free"), f"{key}.optimizer", arm.optimizer,
         "averages weights, and a factor of its rate has no effect; leave auto out",

@@ -62,7 +62,7 @@ class Training:
         self.arm, self._task, self._every, self._steps = arm, task, every, steps
         self.jumps = self._jumps(forecaster or Linear())
         """The steps after which the arm jumps."""
-        inner = optimizers.make(_not_none(arm.optimizer), task, arm.learned)
+        inner = optimizers.make(_not_none(arm.optimizer), task, arm.learned, steps)
         if arm.auto:
             stop = max(1, round(arm.auto.until * steps))
             learned = arm.auto.forecaster

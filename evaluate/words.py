@@ -16,7 +16,7 @@ def setting(results: Mapping[str, Any]) -> str:
         f" {seeds} paired seed{'s' * (seeds > 1)}, {protocol(results)} protocol."
     )
     left = (
-        [f"Left out, because the forecaster was not given: {', '.join(about['left_out'])}."]
+        [f"Left out, because their weights were not given: {', '.join(about['left_out'])}."]
         if about["left_out"]
         else []
     )

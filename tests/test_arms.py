@@ -478,7 +478,7 @@ def test_an_arm_of_a_product_is_as_if_it_had_a_file_of_its_own():
         assert arms[name] == expected, name
     names = {file.stem for file in FILES} - SETS | products.store().keys()
     ways = {name.removeprefix("cosine_") for name in products.store()}
-    later = {"l2o", "l2o_amalgam", "hyper"}
+    later = {"l2o", "l2o_amalgam", "hyper", "celo"}
     later |= {f"{base}_{way}" for base in ("constant", "cosine") for way in ("nino", "wnn_plus")}
     assert names == {*BEFORE} | later | {way for way in ways if "constant_" not in way}
 

@@ -202,7 +202,7 @@ def test_a_page_is_made_of_what_may_be_missing(made_up):
     page = report.page(made_up)
     assert "not finite" in page
     assert "DIVERGED" in page
-    assert "Left out, because the forecaster was not given: published." in page
+    assert "Left out, because their weights were not given: published." in page
     assert "not known" in page
 
 

@@ -130,6 +130,7 @@ def name(config: EvaluateConfig) -> str:
         (described, "introspection_further"),
         (described, "nino"),
         (described, "wnn_plus"),
+        (described, "celo"),
         (data, "classes"),
         (data, "center"),
     ):
