@@ -29,12 +29,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="pairs of measurements")
     parser.add_argument("--steps", type=int, default=10, help="steps of one measurement")
     parser.add_argument("--batch", type=int, default=1024, help="images of a step")
+    parser.add_argument("--celo", help="the file of Celo's weights, to measure it too")
     args = parser.parse_args()
     data = DataConfig(name="cifar10", train_size=max(2048, args.batch))
     task = Classification.configured(
         ModelConfig(name="vanilla_cnn"), data, AugmentConfig(), args.batch
     )
     loops = {name: Loop(task, optimizers.make(name, task)) for name in ("adam", *learned.KINDS)}
+    if args.celo:
+        loops["celo"] = Loop(task, optimizers.make("celo", task, args.celo, args.steps))
     for loop in loops.values():
         seconds(loop, 2)  # compiles
     times: dict[str, list[float]] = {name: [] for name in loops}
