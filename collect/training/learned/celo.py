@@ -79,8 +79,8 @@ class Celo:
         Returns:
             A transformation whose ``update`` needs ``params``, and the loss of the step as
             ``value=``, or ``value_fn=``, the loss as a function of the parameters. Its state holds
-            4 numbers for each weight (7 for each weight of a vector), 6 for each row and column
-            of a matrix, and some 150 more.
+            4 numbers for each weight (7 for each weight of a vector), 3 for each row and each
+            column of a matrix, and some 150 more.
 
         Raises:
             UserError: ``steps`` is no whole number. At a step: there are no parameters or no loss.
@@ -118,11 +118,11 @@ class Celo:
             def move(gradient: Array, weights: Array, *moments: Array) -> _Moved:
                 own = (weights, gradient, Moments(*moments))
                 if gradient.ndim == 0:  # a scalar moves as a vector of one
-                    own = jax.tree.map(lambda part: part[None], own)
+                    own = jax.tree.map(lambda part: part[..., None], own)
                 update, after = _moved(theta, *own)
                 moved = _Moved((learning_rate * factor * update).astype(gradient.dtype), after)
                 if gradient.ndim == 0:
-                    moved = jax.tree.map(lambda part: part[0], moved)
+                    moved = jax.tree.map(lambda part: part[..., 0], moved)
                 return moved
 
             moved = jax.tree.map(move, grads, params, *state.moments)
@@ -155,14 +155,16 @@ def _moved(
     weights = weights.astype(jnp.float32)
     gradient = jnp.clip(gradient.astype(jnp.float32), -LARGEST, LARGEST)
     moments = celo_inputs.watch(before, gradient)
+    hidden = theta.bias.reshape((-1,) + (1,) * weights.ndim)
     inputs = celo_inputs.of_weights(weights, gradient, moments)
-    inputs = inputs.reshape(-1, inputs.shape[-1])
-    # Each input is divided by its root mean square over the leaf: in the kernel, which is smaller.
-    first, second, last = theta.rule
-    scale = jax.lax.rsqrt(1e-5 + jnp.mean(jnp.square(inputs), axis=0))
-    first = Dense(scale[:, None] * first.kernel, first.bias)
-    hidden = jax.nn.relu(_dense(second, jax.nn.relu(_dense(first, inputs))))
-    direction, magnitude = _dense(last, hidden)[:, :2].T
+    for kernel, part in zip(theta.first, inputs, strict=True):
+        # Each input is divided by its root mean square over the leaf: in the kernel, for speed.
+        size = jnp.mean(jnp.square(part), axis=range(1, part.ndim))
+        hidden = _added(hidden, jax.lax.rsqrt(1e-5 + size)[:, None] * kernel, part)
+    for layer in (theta.second, theta.last):
+        bias = layer.bias.reshape((-1,) + (1,) * weights.ndim)
+        hidden = _added(bias, layer.kernel, jax.nn.relu(hidden))
+    direction, magnitude, _ = hidden
     size = jnp.sqrt(jnp.mean(jnp.square(weights)) + 1e-9)
     update = -STEP * size * direction * jnp.exp(STEP * magnitude)
     return update.reshape(weights.shape), moments
@@ -191,9 +193,19 @@ def _scheduled(
     return factor, Scheduler(before.step + 1, losses, hidden, cell)
 
 
-def _dense(layer: Dense, x: Float[Array, "*B inputs"]) -> Float[Array, "*B outputs"]:
-    out = jnp.matmul(x, layer.kernel, precision=jax.lax.Precision.HIGHEST)
-    return out + jnp.broadcast_to(layer.bias, out.shape)
+def _added(to: Array, kernel: Float[Array, "inputs outputs"], x: Array) -> Array:
+    """``to``, with its outputs along the first axis, plus a layer's product with its inputs.
+
+    As a sum over the inputs it is one loop over the weights for XLA, which takes a quarter of the
+    time of products of matrices as narrow as these.
+    """
+    for row, each in zip(kernel, x, strict=True):
+        to = to + row.reshape((-1,) + (1,) * each.ndim) * each[None]
+    return to
+
+
+def _dense(layer: Dense, x: Float[Array, "inputs"]) -> Float[Array, "outputs"]:
+    return jnp.matmul(x, layer.kernel, precision=jax.lax.Precision.HIGHEST) + layer.bias
 
 
 def _loss(

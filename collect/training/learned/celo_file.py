@@ -10,14 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from collect.training.learned.celo_inputs import READ
+from collect.training.learned.celo_inputs import PARTS
 from nowcast.paths import expanded
 from nowcast.types import UserError, first_line
 
 CURE = "give algoperf/submissions/celo/theta.state of github.com/amoudgl/celo"
 """How every refusal ends."""
-PARTS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)
-"""The inputs of a weight, in the groups for which the file has a tensor each."""
 UNITS, RULE = 64, 4
 """Units of the scheduler's LSTM, and of the two hidden layers of the update rule."""
 TENSORS: dict[str, tuple[int, ...]] = {
@@ -56,8 +54,14 @@ class Dense(NamedTuple):
 class Theta(NamedTuple):
     """The weights of Celo."""
 
-    rule: tuple[Dense, Dense, Dense]
-    """The update rule: 30 inputs of a weight, two hidden layers, 3 outputs, the last one unused."""
+    first: tuple[Float[Array, "_ units"], ...]
+    """The update rule's first kernel, one for each group of inputs of a weight."""
+    bias: Float[Array, "units"]
+    """The bias beside it."""
+    second: Dense
+    """The update rule's second hidden layer."""
+    last: Dense
+    """Its outputs: direction, magnitude, and one that is not used."""
     mixed: Dense
     """The scheduler's layer whose outputs are rectified."""
     plain: Dense
@@ -94,14 +98,11 @@ def read(file: str | os.PathLike[str]) -> Theta:
         return Dense(tensors[f"rnn_params/{name}/w"], tensors[f"rnn_params/{name}/b"])
 
     rule = {name: tensors[f"ff_mod_stack/~/{name}"][0] for name in ("w1", "w2", "b0", "b1", "b2")}
-    first = [tensors[f"ff_mod_stack/~/w0__{n}"][0] for n in range(len(PARTS))]
-    assert sum(PARTS) == READ
     return Theta(
-        (
-            Dense(jnp.concatenate(first), rule["b0"]),
-            Dense(rule["w1"], rule["b1"]),
-            Dense(rule["w2"], rule["b2"]),
-        ),
+        first=tuple(tensors[f"ff_mod_stack/~/w0__{n}"][0] for n in range(len(PARTS))),
+        bias=rule["b0"],
+        second=Dense(rule["w1"], rule["b1"]),
+        last=Dense(rule["w2"], rule["b2"]),
         mixed=dense("linear_1"),
         plain=dense("linear_2"),
         lstm=dense("rnn/linear"),

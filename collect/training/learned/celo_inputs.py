@@ -1,7 +1,7 @@
 """What the two networks of Celo read: of each weight and its gradients, and of the losses so far.
 
-Shapes: ``*shape`` is that of a leaf with one axis or more. The last axis of the running means has
-one entry for each decay of :data:`DECAYS`.
+Shapes: ``*shape`` is that of a leaf with one axis or more. What there are several of for a weight
+lies along the first axis, so that weights lie side by side in memory.
 
 Source: Moudgil et al., TMLR 2025 (arXiv 2501.12670), whose inputs are those of Metz et al., "VeLO",
 2022. Constants that the papers leave open are those of the code published with Celo.
@@ -21,8 +21,8 @@ DECAYS = np.array([0.9, 0.99, 0.999], np.float32)
 """Of the running means of the gradients, and of the factored means of their squares."""
 DECAY = DECAYS[2]
 """Of the running mean of the squares that is not factored."""
-READ = 30
-"""Inputs of each weight."""
+PARTS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)
+"""The inputs of a weight, group by group."""
 TIMES = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)
 """Shares of a run around which the scheduler sees the time pass."""
 AVERAGES = 10
@@ -35,13 +35,13 @@ class Moments(NamedTuple):
     """Running means over the steps, in float32: trees like the weights."""
 
     momentum: PyTree
-    """Of the gradients, (\\*shape, 3)."""
+    """Of the gradients, (3, \\*shape): one for each decay of :data:`DECAYS`."""
     square: PyTree
     """Of their squares, (\\*shape)."""
     rows: PyTree
-    """Of their squares, averaged over the longest axis, (…, 3); of a vector: not averaged."""
+    """Of their squares, averaged over the longest axis, (3, …); of a vector: not averaged."""
     columns: PyTree
-    """Of their squares, averaged over the second longest axis, (…, 3); of a vector: (0, 3)."""
+    """Of their squares, averaged over the second longest axis, (3, …); of a vector: a 0."""
 
 
 class Losses(NamedTuple):
@@ -55,13 +55,13 @@ class Losses(NamedTuple):
 
 def begin(shape: Sequence[int]) -> Moments:
     """The moments of a leaf of this shape before the first step."""
-    shape, kinds = tuple(shape), len(DECAYS)
-    rows: tuple[int, ...] = shape
-    columns: tuple[int, ...] = (0,)
+    shape = tuple(shape)
+    rows = several = (len(DECAYS), *shape)
+    columns: tuple[int, ...] = ()  # no empty array: of one XLA forgets how it is spread over runs
     if len(shape) >= 2:
-        second, longest = longest_axes(shape)
-        rows, columns = _without(shape, longest), _without(shape, second)
-    return Moments(*map(jnp.zeros, ((*shape, kinds), shape, (*rows, kinds), (*columns, kinds))))
+        second, longest = (1 + axis for axis in longest_axes(shape))
+        rows, columns = _without(several, longest), _without(several, second)
+    return Moments(*map(jnp.zeros, (several, shape, rows, columns)))
 
 
 def longest_axes(shape: Sequence[int]) -> tuple[int, int]:
@@ -78,40 +78,44 @@ def longest_axes(shape: Sequence[int]) -> tuple[int, int]:
 
 def watch(moments: Moments, gradient: Float[Array, "*shape"]) -> Moments:
     """The moments of one leaf that have seen one more gradient."""
-    slope = gradient[..., None]
+    slope = gradient[None]
     squares = jnp.square(slope) + 1e-30
 
     def mean(before: Array, now: Array) -> Array:
-        keep = jnp.asarray(DECAYS.reshape((1,) * (now.ndim - 1) + (-1,)))
+        keep = jnp.asarray(DECAYS.reshape((-1,) + (1,) * (now.ndim - 1)))
         return keep * before + (1 - keep) * now
 
     if gradient.ndim < 2:
         rows, columns = mean(moments.rows, squares), moments.columns
     else:
         second, longest = longest_axes(gradient.shape)
-        rows = mean(moments.rows, jnp.mean(squares, axis=longest))
-        columns = mean(moments.columns, jnp.mean(squares, axis=second))
+        rows = mean(moments.rows, jnp.mean(squares, axis=1 + longest))
+        columns = mean(moments.columns, jnp.mean(squares, axis=1 + second))
     square = DECAY * moments.square + (1 - DECAY) * jnp.square(gradient)
     return Moments(mean(moments.momentum, slope), square, rows, columns)
 
 
 def of_weights(
     weights: Float[Array, "*shape"], gradient: Float[Array, "*shape"], moments: Moments
-) -> Float[Array, "*shape 30"]:
-    """What the update rule reads of each weight of a leaf, before it is scaled.
+) -> list[Array]:
+    """What the update rule reads of each weight of a leaf, before it is scaled: 30 numbers.
 
     Args:
         weights: The leaf.
         gradient: Its gradient.
         moments: Its moments, which have seen this gradient.
+
+    Returns:
+        Groups of inputs, in the order of :data:`PARTS`. Each has its inputs along the first axis,
+        and then axes that broadcast to the leaf's shape: along a row all weights read the same.
     """
-    slope, momentum, square = gradient[..., None], moments.momentum, moments.square[..., None]
+    slope, momentum, square = gradient[None], moments.momentum, moments.square[None]
     root = jax.lax.rsqrt(square + 1e-6)
     if gradient.ndim < 2:
         rows = columns = moments.rows
         slopes, steps = slope * _root(rows + 1e-9), momentum * jax.lax.rsqrt(rows)
     else:
-        second, longest = longest_axes(gradient.shape)
+        second, longest = (1 + axis for axis in longest_axes(gradient.shape))
         # The rows lack the longest axis, so the second one may have moved up.
         mean = jnp.mean(moments.rows, axis=second - (second > longest), keepdims=True)
         by_row = jnp.expand_dims(_root(moments.rows / (mean + 1e-9)), longest)
@@ -119,14 +123,11 @@ def of_weights(
         slopes, steps = slope * by_row * by_column, momentum * by_row * by_column
         rows = jnp.expand_dims(moments.rows, longest)
         columns = jnp.expand_dims(moments.columns, second)
-    parts = [
-        *(slope, jnp.clip(slope, -0.1, 0.1), weights[..., None], momentum, square),
+    return [
+        *(slope, jnp.clip(slope, -0.1, 0.1), weights[None], momentum, square),
         *(momentum * root, root, slopes, slope * root, rows, columns),
         *(jax.lax.rsqrt(rows + 1e-8), jax.lax.rsqrt(columns + 1e-8), steps),
     ]
-    return jnp.concatenate(
-        [jnp.broadcast_to(part, (*gradient.shape, part.shape[-1])) for part in parts], axis=-1
-    )
 
 
 def loss_decays(steps: int) -> Float[np.ndarray, "10"]:
@@ -137,7 +138,7 @@ def loss_decays(steps: int) -> Float[np.ndarray, "10"]:
 
 def before_losses() -> Losses:
     """The means of the loss before the first step."""
-    return Losses(jnp.zeros(AVERAGES), jnp.full(AVERAGES, UNSEEN))
+    return Losses(jnp.zeros(AVERAGES), jnp.full(AVERAGES, UNSEEN, jnp.float32))
 
 
 def watch_loss(
