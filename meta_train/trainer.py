@@ -244,8 +244,12 @@ def _where(better: Bool[Array, "K"], new: PyTree, old: PyTree) -> PyTree:
 
 
 def optimizer(kind: type[Learned], settings: Settings) -> optax.GradientTransformation:
-    """Adam, with the weight decay of the kind, and a rate that a cosine takes to 0."""
+    """Adam with the weight decay and the clipping of the kind, and a rate that a cosine takes to 0.
+
+    Only kinds with one network are clipped: the norm is over all that is fitted together.
+    """
     rate = optax.cosine_decay_schedule(settings.learning_rate, settings.steps)
+    adam = optax.adam(rate)
     if kind.weight_decay:
-        return optax.adamw(rate, weight_decay=kind.weight_decay)
-    return optax.adam(rate)
+        adam = optax.adamw(rate, weight_decay=kind.weight_decay)
+    return adam if kind.clip is None else optax.chain(optax.clip_by_global_norm(kind.clip), adam)

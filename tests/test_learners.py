@@ -77,13 +77,13 @@ def test_a_step_of_the_problem_has_the_keys_and_the_gradients_of_the_loop():
         np.testing.assert_allclose(whole["kernel"], before - after, rtol=1e-5, atol=1e-6)
 
 
-def learner(name, members=2):
+def learner(name, members=2, amalgamation="min_max"):
     kind = KINDS[name]
     problem = Problem(Quadratic(), kind)
     settings = (
         Settings(STEPS, logarithm=False)
         if name == "l2o"
-        else Settings(STEPS, logarithm=True, spread=1.0)
+        else Settings(STEPS, logarithm=True, spread=1.0, amalgamation=amalgamation)
     )
     own = Learner(problem, kind, settings)
     params = fit.draw(kind, problem.networks, 4)
@@ -127,22 +127,24 @@ def whole(own, params, run, imitation):
                 jnp.log(sum(jnp.sum(0.5 * (parts[n] - weights[n]) ** 2, -1) for n in parts) + 1e-10)
                 for weights, _ in teachers
             ]
-            total += imitation * jnp.sum(jnp.max(jnp.stack(distances), 0)) / STEPS
+            of = {"min_max": jnp.max, "mean": jnp.mean}[own.settings.amalgamation]
+            total += imitation * jnp.sum(of(jnp.stack(distances), 0)) / STEPS
     if not own.settings.logarithm:
         total += jnp.sum(loss(parts, run.step + STEPS))
     return total / members
 
 
 @pytest.mark.parametrize(
-    ("name", "imitation"),
+    ("name", "imitation", "amalgamation"),
     [
-        ("l2o", 0.0),
-        pytest.param("l2o_amalgam", 0.0, marks=pytest.mark.slow),
-        ("l2o_amalgam", 0.3),
+        ("l2o", 0.0, "min_max"),
+        pytest.param("l2o_amalgam", 0.0, "min_max", marks=pytest.mark.slow),
+        ("l2o_amalgam", 0.3, "min_max"),
+        ("l2o_amalgam", 0.3, "mean"),
     ],
 )
-def test_the_meta_gradient_is_that_of_the_whole_unroll(name, imitation):
-    own, params, run = learner(name)
+def test_the_meta_gradient_is_that_of_the_whole_unroll(name, imitation, amalgamation):
+    own, params, run = learner(name, amalgamation=amalgamation)
     found = own.unroll(params, run, imitation)
     value, expected = jax.value_and_grad(lambda p: whole(own, p, run, imitation))(params)
     for one, two in zip(jax.tree.leaves(found.slope), jax.tree.leaves(expected), strict=True):
@@ -169,12 +171,16 @@ def test_an_update_is_judged_by_all_weights_after_it():
     np.testing.assert_array_equal(objectives.by_update(jnp.asarray(slopes)), expected)
 
 
-def test_imitation_is_of_the_farthest_teacher():
+def test_imitation_is_of_the_farthest_teacher_or_of_all():
     own = {"all": jnp.array([[1.0, 2.0]])}
     near, far = {"all": jnp.array([[1.0, 1.5]])}, {"all": jnp.array([[-2.0, 2.0]])}
-    pull = objectives.of_imitation(own, [near, far])
+    pull = objectives.of_imitation(own, [near, far], "min_max")
     assert pull.value[0] == pytest.approx(np.log(0.5 * 9) - np.log(2))
     np.testing.assert_allclose(pull.slope["all"], [[3 / 4.5, 0]], rtol=1e-6)
+    pull = objectives.of_imitation(own, [near, far], "mean")
+    both = (np.log(0.5 * 9) + np.log(0.5 * 0.25)) / 2
+    assert pull.value[0] == pytest.approx(both - np.log(2))
+    np.testing.assert_allclose(pull.slope["all"], [[1.5 / 4.5, 0.25 / 0.125]], rtol=1e-6)
 
 
 RECIPE = Recipe((Stage(1, 0.2), Stage(2)), 2, 2, 1, 1, 1e-2, clip=0.1, worse=0.5)
@@ -285,6 +291,7 @@ SMALL = (
         ("unrolls=[]", "unrolls=[]: must hold 1 or more"),
         ("unrolls=[1,2]", "imitation=[0.0]: must hold a weight"),
         ("imitation=[0.5]", "l2o imitates nobody"),
+        ("amalgamation=max", "amalgamation=max: is unknown"),
         ("learning_rate=0", "learning_rate=0"),
         ("seed=-1", "seed=-1"),
         ("bundle=s3://mine", "must be the path of a folder"),

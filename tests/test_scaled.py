@@ -3,16 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from test_windows import Made
 
 import nowcast
-from meta_train import objective, validate
+from meta_train import objective, trainer, validate
 from meta_train.config import MetaTrainConfig
 from meta_train.fitting import meta_train
 from meta_train.scaled import ScaledWindows
 from meta_train.source import Rule
-from nowcast.forecasters import WNNPlus, wnn_plus
+from meta_train.trainer import Settings
+from nowcast.forecasters import WNN, NiNo, WNNPlus, wnn_plus
 from nowcast.types import OPERATIONS
 
 RULE = Rule(5, 3, many=True)
@@ -111,3 +113,20 @@ def test_a_fit_to_a_corpus_beats_standing_still_and_its_card_says_so(tmp_path, c
     errors = card["validation"]["fc"]["5"]
     assert errors["wnn_plus"]["normalised"] < errors["last_value"]["normalised"]
     assert not any("never jump" in limit for limit in card["limits"])
+
+
+@pytest.mark.parametrize(("kind", "factor"), [(WNNPlus, 0.1), (NiNo, 0.1), (WNN, 1.0)])
+def test_large_gradients_are_scaled_down_together_as_the_authors_do(kind, factor):
+    settings = Settings(100, 64, 3e-3, 0, 10)
+    params = {"one": jnp.ones((1, 2)), "two": jnp.ones((1, 1))}
+    large = {"one": jnp.array([[30.0, 0.0]]), "two": jnp.array([[40.0]])}  # their norm is 50
+    small = jax.tree.map(lambda leaf: leaf / 100, large)
+    ours = trainer.optimizer(kind, settings)
+    rate = optax.cosine_decay_schedule(3e-3, 100)
+    adam = optax.adamw(rate, weight_decay=kind.weight_decay)  # without decay it is Adam
+    state, plain = ours.init(params), adam.init(params)
+    for own, given in ((large, jax.tree.map(lambda leaf: factor * leaf, large)), (small, small)):
+        found, state = ours.update(own, state, params)
+        expected, plain = adam.update(given, plain, params)
+    for name in params:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)

@@ -11,6 +11,7 @@ from collect.checks import check_minutes, check_rate, check_seed, one_of, requir
 from collect.config import AugmentConfig, DataConfig, ModelConfig, any_keys, check_task
 from collect.training.learned import KINDS
 from meta_train.learners.fit import Recipe, Stage
+from meta_train.learners.objectives import AMALGAMATIONS
 from meta_train.learners.unroll import Settings
 from nowcast.paths import at_home
 
@@ -60,6 +61,8 @@ class LearnerConfig:
     """unrolls of one episode, for each stage; then the task begins anew"""
     imitation: list[float] = field(default_factory=lambda: [0.0])
     """the weight of the distance to the teachers, Adam and RMSProp, for each stage; 0: none"""
+    amalgamation: str = "min_max"
+    """of several teachers: min_max counts the largest distance, mean the mean of the distances"""
     rounds: int = 12
     """rounds of each stage; each ends with episodes that judge it"""
     episodes: int = 20
@@ -79,6 +82,7 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
+        one_of("amalgamation", self.amalgamation, AMALGAMATIONS)
         place = "://" not in self.bundle and Path(self.bundle).name not in ("", "..")
         require(place, "bundle", repr(self.bundle), "must be the path of a folder of its own")
         self.bundle = at_home(self.bundle)
@@ -104,7 +108,7 @@ class LearnerConfig:
     @property
     def settings(self) -> Settings:
         """How it unrolls."""
-        return Settings(self.steps, **UNROLLING[self.kind])
+        return Settings(self.steps, **UNROLLING[self.kind], amalgamation=self.amalgamation)
 
     @property
     def recipe(self) -> Recipe:

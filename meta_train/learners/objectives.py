@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 
 from meta_train.learners.problem import Parts
 
+AMALGAMATIONS = ("min_max", "mean")
+"""What of the distances to several teachers counts: the largest, or their mean."""
 EPSILON = 1e-10
 """What is added to losses and distances under the logarithm."""
 
@@ -37,25 +39,29 @@ def of_logarithm(loss: Float[Array, "P"], gradients: Parts, first: Float[Array, 
     return Pull(value, _scaled(gradients, 1 / (loss + EPSILON)))
 
 
-def of_imitation(own: Parts, teachers: Sequence[Parts]) -> Pull:
-    """The largest of the log distances to the teachers' weights (min–max amalgamation).
+def of_imitation(own: Parts, teachers: Sequence[Parts], amalgamation: str) -> Pull:
+    """The largest or the mean of the log distances to the teachers' weights.
 
     A distance is ``log(½ Σ (own − teacher)² / weights)`` (Huang et al., 2022, eq. 2 and 3).
+
+    Args:
+        own: The weights.
+        teachers: Those of each teacher.
+        amalgamation: One of :data:`AMALGAMATIONS`.
     """
     apart = [jax.tree.map(jnp.subtract, own, teacher) for teacher in teachers]
     squares = jnp.stack(
         [sum(0.5 * jnp.sum(part**2, axis=-1) for part in each.values()) for each in apart]
     )
-    farthest = jnp.argmax(squares, axis=0)  # (P,)
-    square = jnp.max(squares, axis=0) + EPSILON
-    chosen = {
-        name: jnp.take_along_axis(
-            jnp.stack([each[name] for each in apart]), farthest[None, :, None], axis=0
-        )[0]
-        for name in own
-    }
+    squares += EPSILON  # (teachers, P)
+    if amalgamation == "min_max":
+        shares = jax.nn.one_hot(jnp.argmax(squares, axis=0), len(teachers), axis=0)
+    else:
+        shares = jnp.full_like(squares, 1 / len(teachers))
     size = sum(part.shape[-1] for part in own.values())
-    return Pull(jnp.log(square) - jnp.log(size), _scaled(chosen, 1 / square))
+    value = jnp.sum(shares * jnp.log(squares), axis=0) - jnp.log(size)
+    slopes = [_scaled(each, f) for each, f in zip(apart, shares / squares, strict=True)]
+    return Pull(value, jax.tree.map(lambda *each: sum(each), *slopes))
 
 
 def added(pulls: Sequence[tuple[float, Pull]]) -> Pull:

@@ -40,6 +40,9 @@ class Settings(NamedTuple):
     """
     spread: float = 0.0
     """Weights are scaled at random by up to e^spread, up or down, one by one (Lv et al., 2017)."""
+    amalgamation: str = "min_max"
+    """Which distance to the teachers counts (:func:`meta_train.learners.objectives.of_imitation`).
+    """
 
 
 class Run(NamedTuple):
@@ -135,7 +138,9 @@ class Learner:
                 parts=parts, memory=memory, extra=found.extra, teachers=teachers, step=run.step + 1
             )
             if slope and imitation and teachers:
-                pull = objectives.of_imitation(parts, [weights for weights, _ in teachers])
+                pull = objectives.of_imitation(
+                    parts, [weights for weights, _ in teachers], self.settings.amalgamation
+                )
                 after.append(jax.tree.map(lambda one: imitation * one, pull.slope))
         if not logarithm:
             at.append(self._pull(self._found(run.parts, run), run, None))

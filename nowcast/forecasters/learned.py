@@ -55,6 +55,8 @@ class Learned(Forecaster):
     ``mean`` and ``deviation`` of the leaf in the window, and the number of its ``operation``."""
     weight_decay: ClassVar[float] = 0.0
     """The decoupled weight decay of a fit."""
+    clip: ClassVar[float | None] = None
+    """The largest norm of all gradients of a fit together; larger ones are scaled down to it."""
 
     mapping: ClassVar[Mapping[str, str | None]] = NETWORKS
     """The network of each operation, unless ``networks`` says otherwise."""

@@ -85,6 +85,7 @@ class NiNo(Learned):
     many: ClassVar[bool] = True
     mapping: ClassVar[Mapping[str, str | None]] = dict.fromkeys(OPERATIONS, "all")
     weight_decay: ClassVar[float] = 1e-2
+    clip: ClassVar[float | None] = 5.0
     horizon: int = 40
     graph: Graph | None = field(default=None, metadata={"saved": False}, repr=False)
     init_network = staticmethod(init_network)

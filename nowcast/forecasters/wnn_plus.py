@@ -131,6 +131,7 @@ class WNNPlus(Learned):
     mapping: ClassVar[Mapping[str, str | None]] = dict.fromkeys(OPERATIONS, "all")
     context: ClassVar[tuple[str, ...]] = ("mean", "deviation", "operation")
     weight_decay: ClassVar[float] = 1e-2
+    clip: ClassVar[float | None] = 5.0
     horizon: int = 40
     units: int = UNITS
     """Units of each hidden layer."""
