@@ -13,6 +13,7 @@ from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
+import celo_files
 import curves
 import jax
 import numpy as np
@@ -340,6 +341,9 @@ def test_every_python_example_of_a_page_runs(page, corpus_path, tmp_path, monkey
         (tmp_path / "downloads" / "WNN").mkdir(parents=True)
         write_published(tmp_path / "downloads" / "WNN", random_wnn().params)
         write_wnn_plus(tmp_path / "downloads" / "nino_mlp.pt", monkeypatch)
+    if page.stem == "learned_optimizers":
+        (tmp_path / "downloads").mkdir()
+        celo_files.write(tmp_path / "downloads" / "theta.state", celo_files.random_tensors())
     if page.stem == "corpus":
         (tmp_path / "corpora").mkdir()
         (tmp_path / "corpora" / "mine").symlink_to(corpus_path)
