@@ -131,9 +131,7 @@ def make(
             " another"
         )
 
-    own = OPTIMIZERS.get(name) or _published(name, bundle, steps)
-    if name in LEARNED:
-        own = _learned(name, bundle or name).transformation
+    own = _maker(name, bundle, steps)
 
     def update(
         updates: PyTree,
@@ -162,6 +160,17 @@ def make(
         return updates, state
 
     return optax.GradientTransformationExtraArgs(own(1.0).init, update)
+
+
+def _maker(
+    name: str, bundle: str | None, steps: int | None
+) -> Callable[[Any], optax.GradientTransformation]:
+    """The function that makes an optimizer from its learning rate, with the weights that it has."""
+    if name in LEARNED:
+        return _learned(name, bundle or name).transformation
+    if name in PUBLISHED:
+        return _published(name, bundle, steps)
+    return OPTIMIZERS[name]
 
 
 def _published(

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from collect.training.learned import celo_file, celo_inputs
+from collect.training.learned import celo_file, celo_inputs, lstm
 from collect.training.learned.celo_file import Dense, Theta
 from collect.training.learned.celo_inputs import Losses, Moments
 from nowcast.types import PyTree, UserError, whole
@@ -187,8 +187,7 @@ def _scheduled(
     x = _dense(theta.plain, inputs) + jax.nn.relu(_dense(theta.mixed, inputs))
     gates = _dense(theta.lstm, jnp.concatenate([x, before.hidden]))
     enter, candidate, forget, leave = jnp.split(gates, 4)
-    cell = jax.nn.sigmoid(forget + 1) * before.cell + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
-    hidden = jax.nn.sigmoid(leave) * jnp.tanh(cell)
+    hidden, cell = lstm.after(before.cell, enter, forget + 1, candidate, leave)
     factor = SCHEDULED * jnp.exp(_dense(theta.factor, hidden)[0])
     return factor, Scheduler(before.step + 1, losses, hidden, cell)
 

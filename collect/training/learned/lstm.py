@@ -61,11 +61,22 @@ def step(
         gates = x @ layer["kernel"] + output @ layer["recurrent"]
         gates += jnp.broadcast_to(layer["bias"], gates.shape)
         enter, forget, candidate, leave = jnp.split(gates, 4, axis=-1)
-        cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
-        x = jax.nn.sigmoid(leave) * jnp.tanh(cell)
+        x, cell = after(cell, enter, forget, candidate, leave)
         new.append((x, cell))
     last = params["linear"]
     return (x @ last["kernel"])[..., 0] + last["bias"][0], new
+
+
+def after(
+    cell: Float[Array, "*B H"],
+    enter: Float[Array, "*B H"],
+    forget: Float[Array, "*B H"],
+    candidate: Float[Array, "*B H"],
+    leave: Float[Array, "*B H"],
+) -> tuple[Float[Array, "*B H"], Float[Array, "*B H"]]:
+    """A layer's output and cell after a step, from the cell before it and the gates' inputs."""
+    cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
+    return jax.nn.sigmoid(leave) * jnp.tanh(cell), cell
 
 
 def _layers(params: Params) -> list[dict[str, Array]]:
