@@ -16,6 +16,7 @@ from collect.data import Dataset
 from collect.data.augment import AUGMENTS, OF_PLAIN_IMAGES
 from collect.data.streaming import Streamed
 from collect.models import MODELS
+from collect.models.start import Start
 from collect.tasks.batch_norms import batch_norms, definitions
 from collect.tasks.data_keys import images_of
 from collect.tasks.protocol import LOSS, Metric, rows
@@ -78,8 +79,8 @@ class Classification:
         if data.classes >= MANY:
             self.metrics = (*self.metrics, Metric("top5_accuracy", "higher", "difference"))
         self._drops = "key" in inspect.signature(MODELS[model].__call__).parameters
-        self._build = lambda seed: MODELS[model](
-            data.image_shape, data.classes, **sizes, rngs=nnx.Rngs(seed)
+        self._start = Start(
+            lambda rngs: MODELS[model](data.image_shape, data.classes, **sizes, rngs=rngs)
         )
         self.arrays: PyTree = ()
         self._parts: Callable[[str, int], Iterator[Any]]
@@ -96,7 +97,7 @@ class Classification:
         )
         self._mean_and_deviation = data.statistics() if standardize else None
         self._mean_image = data.mean_image() if center else None
-        module = self._build(0)
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self.loops = not {"conv", "depthwise_conv"} & set(jax.tree.leaves(self.labels))
         norms = batch_norms(module)
@@ -125,8 +126,7 @@ class Classification:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""
-        params, extra = nnx.state(self._build(seed), nnx.Param, ...)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
+        return self._start(seed)
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """Example indices ``(steps_per_epoch, batch_size)``.

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 import nowcast
 from collect.models.ddpg import Agent
+from collect.models.start import Start
 from collect.tasks.carried import Carried, Draws
 from collect.tasks.pendulum import EPISODE, TORQUE, Pendulum, advance, observe, start
 from collect.tasks.protocol import Metric
@@ -120,7 +121,8 @@ class DDPG:
                 f"task.capacity={capacity}: must be above task.learns_after={learns_after}, and"
                 f" {MOST:,} at most"
             )
-        module = nnx.eval_shape(lambda: self._build(0))
+        self._start = Start(lambda rngs: Agent(OBSERVATIONS, ACTIONS, TORQUE, rngs=rngs))
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self.rates = {
             name: jax.tree.map(lambda _, rate=rate: rate, self.labels[name])
@@ -131,7 +133,7 @@ class DDPG:
 
     def init(self, seed: int) -> tuple[PyTree, Carried]:
         """``(params, extra)``: the target networks begin as copies, the buffer is empty."""
-        params = nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param))
+        params, _ = self._start(seed)
         zero = jnp.zeros(())
         return params, Carried(
             target=params,
@@ -205,10 +207,6 @@ class DDPG:
             "reward": float(rewards[(episodes - 1) % AVERAGED]),
             "greedy_reward": greedy,
         }
-
-    @staticmethod
-    def _build(seed: int) -> Agent:
-        return Agent(OBSERVATIONS, ACTIONS, TORQUE, rngs=nnx.Rngs(seed))
 
     def _policy(self, actor: PyTree, seen: Float[Array, "B 3"]) -> Float[Array, "B 1"]:
         return nnx.merge(self._actor, actor)(seen)

@@ -26,6 +26,7 @@ import nowcast
 from collect.data import Dataset
 from collect.data.statistics import statistics
 from collect.data.streaming import PART
+from collect.models.start import Start
 from collect.models.unet import UNet
 from collect.tasks import features as known
 from collect.tasks.batch_norms import definitions
@@ -116,8 +117,8 @@ class Diffusion:
             split: jnp.asarray(_spread_over(images[split], judged)) for split in self.splits
         }
         self._real: dict[str, Array] = {}
-        self._build = lambda seed: UNet(self._shape[-1], widths, depth, rngs=nnx.Rngs(seed))
-        module = nnx.eval_shape(lambda: self._build(0))
+        self._start = Start(lambda rngs: UNet(self._shape[-1], widths, depth, rngs=rngs))
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self._training, self._evaluating, self._estimating = definitions(module)
         self._estimate = jax.jit(self._statistics)
@@ -134,8 +135,7 @@ class Diffusion:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""
-        params, extra = nnx.state(self._build(seed), nnx.Param, ...)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
+        return self._start(seed)
 
     def order(self, seed: int, epoch: int) -> Int[np.ndarray, "steps B"]:
         """The images of each step; they depend on seed and epoch only."""

@@ -17,6 +17,7 @@ import nowcast
 from collect.data import text, tokens
 from collect.data.tokens import Tokens
 from collect.models.gpt import GPT
+from collect.models.start import Start
 from collect.tasks.data_keys import refuse
 from collect.tasks.parts import mean_by_parts
 from collect.tasks.passes import Passes, windows
@@ -87,16 +88,18 @@ class Language:
         self.splits = tuple(split for split in text.splits if split != "train")
         self._data = {split: jnp.asarray(numbers) for split, numbers in text.splits.items()}
         self.arrays = self._data["train"]
-        self._build = lambda seed: GPT(
-            text.vocabulary,
-            layers=layers,
-            heads=heads,
-            width=width,
-            context=context,
-            dropout=dropout,
-            rngs=nnx.Rngs(seed),
+        self._start = Start(
+            lambda rngs: GPT(
+                text.vocabulary,
+                layers=layers,
+                heads=heads,
+                width=width,
+                context=context,
+                dropout=dropout,
+                rngs=rngs,
+            )
         )
-        module = nnx.eval_shape(lambda: self._build(0))
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self._definition = nnx.graphdef(module)
         self._totals = jax.jit(self._sum)
@@ -130,7 +133,7 @@ class Language:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, nothing)``: the model carries nothing else."""
-        return nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param)), {}
+        return self._start(seed)
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """Where the windows begin, ``(steps_per_epoch, batch_size)``.

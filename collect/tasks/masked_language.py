@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 import nowcast
 from collect.data import tokens
 from collect.data.tokens import Tokens
+from collect.models.start import Start
 from collect.models.universal_transformer import UniversalTransformer
 from collect.tasks.language import EVALUATED, encoded, named
 from collect.tasks.passes import Passes, windows
@@ -122,14 +123,16 @@ class MaskedLanguage:
         self.splits = tuple(split for split in text.splits if split != "train")
         self.arrays = jnp.asarray(text.splits["train"])
         self._kept = {split: self._masked_once(text.splits[split]) for split in self.splits}
-        self._build = lambda seed: UniversalTransformer(
-            text.vocabulary + 1,
-            **sizes,
-            dropout=dropout,
-            embedding_dropout=embedding_dropout,
-            rngs=nnx.Rngs(seed),
+        self._start = Start(
+            lambda rngs: UniversalTransformer(
+                text.vocabulary + 1,
+                **sizes,
+                dropout=dropout,
+                embedding_dropout=embedding_dropout,
+                rngs=rngs,
+            )
         )
-        module = nnx.eval_shape(lambda: self._build(0))
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self._definition = nnx.graphdef(module)
         self._sums = jax.jit(self._summed)
@@ -143,7 +146,7 @@ class MaskedLanguage:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, nothing)``: the model carries nothing else."""
-        return nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param)), {}
+        return self._start(seed)
 
     def order(self, seed: int, epoch: int) -> Int[np.ndarray, "steps B"]:
         """Where the windows of each step begin."""

@@ -24,6 +24,7 @@ from collect.data import coco, crops, figures, text
 from collect.data.coco import Example
 from collect.models import openpose
 from collect.models.openpose import HEATS, OpenPose
+from collect.models.start import Start
 from collect.tasks.data_keys import NOT_TAKEN, refuse
 from collect.tasks.pose_maps import STRIDE, affinity_fields, heat_maps
 from collect.tasks.protocol import LOSS, Metric, rows
@@ -98,10 +99,10 @@ class Pose:
         key = f"task.front={front!r}"
         self._front = None if front is None else openpose.read_front(_file(key, front), key)
         deviation = None if front is None else openpose.DEVIATION
-        self._build = lambda seed: OpenPose(
-            width=width, stages=stages, deviation=deviation, rngs=nnx.Rngs(seed)
+        self._start = Start(
+            lambda rngs: OpenPose(width=width, stages=stages, deviation=deviation, rngs=rngs)
         )
-        module = nnx.eval_shape(lambda: self._build(0))
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self._definition = nnx.graphdef(module)
         self.rates = openpose.rates(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
@@ -132,7 +133,7 @@ class Pose:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, nothing)``: the network carries nothing else."""
-        params = nnx.to_pure_dict(nnx.state(self._build(seed), nnx.Param))
+        params, _ = self._start(seed)
         for block, layers in enumerate(self._front or ()):
             for place, layer in enumerate(layers):
                 params["front"][block]["convs"][place] = jax.tree.map(jnp.asarray, layer)

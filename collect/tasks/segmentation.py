@@ -24,6 +24,7 @@ import nowcast
 from collect.data import masks, text
 from collect.data.masks import VOID, Masked
 from collect.models.deeplab_v3_plus import STRIDES, DeepLabV3Plus
+from collect.models.start import Start
 from collect.tasks.batch_norms import definitions
 from collect.tasks.data_keys import NOT_TAKEN, in_memory, refuse
 from collect.tasks.protocol import LOSS, Metric
@@ -106,15 +107,17 @@ class Segmentation:
             for split, pair in held.items()
         }
         self._classes, self._augmented = data.classes, augmented
-        self._build = lambda seed: DeepLabV3Plus(
-            data.images["train"].shape[-1],
-            data.classes,
-            width=width,
-            output_stride=output_stride,
-            rates=rates,
-            rngs=nnx.Rngs(seed),
+        self._start = Start(
+            lambda rngs: DeepLabV3Plus(
+                data.images["train"].shape[-1],
+                data.classes,
+                width=width,
+                output_stride=output_stride,
+                rates=rates,
+                rngs=rngs,
+            )
         )
-        module = nnx.eval_shape(lambda: self._build(0))
+        module = self._start.module
         self.labels = nowcast.label_ops(module)
         self._training, self._evaluating, self._estimating = definitions(module)
         self._estimate = jax.jit(self._statistics)
@@ -135,8 +138,7 @@ class Segmentation:
 
     def init(self, seed: int) -> tuple[PyTree, PyTree]:
         """``(params, BatchNorm statistics)`` as pure dicts."""
-        params, extra = nnx.state(self._build(seed), nnx.Param, ...)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(extra)
+        return self._start(seed)
 
     def order(self, seed: int, epoch: int) -> Int[np.ndarray, "steps B"]:
         """The images of each step; they depend on seed and epoch only."""
