@@ -2,8 +2,9 @@
 by side, in one run.
 
 The peer is an ordinary PyTorch loop (eager, Adam, float32, its default threads, one run after
-another) over the same architectures, in whichever memory format it is faster. Images are made up:
-uint8, 32×32, in memory on both sides; so are the tokens of language models.
+another) over the same architectures, in whichever memory format it is faster; with ``--compiled``
+also one whose network went through ``torch.compile``. Images are made up: uint8, 32×32, in memory
+on both sides; so are the tokens of language models.
 """
 
 import argparse
@@ -42,9 +43,13 @@ MODELS = {  # channels of the images, steps a round, how many times as fast as P
     "lenet": (1, 200, 2.0),
     "vanilla_cnn": (3, 100, 2.0),
     "resnet20": (3, 8, 1.0),
+    "vgg11": (3, 3, 1.0),
     "mobilenet_v2": (3, 3, 1.0),
     "shufflenet_v2": (3, 6, 1.0),
+    "densenet": (3, 1, 1.0),
 }
+OURS = {"resnet20": ("resnet", 20), "vgg11": ("vgg", 11)}
+"""Architectures whose depth is part of their name here."""
 PARTS = {
     "speed": lambda args: speed(args),
     "language": language,
@@ -67,7 +72,8 @@ def made_up(channels: int, examples: int) -> Dataset:
 
 
 def make_loop(model: str, batch: int) -> Loop:
-    name, sizes = ("resnet", {"depth": 20}) if model == "resnet20" else (model, {})
+    name, depth = OURS.get(model, (model, None))
+    sizes = {} if depth is None else {"depth": depth}
     task = Classification(name, made_up(MODELS[model][0], EPOCH * batch), batch_size=batch, **sizes)
     return Loop(task, optimizers.make("adam"))
 
@@ -122,27 +128,35 @@ def speed(args: argparse.Namespace) -> None:
         f"{'model':>14} {'way':>9} {'ours':>9} {'PyTorch':>9} {'format':>13} {'ratio':>18}"
         f" {'goal':>5}"
     )
+    columns += f" {'compiled':>9} {'ratio':>18}" if args.compiled else ""
     print(columns + (f" {'on device':>10}" if accelerator else ""), flush=True)
     for model in args.models:
         steps, goal = args.steps or MODELS[model][1], MODELS[model][2]
         loop = make_loop(model, args.batch)
         ours = Population(loop, args.runs, args.way)
         peer = None if args.without_pytorch else Peer(model, loop, args.runs, CLASSES)
+        fast = Peer(model, loop, args.runs, CLASSES, compiled=True) if args.compiled else None
         ours.seconds(1)
-        times = [
-            (ours.seconds(steps), peer.seconds(steps) if peer else float("nan"))
-            for _ in range(args.rounds)
-        ]
+        sides = [ours, *(each for each in (peer, fast) if each)]
+        times = [[side.seconds(steps) for side in sides] for _ in range(args.rounds)]
         images = steps * args.runs * args.batch
-        mine, theirs = (images / median(t) for t in zip(*times, strict=True))
-        ratio = spread([b / a for a, b in times])
+
+        mine, _ = compared(times, 0, images)
+        theirs, ratio = compared(times, 1, images) if peer else (float("nan"), "-")
         form = str(peer.format).removeprefix("torch.").removesuffix("_format") if peer else "-"
+        compiled = "{:>9.0f} {:>18}".format(*compared(times, -1, images)) if fast else ""
         on_device = f" {device_share(ours, steps):>10.0%}" if accelerator else ""
         print(
             f"{model:>14} {ours.way:>9} {mine:>9.0f} {theirs:>9.0f} {form:>13} {ratio:>18}"
-            f" {goal:>4}×{on_device}",
+            f" {goal:>4}× {compiled}{on_device}",
             flush=True,
         )
+
+
+def compared(times: list[list[float]], place: int, images: int) -> tuple[float, str]:
+    """One side's images/s, and the speed of the first side over its."""
+    own = images / median(each[place] for each in times)
+    return own, spread([each[place] / each[0] for each in times])
 
 
 def memory(args: argparse.Namespace) -> None:
@@ -174,7 +188,7 @@ def streaming(args: argparse.Namespace) -> None:
         flush=True,
     )
     for model in args.streamed:
-        name, depth = ("resnet", 20) if model == "resnet20" else (model, None)
+        name, depth = OURS.get(model, (model, None))
         data = "mnist" if MODELS[model][0] == 1 else "cifar10"
         streamed, held = (
             Population(
@@ -228,7 +242,7 @@ def main() -> None:
         help="images a step; language models read 64 windows (%(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, help="steps a run and round (200 for lenet down to 3 for mobilenet_v2)"
+        "--steps", type=int, help="steps a run and round (200 for lenet down to 1 for densenet)"
     )
     parser.add_argument(
         "--runs", type=int, default=2, help="members of the population (%(default)s)"
@@ -243,6 +257,9 @@ def main() -> None:
         help=(
             "runs as one program or one per thread; both are tried, as in collecting, when left out"
         ),
+    )
+    parser.add_argument(
+        "--compiled", action="store_true", help="a second peer, through torch.compile"
     )
     parser.add_argument(
         "--recorded",

@@ -145,10 +145,55 @@ def shufflenet_v2(channels: int, classes: int) -> nn.Module:
     )
 
 
+class DenseLayer(nn.Module):
+    def __init__(self, inputs: int, growth: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            *norm_conv(inputs, 4 * growth, 1), *norm_conv(4 * growth, growth, 3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.body(x)], 1)
+
+
+def norm_conv(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return [nn.BatchNorm2d(inputs), nn.ReLU(), conv]
+
+
+def densenet(channels: int, classes: int) -> nn.Module:
+    growth, inputs = 12, 24
+    layers: list[nn.Module] = [nn.Conv2d(channels, inputs, 3, padding=1, bias=False)]
+    for stage in range(3):
+        if stage:
+            layers += [*norm_conv(inputs, inputs // 2, 1), nn.AvgPool2d(2)]
+            inputs //= 2
+        for _ in range(16):
+            layers.append(DenseLayer(inputs, growth))
+            inputs += growth
+    last = [nn.BatchNorm2d(inputs), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, *last, nn.Linear(inputs, classes))
+
+
+def vgg11(channels: int, classes: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    inputs = channels
+    for count, outputs in zip((1, 1, 2, 2, 2), (64, 128, 256, 512, 512), strict=True):
+        for _ in range(count):
+            conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+            layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+            inputs = outputs
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, classes))
+
+
 def _headed(stem: nn.Module, body: list[nn.Module], last: nn.Module, head: nn.Module) -> nn.Module:
     return nn.Sequential(
         stem, nn.ReLU(), *body, last, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head
     )
 
 
-MODELS = {m.__name__: m for m in (lenet, vanilla_cnn, resnet20, mobilenet_v2, shufflenet_v2)}
+MODELS = {
+    m.__name__: m
+    for m in (lenet, vanilla_cnn, resnet20, vgg11, mobilenet_v2, shufflenet_v2, densenet)
+}

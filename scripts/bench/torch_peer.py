@@ -11,9 +11,12 @@ from scripts.bench.population import RATE, eager_seconds
 
 
 class Peer:
-    """The same runs in PyTorch."""
+    """The same runs in PyTorch, in whichever memory format is faster.
 
-    def __init__(self, model: str, loop: Loop, runs: int, classes: int):
+    ``compiled``: the network goes through ``torch.compile``, which needs a C++ compiler on a CPU.
+    """
+
+    def __init__(self, model: str, loop: Loop, runs: int, classes: int, *, compiled: bool = False):
         import torch
 
         from scripts.bench.torch_models import MODELS as PEERS
@@ -28,11 +31,12 @@ class Peer:
         assert count == sum(p.numel() for p in self.make().parameters()), (
             f"{model}: another number of parameters"
         )
-        self.format = torch.contiguous_format
-        times = {}
-        for self.format in (torch.contiguous_format, torch.channels_last):
-            self._train(1)  # allocates, and chooses kernels
-            times[self.format] = self._train(2)
+        self.nets, times = {}, {}
+        for form in (torch.contiguous_format, torch.channels_last):
+            net = self.make().to(self.device, memory_format=form).train()
+            self.format, self.nets[form] = form, torch.compile(net) if compiled else net
+            self._train(1)  # allocates, chooses kernels, or compiles
+            times[form] = self._train(2)
         self.format = min(times, key=times.__getitem__)
 
     def seconds(self, steps: int) -> float:
@@ -40,8 +44,7 @@ class Peer:
         return sum(self._train(steps) for _ in range(self.runs))
 
     def _train(self, steps: int) -> float:
-        torch = self.torch
-        net = self.make().to(self.device, memory_format=self.format).train()
+        torch, net = self.torch, self.nets[self.format]
         order = torch.randperm(len(self.images), device=self.device)
 
         def loss(step: int) -> Any:
