@@ -1,11 +1,14 @@
 """A model's shapes, and its first weights, drawn by one compiled program."""
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import jax
 from flax import nnx
 
 from nowcast.types import PyTree
+
+Model = TypeVar("Model", bound=nnx.Module)
 
 QUICK = {"cpu": {"xla_backend_optimization_level": 1, "xla_disable_hlo_passes": "algsimp"}}
 """Options with which XLA compiles quickly, as the program runs once. Without the simplifier, which
@@ -13,7 +16,7 @@ multiplies constants together, its numbers are those of single operations, bit f
 """
 
 
-class Start:
+class Start(Generic[Model]):
     """``(params, the rest of the state)`` of a model at a seed, as pure dicts.
 
     A model that is built layer by layer compiles a program for each of its shapes, 4.1 s for
@@ -33,8 +36,8 @@ class Start:
         ((3, 2), {})
     """
 
-    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module]):
-        self.module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    def __init__(self, build: Callable[[nnx.Rngs], Model]):
+        self.module: Model = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
 
         def states(key: jax.Array) -> tuple[PyTree, PyTree]:
             params, rest = nnx.state(build(nnx.Rngs(key)), nnx.Param, ...)
