@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from collect.data import Dataset
 from collect.data.streaming import Streamed
@@ -52,8 +53,8 @@ class Transfer(Classification):
         **given: Any,
     ):
         super().__init__(model, data, **given)
-        fresh, _ = super().init(0)
-        self._begin = files.without(fresh, HEAD, weights, source)
+        shapes = nnx.to_pure_dict(nnx.state(self._start.module, nnx.Param))
+        self._begin = files.without(shapes, HEAD, weights, source)
         digest = hashlib.sha256()
         for leaf in jax.tree.leaves(self._begin):
             digest.update(np.asarray(leaf).tobytes())

@@ -50,7 +50,7 @@ def without(params: PyTree, head: str, found: Mapping[str, np.ndarray], source: 
     """The weights of all layers but the head, as found.
 
     Args:
-        params: A network's initial weights.
+        params: A network's weights, or their shapes.
         head: The layer that stays new, by name.
         found: Weights by name, from :func:`read`.
         source: Where they were found, for messages.
@@ -63,7 +63,7 @@ def without(params: PyTree, head: str, found: Mapping[str, np.ndarray], source: 
             first one is named.
     """
 
-    def same(path: tuple, leaf: jax.Array) -> jax.Array:
+    def same(path: tuple, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
         name = path_name(path)
         if name not in found:
             raise UserError(

@@ -31,9 +31,9 @@ from nowcast.types import PyTree
 from scripts.bench.nowcast import timed
 from scripts.bench.population import spread
 
-NETWORKS = {
-    "conv": {"conv": ((3, 3, 3, 512), *((3, 3, 512, 512),) * 4), "fc": ((512, 1000),)},
-    "mlp": {"conv": (), "fc": ((784, 2400), (2400, 2400), (2400, 1000), (1000, 10))},
+NETWORKS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "conv": ((3, 3, 3, 512), *((3, 3, 512, 512),) * 4, (512, 1000)),
+    "mlp": ((784, 2400), (2400, 2400), (2400, 1000), (1000, 10)),
 }
 """The kernels of two networks of some ten million parameters. In the first an edge of the neuron
 graph has nine weights, in the second one.
@@ -47,8 +47,7 @@ WINDOW = 5
 def parameters(network: str) -> PyTree:
     """Kernels and biases by layer, in the order in which they are applied."""
     rng, layers = np.random.default_rng(0), {}
-    shapes = [*NETWORKS[network]["conv"], *NETWORKS[network]["fc"]]
-    for number, shape in enumerate(shapes):
+    for number, shape in enumerate(NETWORKS[network]):
         kernel = rng.standard_normal(shape, np.float32) * np.prod(shape[:-1]) ** -0.5
         layers[f"layer{number}"] = {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
     return layers
@@ -69,6 +68,12 @@ def snapshots(params: PyTree) -> PyTree:
 def in_torch(leaf: np.ndarray) -> np.ndarray:
     """Outputs first, as PyTorch has them."""
     return np.ascontiguousarray(np.moveaxis(leaf, (-1, -2), (0, 1)) if leaf.ndim > 1 else leaf)
+
+
+def flat(params: PyTree) -> np.ndarray:
+    """All parameters one after another, as PyTorch has them."""
+    leaves = [layer[part] for layer in params.values() for part in ("kernel", "bias")]
+    return np.concatenate([in_torch(np.asarray(leaf)).ravel() for leaf in leaves])
 
 
 class Nothing(type):
@@ -110,13 +115,7 @@ class Theirs:
             self.optimizer = NiNo(inner, model, str(file), WINDOW, verbose=0)
         self.torch, self.model = torch, model
         self.states = [
-            torch.cat(
-                [
-                    torch.from_numpy(in_torch(layer[part][number])).reshape(-1)
-                    for layer in history.values()
-                    for part in ("kernel", "bias")
-                ]
-            )
+            torch.from_numpy(flat(jax.tree.map(lambda window, n=number: window[n], history)))
             for number in range(WINDOW)
         ]
 
@@ -148,14 +147,7 @@ def compare(name: str, folder: Path, network: str, rounds: int) -> None:
     theirs = Theirs(folder, file, history)
     theirs.prepare()
     last, expected = theirs.states[-1].numpy(), theirs.jump()
-    got = jump(ours)
-    flat = np.concatenate(
-        [
-            in_torch(np.asarray(layer[part])).ravel()
-            for layer in got.values()
-            for part in ("kernel", "bias")
-        ]
-    )
+    apart = np.linalg.norm(flat(jump(ours)) - expected)
     moved = np.linalg.norm(expected - last)
     pairs = []
     for _ in range(rounds):
@@ -165,8 +157,7 @@ def compare(name: str, folder: Path, network: str, rounds: int) -> None:
     print(
         f"{name}, {network}, {count / 1e6:.1f} M parameters: ours {median(a for a, _ in pairs):.2f}"
         f" s, the authors' {median(b for _, b in pairs):.2f} s, ours / theirs {ratio} (goal:"
-        f" {goal:g}); the forecasts differ by {np.linalg.norm(flat - expected) / moved:.1e} of"
-        " their way",
+        f" {goal:g}); the forecasts differ by {apart / moved:.1e} of their way",
         flush=True,
     )
 
